@@ -1,0 +1,58 @@
+"""Learning linearized assignment flows for image labeling.
+
+Every pixel's label probabilities follow a linear ODE v' = Av + B; A averages over each pixel's neighborhood with weight
+patches that are learned by Riemannian descent with a closed-form, low-rank gradient.
+
+Names load on first use: ``import gpulaf`` is fast, Numba and CuPy come when work begins.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .averaging import Grid
+    from .checkpoint import read_tensors, write_tensors
+    from .descent import RiemannianAdam, RiemannianGradient
+    from .distance import distances, kmeans_prototypes, log_likelihood
+    from .fitting import Checkpoint, FitResult, fit_weights
+    from .flow import LinearFlow
+    from .gradient import WeightGradient, exact_gradient, weight_gradient
+    from .integrators import Euler, Krylov, Solution, Taylor
+    from .labeling import Labeling, label, refine, refine_logits
+    from .loss import cosine_loss, cross_entropy_loss
+    from .patches import bilateral_weights, check_weights, normalize_weights, uniform_weights
+    from .scenes import voronoi_colors, voronoi_lines
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "averaging": ["Grid"],
+    "checkpoint": ["read_tensors", "write_tensors"],
+    "descent": ["RiemannianAdam", "RiemannianGradient"],
+    "distance": ["distances", "kmeans_prototypes", "log_likelihood"],
+    "fitting": ["Checkpoint", "FitResult", "fit_weights"],
+    "flow": ["LinearFlow"],
+    "gradient": ["WeightGradient", "exact_gradient", "weight_gradient"],
+    "integrators": ["Euler", "Krylov", "Solution", "Taylor"],
+    "labeling": ["Labeling", "label", "refine", "refine_logits"],
+    "loss": ["cosine_loss", "cross_entropy_loss"],
+    "patches": ["bilateral_weights", "check_weights", "normalize_weights", "uniform_weights"],
+    "scenes": ["voronoi_colors", "voronoi_lines"],
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = sorted([*_HOME, "__version__"])  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'gpulaf' has no attribute {name!r}")
+    value = getattr(import_module(f"gpulaf.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

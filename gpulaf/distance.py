@@ -1,0 +1,90 @@
+"""Distances of features to label prototypes (2.15), prototypes by k-means, and the log-likelihood field ℓ."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .array import host_array, namespace
+
+__all__ = ["distances", "kmeans_prototypes", "log_likelihood"]
+
+
+def distances(features: Any, prototypes: Any) -> Any:
+    """Euclidean distance (not squared) of every pixel's feature to every prototype (2.15).
+
+    Parameters
+    ----------
+    features : (H, W, C) floating array
+    prototypes : (J, C) array
+
+    Returns
+    -------
+    (J, H, W) array in the library and dtype of `features`.
+    """
+    xp = namespace(features)
+    prototypes = xp.asarray(prototypes, dtype=features.dtype)
+    rows = []
+    for j in range(prototypes.shape[0]):
+        rows.append(xp.sqrt(xp.sum((features - prototypes[j, :]) ** 2, axis=-1)))
+    return xp.stack(rows)
+
+
+def log_likelihood(distances: Any, rho: float) -> Any:
+    """ℓ = −D/ρ, the log-likelihood of each label at each pixel, for a flow that starts at the barycenter (2.16).
+
+    Parameters
+    ----------
+    distances : (J, H, W) floating array
+    rho : float
+        Scale of the data, in the units of the distances.
+
+    Returns
+    -------
+    (J, H, W) array, same dtype and library.
+    """
+    return distances * (-1.0 / rho)
+
+
+def kmeans_prototypes(features: Any, labels: int, *, seed: int = 0, sample: int = 20_000) -> np.ndarray:
+    """Label prototypes as k-means centres of the pixels' features, the largest cluster first.
+
+    Parameters
+    ----------
+    features : (H, W, C) floating array
+    labels : int
+        J, the number of prototypes.
+    seed : int
+        Of the sample and of the initial centres (k-means++).
+    sample : int
+        Pixels that are clustered at most.
+
+    Returns
+    -------
+    (J, C) float64 array on the host.
+
+    Raises
+    ------
+    ValueError
+        If the image has fewer than J different features.
+    """
+    from scipy.cluster.vq import kmeans2
+
+    rng = np.random.default_rng(seed)
+    pixels = host_array(features).reshape(-1, features.shape[-1]).astype(np.float64)
+    if len(pixels) > sample:
+        pixels = pixels[rng.choice(len(pixels), sample, replace=False)]
+    different = len(np.unique(pixels, axis=0))
+    if different < labels:
+        raise ValueError(
+            f"{labels} prototypes were asked for, but the image has only {different} different values. Ask for fewer."
+        )
+    best, best_error = None, np.inf
+    for _ in range(4):
+        centres, members = kmeans2(pixels, labels, iter=30, minit="++", rng=rng, missing="warn") if different > labels else (
+            np.unique(pixels, axis=0), np.zeros(1, int))
+        error = float(((pixels - centres[members]) ** 2).sum())
+        if error < best_error and len(np.unique(members)) == labels or best is None:
+            best, best_error, sizes = centres, error, np.bincount(members, minlength=labels)
+    return best[np.argsort(-sizes, kind="stable")]

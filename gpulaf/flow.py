@@ -1,0 +1,78 @@
+"""The linearized assignment flow v' = Av + B and its derivative in the weights."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from .array import namespace, scalar
+
+__all__ = ["LinearFlow"]
+
+
+class LinearFlow:
+    """The assignment flow linearized at the barycenter or at any W₀ (2.22): v' = Av + B, v(0) = 0.
+
+    With ℓ = log W₀ − D/ρ and S = softmax(Ωℓ): A v = R_S(Ωv) and B = Π₀S = S − 1/J. The labeling at time T is
+    W(T) = softmax(log W₀ + v(T)).
+
+    Parameters
+    ----------
+    averaging : Grid
+        Ω, on images of size (H, W).
+    log_likelihood : (J, H, W) floating array
+        ℓ, dimensionless, in the library, on the device and in the dtype of the weights. A constant per pixel changes
+        nothing.
+
+    Attributes
+    ----------
+    S : (J, H, W) array
+        The similarity map (2.17): one point of the simplex per pixel.
+    B : (J, H, W) array
+        The source of the flow.
+    alpha : float
+        max 2S(1 − S) ≥ ‖A‖_∞, at most 1/2 for any weight patches.
+    """
+
+    def __init__(self, averaging: Any, log_likelihood: Any) -> None:
+        self.averaging = averaging
+        self.log_likelihood = log_likelihood
+        self.S = averaging.similarity(log_likelihood)
+
+    @cached_property
+    def B(self) -> Any:
+        """S − 1/J."""
+        return self.S - 1.0 / self.S.shape[0]
+
+    @cached_property
+    def alpha(self) -> float:
+        """The largest row sum that A can have, max 2S(1 − S)."""
+        return scalar(namespace(self.S).max(2 * self.S * (1 - self.S)))
+
+    def A(self, v: Any) -> Any:
+        """A v = R_S Ω v: (J, H, W) to (J, H, W)."""
+        return self.averaging.replicate(self.S, v)
+
+    def At(self, u: Any) -> Any:
+        """Aᵀu = Ωᵀ R_S u: (J, H, W) to (J, H, W)."""
+        return self.averaging.replicate_adjoint(self.S, u)
+
+    def derivative(self, mean: Any, left: Any, right: Any) -> tuple[Any, Any]:
+        """∂Ω and c of Theorem 3.8 from the splitting M = Σ_r u_r v_rᵀ.
+
+        Parameters
+        ----------
+        mean : (J, H, W) array
+            m̄ = ∫₀ᵀ μ(t) dt.
+        left, right : (R, J, H, W) arrays
+            The terms u_r and v_r. All results are linear in (mean, left·right).
+
+        Returns
+        -------
+        two arrays: ∂Ω of shape (N, H, W) and c, the derivative in S, of shape (J, H, W).
+        """
+        return self.averaging.weight_gradient(self.S, self.log_likelihood, mean, left, right)
+
+    def log_likelihood_derivative(self, c: Any) -> Any:
+        """∂ℓ = Ωᵀ R_S c: (J, H, W) to (J, H, W)."""
+        return self.At(c)

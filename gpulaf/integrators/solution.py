@@ -1,0 +1,81 @@
+"""What an integrator returns, and the choice of a rank."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """The solution v(T) = T φ(TA) B of a linearized flow (2.24).
+
+    Attributes
+    ----------
+    v : (J, H, W) array
+        The solution; W(T) = softmax(log W₀ + v).
+    error : float
+        Error of v relative to v, in the norm and with the certainty that the integrator states (NaN where it
+        has none to offer).
+    products : int
+        Products with A that were spent.
+    converged : bool
+        Whether the tolerance of the integrator was met.
+    reason : str
+        Why the integration stopped, in one sentence.
+    time : float
+        The integration time T.
+    integrator : Integrator
+        Who made it.
+    basis : Any
+        What the integrator keeps for the gradient; None if it was told not to.
+    """
+
+    v: Any
+    error: float
+    products: int
+    converged: bool
+    reason: str
+    time: float
+    integrator: Integrator = field(repr=False)
+    basis: Any = field(default=None, repr=False)
+
+
+class Sensitivity(NamedTuple):
+    """A splitting M = ∫₀ᵀ μ(t) v(t)ᵀ dt ≈ Σ_r u_r v_rᵀ with m̄ = ∫₀ᵀ μ(t) dt, where μ(t) = e^{(T−t)Aᵀ} g."""
+
+    #: m̄, (J, H, W).
+    mean: Any
+    #: u_r, (R, J, H, W).
+    left: Any
+    #: v_r, (R, J, H, W).
+    right: Any
+    #: Singular values of M as far as they are known, largest first, float64 on the host.
+    singular_values: np.ndarray
+
+
+class Integrator(Protocol):
+    """What the rest of the package asks of an integrator."""
+
+    def solve(self, flow: Any, time: float, *, keep_basis: bool = True) -> Solution: ...
+
+    def sensitivity(
+        self, flow: Any, solution: Solution, g: Any, *, rank: int | None = None, tol: float = 1e-3
+    ) -> Sensitivity: ...
+
+
+def choose_rank(singular_values: np.ndarray, rank: int | None, tol: float) -> int:
+    """The rank asked for, or the smallest whose discarded singular values are at most `tol` of all, in 2-norm."""
+    if rank is not None:
+        return min(rank, len(singular_values))
+    squared = np.asarray(singular_values, dtype=float) ** 2
+    discarded = np.append(np.cumsum(squared[::-1])[::-1], 0.0)
+    return int(np.argmax(discarded <= tol**2 * discarded[0]))
+
+
+def check_time(time: float) -> None:
+    """Raise ValueError for an integration time that is not a positive number."""
+    if not (np.isfinite(time) and time > 0):
+        raise ValueError(f"time is {time}; accepted are positive numbers. Times of 1 to 5 are usual.")

@@ -1,0 +1,171 @@
+"""Weight patches on an image grid: uniform, bilateral, normalized, checked.
+
+A patch ω_i holds one positive weight for each neighbor of pixel i inside the image; the weights sum to 1, and those
+that point outside are exactly 0 (2.18). Patches are stored as (N, H, W) with N = (2r+1)² offsets in row-major order.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .array import host_array, namespace
+from .kernels.stencil import neighbors, offsets, radius_of, shifted
+
+__all__ = ["bilateral_weights", "check_weights", "inside", "normalize_weights", "uniform_weights"]
+
+
+def inside(shape: tuple[int, ...], radius: int = 1, *, dtype: Any = np.float32) -> np.ndarray:
+    """1 where a neighbor is inside the image, 0 where it is not.
+
+    Parameters
+    ----------
+    shape : (H, W)
+    radius : int
+    dtype : floating dtype
+
+    Returns
+    -------
+    (N, H, W) array with N = (2·radius+1)².
+    """
+    ones = np.ones(shape, dtype)
+    return np.stack([shifted(ones, offset) for offset in offsets(radius, len(shape))])
+
+
+def uniform_weights(shape: tuple[int, ...], radius: int = 1, *, dtype: Any = np.float32) -> np.ndarray:
+    """The uniform patch: 1/|N_i| on the neighbors inside the image.
+
+    Parameters
+    ----------
+    shape : (H, W)
+        Size of the image in pixels.
+    radius : int
+        1 for 3×3 patches, 2 for 5×5.
+    dtype : floating dtype
+
+    Returns
+    -------
+    (N, H, W) array with N = (2·radius+1)².
+
+    Raises
+    ------
+    ValueError
+        If a side of the image or the radius is smaller than 1.
+
+    Examples
+    --------
+    >>> from gpulaf import uniform_weights
+    >>> weights = uniform_weights((4, 5))
+    >>> weights.shape, float(weights[4, 2, 2].round(4)), float(weights[4, 0, 0])
+    ((9, 4, 5), 0.1111, 0.25)
+    """
+    if len(shape) < 2 or min(shape) < 1:
+        raise ValueError(f"shape is {tuple(shape)}; accepted are two sides of at least 1 pixel. Pass image.shape[:2].")
+    if int(radius) != radius or radius < 1:
+        raise ValueError(f"radius is {radius}; accepted are whole numbers from 1. Take 1 for 3×3 patches.")
+    mask = inside(tuple(shape), int(radius), dtype=dtype)
+    return mask / mask.sum(axis=0)
+
+
+def bilateral_weights(image: Any, *, sigma: float = 0.1, radius: int = 1) -> Any:
+    """Weights that respect edges, no learning needed: ω_ik ∝ exp(−‖f_i − f_k‖² / 2σ²).
+
+    Parameters
+    ----------
+    image : (H, W) or (H, W, C) floating array
+        Grey values or channels f_i (last axis), or any features.
+    sigma : float
+        Scale of the features, in their units.
+    radius : int
+        1 for 3×3 patches.
+
+    Returns
+    -------
+    (N, H, W) array in the library of `image`; float64 for float64 images, float32 otherwise.
+
+    Raises
+    ------
+    ValueError
+        If `sigma` is not positive, or `image` has another rank or values that are not finite.
+
+    Notes
+    -----
+    C. Tomasi, R. Manduchi, Bilateral filtering for gray and color images, ICCV 1998, without the spatial factor.
+    """
+    xp = namespace(image)
+    if not sigma > 0:
+        raise ValueError(f"sigma is {sigma}; accepted are positive numbers. Take the noise level of the image.")
+    if image.ndim not in (2, 3):
+        raise ValueError(f"image has shape {tuple(image.shape)}; accepted are (H, W) and (H, W, C).")
+    dtype = xp.float64 if image.dtype == xp.float64 else xp.float32
+    features = xp.astype(image if image.ndim == 3 else image[..., None], dtype)
+    features = xp.permute_dims(features, (2, 0, 1))
+    if not bool(xp.all(xp.isfinite(features))):  # synchronize
+        raise ValueError("image holds values that are not finite. Replace NaN and infinite values first.")
+    template = xp.empty(((2 * radius + 1) ** 2, *features.shape[1:]), dtype=dtype)
+    mask = xp.ones_like(features[0, ...])
+    for index, offset, neighbor in neighbors(features, template):
+        squared = xp.sum((neighbor - features) ** 2, axis=0)
+        template[index, ...] = xp.exp(-squared / (2 * sigma**2)) * shifted(mask, offset)
+    return normalize_weights(template)
+
+
+def normalize_weights(weights: Any, *, floor: float = 1e-10) -> Any:
+    """Make any non-negative (N, H, W) array a field of weight patches: 0 outside, at least `floor` inside, sum 1.
+
+    Parameters
+    ----------
+    weights : (N, H, W) floating array, non-negative
+    floor : float
+        The smallest weight of a neighbor inside the image, as a share of the patch.
+
+    Returns
+    -------
+    (N, H, W) array, same dtype and library.
+    """
+    xp = namespace(weights)
+    mask = xp.asarray(inside(tuple(weights.shape[1:]), radius_of(weights)), dtype=weights.dtype)
+    kept = weights * mask
+    total = xp.sum(kept, axis=0, keepdims=True)
+    kept = kept / xp.where(total > 0, total, xp.ones_like(total))
+    kept = xp.where(mask > 0, xp.clip(kept, floor, 1.0), xp.zeros_like(kept))
+    return kept / xp.sum(kept, axis=0, keepdims=True)
+
+
+def check_weights(weights: Any, shape: tuple[int, ...]) -> None:
+    """Raise where `weights` are no weight patches on an image of `shape`.
+
+    Parameters
+    ----------
+    weights : (N, H, W) floating array
+    shape : (H, W)
+
+    Raises
+    ------
+    ValueError
+        If the shape does not match, a weight is not finite or negative, points outside the image, or a patch does
+        not sum to 1 (within 1e-4); the message names the first such pixel.
+    """
+    xp = namespace(weights)
+    if weights.ndim != len(shape) + 1 or tuple(weights.shape[1:]) != tuple(shape):
+        raise ValueError(
+            f"weights have shape {tuple(weights.shape)}; accepted is (N, {', '.join(map(str, shape))}), "
+            "one patch for each pixel. Weights belong to one image: learn or compute them for this one."
+        )
+    radius = radius_of(weights)
+    if not xp.isdtype(weights.dtype, "real floating"):
+        raise TypeError(f"weights have dtype {weights.dtype}; accepted are float32 and float64. Convert them first.")
+    mask = xp.asarray(inside(tuple(shape), radius), dtype=weights.dtype)
+    tests = (
+        (~xp.isfinite(weights), "is not finite", "Remove NaN and infinite weights"),
+        (weights < 0, "is negative", "Weights are shares of a patch"),
+        ((weights != 0) & (mask == 0), "points outside the image", "Pass them through normalize_weights"),
+        (xp.abs(xp.sum(weights, axis=0, keepdims=True) - 1) > 1e-4, "is in a patch that does not sum to 1", ""),
+    )
+    for wrong, what, step in tests:
+        if bool(xp.any(wrong)):  # synchronize
+            at = tuple(int(i[0]) for i in np.nonzero(host_array(wrong)))
+            value = float(weights[at]) if wrong.shape == weights.shape else float(xp.sum(weights[(slice(None), *at[1:])]))
+            step = step or "Pass them through normalize_weights"
+            raise ValueError(f"a weight at pixel {at[1:]} {what} (value {value:.6g}). {step}.")

@@ -1,0 +1,122 @@
+"""The open probability simplex with its Fisher–Rao geometry: labels (or neighbors) on axis 0.
+
+Every function acts on each pixel's column alike: arrays are (J, …) and the simplex runs over the J entries.
+Source: Zeilmann, Petra, Schnörr, J. Math. Imaging Vis. 65 (2023), Sect. 2.1.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .array import namespace
+
+
+def project(x: Any) -> Any:
+    """Π₀ x = x − mean(x): orthogonal projection on the tangent space T₀ (2.11a).
+
+    Parameters
+    ----------
+    x : (J, …) floating array
+
+    Returns
+    -------
+    (J, …) array, same dtype; its entries sum to 0 over axis 0.
+    """
+    xp = namespace(x)
+    return x - xp.mean(x, axis=0, keepdims=True)
+
+
+def replicator(p: Any, x: Any) -> Any:
+    """R_p x = p∘x − p⟨p, x⟩: the replicator map, also the inverse metric at p (2.11b).
+
+    Parameters
+    ----------
+    p : (J, …) floating array
+        Points of the simplex.
+    x : (J, …) floating array
+
+    Returns
+    -------
+    (J, …) array, same dtype.
+    """
+    xp = namespace(p, x)
+    return p * (x - xp.sum(p * x, axis=0, keepdims=True))
+
+
+def softmax(x: Any) -> Any:
+    """e^x / Σ e^x over axis 0, for any finite x.
+
+    Parameters
+    ----------
+    x : (J, …) floating array
+
+    Returns
+    -------
+    (J, …) array of probabilities, same dtype.
+    """
+    xp = namespace(x)
+    exponential = xp.exp(x - xp.max(x, axis=0, keepdims=True))
+    return exponential / xp.sum(exponential, axis=0, keepdims=True)
+
+
+def lift(p: Any, v: Any) -> Any:
+    """exp_p(v) = p e^v / ⟨p, e^v⟩ = softmax(log p + v): the lifting map (2.11e).
+
+    Parameters
+    ----------
+    p : (J, …) floating array
+        Points of the open simplex.
+    v : (J, …) floating array
+        Tangent vectors; a constant added to a column changes nothing.
+
+    Returns
+    -------
+    (J, …) array, same dtype.
+    """
+    return softmax(namespace(p).log(p) + v)
+
+
+def entropy(p: Any) -> Any:
+    """−Σ p log p over axis 0, in nats; 0 log 0 = 0.
+
+    Parameters
+    ----------
+    p : (J, …) floating array of probabilities
+
+    Returns
+    -------
+    (…) array, same dtype; between 0 and log J.
+    """
+    xp = namespace(p)
+    safe = xp.where(p > 0, p, xp.ones_like(p))
+    return -xp.sum(p * xp.log(safe), axis=0)
+
+
+def geodesic_step(p: Any, x: Any, *, bound: float = 5.0, floor: float = 1e-10) -> Any:
+    """Exp_p(R_p x) = p∘e^x / ⟨p, e^x⟩: a step along the e-geodesic with tangent R_p x (3.7), kept inside the simplex.
+
+    Entries of p that are exactly 0 stay 0 (the neighbors outside the image); every other entry of the result is at
+    least `floor` before the columns are normalized, and an entry changes by at most a factor e^(2·bound) before that.
+
+    Parameters
+    ----------
+    p : (N, …) floating array
+        Points of the simplex, or of one of its faces.
+    x : (N, …) floating array
+        The step in log-coordinates: −h ∂L for descent. A constant added to a column changes nothing.
+    bound : float
+        The largest absolute entry of the step, once its mean under p is taken out.
+    floor : float
+        The smallest weight of an existing neighbor.
+
+    Returns
+    -------
+    (N, …) array, same dtype.
+    """
+    xp = namespace(p, x)
+    inside = p > 0
+    centred = x - xp.sum(p * x, axis=0, keepdims=True)
+    moved = p * xp.exp(xp.clip(centred, -bound, bound))
+    moved = moved / xp.sum(moved, axis=0, keepdims=True)
+    kept = xp.where(inside, xp.clip(moved, floor, 1.0), xp.zeros_like(p))
+    return kept / xp.sum(kept, axis=0, keepdims=True)

@@ -1,0 +1,28 @@
+"""The four stencil kernels of gpulaf: one page each, three implementations of one formula.
+
+===================  =============================  ==========================================
+file                 computes                       meaning
+===================  =============================  ==========================================
+similarity           S = softmax(Ω ℓ)               the linearization point, (2.17)
+operator             y = R_S Ω v                    one product with A, (2.22)
+adjoint              y = Ωᵀ R_S u                   one product with Aᵀ, gather form
+weight_gradient      ∂Ω and c                       chain rule of the closed-form gradient
+===================  =============================  ==========================================
+
+Layout. Fields are (J, H, W), label first, x fastest, C-contiguous; weight patches are (N, H, W) with N = (2r+1)²
+offsets in row-major order and the centre at N//2. ``weights[o, y, x]`` belongs to the pixel (y, x) and looks at
+the neighbor (y, x) + offset(o).
+
+Border. A neighbor outside the image is never read, whatever its weight: every patch lives on the neighbors that
+exist. There is no padding rule and no special case in the adjoint.
+
+Each file holds, in this order: the docstring with the formula, ``reference`` (array API code, the definition, any
+library and any number of spatial axes) and ``cpu`` (Numba, 2-D, float32 and float64). All implementations are
+gathers: one output is written by one worker, in one order of summation, so results repeat bit for bit, and a pixel
+gets the same bits wherever it lies in the array.
+
+To add a kernel: write ``reference`` first, then ``cpu``; add it to ``tests/test_kernels.py``, which holds every
+implementation against ``reference`` on odd sizes, and call it from ``gpulaf.averaging``.
+
+Nothing here imports another part of gpulaf, and nothing is compiled at import.
+"""

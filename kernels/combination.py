@@ -1,0 +1,49 @@
+"""y_r = s_r + Σ_k c_rk q_k: linear combinations of fields, every field read once.
+
+Layout: q (K, n), s and y (R, n), rows contiguous; c (R, K) on the host. With s = None the sum starts at 0. The order of
+summation is that of k at every element: equal inputs give equal bits wherever they lie.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace
+
+from ._numba import clear, kernel, prange
+
+#: Elements that are worked on together.
+STRETCH = 1024
+
+
+def reference(coefficients: np.ndarray, rows: Any, start: Any = None) -> Any:
+    """The definition, in array API code."""
+    xp = array_namespace(rows)
+    combined = xp.matmul(xp.asarray(coefficients, dtype=rows.dtype), rows)
+    return combined if start is None else start + combined
+
+
+def cpu(coefficients: np.ndarray, rows: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:
+    """The same with Numba."""
+    coefficients = np.ascontiguousarray(coefficients, dtype=rows.dtype)
+    result = np.empty((coefficients.shape[0], rows.shape[1]), rows.dtype)
+    _combination(coefficients, rows, start, result)
+    return result
+
+
+@kernel
+def _combination(coefficients, rows, start, result):
+    n = rows.shape[1]
+    for s in prange((n + STRETCH - 1) // STRETCH):
+        first, last = s * STRETCH, min(n, (s + 1) * STRETCH)
+        for r in range(result.shape[0]):
+            y = result[r, first:last]
+            if start is None:
+                clear(y)
+            else:
+                y[:] = start[r, first:last]
+            for k in range(rows.shape[0]):
+                c, q = coefficients[r, k], rows[k, first:last]
+                for i in range(y.size):
+                    y[i] += c * q[i]
