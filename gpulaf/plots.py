@@ -1,0 +1,142 @@
+"""Figures: each shows one point. Built on matplotlib's Figure, without global state."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+__all__ = ["colored", "demo_figure", "label_colors"]
+
+#: Colors that stay apart for color-blind readers (P. Tol, Colour schemes, SRON 2021, "bright" and "muted").
+QUALITATIVE = (
+    "#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#BBBBBB",
+    "#332288", "#88CCEE", "#44AA99", "#117733", "#999933", "#DDCC77", "#CC6677", "#882255",
+)  # fmt: skip
+ALARM = "#CC3311"
+
+
+def label_colors(labels: np.ndarray, count: int, image: np.ndarray | None = None) -> np.ndarray:
+    """(J, 3) uint8 colors: the mean color of each label in a grey or RGB image, else a qualitative scheme."""
+    if image is not None and (image.ndim == 2 or image.shape[-1] in (1, 3)):
+        pixels = image.reshape(labels.size, -1).astype(np.float64)
+        low, high = pixels.min(), pixels.max()
+        if image.dtype == np.uint8:
+            low, high = 0.0, 255.0
+        sizes = np.maximum(np.bincount(labels.ravel(), minlength=count), 1)
+        means = [np.bincount(labels.ravel(), c, minlength=count) / sizes for c in pixels.T]
+        scaled = (np.stack(means, axis=1) - low) / max(high - low, 1e-30)
+        return np.broadcast_to((255 * scaled.clip(0, 1)).round().astype(np.uint8), (count, 3))
+    from matplotlib.colors import to_rgb
+
+    colors = [to_rgb(QUALITATIVE[j % len(QUALITATIVE)]) for j in range(count)]
+    return (255 * np.array(colors)).round().astype(np.uint8)
+
+
+def colored(labels: np.ndarray, count: int, image: np.ndarray | None = None) -> np.ndarray:
+    """(H, W, 3) uint8 picture of labels."""
+    return label_colors(labels, count, image)[labels]
+
+
+def demo_figure(scene: Any, panels: dict[str, np.ndarray], weights: np.ndarray, wrong: list[float]) -> Any:
+    """What learning the weights changes, and why: the labelings above; truth, errors, patches and the curve below.
+
+    Parameters
+    ----------
+    scene : Scene
+    panels : dict of (H, W) labels
+        By title: pixelwise, uniform weights, learned weights.
+    weights : (9, H, W) array
+        The learned patches.
+    wrong : list of float
+        Wrong pixels in percent after each step.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12.6, 6.6), layout="constrained")
+    axes = figure.subplot_mosaic(
+        [["noisy", *panels], ["truth", "errors", "patches", "curve"]], gridspec_kw={"wspace": 0.04, "hspace": 0.04}
+    )
+    _picture(axes["noisy"], scene.image.clip(0, 1), "noisy image")
+    for title, labels in panels.items():
+        share = 100 * np.mean(labels != scene.truth)
+        _picture(axes[title], scene.prototypes[labels], f"{title}: {share:.2f} % wrong")
+    _picture(axes["truth"], scene.clean, "ground truth")
+    title = list(panels)[1]
+    axes["errors"].imshow(panels[title] != scene.truth, cmap=_map("#F0F0F0", ALARM), interpolation="nearest")
+    _frame(axes["errors"], f"wrong with {title} (red)")
+    _patches(axes["patches"], axes["truth"], scene, weights)
+    _curve(axes["curve"], wrong)
+    return figure
+
+
+def _picture(axis: Any, image: np.ndarray, title: str) -> None:
+    axis.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    _frame(axis, title)
+
+
+def _frame(axis: Any, title: str) -> None:
+    axis.set_title(title, fontsize=10)
+    axis.set_xticks([])
+    axis.set_yticks([])
+
+
+def _map(*colors: str) -> Any:
+    from matplotlib.colors import ListedColormap
+
+    return ListedColormap(colors)
+
+
+def _patches(axis: Any, overview: Any, scene: Any, weights: np.ndarray, side: int = 9) -> None:
+    """The learned patches of a small window, each drawn as its 3×3 weights, over the borders of the true labels."""
+    truth = scene.truth
+    radius = (round(weights.shape[0] ** 0.5) - 1) // 2
+    span = 2 * radius + 1
+    y0, x0 = _busiest_window(truth, side)
+    window = weights[:, y0 : y0 + side, x0 : x0 + side].reshape(span, span, side, side)
+    # a glyph has its (2r+1)² weights and a frame of one cell around them
+    cells = np.full((side, span + 1, side, span + 1), np.nan)
+    cells[:, :span, :, :span] = window.transpose(2, 0, 3, 1)
+    glyphs = cells.reshape(side * (span + 1), side * (span + 1))
+    axis.imshow(glyphs, cmap="Greys", vmin=0, vmax=0.5, interpolation="nearest")
+    crop, step = truth[y0 : y0 + side, x0 : x0 + side], span + 1
+    for y in range(side):
+        for x in range(side):
+            top, left = y * step - 1, x * step - 1
+            if x and crop[y, x] != crop[y, x - 1]:
+                axis.plot([left, left], [top, top + step], color=ALARM, lw=1.6, solid_capstyle="butt")
+            if y and crop[y, x] != crop[y - 1, x]:
+                axis.plot([left, left + step], [top, top], color=ALARM, lw=1.6, solid_capstyle="butt")
+    _frame(axis, "learned weights of the boxed pixels\n(a 3×3 glyph each; red: true borders)")
+    overview.add_patch(_box(x0, y0, side))
+
+
+def _box(x: int, y: int, side: int) -> Any:
+    from matplotlib.patches import Rectangle
+
+    return Rectangle((x - 0.5, y - 0.5), side, side, fill=False, edgecolor=ALARM, lw=1.6)
+
+
+def _busiest_window(truth: np.ndarray, side: int) -> tuple[int, int]:
+    """Corner of the window, away from the border, whose smallest part is largest: a border runs through its middle."""
+    height, width = truth.shape
+    best, corner = -1, (0, 0)
+    for y in range(2, max(3, height - side - 1), 3):
+        for x in range(2, max(3, width - side - 1), 3):
+            counts = np.unique(truth[y : y + side, x : x + side], return_counts=True)[1]
+            score = int(counts.min()) if len(counts) == 2 else 0
+            if score > best:
+                best, corner = score, (y, x)
+    return corner
+
+
+def _curve(axis: Any, wrong: list[float]) -> None:
+    axis.plot(range(len(wrong)), wrong, color=QUALITATIVE[0], lw=2)
+    axis.set_yscale("log")
+    axis.set_xlabel("descent step")
+    axis.set_title(f"wrong pixels while learning: {wrong[0]:.2f} → {wrong[-1]:.2f} %", fontsize=10)
+    for which in (axis.yaxis.set_major_formatter, axis.yaxis.set_minor_formatter):
+        which(lambda value, _: f"{value:g} %" if f"{value:e}"[0] in "125" else "")
+    axis.set_box_aspect(1)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(axis="y", which="both", color="#E4E4E4", lw=0.6)
