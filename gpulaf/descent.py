@@ -84,8 +84,8 @@ class RiemannianAdam:
         tangent = scaled - xp.sum(weights * scaled, axis=0, keepdims=True)
         first = self.beta1 * state["first"] + (1 - self.beta1) * tangent
         second = self.beta2 * state["second"] + (1 - self.beta2) * squared_norms(weights, scaled)
-        unbiased = xp.sqrt(second / (1 - self.beta2 ** (count + 1))) + 1e-12
-        direction = first / (1 - self.beta1 ** (count + 1)) / unbiased
+        length = xp.sqrt(second / (1 - self.beta2 ** (count + 1)))
+        direction = first / (1 - self.beta1 ** (count + 1)) / xp.where(length > 0, length, xp.ones_like(length))
         return geodesic_step(weights, -self.step * direction), {"first": first, "second": second}
 
 

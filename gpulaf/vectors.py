@@ -5,6 +5,7 @@ A stack of fields is an array (K, …); inner products run over everything but t
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -39,4 +40,4 @@ def norm(field: Any) -> float:
 
 
 def _rows(fields: Any) -> Any:
-    return namespace(fields).reshape(fields, (fields.shape[0], -1 if fields.size else 0))
+    return namespace(fields).reshape(fields, (fields.shape[0], prod(fields.shape[1:])))

@@ -89,7 +89,7 @@ class Taylor:
             series.append(terms)
         largest, source = (scalar(xp.max(xp.abs(x))) for x in (v, flow.B))
         error = bound * time * phi1(reach) * source / largest if largest else 0.0
-        converged = bound <= self.tol
+        converged = bound <= self.tol or error == 0
         reason = f"Degree {degree} in {substeps} substep(s) bounds the error by {bound:.1e} of the flow's reach."
         if not converged:
             reason += f" The tolerance {self.tol:.1e} asks for a higher degree."

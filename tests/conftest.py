@@ -1,0 +1,121 @@
+"""Every numerical test runs over libraries and dtypes: NumPy, read-only NumPy, the strict array API, CuPy with a GPU."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gpulaf import Grid, LinearFlow, normalize_weights
+from gpulaf.array import gpu_missing, host_array
+
+
+@dataclass(frozen=True)
+class Library:
+    """An array library: brings host arrays in; everything comes back by `host_array`."""
+
+    name: str
+
+    def __call__(self, x: Any) -> Any:
+        if self.name == "read-only":
+            x = np.array(x)
+            x.flags.writeable = False
+            return x
+        if self.name == "strict":
+            import array_api_strict
+
+            return array_api_strict.asarray(x)
+        if self.name == "cupy":
+            import cupy
+
+            return cupy.asarray(x)
+        return np.asarray(x)
+
+
+@pytest.fixture(params=["numpy", "read-only", "strict", "cupy"])
+def xp(request: pytest.FixtureRequest) -> Library:
+    if request.param == "cupy" and (missing := gpu_missing()):
+        pytest.skip(missing)
+    return Library(request.param)
+
+
+@pytest.fixture(params=["float32", "float64"])
+def dtype(request: pytest.FixtureRequest) -> np.dtype[Any]:
+    return np.dtype(request.param)
+
+
+def tol(dtype: Any) -> float:
+    """The one tolerance: relative error that a handful of roundings in each of some ten products may reach."""
+    return 200 * float(np.finfo(dtype).eps)
+
+
+def relative(x: Any, y: Any) -> float:
+    """‖x − y‖/‖y‖ over everything, on the host in float64."""
+    x, y = (np.asarray(host_array(a), dtype=np.float64) for a in (x, y))
+    assert x.shape == y.shape
+    return float(np.linalg.norm(x - y) / max(np.linalg.norm(y), 1e-300))
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A random flow, on the host in float64."""
+
+    weights: np.ndarray
+    log_likelihood: np.ndarray
+    g: np.ndarray
+    truth: np.ndarray
+
+    def flow(self, library: Any = np.asarray, dtype: Any = np.float64) -> LinearFlow:
+        return LinearFlow(Grid(library(self.weights.astype(dtype))), library(self.log_likelihood.astype(dtype)))
+
+
+def random_problem(labels: int = 3, height: int = 4, width: int = 5, radius: int = 1, seed: int = 0) -> Problem:
+    rng = np.random.default_rng(seed)
+    weights = normalize_weights(rng.random(((2 * radius + 1) ** 2, height, width)) ** 2)
+    log_likelihood = 2 * rng.standard_normal((labels, height, width))
+    g = rng.standard_normal((labels, height, width))
+    truth = rng.integers(-1, labels, (height, width)).astype(np.int32)
+    truth[0, 0] = 0
+    return Problem(weights, log_likelihood, g, truth)
+
+
+def dense_average(weights: np.ndarray) -> np.ndarray:
+    """Ω as an (H·W, H·W) matrix, by loops over pixels and neighbors."""
+    count, height, width = weights.shape
+    radius = (round(count**0.5) - 1) // 2
+    matrix = np.zeros((height * width, height * width))
+    for y in range(height):
+        for x in range(width):
+            for o in range(count):
+                ny, nx = y + o // (2 * radius + 1) - radius, x + o % (2 * radius + 1) - radius
+                if 0 <= ny < height and 0 <= nx < width:
+                    matrix[y * width + x, ny * width + nx] = weights[o, y, x]
+    return matrix
+
+
+def dense_flow(problem: Problem) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """S (J, n), A (J·n, J·n) and B (J·n) of a problem, by explicit matrices."""
+    omega = dense_average(problem.weights)
+    labels, n = problem.log_likelihood.shape[0], omega.shape[0]
+    averaged = problem.log_likelihood.reshape(labels, n) @ omega.T
+    exponential = np.exp(averaged - averaged.max(axis=0))
+    S = exponential / exponential.sum(axis=0)
+    A = np.zeros((labels * n, labels * n))
+    for j in range(labels):
+        for k in range(labels):
+            replicator = S[j] * (j == k) - S[j] * S[k]
+            A[j * n : (j + 1) * n, k * n : (k + 1) * n] = replicator[:, None] * omega
+    return S, A, (S - 1 / labels).ravel()
+
+
+def dense_solution(problem: Problem, time: float) -> np.ndarray:
+    """v(T) by the exponential of the bordered matrix (2.29)."""
+    from scipy.linalg import expm
+
+    _, A, B = dense_flow(problem)
+    n = len(B)
+    bordered = np.zeros((n + 1, n + 1))
+    bordered[:n, :n], bordered[:n, n] = time * A, time * B
+    return expm(bordered)[:n, n].reshape(problem.log_likelihood.shape)

@@ -1,0 +1,143 @@
+"""Every kernel implementation against its `reference`, and the references against dense matrices."""
+
+import numpy as np
+import pytest
+from conftest import dense_average, relative, tol
+
+from gpulaf.array import host_array
+from gpulaf.dispatch import implementation
+from gpulaf.kernels import adjoint, combination, inner_products, operator, similarity, stencil, weight_gradient
+from gpulaf.patches import normalize_weights
+
+# 1×n, n×1, smaller than the patch, beyond one block of columns, odd everything
+SHAPES = [(1, 1), (1, 9), (7, 1), (2, 2), (5, 6), (33, 17), (3, 300)]
+
+
+def operands(labels, shape, radius, dtype, seed=0):
+    rng = np.random.default_rng(seed)
+    weights = normalize_weights(rng.random(((2 * radius + 1) ** 2, *shape)))
+    l, u, v = (rng.standard_normal((labels, *shape)) for _ in range(3))
+    S = np.exp(u) / np.exp(u).sum(axis=0)
+    return tuple(x.astype(dtype) for x in (weights, S, l, u, v))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("radius", [1, 2])
+@pytest.mark.parametrize("labels", [2, 5])
+def test_fast_equals_reference(xp, dtype, shape, radius, labels):
+    weights, S, l, u, v = operands(labels, shape, radius, dtype)
+    left, right = np.stack([u, v]), np.stack([v, l])
+    cases = [
+        (similarity, (weights, l)),
+        (operator, (weights, S, v)),
+        (operator, (weights, None, v)),
+        (adjoint, (weights, S, u)),
+        (adjoint, (weights, None, u)),
+        (weight_gradient, (weights, S, l, u, left, right)),
+    ]
+    for module, arguments in cases:
+        name = module.__name__.rsplit(".", 1)[1]
+        expected = module.reference(*(a if a is None else np.asarray(a, np.float64) for a in arguments))
+        found = implementation(name, xp(weights))(*(a if a is None else xp(a) for a in arguments))
+        for x, y in zip(*(r if isinstance(r, tuple) else (r,) for r in (found, expected)), strict=True):
+            assert relative(x, y) < tol(dtype), name
+
+
+@pytest.mark.parametrize("labels", [2, 3, 8, 17, 33, 40])
+def test_any_number_of_labels(xp, dtype, labels):
+    weights, S, _, u, v = operands(labels, (6, 7), 1, dtype)
+    for module, field in ((operator, v), (adjoint, u)):
+        found = implementation(module.__name__.rsplit(".", 1)[1], xp(weights))(xp(weights), xp(S), xp(field))
+        expected = module.reference(*(np.asarray(a, np.float64) for a in (weights, S, field)))
+        assert relative(found, expected) < tol(dtype)
+
+
+@pytest.mark.parametrize("shape", [(1, 5), (4, 5), (2, 2)])
+@pytest.mark.parametrize("radius", [1, 2, 3])
+def test_reference_against_dense_matrix(shape, radius):
+    weights, S, l, u, v = operands(3, shape, radius, np.float64)
+    omega, n = dense_average(weights), shape[0] * shape[1]
+
+    def average(x, matrix):
+        return (x.reshape(-1, n) @ matrix.T).reshape(x.shape)
+
+    def replicate(x):
+        return np.stack([S[j] * (x[j] - sum(S[k] * x[k] for k in range(3))) for j in range(3)])
+
+    assert relative(operator.reference(weights, None, v), average(v, omega)) < 1e-14
+    assert relative(operator.reference(weights, S, v), replicate(average(v, omega))) < 1e-14
+    assert relative(adjoint.reference(weights, S, u), average(replicate(u), omega.T)) < 1e-14
+    exponential = np.exp(average(l, omega))
+    assert relative(similarity.reference(weights, l), exponential / exponential.sum(axis=0)) < 1e-14
+
+
+def test_similarity_survives_large_log_likelihoods(xp, dtype):
+    weights, _, l, _, _ = operands(4, (5, 6), 1, dtype)
+    S = host_array(implementation("similarity", xp(weights))(xp(weights), xp(3000 * l)))
+    assert np.isfinite(S).all()
+    np.testing.assert_allclose(S.sum(axis=0), 1, rtol=1e-5)
+
+
+def test_results_repeat_bit_for_bit_whatever_the_threads(dtype):
+    numba = pytest.importorskip("numba")
+    weights, S, l, u, v = operands(5, (67, 300), 1, dtype)
+    rows = np.stack([u.ravel(), v.ravel(), l.ravel()])
+
+    def everything():
+        dw, c = weight_gradient.cpu(weights, S, l, u, u[None], v[None])
+        return [
+            similarity.cpu(weights, l), operator.cpu(weights, S, v), adjoint.cpu(weights, S, u), dw, c,
+            inner_products.cpu(rows, rows), combination.cpu(np.ones((2, 3)), rows),
+        ]  # fmt: skip
+
+    before = numba.get_num_threads()
+    several = everything()
+    try:
+        numba.set_num_threads(1)
+        single = everything()
+    finally:
+        numba.set_num_threads(before)
+    for x, y in zip(several, single, strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+@pytest.mark.parametrize("n", [1, 5, 1024, 5000])
+def test_vectors(xp, dtype, n):
+    rng = np.random.default_rng(0)
+    rows, others, start = (rng.standard_normal((k, n)).astype(dtype) for k in (4, 3, 2))
+    coefficients = rng.standard_normal((2, 4))
+    wide = [np.asarray(x, np.float64) for x in (rows, others, start)]
+    gram = implementation("inner_products", xp(rows))(xp(rows), xp(others))
+    expected = wide[0] @ wide[1].T
+    assert np.abs(host_array(gram) - expected).max() < tol(dtype) * n**0.5
+    combined = implementation("combination", xp(rows))(coefficients, xp(rows), xp(start))
+    assert relative(combined, coefficients @ wide[0] + wide[2]) < tol(dtype)
+    assert relative(implementation("combination", xp(rows))(coefficients, xp(rows)), coefficients @ wide[0]) < tol(dtype)
+
+
+def test_inner_products_of_a_long_field_keep_their_digits():
+    n = 3_000_001
+    rows = np.full((1, n), 0.1, np.float32)
+    exact = n * float(np.float32(0.1)) ** 2
+    found = implementation("inner_products", rows)(rows, rows)[0, 0]
+    assert abs(found - exact) / exact < 2e-6
+
+
+def test_radius_of_weights():
+    assert [stencil.radius_of(np.ones((n, 4, 4))) for n in (1, 9, 25, 49)] == [0, 1, 2, 3]
+    assert stencil.radius_of(np.ones((27, 2, 2, 2))) == 1
+    for count in (4, 8, 10, 16):
+        with pytest.raises(ValueError, match=rf"{count} neighbors.*9 for 3×3"):
+            stencil.radius_of(np.ones((count, 4, 4)))
+
+
+def test_offsets_are_row_major_with_the_centre_in_the_middle():
+    offsets = stencil.offsets(1)
+    assert offsets[0] == (-1, -1)
+    assert offsets[1] == (-1, 0)
+    assert offsets[4] == (0, 0)
+    image = np.arange(12.0).reshape(3, 4)
+    assert stencil.shifted(image, (0, 1))[1, 1] == image[1, 2]
+    assert stencil.shifted(image, (-1, 0))[1, 1] == image[0, 1]
+    assert stencil.shifted(image, (-1, 0))[0, 1] == 0
+    assert stencil.shifted(image, (-1, 0), periodic=True)[0, 1] == image[2, 1]
