@@ -34,7 +34,10 @@ class OneLineErrors(click.Group):
 def device_option(command: Any) -> Any:
     """Add --device."""
     return click.option(
-        "--device", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", show_default=True,
+        "--device",
+        type=click.Choice(["auto", "cpu", "gpu"]),
+        default="auto",
+        show_default=True,
         help="Where to compute; auto takes a GPU if CuPy finds one.",
     )(command)
 
@@ -73,7 +76,9 @@ def main(debug: bool) -> None:
 @click.option("--size", type=click.IntRange(16, 4096), default=128, show_default=True, help="Pixels on a side.")
 @click.option("--steps", type=click.IntRange(0), default=50, show_default=True, help="Learning steps.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), default=Path(), help="Folder of the figure.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, file_okay=False), default=Path(), help="Folder of the figure."
+)
 @device_option
 def demo(scene: str, size: int, steps: int, seed: int, output: Path, device: str) -> None:
     """Learn the weights of a synthetic noisy scene and show what that changes.
@@ -100,17 +105,28 @@ def demo(scene: str, size: int, steps: int, seed: int, output: Path, device: str
 @main.command()
 @click.argument("image", type=click.Path(path_type=Path))
 @output_option
-@click.option("--prototypes", help="Number of labels (k-means), or a .json/.csv file with a row per label. [default: 5, or the weight file's]")
-@click.option("--weights", default="uniform", show_default=True, help="uniform, bilateral, or a .safetensors file of gpulaf learn.")
+@click.option(
+    "--prototypes",
+    help="Number of labels (k-means), or a .json/.csv file with a row per label. [default: 5, or the weight file's]",
+)
+@click.option(
+    "--weights",
+    default="uniform",
+    show_default=True,
+    help="uniform, bilateral, or a .safetensors file of gpulaf learn.",
+)
 @click.option("--rho", type=float, help="Scale of the data in image units, 0 to 1. [default: 0.1, or the file's]")
-@click.option("--sigma", type=float, default=0.1, show_default=True, help="Scale of bilateral weights in image units, 0 to 1.")
+@click.option(
+    "--sigma", type=float, default=0.1, show_default=True, help="Scale of bilateral weights in image units, 0 to 1."
+)
 @click.option("--channel-axis", type=int, help="Axis of the channels, where the file does not say it.")
 @probabilities_option
 @preview_option
 @flow_options
 def label(
     image: Path, output: Path, prototypes: str | None, weights: str, rho: float | None, sigma: float,
-    channel_axis: int | None, probabilities: Path | None, preview: Path | None, time_: float | None, tol: float, device: str,
+    channel_axis: int | None, probabilities: Path | None, preview: Path | None, time_: float | None, tol: float,
+    device: str,
 ) -> None:  # fmt: skip
     """Label the pixels of IMAGE (PNG, JPEG, TIFF or .npy).
 
@@ -125,7 +141,8 @@ def label(
     _check_outputs([image, Path(weights)], output, probabilities, preview)
     pixels = read_image(image, channel_axis=channel_axis)
     features, scale = image_features(pixels)
-    patches, stored = None, {}
+    patches = None
+    stored: dict[str, Any] = {}
     if weights == "bilateral":
         patches = bilateral_weights(features, sigma=sigma)
     elif weights != "uniform":
@@ -137,7 +154,8 @@ def label(
     result = label(
         device_array(features, device), values,
         weights=None if patches is None else device_array(patches, device),
-        rho=_first(rho, stored.get("rho"), 0.1), time=_first(time_, stored.get("time"), 3.0), integrator=Krylov(tol=tol),
+        rho=_first(rho, stored.get("rho"), 0.1), time=_first(time_, stored.get("time"), 3.0),
+        integrator=Krylov(tol=tol),
     )  # fmt: skip
     _write(result, output, probabilities, preview, pixels)
 
@@ -148,9 +166,13 @@ def label(
 @click.option("--logits", is_flag=True, help="The file holds logits (scores before the softmax).")
 @click.option("--label-axis", type=int, default=-1, show_default=True, help="Axis of the labels.")
 @click.option("--image", type=click.Path(path_type=Path), help="The image, for bilateral weights and the preview.")
-@click.option("--weights", default="uniform", show_default=True, help="uniform, bilateral (of --image), or a .safetensors file.")
+@click.option(
+    "--weights", default="uniform", show_default=True, help="uniform, bilateral (of --image), or a .safetensors file."
+)
 @click.option("--rho", type=float, default=1.0, show_default=True, help="Temperature of the predictions.")
-@click.option("--sigma", type=float, default=0.1, show_default=True, help="Scale of bilateral weights in image units, 0 to 1.")
+@click.option(
+    "--sigma", type=float, default=0.1, show_default=True, help="Scale of bilateral weights in image units, 0 to 1."
+)
 @probabilities_option
 @preview_option
 @flow_options
@@ -168,7 +190,8 @@ def refine(
     _check_outputs([probabilities_file, image or Path(), Path(weights)], output, probabilities, preview)
     values = read_array(probabilities_file)
     pixels = read_image(image) if image is not None else None
-    patches, stored = None, {}
+    patches = None
+    stored: dict[str, Any] = {}
     if weights == "bilateral":
         if pixels is None:
             raise ValueError("bilateral weights need the image. Name it with --image.")
@@ -201,8 +224,9 @@ def refine(
 @click.option("--resume", is_flag=True, help="Continue from the checkpoint if it is there.")
 @device_option
 def learn(
-    image: Path, truth: Path, output: Path, steps: int, step_size: float, radius: int, rho: float, time_: float, tol: float,
-    loss: str, tau: float, unlabeled: int | None, channel_axis: int | None, checkpoint: Path | None, resume: bool, device: str,
+    image: Path, truth: Path, output: Path, steps: int, step_size: float, radius: int, rho: float, time_: float,
+    tol: float, loss: str, tau: float, unlabeled: int | None, channel_axis: int | None, checkpoint: Path | None,
+    resume: bool, device: str,
 ) -> None:  # fmt: skip
     """Learn the weight patches of IMAGE from its ground truth, the label image TRUTH.
 
@@ -231,7 +255,8 @@ def learn(
     labels, values = read_truth(truth, unlabeled=unlabeled)
     if labels.shape != features.shape[:2]:
         raise ValueError(
-            f"{truth} has {labels.shape} pixels and {image} {features.shape[:2]}; accepted are equal sizes. Check the pair."
+            f"{truth} has {labels.shape} pixels and {image} {features.shape[:2]}; accepted are equal sizes. "
+            "Check the pair."
         )
     prototypes = np.stack([features[labels == j].mean(axis=0, dtype=np.float64) for j in range(len(values))])
     result = fit_weights(
@@ -283,7 +308,9 @@ def _read_weights(path: str) -> tuple[np.ndarray, dict[str, Any]]:
     from .checkpoint import read_tensors
 
     if not path.endswith(".safetensors"):
-        raise ValueError(f"--weights is {path!r}; accepted are uniform, bilateral or a .safetensors file of gpulaf learn.")
+        raise ValueError(
+            f"--weights is {path!r}; accepted are uniform, bilateral or a .safetensors file of gpulaf learn."
+        )
     arrays, metadata = read_tensors(path, "weights")
     if "weights" not in arrays:
         raise ValueError(f"{path} holds no tensor named weights. Write it again with gpulaf learn.")
@@ -309,7 +336,9 @@ def _check_outputs(inputs: list[Path], output: Path, probabilities: Path | None,
         if path.exists() and any(path.samefile(other) for other in inputs if other.is_file()):
             raise ValueError(f"{path} is also an input. Choose another name for the result.")
     if len({path.resolve() for path in files}) < len(files):
-        raise ValueError(f"two results go to the same file, one of {', '.join(map(str, files))}. Choose different names.")
+        raise ValueError(
+            f"two results go to the same file, one of {', '.join(map(str, files))}. Choose different names."
+        )
 
 
 def _check_folders(*paths: Path | None) -> None:
@@ -318,7 +347,9 @@ def _check_folders(*paths: Path | None) -> None:
             raise FileNotFoundError(f"folder {path.parent} does not exist. Create it first, or choose another path.")
 
 
-def _write(result: Any, output: Path, probabilities: Path | None, preview: Path | None, pixels: np.ndarray | None) -> None:
+def _write(
+    result: Any, output: Path, probabilities: Path | None, preview: Path | None, pixels: np.ndarray | None
+) -> None:
     from .array import host_array
     from .image_io import write_array
     from .plots import colored

@@ -65,8 +65,14 @@ def run_demo(name: str, *, size: int = 128, seed: int = 0, steps: int = 50, devi
 
     began = clock.perf_counter()
     result = fit_weights(
-        likelihood, scene.truth, time=time, integrator=integrator, rank=1, steps=steps,
-        descent=RiemannianGradient(step), **fit,
+        likelihood,
+        scene.truth,
+        time=time,
+        integrator=integrator,
+        rank=1,
+        steps=steps,
+        descent=RiemannianGradient(step),
+        **fit,
     )
     seconds = clock.perf_counter() - began
     panels = {

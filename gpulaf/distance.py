@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from warnings import catch_warnings, simplefilter
 
 import numpy as np
 
@@ -25,10 +26,7 @@ def distances(features: Any, prototypes: Any) -> Any:
     """
     xp = namespace(features)
     prototypes = xp.asarray(prototypes, dtype=features.dtype)
-    rows = []
-    for j in range(prototypes.shape[0]):
-        rows.append(xp.sqrt(xp.sum((features - prototypes[j, :]) ** 2, axis=-1)))
-    return xp.stack(rows)
+    return xp.stack([xp.sqrt(xp.sum((features - prototypes[j, :]) ** 2, axis=-1)) for j in range(prototypes.shape[0])])
 
 
 def log_likelihood(distances: Any, rho: float) -> Any:
@@ -69,8 +67,6 @@ def kmeans_prototypes(features: Any, labels: int, *, seed: int = 0, sample: int 
     ValueError
         If the image has fewer than J different features.
     """
-    from scipy.cluster.vq import kmeans2
-
     rng = np.random.default_rng(seed)
     pixels = host_array(features).reshape(-1, features.shape[-1]).astype(np.float64)
     if len(pixels) > sample:
@@ -80,11 +76,18 @@ def kmeans_prototypes(features: Any, labels: int, *, seed: int = 0, sample: int 
         raise ValueError(
             f"{labels} prototypes were asked for, but the image has only {different} different values. Ask for fewer."
         )
-    best, best_error = None, np.inf
-    for _ in range(4):
-        centres, members = kmeans2(pixels, labels, iter=30, minit="++", rng=rng, missing="warn") if different > labels else (
-            np.unique(pixels, axis=0), np.zeros(1, int))
-        error = float(((pixels - centres[members]) ** 2).sum())
-        if error < best_error and len(np.unique(members)) == labels or best is None:
-            best, best_error, sizes = centres, error, np.bincount(members, minlength=labels)
-    return best[np.argsort(-sizes, kind="stable")]
+    if different == labels:
+        return np.unique(pixels, axis=0)
+    return min((_cluster(pixels, labels, rng) for _ in range(4)), key=lambda result: result[0])[1]
+
+
+def _cluster(pixels: np.ndarray, labels: int, rng: np.random.Generator) -> tuple[float, np.ndarray]:
+    """One run of k-means: the squared error, infinite if a cluster ran empty, and the centres, largest first."""
+    from scipy.cluster.vq import kmeans2
+
+    with catch_warnings():
+        simplefilter("ignore")  # an empty cluster is told by its infinite error
+        centres, members = kmeans2(pixels, labels, iter=30, minit="++", rng=rng)
+    sizes = np.bincount(members, minlength=labels)
+    error = float(((pixels - centres[members]) ** 2).sum()) if sizes.min() else np.inf
+    return error, centres[np.argsort(-sizes, kind="stable")]

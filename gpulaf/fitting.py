@@ -159,7 +159,8 @@ def fit_weights(
     weights = like(weights, log_likelihood)
     check_weights(weights, tuple(log_likelihood.shape[1:]))
 
-    state, history = descent.start(weights), []
+    state: dict[str, Any] = descent.start(weights)
+    history: list[FitStep] = []
     problem = _Problem(log_likelihood, truth, weights, (time, integrator, loss, descent, rank, tau))
     if checkpoint is not None:
         saved = _load(checkpoint, problem)
@@ -170,7 +171,9 @@ def fit_weights(
 
     from tqdm import tqdm
 
-    bar = tqdm(total=steps, initial=first, desc="learning", unit="step", disable=None if progress is None else not progress)
+    bar = tqdm(
+        total=steps, initial=first, desc="learning", unit="step", disable=None if progress is None else not progress
+    )
     with bar:
         for count in range(first, steps + 1):
             row, gradient = _evaluate(weights, problem, count, began)
@@ -243,13 +246,16 @@ def _check_problem(log_likelihood: Any, truth: Any, steps: int, tau: float) -> N
         raise ValueError("log_likelihood holds values that are not finite. Replace NaN and infinite values first.")
     labels = host_array(truth)
     if labels.shape != tuple(log_likelihood.shape[1:]):
-        raise ValueError(f"truth has shape {labels.shape}; accepted is {tuple(log_likelihood.shape[1:])}, one label per pixel.")
+        raise ValueError(
+            f"truth has shape {labels.shape}; accepted is {tuple(log_likelihood.shape[1:])}, one label per pixel."
+        )
     if not np.issubdtype(labels.dtype, np.integer):
         raise TypeError(f"truth has dtype {labels.dtype}; accepted are integers, -1 where there is no ground truth.")
     if labels.min() < -1 or labels.max() >= log_likelihood.shape[0]:
         raise ValueError(
-            f"truth holds labels from {labels.min()} to {labels.max()}; accepted are 0 to {log_likelihood.shape[0] - 1}, "
-            "and -1 where there is none. Map its values to labels first."
+            f"truth holds labels from {labels.min()} to {labels.max()}; "
+            f"accepted are 0 to {log_likelihood.shape[0] - 1}, and -1 where there is none. "
+            "Map its values to labels first."
         )
     if int(steps) != steps or steps < 0:
         raise ValueError(f"steps is {steps}; accepted are whole numbers from 0.")
@@ -257,7 +263,9 @@ def _check_problem(log_likelihood: Any, truth: Any, steps: int, tau: float) -> N
         raise ValueError(f"tau is {tau}; accepted are numbers from 0.")
 
 
-def _save(checkpoint: Checkpoint, problem: _Problem, weights: Any, state: dict[str, Any], history: list[FitStep]) -> None:
+def _save(
+    checkpoint: Checkpoint, problem: _Problem, weights: Any, state: dict[str, Any], history: list[FitStep]
+) -> None:
     arrays = {"weights": weights} | {f"state.{k}": v for k, v in state.items()}
     metadata = {"fingerprint": problem.fingerprint(), "history": [list(row) for row in history]}
     write_tensors(checkpoint.path, "checkpoint", arrays, metadata)

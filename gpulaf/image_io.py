@@ -93,7 +93,8 @@ def read_truth(path: str | os.PathLike[str], *, unlabeled: int | None = None) ->
         values = values[..., 0]
     if values.ndim != 2 or not (np.issubdtype(values.dtype, np.integer) or values.dtype == bool):
         raise ValueError(
-            f"{path} holds {values.dtype} values of shape {values.shape}; accepted is one integer label per pixel, (H, W)."
+            f"{path} holds {values.dtype} values of shape {values.shape}; "
+            "accepted is one integer label per pixel, (H, W)."
         )
     values = values.astype(np.int64)
     known = np.unique(values[(values != -1) & (values != (unlabeled if unlabeled is not None else -1))])
@@ -152,7 +153,11 @@ def write_array(path: str | os.PathLike[str], array: np.ndarray) -> None:
             color = array.ndim == 3 and array.dtype.kind == "u" and array.shape[-1] == 3
             axes = {"axes": "YXS" if array.ndim == 3 else "YX"}
             tifffile.imwrite(
-                temporary, array, photometric="rgb" if color else "minisblack", metadata=axes, compression="zlib",
+                temporary,
+                array,
+                photometric="rgb" if color else "minisblack",
+                metadata=axes,
+                compression="zlib",
                 planarconfig="contig" if array.ndim == 3 else None,
             )
         else:
@@ -197,4 +202,6 @@ def _read(path: Path) -> tuple[np.ndarray, str | None]:
 
 def _unreadable(path: Path, error: Exception) -> ValueError:
     reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
-    return ValueError(f"{path} cannot be read: {reason}. Check that the file is whole and of the type that its name says.")
+    return ValueError(
+        f"{path} cannot be read: {reason}. Check that the file is whole and of the type that its name says."
+    )

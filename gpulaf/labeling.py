@@ -125,7 +125,9 @@ def refine(
     xp = namespace(fields)
     lowest, sums = float(xp.min(fields)), xp.sum(fields, axis=0)  # synchronize
     if lowest < 0:
-        raise ValueError(f"probabilities go down to {lowest:.4g}; accepted are numbers from 0. For logits, use refine_logits.")
+        raise ValueError(
+            f"probabilities go down to {lowest:.4g}; accepted are numbers from 0. For logits, use refine_logits."
+        )
     worst = float(xp.max(xp.abs(sums - 1)))  # synchronize
     if worst > 1e-3:
         raise ValueError(
@@ -174,8 +176,10 @@ def image_features(image: Any, channel_axis: int | None = None) -> tuple[Any, fl
     xp = namespace(image)
     if image.ndim == 2:
         if channel_axis is not None:
-            raise ValueError(f"channel_axis is {channel_axis}, but the image has no channels: its shape is "
-                             f"{tuple(image.shape)}. Leave channel_axis out.")
+            raise ValueError(
+                f"channel_axis is {channel_axis}, but the image has no channels: its shape is "
+                f"{tuple(image.shape)}. Leave channel_axis out."
+            )
         image = image[..., None]
     else:
         image = xp.moveaxis(image, _axis(channel_axis if channel_axis is not None else -1, 3, "channel_axis"), -1)
@@ -188,7 +192,7 @@ def image_features(image: Any, channel_axis: int | None = None) -> tuple[Any, fl
 
 def prototype_array(prototypes: Any, features: Any, scale: float = 1.0, *, seed: int = 0) -> np.ndarray:
     """Check prototypes against (H, W, C) features, or find that many by k-means: (J, C) float64 on the host."""
-    if isinstance(prototypes, (bool, np.bool_)) or isinstance(prototypes, str):
+    if isinstance(prototypes, (bool, np.bool_, str)):
         raise TypeError(f"prototypes is {prototypes!r}; accepted are a number of labels or an array (J, C).")
     if np.ndim(prototypes) == 0 and not is_device_array(prototypes):
         if int(prototypes) != prototypes or not 2 <= prototypes <= 65536:
@@ -279,7 +283,13 @@ def _contiguous(x: Any) -> Any:
     xp = namespace(x)
     x = xp.astype(x, _dtype(x), copy=False)
     flags = getattr(x, "flags", None)
-    return x if flags is None or flags.c_contiguous else xp.asarray(x, copy=True, order="C") if is_device_array(x) else np.ascontiguousarray(x)
+    return (
+        x
+        if flags is None or flags.c_contiguous
+        else xp.asarray(x, copy=True, order="C")
+        if is_device_array(x)
+        else np.ascontiguousarray(x)
+    )
 
 
 def _axis(axis: int, ndim: int, name: str) -> int:
@@ -298,4 +308,6 @@ def _check_finite(x: Any, name: str) -> None:
     bad = ~xp.isfinite(x)
     if bool(xp.any(bad)):  # synchronize
         count = int(xp.sum(xp.astype(bad, xp.int64)))
-        raise ValueError(f"{name} holds {count} value(s) that are NaN or infinite. Replace them, for example by a mask.")
+        raise ValueError(
+            f"{name} holds {count} value(s) that are NaN or infinite. Replace them, for example by a mask."
+        )

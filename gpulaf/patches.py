@@ -57,8 +57,8 @@ def uniform_weights(shape: tuple[int, ...], radius: int = 1, *, dtype: Any = np.
     --------
     >>> from gpulaf import uniform_weights
     >>> weights = uniform_weights((4, 5))
-    >>> weights.shape, float(weights[4, 2, 2].round(4)), float(weights[4, 0, 0])
-    ((9, 4, 5), 0.1111, 0.25)
+    >>> weights.shape, float(weights[4, 0, 0]), float(weights[4, 2, 2] * 9)
+    ((9, 4, 5), 0.25, 1.0)
     """
     if len(shape) < 2 or min(shape) < 1:
         raise ValueError(f"shape is {tuple(shape)}; accepted are two sides of at least 1 pixel. Pass image.shape[:2].")
@@ -166,6 +166,8 @@ def check_weights(weights: Any, shape: tuple[int, ...]) -> None:
     for wrong, what, step in tests:
         if bool(xp.any(wrong)):  # synchronize
             at = tuple(int(i[0]) for i in np.nonzero(host_array(wrong)))
-            value = float(weights[at]) if wrong.shape == weights.shape else float(xp.sum(weights[(slice(None), *at[1:])]))
+            value = (
+                float(weights[at]) if wrong.shape == weights.shape else float(xp.sum(weights[(slice(None), *at[1:])]))
+            )
             step = step or "Pass them through normalize_weights"
             raise ValueError(f"a weight at pixel {at[1:]} {what} (value {value:.6g}). {step}.")

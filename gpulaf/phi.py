@@ -7,6 +7,7 @@ through an inverse. Matrices here have the size of a Krylov space.
 from __future__ import annotations
 
 import numpy as np
+
 from .dense import expm
 
 

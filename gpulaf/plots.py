@@ -134,7 +134,7 @@ def _curve(axis: Any, wrong: list[float]) -> None:
     axis.plot(range(len(wrong)), wrong, color=QUALITATIVE[0], lw=2)
     axis.set_yscale("log")
     axis.set_xlabel("descent step")
-    axis.set_title(f"wrong pixels while learning: {wrong[0]:.2f} → {wrong[-1]:.2f} %", fontsize=10)
+    axis.set_title(f"wrong pixels, learning: {wrong[0]:.2f} → {wrong[-1]:.2f} %", fontsize=10)
     for which in (axis.yaxis.set_major_formatter, axis.yaxis.set_minor_formatter):
         which(lambda value, _: f"{value:g} %" if f"{value:e}"[0] in "125" else "")
     axis.set_box_aspect(1)

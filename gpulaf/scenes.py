@@ -79,7 +79,7 @@ def _cells(rng: np.random.Generator, size: int, sites: int) -> np.ndarray:
     if int(size) != size or size < 2 or int(sites) != sites or sites < 1:
         raise ValueError(f"size is {size} and sites is {sites}; accepted are whole numbers from 2 and from 1.")
     points = rng.random((sites, 2)) * size
-    pixels = np.stack(np.mgrid[:size, :size], axis=-1) + 0.5
+    pixels = np.moveaxis(np.indices((size, size)), 0, -1) + 0.5
     return cKDTree(points).query(pixels.reshape(-1, 2))[1].reshape(size, size)
 
 

@@ -19,11 +19,8 @@ except ImportError:  # the reference implementations then do the work
     available = False
     prange = range
 
-#: Rows that one task works through; its scratch stays in the cache of one core.
-ROWS = 16
-
-#: Pixels of a row that are worked on together: J fields of that length fit the first-level cache.
-COLUMNS = 256
+#: Rows that one task works through at most; the 2r rows above and below them are read by two tasks.
+ROWS = 32
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -40,7 +37,7 @@ def inline(function: Callable[..., Any] | None = None, *, reassociate: bool = Fa
     if not available:
         return function
     flags = {"contract", "reassoc"} if reassociate else {"contract"}
-    return numba.njit(cache=True, fastmath=flags, error_model="numpy")(function)
+    return numba.njit(fastmath=flags, error_model="numpy", no_cpython_wrapper=True)(function)
 
 
 def rows_per_task(height: int) -> int:
@@ -48,42 +45,3 @@ def rows_per_task(height: int) -> int:
     if not available:
         return ROWS
     return max(1, min(ROWS, -(-height // (4 * numba.get_num_threads()))))
-
-
-@inline
-def clear(row):
-    for x in range(row.size):
-        row[x] = 0
-
-
-@inline
-def average_row(weights, field, radius, y, x0, x1, result):
-    """result = (Ωx) of one label plane on the pixels x0 … x1 of row y; neighbors outside are skipped."""
-    height, width = field.shape
-    clear(result)
-    for dy in range(-radius, radius + 1):
-        if 0 <= y + dy < height:
-            for dx in range(-radius, radius + 1):
-                o = (dy + radius) * (2 * radius + 1) + dx + radius
-                lo, hi = max(x0, -dx), min(x1, width - dx)
-                if lo < hi:
-                    multiply_add(weights[o, y, lo:hi], field[y + dy, lo + dx : hi + dx], result[lo - x0 : hi - x0])
-
-
-@inline
-def multiply_add(a, b, result):
-    for x in range(result.size):
-        result[x] += a[x] * b[x]
-
-
-@inline
-def replicate_rows(similarity, field, dot, y, x0, result):
-    """result = R_S field on one stretch of row y; field and result are (J, n) and may be the same."""
-    labels, n = result.shape
-    clear(dot)
-    for j in range(labels):
-        multiply_add(similarity[j, y, x0 : x0 + n], field[j], dot)
-    for j in range(labels):
-        s, f, r = similarity[j, y, x0 : x0 + n], field[j], result[j]
-        for x in range(n):
-            r[x] = s[x] * (f[x] - dot[x])

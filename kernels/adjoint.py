@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from ._numba import COLUMNS, clear, inline, kernel, multiply_add, prange, replicate_rows, rows_per_task
+from ._numba import inline, kernel, prange, rows_per_task
+from ._rows import COLUMNS, average, clear, load, multiply_add, new_packed, new_ring, pack_transposed, replicated
 from .stencil import offsets, radius_of, replicate, shifted
 
 
@@ -36,42 +37,40 @@ def cpu(weights: np.ndarray, similarity: np.ndarray | None, field: np.ndarray) -
 
 @kernel
 def _adjoint(weights, similarity, field, radius, rows, result):
-    labels, height, width = field.shape
-    ring_rows = 2 * radius + 1
+    height = field.shape[1]
     for task in prange((height + rows - 1) // rows):
-        ring = np.empty((ring_rows, labels, width), field.dtype)
-        dot = np.empty(width, field.dtype)
-        first, last = task * rows, min(height, (task + 1) * rows)
-        for y in range(max(0, first - radius), min(height, first + radius)):
-            _ring_row(similarity, field, dot, y, ring[y % ring_rows])
-        for y in range(first, last):
-            if y + radius < height:
-                _ring_row(similarity, field, dot, y + radius, ring[(y + radius) % ring_rows])
-            for x0 in range(0, width, COLUMNS):
-                x1 = min(width, x0 + COLUMNS)
+        _rows(weights, similarity, field, radius, task * rows, min(height, (task + 1) * rows), result)
+
+
+@inline
+def _rows(weights, similarity, field, radius, first, last, result):
+    labels, _, width = field.shape
+    ring, packed = new_ring(labels, radius, field.dtype), new_packed(radius, field.dtype)
+    dot = np.empty(COLUMNS + 2 * radius, field.dtype)
+    for x0 in range(0, width, COLUMNS):
+        n = min(COLUMNS, width - x0)
+        for y in range(first - radius, last + radius):
+            load(field, radius, y, x0, n, ring)
+            if similarity is not None:
+                _replicate_slot(similarity, radius, y, x0, n, dot, ring)
+            done = y - radius
+            if done >= first:
+                pack_transposed(weights, radius, done, x0, n, packed)
                 for j in range(labels):
-                    _gather_row(weights, ring, radius, j, y, x0, x1, result[j, y, x0:x1])
+                    average(packed, ring, radius, done, j, n, result[j, done, x0 : x0 + n])
 
 
 @inline
-def _ring_row(similarity, field, dot, y, z):
-    if similarity is None:
-        z[:] = field[:, y]
-    else:
-        replicate_rows(similarity, field[:, y], dot, y, 0, z)
-
-
-@inline
-def _gather_row(weights, ring, radius, j, y, x0, x1, result):
-    ring_rows, _, width = ring.shape
-    height = weights.shape[1]
-    clear(result)
-    for dy in range(-radius, radius + 1):
-        source = y - dy
-        if 0 <= source < height:
-            for dx in range(-radius, radius + 1):
-                o = (dy + radius) * (2 * radius + 1) + dx + radius
-                lo, hi = max(x0, dx), min(x1, width + dx)
-                if lo < hi:
-                    w = weights[o, source, lo - dx : hi - dx]
-                    multiply_add(w, ring[source % ring_rows, j, lo - dx : hi - dx], result[lo - x0 : hi - x0])
+def _replicate_slot(similarity, radius, y, x0, n, dot, ring):
+    """z = R_S u in the slot of row y, on the pixels inside the image."""
+    labels, height, width = similarity.shape
+    if 0 <= y < height:
+        lo, hi = max(0, x0 - radius), min(width, x0 + n + radius)
+        at, slot = lo - (x0 - radius), (y + radius) % (2 * radius + 1)
+        total = dot[: hi - lo]
+        clear(total)
+        for j in range(labels):
+            multiply_add(similarity[j, y, lo:hi], ring[slot, j, at : at + hi - lo], total)
+        for j in range(labels):
+            row = ring[slot, j, at : at + hi - lo]
+            replicated(similarity[j, y, lo:hi], row, total, row)

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
-from ._numba import clear, kernel, prange
+from ._numba import inline, kernel, prange
+from ._rows import clear, copy
 
 #: Elements that are worked on together.
 STRETCH = 1024
@@ -36,14 +37,18 @@ def cpu(coefficients: np.ndarray, rows: np.ndarray, start: np.ndarray | None = N
 def _combination(coefficients, rows, start, result):
     n = rows.shape[1]
     for s in prange((n + STRETCH - 1) // STRETCH):
-        first, last = s * STRETCH, min(n, (s + 1) * STRETCH)
-        for r in range(result.shape[0]):
-            y = result[r, first:last]
-            if start is None:
-                clear(y)
-            else:
-                y[:] = start[r, first:last]
-            for k in range(rows.shape[0]):
-                c, q = coefficients[r, k], rows[k, first:last]
-                for i in range(y.size):
-                    y[i] += c * q[i]
+        _stretch(coefficients, rows, start, s * STRETCH, min(n, (s + 1) * STRETCH), result)
+
+
+@inline
+def _stretch(coefficients, rows, start, first, last, result):
+    for r in range(result.shape[0]):
+        y = result[r, first:last]
+        if start is None:
+            clear(y)
+        else:
+            copy(start[r, first:last], y)
+        for k in range(rows.shape[0]):
+            c, q = coefficients[r, k], rows[k, first:last]
+            for i in range(y.size):
+                y[i] += c * q[i]

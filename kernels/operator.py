@@ -13,13 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from ._numba import COLUMNS, average_row, kernel, prange, replicate_rows, rows_per_task
-from .stencil import average, radius_of, replicate
+from ._numba import inline, kernel, prange, rows_per_task
+from ._rows import COLUMNS, average, copy, dot_labels, load, new_packed, new_ring, pack, replicated
+from .stencil import average as average_field
+from .stencil import radius_of, replicate
 
 
 def reference(weights: Any, similarity: Any, field: Any, *, periodic: bool = False) -> Any:
     """The definition, in array API code."""
-    averaged = average(weights, field, periodic)
+    averaged = average_field(weights, field, periodic)
     return averaged if similarity is None else replicate(similarity, averaged)
 
 
@@ -32,18 +34,30 @@ def cpu(weights: np.ndarray, similarity: np.ndarray | None, field: np.ndarray) -
 
 @kernel
 def _operator(weights, similarity, field, radius, rows, result):
-    labels, height, width = field.shape
+    height = field.shape[1]
     for task in prange((height + rows - 1) // rows):
-        averaged = np.empty((labels, COLUMNS), field.dtype)
-        dot = np.empty(COLUMNS, field.dtype)
-        for y in range(task * rows, min(height, (task + 1) * rows)):
-            for x0 in range(0, width, COLUMNS):
-                x1 = min(width, x0 + COLUMNS)
-                n = x1 - x0
+        _rows(weights, similarity, field, radius, task * rows, min(height, (task + 1) * rows), result)
+
+
+@inline
+def _rows(weights, similarity, field, radius, first, last, result):
+    labels, _, width = field.shape
+    ring, packed = new_ring(labels, radius, field.dtype), new_packed(radius, field.dtype)
+    averaged, dot = np.empty((labels, COLUMNS), field.dtype), np.empty(COLUMNS, field.dtype)
+    for x0 in range(0, width, COLUMNS):
+        n = min(COLUMNS, width - x0)
+        for y in range(first - radius, last + radius):
+            load(field, radius, y, x0, n, ring)
+            done = y - radius
+            if done >= first:
+                pack(weights, radius, done, x0, n, packed)
+                for j in range(labels):
+                    average(packed, ring, radius, done, j, n, averaged[j, :n])
                 if similarity is None:
                     for j in range(labels):
-                        average_row(weights, field[j], radius, y, x0, x1, result[j, y, x0:x1])
+                        copy(averaged[j, :n], result[j, done, x0 : x0 + n])
                 else:
+                    dot_labels(similarity, averaged, done, x0, n, dot)
                     for j in range(labels):
-                        average_row(weights, field[j], radius, y, x0, x1, averaged[j, :n])
-                    replicate_rows(similarity, averaged[:, :n], dot[:n], y, x0, result[:, y, x0:x1])
+                        s = similarity[j, done, x0 : x0 + n]
+                        replicated(s, averaged[j, :n], dot[:n], result[j, done, x0 : x0 + n])

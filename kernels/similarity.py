@@ -13,14 +13,16 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
-from ._numba import COLUMNS, average_row, inline, kernel, prange, rows_per_task
-from .stencil import average, radius_of
+from ._numba import inline, kernel, prange, rows_per_task
+from ._rows import COLUMNS, average, clear, copy, load, new_packed, new_ring, pack
+from .stencil import average as average_field
+from .stencil import radius_of
 
 
 def reference(weights: Any, log_likelihood: Any, *, periodic: bool = False) -> Any:
     """The definition, in array API code."""
     xp = array_namespace(weights, log_likelihood)
-    averaged = average(weights, log_likelihood, periodic)
+    averaged = average_field(weights, log_likelihood, periodic)
     exponential = xp.exp(averaged - xp.max(averaged, axis=0, keepdims=True))
     return exponential / xp.sum(exponential, axis=0, keepdims=True)
 
@@ -34,30 +36,50 @@ def cpu(weights: np.ndarray, log_likelihood: np.ndarray) -> np.ndarray:
 
 @kernel
 def _similarity(weights, log_likelihood, radius, rows, result):
-    labels, height, width = result.shape
+    height = result.shape[1]
     for task in prange((height + rows - 1) // rows):
-        highest = np.empty(COLUMNS, result.dtype)
-        for y in range(task * rows, min(height, (task + 1) * rows)):
-            for x0 in range(0, width, COLUMNS):
-                x1 = min(width, x0 + COLUMNS)
-                for j in range(labels):
-                    average_row(weights, log_likelihood[j], radius, y, x0, x1, result[j, y, x0:x1])
-                _softmax(result[:, y, x0:x1], highest[: x1 - x0])
+        _rows(weights, log_likelihood, radius, task * rows, min(height, (task + 1) * rows), result)
 
 
 @inline
-def _softmax(values, highest):
-    labels, n = values.shape
-    for x in range(n):
-        highest[x] = values[0, x]
+def _rows(weights, log_likelihood, radius, first, last, result):
+    labels, _, width = result.shape
+    ring, packed = new_ring(labels, radius, result.dtype), new_packed(radius, result.dtype)
+    averaged = np.empty((labels, COLUMNS), result.dtype)
+    highest, total = np.empty(COLUMNS, result.dtype), np.empty(COLUMNS, result.dtype)
+    for x0 in range(0, width, COLUMNS):
+        n = min(COLUMNS, width - x0)
+        for y in range(first - radius, last + radius):
+            load(log_likelihood, radius, y, x0, n, ring)
+            done = y - radius
+            if done >= first:
+                pack(weights, radius, done, x0, n, packed)
+                for j in range(labels):
+                    average(packed, ring, radius, done, j, n, averaged[j, :n])
+                _softmax(averaged, highest[:n], total[:n])
+                for j in range(labels):
+                    _divide(averaged[j, :n], total[:n], result[j, done, x0 : x0 + n])
+
+
+@inline
+def _softmax(values, highest, total):
+    """values = e^{values − highest} and their sum over labels."""
+    labels, n = values.shape[0], highest.size
+    copy(values[0, :n], highest)
+    clear(total)
     for j in range(1, labels):
+        row = values[j, :n]
         for x in range(n):
-            highest[x] = max(highest[x], values[j, x])
-    total = np.zeros(n, values.dtype)
+            highest[x] = max(highest[x], row[x])
     for j in range(labels):
+        row = values[j, :n]
         for x in range(n):
-            values[j, x] = np.exp(values[j, x] - highest[x])
-            total[x] += values[j, x]
-    for j in range(labels):
+            row[x] = np.exp(row[x] - highest[x])
         for x in range(n):
-            values[j, x] /= total[x]
+            total[x] += row[x]
+
+
+@inline
+def _divide(row, total, result):
+    for x in range(row.size):
+        result[x] = row[x] / total[x]

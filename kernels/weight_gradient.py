@@ -17,8 +17,22 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
-from ._numba import COLUMNS, average_row, clear, inline, kernel, multiply_add, prange, replicate_rows, rows_per_task
-from .stencil import average, neighbors, radius_of, replicate
+from ._numba import inline, kernel, prange, rows_per_task
+from ._rows import (
+    COLUMNS,
+    average,
+    clear,
+    copy,
+    correlate,
+    dot_labels,
+    load,
+    multiply_add,
+    new_packed,
+    pack,
+    replicated,
+)
+from .stencil import average as average_field
+from .stencil import neighbors, radius_of, replicate
 
 
 def reference(
@@ -30,7 +44,7 @@ def reference(
     pairs = []
     for r in range(left.shape[0]):
         u, v = left[r, ...], right[r, ...]
-        x = average(weights, v, periodic)
+        x = average_field(weights, v, periodic)
         Sx = xp.sum(similarity * x, axis=0, keepdims=True)
         uS = xp.sum(similarity * u, axis=0, keepdims=True)
         c = c + u * x - Sx * u - uS * x
@@ -60,51 +74,62 @@ def cpu(
 
 @kernel
 def _weight_gradient(weights, similarity, log_likelihood, mean, left, right, radius, rows, gradient, c):
-    labels, height, width = mean.shape
+    height = mean.shape[1]
     for task in prange((height + rows - 1) // rows):
-        x = np.empty((labels, COLUMNS), mean.dtype)
-        z = np.empty((labels, COLUMNS), mean.dtype)
-        dot = np.empty((2, COLUMNS), mean.dtype)
-        for y in range(task * rows, min(height, (task + 1) * rows)):
-            for x0 in range(0, width, COLUMNS):
-                x1 = min(width, x0 + COLUMNS)
-                n = x1 - x0
-                for o in range(weights.shape[0]):
-                    clear(gradient[o, y, x0:x1])
-                c[:, y, x0:x1] = mean[:, y, x0:x1]
-                for r in range(left.shape[0]):
-                    for j in range(labels):
-                        average_row(weights, right[r, j], radius, y, x0, x1, x[j, :n])
-                    _derivative_in_similarity(similarity, left[r], x, z, dot, y, x0, x1, c)
-                    _correlate(z, right[r], radius, y, x0, x1, gradient)
-                replicate_rows(similarity, c[:, y, x0:x1], dot[0, :n], y, x0, z[:, :n])
-                _correlate(z, log_likelihood, radius, y, x0, x1, gradient)
+        last = min(height, (task + 1) * rows)
+        _rows(weights, similarity, log_likelihood, mean, left, right, radius, task * rows, last, gradient, c)
 
 
 @inline
-def _derivative_in_similarity(similarity, u, x, z, dot, y, x0, x1, c):
-    """c += u∘x − ⟨S, x⟩ u − ⟨u, S⟩ x and z = R_S u on one stretch of row y."""
-    n = x1 - x0
-    replicate_rows(similarity, u[:, y, x0:x1], dot[0, :n], y, x0, z[:, :n])
-    clear(dot[1, :n])
-    for j in range(u.shape[0]):
-        multiply_add(similarity[j, y, x0:x1], x[j, :n], dot[1, :n])
-    for j in range(u.shape[0]):
-        u_j, x_j, c_j, uS, Sx = u[j, y, x0:x1], x[j, :n], c[j, y, x0:x1], dot[0, :n], dot[1, :n]
-        for i in range(n):
-            c_j[i] += u_j[i] * x_j[i] - Sx[i] * u_j[i] - uS[i] * x_j[i]
+def _rows(weights, similarity, log_likelihood, mean, left, right, radius, first, last, gradient, c):
+    rank, (labels, _, width), dtype = left.shape[0], mean.shape, mean.dtype
+    side = 2 * radius + 1
+    rings = np.empty((rank + 1, side, labels, COLUMNS + 2 * radius), dtype)  # of every v_r and of ℓ
+    packed, sums = new_packed(radius, dtype), new_packed(radius, dtype)
+    total, x = np.empty((labels, COLUMNS), dtype), np.empty((labels, COLUMNS), dtype)
+    z = np.empty((labels, COLUMNS), dtype)
+    Sx, uS = np.empty(COLUMNS, dtype), np.empty(COLUMNS, dtype)
+    for x0 in range(0, width, COLUMNS):
+        n = min(COLUMNS, width - x0)
+        for y in range(first - radius, last + radius):
+            for r in range(rank):
+                load(right[r], radius, y, x0, n, rings[r])
+            load(log_likelihood, radius, y, x0, n, rings[rank])
+            done = y - radius
+            if done < first:
+                continue
+            pack(weights, radius, done, x0, n, packed)
+            clear(sums)
+            for j in range(labels):
+                copy(mean[j, done, x0 : x0 + n], total[j, :n])
+            for r in range(rank):
+                for j in range(labels):
+                    average(packed, rings[r], radius, done, j, n, x[j, :n])
+                dot_labels(similarity, x, done, x0, n, Sx)
+                _dot_fields(similarity, left[r], done, x0, n, uS)
+                for j in range(labels):
+                    u = left[r, j, done, x0 : x0 + n]
+                    _derivative(u, x[j, :n], Sx, uS, total[j, :n])
+                    replicated(similarity[j, done, x0 : x0 + n], u, uS, z[j, :n])
+                correlate(z, rings[r], radius, done, n, sums)
+            dot_labels(similarity, total, done, x0, n, Sx)
+            for j in range(labels):
+                copy(total[j, :n], c[j, done, x0 : x0 + n])
+                replicated(similarity[j, done, x0 : x0 + n], total[j, :n], Sx, z[j, :n])
+            correlate(z, rings[rank], radius, done, n, sums)
+            for o in range(side * side):
+                copy(sums[o * COLUMNS : o * COLUMNS + n], gradient[o, done, x0 : x0 + n])
 
 
 @inline
-def _correlate(z, field, radius, y, x0, x1, gradient):
-    """gradient_o += Σ_j z_j · (neighbor o of field_j) on one stretch of row y."""
-    labels, height, width = field.shape
-    for dy in range(-radius, radius + 1):
-        if 0 <= y + dy < height:
-            for dx in range(-radius, radius + 1):
-                o = (dy + radius) * (2 * radius + 1) + dx + radius
-                lo, hi = max(x0, -dx), min(x1, width - dx)
-                if lo < hi:
-                    row = gradient[o, y, lo:hi]
-                    for j in range(labels):
-                        multiply_add(z[j, lo - x0 : hi - x0], field[j, y + dy, lo + dx : hi + dx], row)
+def _dot_fields(similarity, field, y, x0, n, result):
+    clear(result[:n])
+    for j in range(field.shape[0]):
+        multiply_add(similarity[j, y, x0 : x0 + n], field[j, y, x0 : x0 + n], result[:n])
+
+
+@inline
+def _derivative(u, x, Sx, uS, total):
+    """total += u∘x − ⟨S, x⟩ u − ⟨u, S⟩ x."""
+    for i in range(total.size):
+        total[i] += u[i] * x[i] - Sx[i] * u[i] - uS[i] * x[i]

@@ -1,4 +1,4 @@
-"""Every numerical test runs over libraries and dtypes: NumPy, read-only NumPy, the strict array API, CuPy with a GPU."""
+"""Numerical tests run over libraries and dtypes: NumPy, read-only NumPy, the strict array API, CuPy with a GPU."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ def test_check_weights_names_the_shape():
         check_weights(uniform_weights((4, 5)), (5, 4))
     with pytest.raises(ValueError, match="8 neighbors"):
         check_weights(np.ones((8, 4, 5)) / 8, (4, 5))
-    with pytest.raises(TypeError, match="int64.*float32 and float64"):
+    with pytest.raises(TypeError, match=r"int64.*float32 and float64"):
         check_weights(np.ones((9, 4, 5), int), (4, 5))
 
 

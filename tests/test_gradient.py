@@ -6,8 +6,19 @@ from conftest import dense_flow, dense_solution, random_problem, relative, tol
 from scipy.linalg import expm
 
 from gpulaf import (
-    Euler, Grid, Krylov, LinearFlow, Taylor, cosine_loss, distances, exact_gradient, log_likelihood, uniform_weights,
-    voronoi_colors, voronoi_lines, weight_gradient,
+    Euler,
+    Grid,
+    Krylov,
+    LinearFlow,
+    Taylor,
+    cosine_loss,
+    distances,
+    exact_gradient,
+    log_likelihood,
+    uniform_weights,
+    voronoi_colors,
+    voronoi_lines,
+    weight_gradient,
 )  # fmt: skip
 from gpulaf.array import host_array
 from gpulaf.vectors import combine

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 from conftest import dense_average, relative, tol
+from gpulaf.kernels import adjoint, combination, inner_products, operator, similarity, stencil, weight_gradient
 
 from gpulaf.array import host_array
 from gpulaf.dispatch import implementation
-from gpulaf.kernels import adjoint, combination, inner_products, operator, similarity, stencil, weight_gradient
 from gpulaf.patches import normalize_weights
 
 # 1×n, n×1, smaller than the patch, beyond one block of columns, odd everything
@@ -112,7 +112,9 @@ def test_vectors(xp, dtype, n):
     assert np.abs(host_array(gram) - expected).max() < tol(dtype) * n**0.5
     combined = implementation("combination", xp(rows))(coefficients, xp(rows), xp(start))
     assert relative(combined, coefficients @ wide[0] + wide[2]) < tol(dtype)
-    assert relative(implementation("combination", xp(rows))(coefficients, xp(rows)), coefficients @ wide[0]) < tol(dtype)
+    assert relative(implementation("combination", xp(rows))(coefficients, xp(rows)), coefficients @ wide[0]) < tol(
+        dtype
+    )
 
 
 def test_inner_products_of_a_long_field_keep_their_digits():

@@ -7,8 +7,23 @@ import pytest
 from conftest import random_problem, relative, tol
 
 from gpulaf import (
-    Checkpoint, Euler, Grid, Krylov, LinearFlow, RiemannianAdam, RiemannianGradient, Taylor, check_weights, cosine_loss,
-    cross_entropy_loss, distances, fit_weights, log_likelihood, uniform_weights, voronoi_colors, voronoi_lines,
+    Checkpoint,
+    Euler,
+    Grid,
+    Krylov,
+    LinearFlow,
+    RiemannianAdam,
+    RiemannianGradient,
+    Taylor,
+    check_weights,
+    cosine_loss,
+    cross_entropy_loss,
+    distances,
+    fit_weights,
+    log_likelihood,
+    uniform_weights,
+    voronoi_colors,
+    voronoi_lines,
 )  # fmt: skip
 from gpulaf.array import host_array
 from gpulaf.descent import squared_norms
@@ -100,7 +115,9 @@ def test_regularizer_against_central_differences(xp):
 
 def test_plain_step_is_the_exponentiated_gradient(xp, dtype):
     problem = random_problem()
-    weights, gradient = (x.astype(dtype) for x in (problem.weights, 0.01 * np.random.default_rng(0).standard_normal((9, 4, 5))))
+    weights, gradient = (
+        x.astype(dtype) for x in (problem.weights, 0.01 * np.random.default_rng(0).standard_normal((9, 4, 5)))
+    )
     moved, _ = RiemannianGradient(0.5).update(xp(weights), xp(gradient), {}, 0)
     expected = problem.weights * np.exp(-0.5 * 20 * gradient)
     assert relative(moved, expected / expected.sum(axis=0)) < tol(dtype)
@@ -250,7 +267,12 @@ def test_a_checkpoint_is_not_overwritten_nor_mixed_up(tmp_path):
     before = path.read_bytes()
     with pytest.raises(FileExistsError, match="Resume from it, or name another"):
         fit_weights(l, truth, steps=2, checkpoint=Checkpoint(path))
-    for changed, word in (({"time": 2.0}, "time"), ({"tau": 1.0}, "tau"), ({"rank": 1}, "rank"), ({"loss": cross_entropy_loss}, "loss")):
+    for changed, word in (
+        ({"time": 2.0}, "time"),
+        ({"tau": 1.0}, "tau"),
+        ({"rank": 1}, "rank"),
+        ({"loss": cross_entropy_loss}, "loss"),
+    ):
         with pytest.raises(ValueError, match=f"other {word}"):
             fit_weights(l, truth, steps=2, checkpoint=Checkpoint(path, resume=True), **changed)
     with pytest.raises(ValueError, match="other log_likelihood"):

@@ -71,9 +71,11 @@ class Krylov:
         forward = solution.basis or self._space(flow.A, flow.B, solution.time)
         backward = self._space(flow.At, g, solution.time)
         m, n = len(backward.hessenberg), len(forward.hessenberg)
-        core = coupled_integral(
-            backward.hessenberg, forward.hessenberg, backward.norm, forward.norm, solution.time
-        ) if m else np.zeros((0, n + 1))
+        core = (
+            coupled_integral(backward.hessenberg, forward.hessenberg, backward.norm, forward.norm, solution.time)
+            if m
+            else np.zeros((0, n + 1))
+        )
         Y, sigma, Zt = svd(core[:, :n])
         r = choose_rank(sigma, rank, tol)
         return Sensitivity(

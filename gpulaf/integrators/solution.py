@@ -59,11 +59,15 @@ class Sensitivity(NamedTuple):
 class Integrator(Protocol):
     """What the rest of the package asks of an integrator."""
 
-    def solve(self, flow: Any, time: float, *, keep_basis: bool = True) -> Solution: ...
+    def solve(self, flow: Any, time: float, *, keep_basis: bool = True) -> Solution:
+        """Integrate the flow to `time`."""
+        ...
 
     def sensitivity(
         self, flow: Any, solution: Solution, g: Any, *, rank: int | None = None, tol: float = 1e-3
-    ) -> Sensitivity: ...
+    ) -> Sensitivity:
+        """Split M for the derivative g of a loss in v(T)."""
+        ...
 
 
 def choose_rank(singular_values: np.ndarray, rank: int | None, tol: float) -> int:

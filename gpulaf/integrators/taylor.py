@@ -7,6 +7,7 @@ from math import ceil, factorial
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy.linalg
 
 from ..array import namespace, scalar
 from ..dense import eigh, svd
@@ -80,13 +81,20 @@ class Taylor:
         substeps, degree, bound = self.plan(reach)
         h, xp = time / substeps, namespace(flow.B)
         v, b = xp.zeros_like(flow.B), flow.B
-        starts, series = [], []
+        starts: list[Any] = []
+        series: list[list[Any]] = []
         for step in range(substeps):
             if step:
                 b = flow.A(v) + flow.B
             starts.append(v)
-            v, terms = _series(flow, v, b, h, degree, keep_basis)
-            series.append(terms)
+            if keep_basis:
+                terms = _powers(flow.A, b, degree)
+                v = _add(v, _coefficients(h, degree), terms)
+                series.append(terms)
+            else:
+                for k, c in enumerate(_coefficients(h, degree)):
+                    b = flow.A(b) if k else b
+                    v = v + c * b
         largest, source = (scalar(xp.max(xp.abs(x))) for x in (v, flow.B))
         error = bound * time * phi1(reach) * source / largest if largest else 0.0
         converged = bound <= self.tol or error == 0
@@ -101,48 +109,48 @@ class Taylor:
     ) -> Sensitivity:
         """Moments: M = Σ_{l,k} T^{l+k+2}/(l+k+2)! (Aᵀ)^l g (A^k B)ᵀ, compressed through two small Gram matrices."""
         steps = solution.basis or self.solve(flow, solution.time).basis
-        h, xp = steps.length, namespace(g)
-        left, right, cores, mean, mu = [], [], [], xp.zeros_like(g), g
-        for start, a in zip(reversed(steps.starts), reversed(steps.series), strict=True):
-            p = [mu]
-            while len(p) < len(a):
-                p.append(flow.At(p[-1]))
-            for order, term in enumerate(p):
-                mean = mean + h ** (order + 1) / factorial(order + 1) * term
+        h, mu, mean = steps.length, g, namespace(g).zeros_like(g)
+        left: list[Any] = []
+        right: list[Any] = []
+        cores: list[np.ndarray] = []
+        for step in reversed(range(len(steps.series))):
+            a = steps.series[step]
+            p = _powers(flow.At, mu, len(a))
             core = _moments(h, len(p), len(a))
-            if start is not steps.starts[0]:  # v starts from 0 in the first substep
-                a, core = [start, *a], np.column_stack([core.first_moment, core.matrix])
-            else:
-                core = core.matrix
-            mu = sum((h**order / factorial(order) * term for order, term in enumerate(p[1:], 1)), start=p[0])
-            mu = mu + h ** len(p) / factorial(len(p)) * flow.At(p[-1])
-            left, right = left + p, right + a
-            cores.append(core)
-        return _compress(xp.stack(left), _block_diagonal(cores), xp.stack(right), mean, rank, tol)
+            if step:  # v starts from 0 in the first substep only
+                a, core = [steps.starts[step], *a], np.column_stack([_coefficients(h, len(p)), core])
+            mean = _add(mean, _coefficients(h, len(p)), p)
+            if step:
+                mu = _add(mu, _coefficients(h, len(p)), [*p[1:], flow.At(p[-1])])  # e^{hAᵀ} μ
+            left, right, cores = left + p, right + a, [*cores, core]
+        xp = namespace(g)
+        return _compress(xp.stack(left), scipy.linalg.block_diag(*cores), xp.stack(right), mean, rank, tol)
 
 
-class _Moments(NamedTuple):
-    matrix: np.ndarray
-    first_moment: np.ndarray
+def _moments(h: float, rows: int, columns: int) -> np.ndarray:
+    """h^{l+k+2}/(l+k+2)! = ∫₀ʰ (h−t)^l/l! t^{k+1}/(k+1)! dt: (rows, columns) array."""
+    table = np.array([h**n / factorial(n) for n in range(rows + columns + 1)])
+    return table[np.add.outer(np.arange(rows), np.arange(columns)) + 2]
 
 
-def _moments(h: float, rows: int, columns: int) -> _Moments:
-    """h^{l+k+2}/(l+k+2)! for the pairs of terms, and h^{l+1}/(l+1)! for the constant."""
-    l, k = np.ogrid[:rows, :columns]  # noqa: E741
-    table = np.array([float(h) ** n / factorial(n) for n in range(rows + columns + 1)])
-    return _Moments(table[l + k + 2], table[1 : rows + 1])
+def _coefficients(h: float, count: int) -> list[float]:
+    """h^{k+1}/(k+1)! for k < count: the coefficients of h φ(hA)."""
+    return [h ** (k + 1) / factorial(k + 1) for k in range(count)]
 
 
-def _series(flow: Any, v: Any, b: Any, h: float, degree: int, keep: bool) -> tuple[Any, list[Any]]:
-    """v + h φ(hA) b up to `degree` terms, and the terms A^k b if they are to be kept."""
-    term, terms = b, []
-    for k in range(degree):
-        if k:
-            term = flow.A(term)
-        if keep:
-            terms.append(term)
-        v = v + h ** (k + 1) / factorial(k + 1) * term
-    return v, terms
+def _add(x: Any, coefficients: list[float], terms: list[Any]) -> Any:
+    """x + Σ_k c_k terms_k, pixel by pixel in this order."""
+    for c, term in zip(coefficients, terms, strict=True):
+        x = x + c * term
+    return x
+
+
+def _powers(apply: Any, x: Any, count: int) -> list[Any]:
+    """x, Ax, …, A^{count−1} x."""
+    terms = [x]
+    while len(terms) < count:
+        terms.append(apply(terms[-1]))
+    return terms
 
 
 def phi1(z: float) -> float:
@@ -173,12 +181,6 @@ def substeps_bound(reach: float, substeps: int, degree: int) -> float:
     return float(share * np.exp(reach * (1 - 1 / substeps)) / phi1(reach))
 
 
-def _block_diagonal(blocks: list[np.ndarray]) -> np.ndarray:
-    from scipy.linalg import block_diag
-
-    return block_diag(*blocks)
-
-
 def _compress(left: Any, core: np.ndarray, right: Any, mean: Any, rank: int | None, tol: float) -> Sensitivity:
     """Truncate left · core · rightᵀ by its singular values, through the Gram matrices of both bases."""
     (root_l, basis_l), (root_r, basis_r) = _gram_root(left), _gram_root(right)
@@ -190,7 +192,7 @@ def _compress(left: Any, core: np.ndarray, right: Any, mean: Any, rank: int | No
 
 
 def _gram_root(fields: Any) -> tuple[np.ndarray, np.ndarray]:
-    """R and K with (fields as columns) = U R and U = fields · K, U orthonormal: from the Gram matrix scaled to unit diagonal."""
+    """R and K with fields = U R and U = fields · K, U orthonormal, from the Gram matrix scaled to unit diagonal."""
     gram = inner_products(fields, fields)
     scale = np.sqrt(np.diag(gram))
     scale[scale == 0] = 1.0

@@ -1,0 +1,121 @@
+"""The plan of the house: imports point one way, heavy libraries load late, examples in docstrings hold."""
+
+import ast
+import doctest
+import importlib
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import gpulaf
+
+ROOT = Path(__file__).parent.parent
+
+# bottom to top; a room imports only rooms of earlier rows
+FLOORS = [
+    {"kernels", "array", "files"},
+    {"dispatch", "dense"},
+    {"vectors", "simplex", "patches", "phi", "checkpoint", "scenes", "distance"},
+    {"averaging", "arnoldi", "loss", "descent"},
+    {"flow"},
+    {"integrators"},
+    {"gradient", "labeling"},
+    {"fitting"},
+    {"demo", "plots", "image_io"},
+    {"cli"},
+]
+FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+
+
+def imports(path, package):
+    """Rooms of gpulaf that a file imports anywhere, lazily or not."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = package.split(".")[: len(package.split(".")) - node.level + 1]
+            name = ".".join([*base, *([node.module] if node.module else [])])
+            names = [name] if node.module else [f"{name}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        for name in names:
+            if name.startswith("gpulaf.") and name != "gpulaf.__version__":
+                yield name.split(".")[1]
+
+
+def rooms():
+    for path in sorted((ROOT / "gpulaf").rglob("*.py")):
+        parts = path.relative_to(ROOT / "gpulaf").with_suffix("").parts
+        if parts != ("__init__",):
+            yield parts[0], path, ".".join(["gpulaf", *parts[:-1]])
+
+
+@pytest.mark.parametrize(("room", "path", "package"), list(rooms()), ids=lambda x: x.name if isinstance(x, Path) else None)
+def test_imports_point_upwards(room, path, package):
+    for other in imports(path, package):
+        if other == room:
+            continue
+        assert FLOOR[other] < FLOOR[room], f"{room} imports {other}"
+
+
+def test_integrators_do_not_import_each_other():
+    for path in (ROOT / "gpulaf/integrators").glob("*.py"):
+        if path.stem in ("euler", "krylov", "taylor"):
+            modules = [n.module for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.ImportFrom)]
+            assert not {"euler", "krylov", "taylor"} & set(modules)
+
+
+def test_kernels_import_nothing_of_gpulaf():
+    for path in (ROOT / "kernels").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom):
+                assert node.level < 2
+                assert not (node.module or "").startswith("gpulaf")
+
+
+def test_import_is_light_and_cupy_never_imported():
+    code = (
+        "import sys, gpulaf; heavy = {'numba', 'matplotlib', 'cupy', 'scipy', 'tifffile', 'imageio', 'tqdm'};"
+        "print(sorted(heavy & set(sys.modules)));"
+        "import numpy as np; gpulaf.label(np.random.default_rng(0).random((8, 8)), 2); print('cupy' in sys.modules,"
+        "'matplotlib' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["[]", "False False"]
+
+
+def test_lazy_names_are_those_that_type_checkers_see():
+    tree = ast.parse((ROOT / "gpulaf/__init__.py").read_text(encoding="utf-8"))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    seen = {node.module: [alias.name for alias in node.names] for node in block.body}
+    assert seen == gpulaf._HOMES
+
+
+def test_versions_agree():
+    from importlib.metadata import version
+
+    assert version("gpulaf") == gpulaf.__version__
+    assert f"## {gpulaf.__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def modules():
+    for info in pkgutil.walk_packages(gpulaf.__path__, "gpulaf."):
+        if "kernels" not in info.name:
+            yield info.name
+
+
+@pytest.mark.parametrize("name", list(modules()))
+def test_docstring_examples(name):
+    result = doctest.testmod(importlib.import_module(name), optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert result.failed == 0
+
+
+def test_there_are_docstring_examples():
+    finder = doctest.DocTestFinder()
+    examples = [e for name in modules() for t in finder.find(importlib.import_module(name)) for e in t.examples]
+    assert len(examples) >= 5
