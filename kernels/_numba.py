@@ -1,33 +1,38 @@
-"""Numba, where it is installed: the compile options that every ``cpu`` kernel shares.
+"""Numba, where it is installed: how every ``cpu`` kernel is compiled, and how its rows are shared among threads.
 
-``contract`` allows fused multiply-add and nothing else, so that sums keep their order and a pixel gets the same bits
-in a vector lane and in the scalar remainder of a row.
+Kernels release the interpreter lock and run on a pool of threads that sleep while there is nothing to do; their number
+is Numba's (``NUMBA_NUM_THREADS``). Numba's own parallel loops would compile every kernel about three times over and
+spin on the cores that other libraries need.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from functools import partial
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import cache, partial
 from typing import Any
 
 try:
     import numba
 
     available = True
-    prange = numba.prange
 except ImportError:  # the reference implementations then do the work
     available = False
-    prange = range
 
-#: Rows that one task works through at most; the 2r rows above and below them are read by two tasks.
-ROWS = 32
+#: Operations below which a kernel runs on the calling thread: waking another one costs as much.
+SMALL = 150_000
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile in parallel, cached on disk."""
+    """Compile ``function(first, last, *operands)``, cached on disk.
+
+    ``contract`` allows fused multiply-add and nothing else, so that sums keep their order and a pixel gets the same
+    bits in a vector lane and in the scalar remainder of a row.
+    """
     if not available:
         return function
-    return numba.njit(parallel=True, cache=True, fastmath={"contract"}, error_model="numpy")(function)
+    return numba.njit(nogil=True, cache=True, fastmath={"contract"}, error_model="numpy")(function)
 
 
 def inline(function: Callable[..., Any] | None = None, *, reassociate: bool = False) -> Callable[..., Any]:
@@ -37,11 +42,29 @@ def inline(function: Callable[..., Any] | None = None, *, reassociate: bool = Fa
     if not available:
         return function
     flags = {"contract", "reassoc"} if reassociate else {"contract"}
-    return numba.njit(fastmath=flags, error_model="numpy", no_cpython_wrapper=True)(function)
+    return numba.njit(nogil=True, fastmath=flags, error_model="numpy", no_cpython_wrapper=True)(function)
 
 
-def rows_per_task(height: int) -> int:
-    """Rows of one parallel task: enough tasks to balance the threads, at most ROWS rows each."""
-    if not available:
-        return ROWS
-    return max(1, min(ROWS, -(-height // (4 * numba.get_num_threads()))))
+def in_blocks(function: Callable[..., Any], count: int, operations: int, *operands: Any) -> None:
+    """Call ``function(first, last, *operands)`` on blocks of range(count), one block per thread.
+
+    Every item is worked on by one thread, in the same order of operations whatever the number of threads.
+    """
+    threads = min(numba.get_num_threads(), count, 1 + operations // SMALL)
+    if threads < 2:
+        function(0, count, *operands)
+        return
+    edges = [count * t // threads for t in range(threads + 1)]
+    others = [_pool(os.getpid()).submit(function, a, b, *operands) for a, b in zip(edges[1:-1], edges[2:], strict=True)]
+    try:
+        function(edges[0], edges[1], *operands)
+    finally:
+        wait(others)
+    for other in others:
+        other.result()
+
+
+@cache
+def _pool(process: int) -> ThreadPoolExecutor:
+    """The threads of this process; a forked child has none of its parent's and makes its own."""
+    return ThreadPoolExecutor(max(1, numba.config.NUMBA_NUM_THREADS - 1), thread_name_prefix="gpulaf")

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ._numba import inline, kernel, prange, rows_per_task
+from ._numba import in_blocks, inline, kernel
 from ._rows import COLUMNS, average, clear, load, multiply_add, new_packed, new_ring, pack_transposed, replicated
 from .stencil import offsets, radius_of, replicate, shifted
 
@@ -31,19 +31,13 @@ def reference(weights: Any, similarity: Any, field: Any, *, periodic: bool = Fal
 def cpu(weights: np.ndarray, similarity: np.ndarray | None, field: np.ndarray) -> np.ndarray:
     """The same with Numba: a ring of 2r+1 rows of z moves down the image with the output row."""
     result = np.empty_like(field)
-    _adjoint(weights, similarity, field, radius_of(weights), rows_per_task(field.shape[1]), result)
+    work = field.size * weights.shape[0]
+    in_blocks(_rows, field.shape[1], work, weights, similarity, field, radius_of(weights), result)
     return result
 
 
 @kernel
-def _adjoint(weights, similarity, field, radius, rows, result):
-    height = field.shape[1]
-    for task in prange((height + rows - 1) // rows):
-        _rows(weights, similarity, field, radius, task * rows, min(height, (task + 1) * rows), result)
-
-
-@inline
-def _rows(weights, similarity, field, radius, first, last, result):
+def _rows(first, last, weights, similarity, field, radius, result):
     labels, _, width = field.shape
     ring, packed = new_ring(labels, radius, field.dtype), new_packed(radius, field.dtype)
     dot = np.empty(COLUMNS + 2 * radius, field.dtype)

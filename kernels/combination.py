@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
-from ._numba import inline, kernel, prange
+from ._numba import in_blocks, kernel
 from ._rows import clear, copy
 
 #: Elements that are worked on together.
@@ -29,26 +29,22 @@ def cpu(coefficients: np.ndarray, rows: np.ndarray, start: np.ndarray | None = N
     """The same with Numba."""
     coefficients = np.ascontiguousarray(coefficients, dtype=rows.dtype)
     result = np.empty((coefficients.shape[0], rows.shape[1]), rows.dtype)
-    _combination(coefficients, rows, start, result)
+    stretches = -(-rows.shape[1] // STRETCH)
+    in_blocks(_stretches, stretches, coefficients.size * rows.shape[1], coefficients, rows, start, result)
     return result
 
 
 @kernel
-def _combination(coefficients, rows, start, result):
-    n = rows.shape[1]
-    for s in prange((n + STRETCH - 1) // STRETCH):
-        _stretch(coefficients, rows, start, s * STRETCH, min(n, (s + 1) * STRETCH), result)
-
-
-@inline
-def _stretch(coefficients, rows, start, first, last, result):
-    for r in range(result.shape[0]):
-        y = result[r, first:last]
-        if start is None:
-            clear(y)
-        else:
-            copy(start[r, first:last], y)
-        for k in range(rows.shape[0]):
-            c, q = coefficients[r, k], rows[k, first:last]
-            for i in range(y.size):
-                y[i] += c * q[i]
+def _stretches(first, last, coefficients, rows, start, result):
+    for s in range(first, last):
+        a, b = s * STRETCH, min(rows.shape[1], (s + 1) * STRETCH)
+        for r in range(result.shape[0]):
+            y = result[r, a:b]
+            if start is None:
+                clear(y)
+            else:
+                copy(start[r, a:b], y)
+            for k in range(rows.shape[0]):
+                c, q = coefficients[r, k], rows[k, a:b]
+                for i in range(y.size):
+                    y[i] += c * q[i]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
-from ._numba import inline, kernel, prange
+from ._numba import in_blocks, inline, kernel
 
 #: Elements of one stretch.
 STRETCH = 1024
@@ -28,17 +28,17 @@ def cpu(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
     """The same with Numba."""
     stretches = -(-rows.shape[1] // STRETCH)
     partial = np.empty((stretches, rows.shape[0], others.shape[0]))
-    _inner_products(rows, others, partial)
+    in_blocks(_stretches, stretches, rows.size * len(others), rows, others, partial)
     return partial.sum(axis=0)
 
 
 @kernel
-def _inner_products(rows, others, partial):
-    for s in prange(partial.shape[0]):
-        first, last = s * STRETCH, min(rows.shape[1], (s + 1) * STRETCH)
+def _stretches(first, last, rows, others, partial):
+    for s in range(first, last):
+        a, b = s * STRETCH, min(rows.shape[1], (s + 1) * STRETCH)
         for k in range(rows.shape[0]):
             for p in range(others.shape[0]):
-                partial[s, k, p] = _dot(rows[k, first:last], others[p, first:last])
+                partial[s, k, p] = _dot(rows[k, a:b], others[p, a:b])
 
 
 @inline(reassociate=True)

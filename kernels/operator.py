@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ._numba import inline, kernel, prange, rows_per_task
+from ._numba import in_blocks, kernel
 from ._rows import COLUMNS, average, copy, dot_labels, load, new_packed, new_ring, pack, replicated
 from .stencil import average as average_field
 from .stencil import radius_of, replicate
@@ -28,19 +28,13 @@ def reference(weights: Any, similarity: Any, field: Any, *, periodic: bool = Fal
 def cpu(weights: np.ndarray, similarity: np.ndarray | None, field: np.ndarray) -> np.ndarray:
     """The same with Numba: averages of one stretch of a row stay in cache until they are replicated."""
     result = np.empty_like(field)
-    _operator(weights, similarity, field, radius_of(weights), rows_per_task(field.shape[1]), result)
+    work = field.size * weights.shape[0]
+    in_blocks(_rows, field.shape[1], work, weights, similarity, field, radius_of(weights), result)
     return result
 
 
 @kernel
-def _operator(weights, similarity, field, radius, rows, result):
-    height = field.shape[1]
-    for task in prange((height + rows - 1) // rows):
-        _rows(weights, similarity, field, radius, task * rows, min(height, (task + 1) * rows), result)
-
-
-@inline
-def _rows(weights, similarity, field, radius, first, last, result):
+def _rows(first, last, weights, similarity, field, radius, result):
     labels, _, width = field.shape
     ring, packed = new_ring(labels, radius, field.dtype), new_packed(radius, field.dtype)
     averaged, dot = np.empty((labels, COLUMNS), field.dtype), np.empty(COLUMNS, field.dtype)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
-from ._numba import inline, kernel, prange, rows_per_task
+from ._numba import in_blocks, inline, kernel
 from ._rows import COLUMNS, average, clear, copy, load, new_packed, new_ring, pack
 from .stencil import average as average_field
 from .stencil import radius_of
@@ -30,19 +30,13 @@ def reference(weights: Any, log_likelihood: Any, *, periodic: bool = False) -> A
 def cpu(weights: np.ndarray, log_likelihood: np.ndarray) -> np.ndarray:
     """The same with Numba."""
     result = np.empty_like(log_likelihood)
-    _similarity(weights, log_likelihood, radius_of(weights), rows_per_task(result.shape[1]), result)
+    work = result.size * weights.shape[0]
+    in_blocks(_rows, result.shape[1], work, weights, log_likelihood, radius_of(weights), result)
     return result
 
 
 @kernel
-def _similarity(weights, log_likelihood, radius, rows, result):
-    height = result.shape[1]
-    for task in prange((height + rows - 1) // rows):
-        _rows(weights, log_likelihood, radius, task * rows, min(height, (task + 1) * rows), result)
-
-
-@inline
-def _rows(weights, log_likelihood, radius, first, last, result):
+def _rows(first, last, weights, log_likelihood, radius, result):
     labels, _, width = result.shape
     ring, packed = new_ring(labels, radius, result.dtype), new_packed(radius, result.dtype)
     averaged = np.empty((labels, COLUMNS), result.dtype)

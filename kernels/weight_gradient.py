@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
-from ._numba import inline, kernel, prange, rows_per_task
+from ._numba import in_blocks, inline, kernel
 from ._rows import (
     COLUMNS,
     average,
@@ -67,21 +67,14 @@ def cpu(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The same with Numba: all terms of one stretch of a row while its patches are in cache."""
     gradient, c = np.empty_like(weights), np.empty_like(mean)
-    rows = rows_per_task(mean.shape[1])
-    _weight_gradient(weights, similarity, log_likelihood, mean, left, right, radius_of(weights), rows, gradient, c)
+    work = mean.size * weights.shape[0] * (1 + len(left))
+    operands = (weights, similarity, log_likelihood, mean, left, right, radius_of(weights), gradient, c)
+    in_blocks(_rows, mean.shape[1], work, *operands)
     return gradient, c
 
 
 @kernel
-def _weight_gradient(weights, similarity, log_likelihood, mean, left, right, radius, rows, gradient, c):
-    height = mean.shape[1]
-    for task in prange((height + rows - 1) // rows):
-        last = min(height, (task + 1) * rows)
-        _rows(weights, similarity, log_likelihood, mean, left, right, radius, task * rows, last, gradient, c)
-
-
-@inline
-def _rows(weights, similarity, log_likelihood, mean, left, right, radius, first, last, gradient, c):
+def _rows(first, last, weights, similarity, log_likelihood, mean, left, right, radius, gradient, c):
     rank, (labels, _, width), dtype = left.shape[0], mean.shape, mean.dtype
     side = 2 * radius + 1
     rings = np.empty((rank + 1, side, labels, COLUMNS + 2 * radius), dtype)  # of every v_r and of ℓ

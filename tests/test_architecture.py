@@ -55,7 +55,7 @@ def rooms():
             yield parts[0], path, ".".join(["gpulaf", *parts[:-1]])
 
 
-@pytest.mark.parametrize(("room", "path", "package"), list(rooms()), ids=lambda x: x.name if isinstance(x, Path) else None)
+@pytest.mark.parametrize(("room", "path", "package"), list(rooms()), ids=lambda x: getattr(x, "name", None))
 def test_imports_point_upwards(room, path, package):
     for other in imports(path, package):
         if other == room:
