@@ -35,7 +35,9 @@ def write_tensors(path: str | os.PathLike[str], kind: str, arrays: dict[str, Any
 
     header = {"format": FORMAT, "kind": kind, "version": str(VERSION), "metadata": json.dumps(metadata)}
     with whole_file(path) as temporary:
-        save_file({k: np.ascontiguousarray(host_array(v)) for k, v in arrays.items()}, temporary, metadata=header)
+        save_file(
+            {k: np.require(host_array(v), requirements="C") for k, v in arrays.items()}, temporary, metadata=header
+        )
 
 
 def read_tensors(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -65,6 +67,10 @@ def read_tensors(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, np.
     if header.get("format") != FORMAT or header.get("kind") != kind:
         found = header.get("kind", "something else") if header.get("format") == FORMAT else "not a file of gpulaf"
         raise ValueError(f"{path} holds {found}; accepted are files of {kind}. Check the path.")
-    if int(header["version"]) > VERSION:
-        raise ValueError(f"{path} has format version {header['version']}; accepted is up to {VERSION}. Update gpulaf.")
-    return arrays, json.loads(header["metadata"])
+    try:
+        version, metadata = int(header["version"]), json.loads(header["metadata"])
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"{path} has a damaged header ({error}). Write it again with gpulaf.") from None
+    if version > VERSION:
+        raise ValueError(f"{path} has format version {version}; accepted is up to {VERSION}. Update gpulaf.")
+    return arrays, metadata

@@ -23,6 +23,12 @@ class OneLineErrors(click.Group):
         """Run the command."""
         try:
             return super().invoke(context)
+        except (click.exceptions.Exit, click.Abort):
+            raise
+        except click.UsageError as error:
+            where = error.ctx.command_path if error.ctx else "gpulaf"
+            click.echo(f"gpulaf: {' '.join(error.format_message().split())} See {where} --help.", err=True)
+            context.exit(2)
         except MISTAKES as error:
             if context.params.get("debug"):
                 raise
@@ -198,6 +204,9 @@ def refine(
         patches = bilateral_weights(image_features(pixels)[0], sigma=sigma)
     elif weights != "uniform":
         patches, stored = _read_weights(weights)
+    size = tuple(np.delete(values.shape, label_axis).tolist()) if values.ndim == 3 and -3 <= label_axis < 3 else None
+    if pixels is not None and size is not None and pixels.shape[:2] != size:
+        raise ValueError(f"{image} has {pixels.shape[:2]} pixels, not {size} as the predictions. Check the pair.")
     result = (refine_logits if logits else refine)(
         device_array(values, device), label_axis=label_axis, rho=rho,
         weights=None if patches is None else device_array(patches, device),
@@ -251,6 +260,8 @@ def learn(
     if not rho > 0:
         raise ValueError(f"rho is {rho}; accepted are positive numbers. 0.1 to 0.2 suits most images.")
     _check_folders(output, checkpoint)
+    if checkpoint is not None and checkpoint.resolve() in {path.resolve() for path in (output, image, truth)}:
+        raise ValueError(f"{checkpoint} is an input or the result, too. Choose another name for the checkpoint.")
     features, _ = image_features(read_image(image, channel_axis=channel_axis))
     labels, values = read_truth(truth, unlabeled=unlabeled)
     if labels.shape != features.shape[:2]:
@@ -333,6 +344,8 @@ def _check_outputs(inputs: list[Path], output: Path, probabilities: Path | None,
     _check_folders(output, probabilities, preview)
     files = [path for path in (output, probabilities, preview) if path is not None]
     for path in files:
+        if path.is_dir():
+            raise IsADirectoryError(f"{path} is a folder. Choose the name of a file.")
         if path.exists() and any(path.samefile(other) for other in inputs if other.is_file()):
             raise ValueError(f"{path} is also an input. Choose another name for the result.")
     if len({path.resolve() for path in files}) < len(files):

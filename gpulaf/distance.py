@@ -69,16 +69,18 @@ def kmeans_prototypes(features: Any, labels: int, *, seed: int = 0, sample: int 
     """
     rng = np.random.default_rng(seed)
     pixels = host_array(features).reshape(-1, features.shape[-1]).astype(np.float64)
-    if len(pixels) > sample:
-        pixels = pixels[rng.choice(len(pixels), sample, replace=False)]
-    different = len(np.unique(pixels, axis=0))
-    if different < labels:
+    chosen = pixels if len(pixels) <= sample else pixels[rng.choice(len(pixels), sample, replace=False)]
+    colors, counts = np.unique(chosen, axis=0, return_counts=True)
+    if len(colors) <= labels and chosen is not pixels:  # rare colors may be missing from the sample
+        chosen = pixels
+        colors, counts = np.unique(pixels, axis=0, return_counts=True)
+    if len(colors) < labels:
         raise ValueError(
-            f"{labels} prototypes were asked for, but the image has only {different} different values. Ask for fewer."
+            f"{labels} prototypes were asked for, but the image has only {len(colors)} different values. Ask for fewer."
         )
-    if different == labels:
-        return np.unique(pixels, axis=0)
-    return min((_cluster(pixels, labels, rng) for _ in range(4)), key=lambda result: result[0])[1]
+    if len(colors) == labels:
+        return colors[np.argsort(-counts, kind="stable")]
+    return min((_cluster(chosen, labels, rng) for _ in range(4)), key=lambda result: result[0])[1]
 
 
 def _cluster(pixels: np.ndarray, labels: int, rng: np.random.Generator) -> tuple[float, np.ndarray]:

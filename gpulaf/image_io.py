@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ def read_array(path: str | os.PathLike[str]) -> np.ndarray:
         raise FileNotFoundError(f"{path} does not exist. Check the path.")
     try:
         return _read(path)[0]
-    except (OSError, SyntaxError, EOFError, KeyError, IndexError, ValueError) as error:
+    except Exception as error:  # damaged files surface in every type: zlib.error, struct.error, RuntimeError, …
         raise _unreadable(path, error) from error
 
 
@@ -58,11 +59,13 @@ def read_image(path: str | os.PathLike[str], *, channel_axis: int | None = None)
         raise FileNotFoundError(f"{path} does not exist. Check the path.")
     try:
         image, axes = _read(path)
-    except (OSError, SyntaxError, EOFError, KeyError, IndexError, ValueError) as error:
+    except Exception as error:  # damaged files surface in every type: zlib.error, struct.error, RuntimeError, …
         raise _unreadable(path, error) from error
+    if image.ndim == 2 and channel_axis is not None:
+        raise ValueError(f"the channel axis is {channel_axis}, but {path} is grey, {image.shape}. Leave it out.")
     if image.ndim == 3 and channel_axis is not None:
         if not -3 <= channel_axis < 3:
-            raise ValueError(f"the channel axis is {channel_axis}; accepted are -3 to 2.")
+            raise ValueError(f"the channel axis is {channel_axis}; accepted are -3 to 2. Count the axes from 0.")
         return np.moveaxis(image, channel_axis, -1)
     if image.ndim == 3 and axes is not None:
         if "S" in axes or "C" in axes:
@@ -100,7 +103,7 @@ def read_truth(path: str | os.PathLike[str], *, unlabeled: int | None = None) ->
     known = np.unique(values[(values != -1) & (values != (unlabeled if unlabeled is not None else -1))])
     if not 2 <= len(known) <= 256:
         raise ValueError(
-            f"{path} holds {len(known)} different values; accepted are 2 to 256 labels. "
+            f"{path} holds {len(known)} different value(s); accepted are 2 to 256 labels. "
             "Check that it is a label image and no photograph."
         )
     labels = np.searchsorted(known, values).clip(0, len(known) - 1)
@@ -115,18 +118,21 @@ def read_prototypes(text: str) -> int | np.ndarray:
     FileNotFoundError, ValueError
         If the file is missing or does not hold a table of numbers.
     """
-    if text.strip().lstrip("+-").isdigit():
+    if re.fullmatch(r"[+-]?[0-9]+", text.strip()):
         return int(text)
     path = Path(text)
     if not path.is_file():
         raise FileNotFoundError(f"prototypes are {text!r}; accepted are a number of labels or a .json or .csv file.")
     try:
         if path.suffix.lower() == ".json":
-            table = json.loads(path.read_text(encoding="utf-8"))
+            table = json.loads(path.read_text(encoding="utf-8-sig"))
         else:
-            with open(path, newline="", encoding="utf-8") as file:
+            with open(path, newline="", encoding="utf-8-sig") as file:
                 table = [[float(cell) for cell in row] for row in csv.reader(file) if row]
-        return np.array(table, dtype=np.float64)
+        values = np.array(table, dtype=np.float64)
+        if values.ndim == 0 or values.size == 0:
+            raise ValueError("it is empty or a single value")
+        return values
     except (ValueError, TypeError) as error:
         raise ValueError(
             f"{path} holds no table of numbers ({error}). Write one row per label with one value per channel."
@@ -146,7 +152,8 @@ def write_array(path: str | os.PathLike[str], array: np.ndarray) -> None:
     check_output(path, array.dtype.kind)
     with whole_file(path) as temporary:
         if suffix == ".npy":
-            np.save(temporary, array)
+            with open(temporary, "wb") as file:
+                np.save(file, array)
         elif suffix in TIFFS:
             import tifffile
 
@@ -185,17 +192,25 @@ def _read(path: Path) -> tuple[np.ndarray, str | None]:
     """The array in a file and, for TIFF, the letters of its axes."""
     suffix = path.suffix.lower()
     if suffix == ".npy":
-        return np.load(path, allow_pickle=False), None
+        with open(path, "rb") as file:
+            return np.lib.format.read_array(file, allow_pickle=False), None
     if suffix in TIFFS:
         import tifffile
 
         with tifffile.TiffFile(path) as file:
             series = file.series[0]
-            return series.asarray(), series.axes
+            array = series.asarray()
+            if (
+                series.axes == "YXS"
+                and array.shape[-1] == 4
+                and series.keyframe.photometric == tifffile.PHOTOMETRIC.RGB
+            ):
+                array = array[..., :3]
+            return array, series.axes
     if suffix in PICTURES:
         import imageio.v3 as iio
 
-        return np.asarray(iio.imread(path)), None
+        return np.asarray(iio.imread(path, plugin="pillow")), None
     accepted = ", ".join(sorted({".npy"} | TIFFS | PICTURES))
     raise ValueError(f"the type {suffix!r} is not read; accepted are {accepted}")
 

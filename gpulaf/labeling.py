@@ -15,6 +15,9 @@ from .integrators.solution import Integrator, check_time
 from .patches import check_weights, uniform_weights
 from .simplex import softmax
 
+#: The next step for prototypes that are none.
+NEXT = "Give one row per label with one value per channel."
+
 __all__ = ["Labeling", "label", "refine", "refine_logits"]
 
 
@@ -173,6 +176,7 @@ def image_features(image: Any, channel_axis: int | None = None) -> tuple[Any, fl
     image = _real_array(image, "image")
     if image.ndim not in (2, 3):
         raise ValueError(f"image has shape {tuple(image.shape)}; accepted are (H, W) and (H, W, C). Pass one image.")
+    _check_size(image.shape, "image")
     xp = namespace(image)
     if image.ndim == 2:
         if channel_axis is not None:
@@ -183,7 +187,6 @@ def image_features(image: Any, channel_axis: int | None = None) -> tuple[Any, fl
         image = image[..., None]
     else:
         image = xp.moveaxis(image, _axis(channel_axis if channel_axis is not None else -1, 3, "channel_axis"), -1)
-    _check_size(image, "image")
     scale = {"uint8": 1 / 255, "uint16": 1 / 65535}.get(str(image.dtype), 1.0)
     features = xp.asarray(image, dtype=_dtype(image), copy=True) * scale if scale != 1 else _contiguous(image)
     _check_finite(features, "image")
@@ -192,11 +195,12 @@ def image_features(image: Any, channel_axis: int | None = None) -> tuple[Any, fl
 
 def prototype_array(prototypes: Any, features: Any, scale: float = 1.0, *, seed: int = 0) -> np.ndarray:
     """Check prototypes against (H, W, C) features, or find that many by k-means: (J, C) float64 on the host."""
-    if isinstance(prototypes, (bool, np.bool_, str)):
-        raise TypeError(f"prototypes is {prototypes!r}; accepted are a number of labels or an array (J, C).")
-    if np.ndim(prototypes) == 0 and not is_device_array(prototypes):
-        if int(prototypes) != prototypes or not 2 <= prototypes <= 65536:
-            raise ValueError(f"prototypes is {prototypes}; accepted are 2 to 65536 labels, or an array (J, C).")
+    scalar = not isinstance(prototypes, (list, tuple)) and np.ndim(prototypes) == 0 and not is_device_array(prototypes)
+    if scalar and np.asarray(prototypes).dtype.kind not in "uif":
+        raise TypeError(f"prototypes is {prototypes!r}; accepted are a number of labels or an array (J, C). {NEXT}")
+    if scalar:
+        if not np.isfinite(prototypes) or int(prototypes) != prototypes or not 2 <= prototypes <= 65536:
+            raise ValueError(f"prototypes is {prototypes}; accepted are 2 to 65536 labels, or an array (J, C). {NEXT}")
         return kmeans_prototypes(features, int(prototypes), seed=seed)
     values = host_array(_real_array(prototypes, "prototypes")).astype(np.float64)
     channels = int(features.shape[-1])
@@ -233,7 +237,10 @@ def _solve(fields: Any, weights: Any, time: float, integrator: Integrator | None
     else:
         check_weights(weights if is_device_array(weights) else np.asarray(weights), shape)
     flow = LinearFlow(Grid(_contiguous(like(weights, fields))), fields)
-    solution = (integrator or Krylov()).solve(flow, time, keep_basis=False)
+    with np.errstate(over="ignore", invalid="ignore"):
+        solution = (integrator or Krylov()).solve(flow, time, keep_basis=False)
+    if not (np.isfinite(solution.error) and bool(xp.all(xp.isfinite(solution.v)))):  # synchronize
+        raise ValueError(f"the flow overflows before time {time}. Take a shorter time: 1 to 5 are usual.")
     labels = xp.astype(xp.argmax(solution.v, axis=0), getattr(xp, smallest_unsigned(fields.shape[0]).name))
     probabilities = xp.permute_dims(softmax(solution.v), (1, 2, 0))
     return Labeling(labels, probabilities, solution.error, solution.products, solution.converged)
@@ -243,17 +250,21 @@ def _label_fields(values: Any, label_axis: int, name: str) -> Any:
     """(J, H, W) contiguous floating fields from predictions with their labels on any axis."""
     values = _real_array(values, name)
     if values.ndim != 3:
-        raise ValueError(f"{name} have shape {tuple(values.shape)}; accepted is (H, W, J), or another label_axis.")
+        raise ValueError(
+            f"{name} have shape {tuple(values.shape)}; accepted is (H, W, J). "
+            "Pass one image, and name another order by label_axis."
+        )
     xp = namespace(values)
     if not xp.isdtype(values.dtype, "real floating"):
         raise TypeError(f"{name} have dtype {values.dtype}; accepted are floating dtypes. Convert them first.")
+    shape = values.shape
     values = xp.moveaxis(values, _axis(label_axis, 3, "label_axis"), 0)
     if values.shape[0] < 2:
         raise ValueError(
             f"{name} hold {values.shape[0]} label on axis {label_axis}; accepted are at least 2. Check label_axis; "
             "for the probability p of one class, stack [1 − p, p]."
         )
-    _check_size(values[0, ..., None], name)
+    _check_size(shape, name)
     fields = _contiguous(values)
     _check_finite(fields, name)
     return fields
@@ -264,10 +275,17 @@ def _real_array(x: Any, name: str) -> Any:
     try:
         xp = namespace(x)
     except TypeError:
-        x = np.asarray(x)
+        try:
+            x = np.asarray(x)
+        except ValueError:
+            raise ValueError(
+                f"{name} is a sequence whose rows differ in length. Give every row as many values."
+            ) from None
         xp = namespace(x)
     if is_host_array(x) and x.dtype.kind not in "buif":
         raise TypeError(f"{name} has dtype {x.dtype}; accepted are real numbers. Convert it first.")
+    if is_host_array(x) and not x.dtype.isnative:
+        x = x.astype(x.dtype.newbyteorder("="))
     if not is_host_array(x) and not xp.isdtype(x.dtype, ("bool", "integral", "real floating")):
         raise TypeError(f"{name} has dtype {x.dtype}; accepted are real numbers. Convert it first.")
     return x
@@ -294,13 +312,15 @@ def _contiguous(x: Any) -> Any:
 
 def _axis(axis: int, ndim: int, name: str) -> int:
     if int(axis) != axis or not -ndim <= axis < ndim:
-        raise ValueError(f"{name} is {axis}; accepted are {-ndim} to {ndim - 1}.")
+        raise ValueError(f"{name} is {axis}; accepted are {-ndim} to {ndim - 1}. Count the axes from 0.")
     return int(axis)
 
 
-def _check_size(image: Any, name: str) -> None:
-    if 0 in image.shape:
-        raise ValueError(f"{name} of shape {tuple(image.shape)} is empty; accepted is at least one pixel.")
+def _check_size(shape: tuple[int, ...], name: str) -> None:
+    if 0 in shape:
+        raise ValueError(
+            f"{name} of shape {tuple(shape)} is empty; accepted is at least one pixel. Check how it was cut."
+        )
 
 
 def _check_finite(x: Any, name: str) -> None:

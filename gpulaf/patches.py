@@ -159,7 +159,7 @@ def check_weights(weights: Any, shape: tuple[int, ...]) -> None:
     mask = xp.asarray(inside(tuple(shape), radius), dtype=weights.dtype)
     tests = (
         (~xp.isfinite(weights), "is not finite", "Remove NaN and infinite weights"),
-        (weights < 0, "is negative", "Weights are shares of a patch"),
+        (weights < 0, "is negative", "Pass non-negative weights"),
         ((weights != 0) & (mask == 0), "points outside the image", "Pass them through normalize_weights"),
         (xp.abs(xp.sum(weights, axis=0, keepdims=True) - 1) > 1e-4, "is in a patch that does not sum to 1", ""),
     )

@@ -27,9 +27,11 @@ def label_colors(labels: np.ndarray, count: int, image: np.ndarray | None = None
         means = [np.bincount(labels.ravel(), c, minlength=count) / sizes for c in pixels.T]
         scaled = (np.stack(means, axis=1) - low) / max(high - low, 1e-30)
         return np.broadcast_to((255 * scaled.clip(0, 1)).round().astype(np.uint8), (count, 3))
-    from matplotlib.colors import to_rgb
+    from matplotlib.colors import hsv_to_rgb, to_rgb
 
-    colors = [to_rgb(QUALITATIVE[j % len(QUALITATIVE)]) for j in range(count)]
+    colors = [to_rgb(color) for color in QUALITATIVE[:count]]
+    more = np.arange(count - len(colors))  # beyond the scheme: hues in golden steps, three tones
+    colors += [tuple(hsv_to_rgb((0.618034 * j % 1, 0.85 - 0.1 * (j % 7), 0.95 - 0.2 * (j % 3)))) for j in more]
     return (255 * np.array(colors)).round().astype(np.uint8)
 
 
@@ -107,7 +109,7 @@ def _patches(axis: Any, overview: Any, scene: Any, weights: np.ndarray, side: in
                 axis.plot([left, left], [top, top + step], color=ALARM, lw=1.6, solid_capstyle="butt")
             if y and crop[y, x] != crop[y - 1, x]:
                 axis.plot([left, left + step], [top, top], color=ALARM, lw=1.6, solid_capstyle="butt")
-    _frame(axis, "learned weights of the boxed pixels\n(a 3×3 glyph each; red: true borders)")
+    _frame(axis, f"learned weights of the boxed pixels\n(a {span}×{span} glyph each; red: true borders)")
     overview.add_patch(_box(x0, y0, side))
 
 
@@ -132,7 +134,8 @@ def _busiest_window(truth: np.ndarray, side: int) -> tuple[int, int]:
 
 def _curve(axis: Any, wrong: list[float]) -> None:
     axis.plot(range(len(wrong)), wrong, color=QUALITATIVE[0], lw=2)
-    axis.set_yscale("log")
+    if max(wrong) > 0:
+        axis.set_yscale("log")
     axis.set_xlabel("descent step")
     axis.set_title(f"wrong pixels, learning: {wrong[0]:.2f} → {wrong[-1]:.2f} %", fontsize=10)
     for which in (axis.yaxis.set_major_formatter, axis.yaxis.set_minor_formatter):

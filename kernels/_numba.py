@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache, partial
+from itertools import pairwise
 from typing import Any
 
 try:
@@ -55,7 +56,7 @@ def in_blocks(function: Callable[..., Any], count: int, operations: int, *operan
         function(0, count, *operands)
         return
     edges = [count * t // threads for t in range(threads + 1)]
-    others = [_pool(os.getpid()).submit(function, a, b, *operands) for a, b in zip(edges[1:-1], edges[2:], strict=True)]
+    others = [_pool(os.getpid()).submit(function, a, b, *operands) for a, b in pairwise(edges[1:])]
     try:
         function(edges[0], edges[1], *operands)
     finally:
