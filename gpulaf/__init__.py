@@ -8,6 +8,7 @@ Names load on first use: ``import gpulaf`` is fast, Numba and CuPy come when wor
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
     from .scenes import voronoi_colors, voronoi_lines
 
 __version__ = "0.1.0"
+
+# Python started in a checkout finds this folder before an installed gpulaf; its kernels are one level up.
+_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+if os.path.isfile(os.path.join(_ROOT, "kernels", "stencil.py")):
+    __path__.append(_ROOT)
 
 _HOMES = {
     "averaging": ["Grid"],

@@ -3,6 +3,7 @@
 import ast
 import doctest
 import importlib
+import os
 import pkgutil
 import subprocess
 import sys
@@ -26,6 +27,7 @@ FLOORS = [
     {"fitting"},
     {"demo", "plots", "image_io"},
     {"cli"},
+    {"__main__"},
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
@@ -89,6 +91,12 @@ def test_import_is_light_and_cupy_never_imported():
     assert done.stdout.splitlines() == ["[]", "False False"]
 
 
+def test_python_in_an_uninstalled_checkout_finds_the_kernels():
+    code = "import gpulaf, gpulaf.kernels.stencil as s; print(gpulaf.__file__, s.__file__)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert [os.path.realpath(p) for p in done.stdout.split()] == [str(ROOT / "gpulaf/__init__.py"), str(ROOT / "kernels/stencil.py")]
+
+
 def test_lazy_names_are_those_that_type_checkers_see():
     tree = ast.parse((ROOT / "gpulaf/__init__.py").read_text(encoding="utf-8"))
     block = next(node for node in tree.body if isinstance(node, ast.If))
@@ -104,8 +112,8 @@ def test_versions_agree():
 
 
 def modules():
-    for info in pkgutil.walk_packages(gpulaf.__path__, "gpulaf."):
-        if "kernels" not in info.name:
+    for info in pkgutil.walk_packages(gpulaf.__path__[:1], "gpulaf."):
+        if "kernels" not in info.name and "__main__" not in info.name:
             yield info.name
 
 
