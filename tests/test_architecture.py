@@ -94,7 +94,8 @@ def test_import_is_light_and_cupy_never_imported():
 def test_python_in_an_uninstalled_checkout_finds_the_kernels():
     code = "import gpulaf, gpulaf.kernels.stencil as s; print(gpulaf.__file__, s.__file__)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert [os.path.realpath(p) for p in done.stdout.split()] == [str(ROOT / "gpulaf/__init__.py"), str(ROOT / "kernels/stencil.py")]
+    found = [os.path.realpath(path) for path in done.stdout.split()]
+    assert found == [str(ROOT / "gpulaf/__init__.py"), str(ROOT / "kernels/stencil.py")]
 
 
 def test_lazy_names_are_those_that_type_checkers_see():
