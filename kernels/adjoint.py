@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from . import _cuda
 from ._numba import COLUMNS, clear, inline, kernel, multiply_add, prange, replicate_rows, rows_per_task
 from .stencil import offsets, radius_of, replicate, shifted
 
@@ -75,3 +76,8 @@ def _gather_row(weights, ring, radius, j, y, x0, x1, result):
                 if lo < hi:
                     w = weights[o, source, lo - dx : hi - dx]
                     multiply_add(w, ring[source % ring_rows, j, lo - dx : hi - dx], result[lo - x0 : hi - x0])
+
+
+def gpu(weights: Any, similarity: Any, field: Any, source: Any = None, scale: float = 1.0, *, out: Any = None) -> Any:
+    """y = scale·source + Ωᵀ R_S u with CUDA (``adjoint.cu``); None leaves the source or the replicator out."""
+    return _cuda.product("adjoint", weights, similarity, field, source, scale, out)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from . import _cuda
 from ._numba import COLUMNS, average_row, kernel, prange, replicate_rows, rows_per_task
 from .stencil import average, radius_of, replicate
 
@@ -47,3 +48,8 @@ def _operator(weights, similarity, field, radius, rows, result):
                     for j in range(labels):
                         average_row(weights, field[j], radius, y, x0, x1, averaged[j, :n])
                     replicate_rows(similarity, averaged[:, :n], dot[:n], y, x0, result[:, y, x0:x1])
+
+
+def gpu(weights: Any, similarity: Any, field: Any, source: Any = None, scale: float = 1.0, *, out: Any = None) -> Any:
+    """y = scale·source + R_S Ω v with CUDA (``operator.cu``); None leaves the source or the replicator out."""
+    return _cuda.product("operator", weights, similarity, field, source, scale, out)

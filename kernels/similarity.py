@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
+from . import _cuda
 from ._numba import COLUMNS, average_row, inline, kernel, prange, rows_per_task
 from .stencil import average, radius_of
 
@@ -61,3 +62,23 @@ def _softmax(values, highest):
     for j in range(labels):
         for x in range(n):
             values[j, x] /= total[x]
+
+
+def gpu(weights: Any, log_likelihood: Any, *, out: tuple[Any, Any] | None = None) -> tuple[Any, Any]:
+    """S and the largest 2 S (1 − S) of every block with CUDA (``similarity.cu``); their maximum bounds ‖A‖."""
+    weights, log_likelihood = _cuda.contiguous(weights, log_likelihood)
+    labels, height, width = log_likelihood.shape
+    blocks = _cuda.tiles(height, width)
+    result, bound = out or (_cuda.empty(log_likelihood.shape, weights), _cuda.empty((blocks,), weights))
+    _cuda.launch(
+        "similarity",
+        blocks,
+        weights,
+        log_likelihood,
+        result,
+        bound,
+        *_cuda.sizes(labels, height, width),
+        dtype=weights.dtype,
+        **_cuda.stencil_constants(weights, labels, log_likelihood),
+    )
+    return result, bound

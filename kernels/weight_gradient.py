@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
+from . import _cuda
 from ._numba import COLUMNS, average_row, clear, inline, kernel, multiply_add, prange, replicate_rows, rows_per_task
 from .stencil import average, neighbors, radius_of, replicate
 
@@ -108,3 +109,31 @@ def _correlate(z, field, radius, y, x0, x1, gradient):
                     row = gradient[o, y, lo:hi]
                     for j in range(labels):
                         multiply_add(z[j, lo - x0 : hi - x0], field[j, y + dy, lo + dx : hi + dx], row)
+
+
+def gpu(
+    weights: Any,
+    similarity: Any,
+    log_likelihood: Any,
+    mean: Any,
+    left: Any,
+    right: Any,
+    *,
+    out: tuple[Any, Any] | None = None,
+) -> tuple[Any, Any]:
+    """The same with CUDA (``weight_gradient.cu``)."""
+    arrays = _cuda.contiguous(weights, similarity, log_likelihood, mean, left, right)
+    terms, (labels, height, width) = left.shape[0], mean.shape
+    gradient, c = out or (_cuda.empty(weights.shape, weights), _cuda.empty(mean.shape, weights))
+    _cuda.launch(
+        "weight_gradient",
+        _cuda.tiles(height, width),
+        *arrays,
+        *_cuda.sizes(terms),
+        gradient,
+        c,
+        *_cuda.sizes(labels, height, width),
+        dtype=weights.dtype,
+        **_cuda.stencil_constants(weights, labels, mean, left, right),
+    )
+    return gradient, c
