@@ -17,7 +17,9 @@ from .stencil import radius_of
 
 #: Threads of a block (x, y): one pixel each. A row of a warp is one coalesced line.
 BLOCK = (32, 8)
-THREADS = BLOCK[0] * BLOCK[1]
+
+#: Bytes of shared memory that a tile may take: 48 KiB less what the reductions need.
+SHARED = 47 * 1024
 
 #: Up to this many labels their number can be a constant of the compiled kernel.
 MOST_LABELS = 32
@@ -48,6 +50,7 @@ def options(dtype: Any, **constants: Any) -> tuple[str, ...]:
         "INDEX": "int",
         "BLOCK_X": BLOCK[0],
         "BLOCK_Y": BLOCK[1],
+        "SHARED": SHARED,
         **constants,
     }
     return ("-std=c++17", *(f"-D{name}={value}" for name, value in defines.items()))
@@ -77,6 +80,11 @@ def stencil_constants(weights: Any, labels: int, *arrays: Any) -> dict[str, Any]
 def index_type(*arrays: Any) -> str:
     """The integer that addresses every element of the arrays: 64 bits where one has 2 GiB or more."""
     return "int" if all(a is None or a.nbytes < 2**31 for a in arrays) else "long long"
+
+
+def threads() -> int:
+    """Threads of a block."""
+    return BLOCK[0] * BLOCK[1]
 
 
 def tiles(height: int, width: int) -> int:

@@ -9,7 +9,7 @@
 #include "common.cuh"
 
 constexpr int TILE_X = BLOCK_X + 2 * RADIUS, TILE_Y = BLOCK_Y + 2 * RADIUS, TILE = TILE_X * TILE_Y;
-constexpr int FIT = 47 * 1024 / (TILE * (int)sizeof(REAL)) - 1;  // planes of a tile in 48 KiB, less one for ⟨S, u⟩
+constexpr int FIT = SHARED / (TILE * (int)sizeof(REAL)) - 1;  // planes of a tile that fit, less one for ⟨S, u⟩
 constexpr int CHUNK = LABELS && LABELS <= FIT ? LABELS : FIT < 8 ? FIT : 8;
 static_assert(CHUNK > 0, "the tile of one label fits");
 

@@ -65,7 +65,7 @@ def gpu(coefficients: Any, rows: Any, start: Any = None, *, out: Any = None) -> 
     tile = min(R, MOST_RESULTS)
     _cuda.launch(
         "combination",
-        -(-R // tile) * -(-n // _cuda.THREADS),
+        -(-R // tile) * -(-n // _cuda.threads()),
         coefficients,
         rows,
         start,

@@ -6,6 +6,7 @@
 //   RADIUS    radius r of the neighborhood
 //   LABELS    number of labels J; 0: known at run time only
 //   BLOCK_X, BLOCK_Y   threads of a block: a tile of that many pixels, one thread per pixel
+//   SHARED    bytes of shared memory for a tile
 // Layout: fields (J, H, W), patches (N, H, W), x fastest.
 #ifndef COMMON_CUH
 #define COMMON_CUH

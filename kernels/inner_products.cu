@@ -6,7 +6,7 @@
 // G that it belongs to.
 #include "common.cuh"
 
-constexpr int STEPS = 16, STRETCH = STEPS * THREADS;
+constexpr int STRETCH = STEPS * THREADS;
 
 extern "C" __global__ void __launch_bounds__(THREADS)
 inner_products_kernel(const REAL* __restrict__ rows, const REAL* __restrict__ others, ACCUMULATOR* __restrict__ partial,

@@ -53,13 +53,14 @@ def _dot(a, b):
 #: Rows and others of one tile of G: with a single other, all of a tile's sums share its loads.
 TILE, TILE_ONE = (4, 4), (8, 1)
 
-#: Elements that a block of the GPU sums before it takes the next stretch, and the largest number of blocks per tile.
-GPU_STRETCH, BLOCKS = 16 * _cuda.THREADS, 1024
+#: Elements that a thread sums in the dtype of the rows, and the largest number of blocks that share one tile of G.
+STEPS, BLOCKS = 16, 1024
 
 
 def scratch_shape(rows: Any, others: Any) -> tuple[int, int, int]:
     """Shape of the float64 scratch of ``gpu``: it depends on the sizes only, and so do the bits of the result."""
-    return rows.shape[0], others.shape[0], max(1, min(BLOCKS, -(-rows.shape[1] // GPU_STRETCH)))
+    stretches = -(-rows.shape[1] // (STEPS * _cuda.threads()))
+    return rows.shape[0], others.shape[0], max(1, min(BLOCKS, stretches))
 
 
 def gpu(rows: Any, others: Any, *, out: Any = None, scratch: Any = None) -> Any:
@@ -76,6 +77,7 @@ def gpu(rows: Any, others: Any, *, out: Any = None, scratch: Any = None) -> Any:
         "dtype": rows.dtype,
         "ROWS": tile[0],
         "OTHERS": tile[1],
+        "STEPS": STEPS,
         "INDEX": _cuda.index_type(rows, others),
     }
     stretches = _cuda.sizes(shape[2])

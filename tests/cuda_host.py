@@ -1,0 +1,202 @@
+"""Run the CUDA text on the CPU under the sanitizers and compare it with ``reference``; prints one JSON object.
+
+``python tests/cuda_host.py FOLDER [MUTANT]``: builds in FOLDER; MUTANT is one of ``MUTANTS``, an error planted in the
+operator that the checks have to find. Needs g++, and libasan preloaded.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from gpulaf.kernels import _cuda
+from gpulaf.kernels.stencil import offsets, shifted
+
+SHIM = Path(__file__).with_name("cuda_shim.h")
+FLAGS = "-std=c++20 -O1 -g1 -fsanitize=address,undefined -fno-sanitize-recover -shared -fPIC -Wno-unknown-pragmas"
+STENCILS = ("operator", "adjoint", "similarity", "weight_gradient")
+SHAPES = ((1, 1), (1, 11), (11, 1), (2, 2), (4, 8), (7, 13))
+#: dtype, labels, radius, bytes that an index must reach; 33 labels are a loop at run time.
+CONFIGS = (
+    ("float32", 2, 1),
+    ("float32", 3, 1),
+    ("float32", 8, 1),
+    ("float32", 33, 1),
+    ("float32", 3, 2),
+    ("float32", 33, 2),
+    ("float64", 3, 1),
+    ("float64", 8, 2),
+    ("float64", 33, 1),
+)
+MUTANTS = {
+    "border": ("Interior::value || p.inside(dy, dx)", "true"),
+    "formula": ("s[j] * (x[j] - dot)", "s[j] * (x[j] + dot)"),
+}
+
+
+def build(folder: Path, texts: dict[str, str], dtype: str, **constants: Any) -> ctypes.CDLL:
+    """Compile kernels, given as name of entry: text, into one library."""
+    name = "_".join((next(iter(texts)), dtype, *map(str, constants.values()))).replace(" ", "")
+    parts = [f'#include "{SHIM}"', _cuda.text("common.cuh")]
+    for entry, text in texts.items():
+        parts += [f"namespace text_{entry} {{", text, "}", f"using text_{entry}::{entry};", f"SHIM_ENTRY({entry})"]
+    source, library = folder / f"{name}.cpp", folder / f"{name}.so"
+    source.write_text("\n".join(parts), encoding="utf-8")
+    defines = [option for option in _cuda.options(dtype, **constants) if option.startswith("-D")]
+    subprocess.run(["g++", *FLAGS.split(), *defines, str(source), "-o", str(library), "-pthread"], check=True)
+    return ctypes.CDLL(str(library))
+
+
+def stencil_texts(mutant: str | None) -> dict[str, str]:
+    """The four stencils, operator and adjoint with and without the replicator."""
+    texts = {}
+    for name in STENCILS if mutant is None else ("operator",):
+        text = _cuda.source(name)
+        if mutant is not None:
+            before, after = MUTANTS[mutant]
+            assert before in text
+            text = text.replace(before, after)
+        variants = ("0", "1") if name in ("operator", "adjoint") else ("",)
+        for variant in variants:
+            define = f"#undef REPLICATE\n#define REPLICATE {variant}\n" if variant else ""
+            texts[f"{name}_kernel{variant}"] = define + text.replace(f"{name}_kernel(", f"{name}_kernel{variant}(")
+    return texts
+
+
+class Libraries:
+    """Takes the place of ``_cuda.launch``: the same arguments, run by the shim."""
+
+    def __init__(self, folder: Path, mutant: str | None = None) -> None:
+        self.folder, self.mutant = folder, mutant
+        self.stencil = cache(lambda *key: build(folder, stencil_texts(mutant), key[0], **dict(key[1])))
+        self.other = cache(self._other)
+
+    def _other(self, name: str, dtype: str, constants: tuple[tuple[str, Any], ...]) -> ctypes.CDLL:
+        text = _cuda.source(name)
+        entries = [f"{name}_{entry}" for entry in ("kernel", "sum") if f"{name}_{entry}(" in text]
+        text += "".join(f"\nSHIM_ENTRY({entry})" for entry in entries[1:])
+        return build(self.folder, {entries[0]: text}, dtype, **dict(constants))
+
+    def launch(
+        self, name: str, blocks: int, *arguments: Any, dtype: Any, entry: str = "kernel", **constants: Any
+    ) -> None:
+        variant = str(constants.pop("REPLICATE", ""))
+        key = (np.dtype(dtype).name, tuple(constants.items()))
+        library = self.stencil(*key) if name in STENCILS else self.other(name, *key)
+        values = [self._value(a) for a in arguments]
+        pointers = (ctypes.c_void_p * len(values))(*(v.ctypes.data for v in values))
+        getattr(library, f"launch_{name}_{entry}{variant}")(ctypes.c_uint(blocks), pointers)
+
+    @staticmethod
+    def _value(argument: Any) -> np.ndarray:
+        """The bytes of one kernel argument: an address or a scalar."""
+        if argument is None:
+            return np.array([0], np.uintp)
+        if isinstance(argument, np.ndarray):
+            return np.array([argument.ctypes.data], np.uintp)
+        assert isinstance(argument, np.generic), f"{argument!r} has no fixed size"
+        return np.array([argument])
+
+
+def distance(results: Any, expected: Any, dtype: str) -> float:
+    """Largest difference in units of the tolerance; infinite where something is not a number."""
+    if not isinstance(results, tuple):
+        results, expected = (results,), (expected,)
+    worst = 0.0
+    for x, y in zip(results, expected, strict=True):
+        assert x.shape == y.shape
+        assert x.dtype == y.dtype
+        tolerance = {"float32": 2e-5, "float64": 1e-13}[dtype] * max(1.0, float(abs(y).max(initial=0)))
+        error = float(abs(x - y).max(initial=0)) / tolerance
+        worst = max(worst, error if np.isfinite(error) else float("inf"))
+    return worst
+
+
+def stencil_cases(dtype: str, labels: int, radius: int, shape: tuple[int, int]) -> Any:
+    """Yield (kernel, result of gpu, reference)."""
+    module = {name: import_module(f"gpulaf.kernels.{name}") for name in STENCILS}
+    random = np.random.default_rng(labels * 100 + radius)
+    inside = np.stack([shifted(np.ones(shape, dtype), o) for o in offsets(radius)])
+    weights = random.uniform(0.1, 1.0, inside.shape).astype(dtype) * inside
+    weights /= weights.sum(axis=0)
+    unread = np.where(inside > 0, weights, np.nan).astype(dtype)  # weights that point outside are never read
+
+    def field(*more: int) -> np.ndarray:
+        return random.standard_normal((*more, labels, *shape)).astype(dtype)
+
+    S = np.exp(field())
+    S /= S.sum(axis=0)
+    v, source, scale = field(), field(), 0.7
+    for name in ("operator", "adjoint"):
+        kernel = module[name]
+        for s in (S, None):
+            y = kernel.reference(weights, s, v)
+            yield name, kernel.gpu(unread, s, v), y
+            moved = np.asfortranarray(source)
+            yield name, kernel.gpu(unread, s, v, moved, scale, out=np.full_like(v, np.nan)), v.dtype.type(scale) * source + y
+    result, bound = module["similarity"].gpu(unread, 5 * v)
+    expected = module["similarity"].reference(weights, 5 * v)
+    yield "similarity", (result, bound.max()), (expected, (2 * expected * (1 - expected)).max())
+    for terms in (0, 1, 2):
+        operands = (S, v, field(), field(terms), field(terms))
+        kernel = module["weight_gradient"]
+        yield "weight_gradient", kernel.gpu(unread, *operands), kernel.reference(weights, *operands)
+
+
+def vector_cases(dtype: str) -> Any:
+    """Yield (kernel, result of gpu, reference)."""
+    inner, combination = (import_module(f"gpulaf.kernels.{name}") for name in ("inner_products", "combination"))
+    inner.BLOCKS = 3  # so that a block takes several stretches
+    random = np.random.default_rng(7)
+    for n in (1, 100, 1500):
+        for K, P in ((1, 1), (9, 1), (3, 5), (6, 6)):
+            q, x = (random.standard_normal((m, n)).astype(dtype) for m in (K, P))
+            yield "inner_products", inner.gpu(q, x), inner.reference(q, x)
+        for R, K in ((1, 5), (10, 3)):
+            c, q, s = (random.standard_normal(size).astype(dtype) for size in ((R, K), (K, n), (R, n)))
+            yield "combination", combination.gpu(c.astype(float), q), combination.reference(c, q)
+            yield "combination", combination.gpu(c, q, s, out=np.empty_like(s)), combination.reference(c, q, s)
+
+
+def main(folder: str, mutant: str | None = None) -> None:
+    """Run all cases and print, for every kernel, how many there were and the largest error in tolerances."""
+    _cuda.BLOCK, _cuda.SHARED = (4, 2), 1000  # tiles of several chunks of labels with small arrays
+    libraries = Libraries(Path(folder), mutant)
+    _cuda.launch = libraries.launch
+    configs = CONFIGS if mutant is None else CONFIGS[1:2]
+
+    def prepare(config: tuple[str, int, int]) -> None:
+        dtype, labels, radius = config
+        weights = np.empty((len(offsets(radius)), 1, 1), dtype)
+        libraries.stencil(dtype, tuple(_cuda.stencil_constants(weights, labels).items()))
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(prepare, configs))
+    worst: dict[str, float] = {}
+    count: dict[str, int] = {}
+
+    def add(cases: Any, dtype: str) -> None:
+        for name, result, expected in cases:
+            count[name] = count.get(name, 0) + 1
+            worst[name] = max(worst.get(name, 0.0), distance(result, expected, dtype))
+
+    for dtype, labels, radius in configs:
+        for shape in SHAPES:
+            cases = stencil_cases(dtype, labels, radius, shape)
+            add(cases if mutant is None else (next(cases) for _ in range(1)), dtype)
+    if mutant is None:
+        for dtype in ("float32", "float64"):
+            add(vector_cases(dtype), dtype)
+    print(json.dumps({name: [count[name], worst[name]] for name in worst}))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
