@@ -45,8 +45,7 @@ adjoint_kernel(const REAL* __restrict__ weights, const REAL* __restrict__ simila
                 EACH_LABEL(j) dot += similarity[j * plane + i.at] * field[j * plane + i.at];
                 dots[t] = dot;  // read again by this thread only
             }
-            UNROLL for (int j = 0; j < CHUNK; ++j) {
-                if (CHUNK != LABELS && j >= count) break;
+            UNROLL for (int j = 0; j < count; ++j) {
                 const INDEX at = (first + j) * plane + i.at;
                 z[j][t] = REPLICATE ? similarity[at] * (field[at] - dots[t]) : field[at];
             }
@@ -54,8 +53,7 @@ adjoint_kernel(const REAL* __restrict__ weights, const REAL* __restrict__ simila
         __syncthreads();
         if (k.inside(0, 0)) {
             const int centre = (threadIdx.y + RADIUS) * TILE_X + threadIdx.x + RADIUS;
-            UNROLL for (int j = 0; j < CHUNK; ++j) {
-                if (CHUNK != LABELS && j >= count) break;
+            UNROLL for (int j = 0; j < count; ++j) {
                 REAL y = 0;
                 UNROLL for (int o = 0; o < COUNT; ++o)
                     y += w[o] * z[j][centre - (o / SIDE - RADIUS) * TILE_X - (o % SIDE - RADIUS)];

@@ -31,6 +31,8 @@
 typedef double ACCUMULATOR;
 
 constexpr int SIDE = 2 * RADIUS + 1, COUNT = SIDE * SIDE;
+// A patch of at most 200 bytes is held in registers; a larger one would fill them and is read through the L1 cache.
+constexpr bool HELD = COUNT * sizeof(REAL) <= 200;
 constexpr int THREADS = BLOCK_X * BLOCK_Y;
 static_assert((THREADS & (THREADS - 1)) == 0, "reductions halve the block");
 
@@ -77,9 +79,10 @@ struct Yes { static constexpr bool value = true; };
 struct No { static constexpr bool value = false; };
 
 // Run body(Yes) where all neighbors are inside and body(No) at the border: only there is each neighbor tested.
+// Large patches test everywhere, which costs less than the registers of unconditional loads.
 template <class Body> __device__ inline void at_pixel(const Pixel& p, Body body)
 {
-    if (p.interior())
+    if (HELD && p.interior())
         body(Yes());
     else if (p.inside(0, 0))
         body(No());
@@ -96,23 +99,31 @@ template <class Interior, class Visit> __device__ inline void each_neighbor(Inte
     }
 }
 
-// The weights of one pixel, read once for all labels; those that point outside are not read and stay 0.
+// The weights of one pixel, read once for all labels where HELD; those that point outside are never read.
 struct Patch {
-    REAL w[COUNT];
+    REAL w[HELD ? COUNT : 1];
+    const REAL* at;
+    INDEX plane;
 
     template <class Interior> __device__ Patch(Interior interior, const Pixel& p, const REAL* __restrict__ weights)
+        : at(weights + p.at), plane(p.plane())
     {
-        UNROLL for (int o = 0; o < COUNT; ++o) w[o] = 0;
-        const REAL* here = weights + p.at;
-        const INDEX plane = p.plane();
-        each_neighbor(interior, p, [&](int o, INDEX) { w[o] = here[o * plane]; });
+        if constexpr (HELD) each_neighbor(interior, p, [&](int o, INDEX) { w[o] = at[o * plane]; });
+    }
+    // The weight of a neighbor that is inside.
+    __device__ REAL operator[](int o) const
+    {
+        if constexpr (HELD)
+            return w[o];
+        else
+            return at[o * plane];
     }
     // (Ωx)_i of one label plane; `x` points to the pixel.
     template <class Interior>
     __device__ REAL average(Interior interior, const Pixel& p, const REAL* __restrict__ x) const
     {
         REAL sum = 0;
-        each_neighbor(interior, p, [&](int o, INDEX offset) { sum += w[o] * x[offset]; });
+        each_neighbor(interior, p, [&](int o, INDEX offset) { sum += (*this)[o] * x[offset]; });
         return sum;
     }
 };

@@ -79,6 +79,6 @@ def gpu(weights: Any, log_likelihood: Any, *, out: tuple[Any, Any] | None = None
         bound,
         *_cuda.sizes(labels, height, width),
         dtype=weights.dtype,
-        **_cuda.stencil_constants(weights, labels, log_likelihood),
+        **_cuda.stencil_constants("similarity", weights, labels, log_likelihood),
     )
     return result, bound

@@ -34,7 +34,7 @@ weight_gradient_kernel(const REAL* __restrict__ weights, const REAL* __restrict_
                 REAL x = 0;
                 each_neighbor(interior, p, [&](int o, INDEX offset) {
                     const REAL neighbor = v[j * plane + offset];
-                    x += patch.w[o] * neighbor;
+                    x += patch[o] * neighbor;
                     g[o] += z * neighbor;
                 });
                 sx += s[j] * x;

@@ -134,6 +134,6 @@ def gpu(
         c,
         *_cuda.sizes(labels, height, width),
         dtype=weights.dtype,
-        **_cuda.stencil_constants(weights, labels, mean, left, right),
+        **_cuda.stencil_constants("weight_gradient", weights, labels, mean, left, right),
     )
     return gradient, c

@@ -1,0 +1,140 @@
+"""Every instantiation of a kernel compiles for every architecture and keeps its values in registers.
+
+NVRTC needs no device. ``python tests/test_cuda_compile.py FILE`` writes the table of registers as JSON.
+"""
+
+import json
+import re
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from gpulaf.kernels import _cuda, combination, inner_products
+
+try:
+    from cupy.cuda import nvrtc
+
+    nvrtc.getVersion()
+    missing = None
+except Exception as error:  # a missing library surfaces in many types
+    missing = f"NVRTC cannot be loaded: {error}"
+
+needs_nvrtc = pytest.mark.skipif(missing is not None, reason=str(missing))
+
+ARCHITECTURES = ("sm_80", "sm_90")
+DTYPES = {"float32": 4, "float64": 8}
+STENCILS = ("operator", "adjoint", "similarity", "weight_gradient")
+VECTORS = ("inner_products", "combination")
+
+
+def instantiations(name):
+    """Yield (dtype, constants) of the family of kernels that ships; labels up to the rule of ``_cuda.most_labels``."""
+    for dtype, itemsize in DTYPES.items():
+        if name == "inner_products":
+            for rows, others in (inner_products.TILE, inner_products.TILE_ONE):
+                for index in ("int", "long long"):
+                    yield dtype, {"ROWS": rows, "OTHERS": others, "STEPS": inner_products.STEPS, "INDEX": index}
+        elif name == "combination":
+            for rows in range(1, combination.MOST_RESULTS + 1):
+                yield dtype, {"ROWS": rows, "INDEX": "int" if rows > 1 else "long long"}
+        else:
+            products = name in ("operator", "adjoint")
+            extra = {"REPLICATE": 1} if products else {}
+            for radius in (1, 2, 3):
+                most = _cuda.most_labels(name, radius, itemsize)
+                for labels in sorted({0, most, *(n for n in (2, 8, 10) if n <= most)}):
+                    yield dtype, {"RADIUS": radius, "LABELS": labels, "INDEX": "int", **extra}
+            for labels in (0, 8):
+                yield dtype, {"RADIUS": 1, "LABELS": labels, "INDEX": "long long", **extra}
+                if products:
+                    yield dtype, {"RADIUS": 1, "LABELS": labels, "INDEX": "int", "REPLICATE": 0}
+
+
+def compiled(text, options, architecture):
+    """The compiler's log: registers and spills; raises RuntimeError with the log of errors."""
+    program = nvrtc.createProgram(text, "kernel.cu", (), ())
+    try:
+        nvrtc.compileProgram(program, (*options, f"-arch={architecture}", "--ptxas-options=-v"))
+        return nvrtc.getProgramLog(program)
+    except nvrtc.NVRTCError:
+        raise RuntimeError(nvrtc.getProgramLog(program)) from None
+    finally:
+        nvrtc.destroyProgram(program)
+
+
+def usage(log):
+    """Registers, spilled bytes and bytes of shared memory of every entry of a log."""
+    pattern = (
+        r"entry function '(\w+)'.*?(\d+) bytes spill stores, (\d+) bytes spill loads.*?Used (\d+) registers([^\n]*)"
+    )
+    entries = {}
+    for entry, stores, loads, registers, rest in re.findall(pattern, log, re.DOTALL):
+        shared = re.search(r"(\d+) bytes smem", rest)
+        entries[entry] = {
+            "registers": int(registers),
+            "spills": int(stores) + int(loads),
+            "shared": int(shared[1]) if shared else 0,
+        }
+    return entries
+
+
+def table(name, architecture):
+    """Registers of all instantiations of one kernel: {instantiation: {entry: usage}}."""
+
+    def row(instantiation):
+        dtype, constants = instantiation
+        label = " ".join((dtype, *(f"{key}={value}" for key, value in constants.items())))
+        return label, usage(compiled(_cuda.source(name), _cuda.options(dtype, **constants), architecture))
+
+    with ThreadPoolExecutor(2) as pool:
+        return dict(pool.map(row, instantiations(name)))
+
+
+@needs_nvrtc
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("name", (*STENCILS, *VECTORS))
+def test_compiles_without_spills(name, architecture):
+    rows = table(name, architecture)
+    for label, entries in rows.items():
+        assert f"{name}_kernel" in entries, label
+        for entry, used in entries.items():
+            print(f"{architecture} {entry} {label}: {used['registers']} registers, {used['shared']} bytes shared")
+    spilled = {label: entries for label, entries in rows.items() if any(e["spills"] for e in entries.values())}
+    assert not spilled
+    shared = max(used["shared"] for entries in rows.values() for used in entries.values())
+    assert shared <= 48 * 1024
+
+
+@needs_nvrtc
+def test_finds_spills():
+    options = (*_cuda.options("float32", RADIUS=1, LABELS=8), "--maxrregcount=32")
+    log = compiled(_cuda.source("weight_gradient"), options, "sm_90")
+    assert usage(log)["weight_gradient_kernel"]["spills"] > 0
+
+
+@needs_nvrtc
+@pytest.mark.parametrize("file", ["operator.cu", "common.cuh"])
+def test_errors_name_the_file_and_line(file):
+    lines = _cuda.text(file).splitlines()
+    number = next(i for i, line in enumerate(lines) if "const INDEX plane" in line or "struct Tile" in line)
+    broken = _cuda.source("operator").replace(lines[number], lines[number] + " undeclared;")
+    with pytest.raises(RuntimeError, match=rf"gpulaf/kernels/{file}\({number}\): error"):
+        compiled(broken, _cuda.options("float32", RADIUS=1, LABELS=2, REPLICATE=1), "sm_90")
+
+
+def test_source_holds_the_header_once():
+    for name in (*STENCILS, *VECTORS):
+        assert "#include" not in _cuda.source(name)
+        assert _cuda.source(name).count("struct Pixel") == 1
+
+
+def main(path):
+    """Write the registers of everything to a JSON file."""
+    everything = {a: {name: table(name, a) for name in (*STENCILS, *VECTORS)} for a in ARCHITECTURES}
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump({"nvrtc": list(nvrtc.getVersion()), **everything}, file, indent=1)
+        file.write("\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
