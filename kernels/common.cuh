@@ -63,8 +63,6 @@ struct Pixel {
     {
         return (unsigned int)(y + dy) < (unsigned int)height && (unsigned int)(x + dx) < (unsigned int)width;
     }
-    // True where every neighbor is inside.
-    __device__ bool interior() const { return inside(-RADIUS, -RADIUS) && inside(RADIUS, RADIUS); }
     __device__ INDEX plane() const { return (INDEX)height * width; }
 };
 
@@ -75,26 +73,12 @@ __device__ inline Pixel thread_pixel(int height, int width)
     return Pixel(tile.top + (int)threadIdx.y, tile.left + (int)threadIdx.x, height, width);
 }
 
-struct Yes { static constexpr bool value = true; };
-struct No { static constexpr bool value = false; };
-
-// Run body(Yes) where all neighbors are inside and body(No) at the border: only there is each neighbor tested.
-// Large patches test everywhere, which costs less than the registers of unconditional loads.
-template <class Body> __device__ inline void at_pixel(const Pixel& p, Body body)
-{
-    if (HELD && p.interior())
-        body(Yes());
-    else if (p.inside(0, 0))
-        body(No());
-}
-
 // Visit the neighbors of a pixel that are inside, row-major: visit(o, offset in a plane).
-template <class Interior, class Visit> __device__ inline void each_neighbor(Interior, const Pixel& p, Visit visit)
+template <class Visit> __device__ inline void each_neighbor(const Pixel& p, Visit visit)
 {
     UNROLL for (int dy = -RADIUS; dy <= RADIUS; ++dy) {
         UNROLL for (int dx = -RADIUS; dx <= RADIUS; ++dx) {
-            if (Interior::value || p.inside(dy, dx))
-                visit((dy + RADIUS) * SIDE + dx + RADIUS, (INDEX)dy * p.width + dx);
+            if (p.inside(dy, dx)) visit((dy + RADIUS) * SIDE + dx + RADIUS, (INDEX)dy * p.width + dx);
         }
     }
 }
@@ -105,10 +89,9 @@ struct Patch {
     const REAL* at;
     INDEX plane;
 
-    template <class Interior> __device__ Patch(Interior interior, const Pixel& p, const REAL* __restrict__ weights)
-        : at(weights + p.at), plane(p.plane())
+    __device__ Patch(const Pixel& p, const REAL* __restrict__ weights) : at(weights + p.at), plane(p.plane())
     {
-        if constexpr (HELD) each_neighbor(interior, p, [&](int o, INDEX) { w[o] = at[o * plane]; });
+        if constexpr (HELD) each_neighbor(p, [&](int o, INDEX) { w[o] = at[o * plane]; });
     }
     // The weight of a neighbor that is inside.
     __device__ REAL operator[](int o) const
@@ -119,11 +102,10 @@ struct Patch {
             return at[o * plane];
     }
     // (Ωx)_i of one label plane; `x` points to the pixel.
-    template <class Interior>
-    __device__ REAL average(Interior interior, const Pixel& p, const REAL* __restrict__ x) const
+    __device__ REAL average(const Pixel& p, const REAL* __restrict__ x) const
     {
         REAL sum = 0;
-        each_neighbor(interior, p, [&](int o, INDEX offset) { sum += (*this)[o] * x[offset]; });
+        each_neighbor(p, [&](int o, INDEX offset) { sum += (*this)[o] * x[offset]; });
         return sum;
     }
 };

@@ -14,22 +14,21 @@ operator_kernel(const REAL* __restrict__ weights, const REAL* __restrict__ simil
 {
     const Pixel p = thread_pixel(height, width);
     const INDEX plane = p.plane();
-    at_pixel(p, [&](auto interior) {
-        const Patch patch(interior, p, weights);
-        const Values s((REPLICATE ? similarity : field) + p.at, plane);
-        Scratch x(result + p.at, plane);
-        REAL dot = 0;
-        EACH_LABEL(j)
-        {
-            const REAL average = patch.average(interior, p, field + (j * plane + p.at));
-            x[j] = average;
-            if (REPLICATE) dot += s[j] * average;
-        }
-        EACH_LABEL(j)
-        {
-            const INDEX at = j * plane + p.at;
-            const REAL y = REPLICATE ? s[j] * (x[j] - dot) : x[j];
-            result[at] = source ? scale * source[at] + y : y;
-        }
-    });
+    if (!p.inside(0, 0)) return;
+    const Patch patch(p, weights);
+    const Values s((REPLICATE ? similarity : field) + p.at, plane);
+    Scratch x(result + p.at, plane);
+    REAL dot = 0;
+    EACH_LABEL(j)
+    {
+        const REAL average = patch.average(p, field + (j * plane + p.at));
+        x[j] = average;
+        if (REPLICATE) dot += s[j] * average;
+    }
+    EACH_LABEL(j)
+    {
+        const INDEX at = j * plane + p.at;
+        const REAL y = REPLICATE ? s[j] * (x[j] - dot) : x[j];
+        result[at] = source ? scale * source[at] + y : y;
+    }
 }

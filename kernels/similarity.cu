@@ -13,13 +13,13 @@ similarity_kernel(const REAL* __restrict__ weights, const REAL* __restrict__ log
     const Pixel p = thread_pixel(height, width);
     const INDEX plane = p.plane();
     REAL highest[1] = {0};
-    at_pixel(p, [&](auto interior) {
-        const Patch patch(interior, p, weights);
+    if (p.inside(0, 0)) {
+        const Patch patch(p, weights);
         Scratch s(result + p.at, plane);
         REAL top = 0, total = 0;
         EACH_LABEL(j)
         {
-            const REAL average = patch.average(interior, p, log_likelihood + (j * plane + p.at));
+            const REAL average = patch.average(p, log_likelihood + (j * plane + p.at));
             s[j] = average;
             top = j == 0 || average > top ? average : top;
         }
@@ -35,7 +35,7 @@ similarity_kernel(const REAL* __restrict__ weights, const REAL* __restrict__ log
             result[j * plane + p.at] = S;
             highest[0] = rate > highest[0] ? rate : highest[0];
         }
-    });
+    }
     block_reduce(highest, [](REAL a, REAL b) { return a > b ? a : b; });
     if (thread_index() == 0) bound[blockIdx.x] = highest[0];
 }

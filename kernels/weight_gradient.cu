@@ -17,40 +17,39 @@ weight_gradient_kernel(const REAL* __restrict__ weights, const REAL* __restrict_
 {
     const Pixel p = thread_pixel(height, width);
     const INDEX plane = p.plane();
-    at_pixel(p, [&](auto interior) {
-        const Patch patch(interior, p, weights);
-        const Values s(similarity + p.at, plane);
-        Scratch c(derivative + p.at, plane);
-        REAL g[COUNT] = {};
-        EACH_LABEL(j) c[j] = mean[j * plane + p.at];
-        for (int r = 0; r < terms; ++r) {
-            const REAL* u = left + ((INDEX)r * labels * plane + p.at);
-            const REAL* v = right + ((INDEX)r * labels * plane + p.at);
-            REAL us = 0, sx = 0;
-            EACH_LABEL(j) us += s[j] * u[j * plane];
-            EACH_LABEL(j)
-            {
-                const REAL difference = u[j * plane] - us, z = s[j] * difference;
-                REAL x = 0;
-                each_neighbor(interior, p, [&](int o, INDEX offset) {
-                    const REAL neighbor = v[j * plane + offset];
-                    x += patch[o] * neighbor;
-                    g[o] += z * neighbor;
-                });
-                sx += s[j] * x;
-                c[j] += difference * x;
-            }
-            EACH_LABEL(j) c[j] -= sx * u[j * plane];
-        }
-        REAL sc = 0;
-        EACH_LABEL(j) sc += s[j] * c[j];
+    if (!p.inside(0, 0)) return;
+    const Patch patch(p, weights);
+    const Values s(similarity + p.at, plane);
+    Scratch c(derivative + p.at, plane);
+    REAL g[COUNT] = {};
+    EACH_LABEL(j) c[j] = mean[j * plane + p.at];
+    for (int r = 0; r < terms; ++r) {
+        const REAL* u = left + ((INDEX)r * labels * plane + p.at);
+        const REAL* v = right + ((INDEX)r * labels * plane + p.at);
+        REAL us = 0, sx = 0;
+        EACH_LABEL(j) us += s[j] * u[j * plane];
         EACH_LABEL(j)
         {
-            const REAL z = s[j] * (c[j] - sc);
-            const REAL* l = log_likelihood + (j * plane + p.at);
-            each_neighbor(interior, p, [&](int o, INDEX offset) { g[o] += z * l[offset]; });
-            derivative[j * plane + p.at] = c[j];
+            const REAL difference = u[j * plane] - us, z = s[j] * difference;
+            REAL x = 0;
+            each_neighbor(p, [&](int o, INDEX offset) {
+                const REAL neighbor = v[j * plane + offset];
+                x += patch[o] * neighbor;
+                g[o] += z * neighbor;
+            });
+            sx += s[j] * x;
+            c[j] += difference * x;
         }
-        UNROLL for (int o = 0; o < COUNT; ++o) gradient[o * plane + p.at] = g[o];
-    });
+        EACH_LABEL(j) c[j] -= sx * u[j * plane];
+    }
+    REAL sc = 0;
+    EACH_LABEL(j) sc += s[j] * c[j];
+    EACH_LABEL(j)
+    {
+        const REAL z = s[j] * (c[j] - sc);
+        const REAL* l = log_likelihood + (j * plane + p.at);
+        each_neighbor(p, [&](int o, INDEX offset) { g[o] += z * l[offset]; });
+        derivative[j * plane + p.at] = c[j];
+    }
+    UNROLL for (int o = 0; o < COUNT; ++o) gradient[o * plane + p.at] = g[o];
 }

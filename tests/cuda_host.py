@@ -37,7 +37,7 @@ CONFIGS = (
     ("float64", 33, 2, "long long"),
 )
 MUTANTS = {
-    "border": ("Interior::value || p.inside(dy, dx)", "true"),
+    "border": ("if (p.inside(dy, dx)) visit", "visit"),
     "formula": ("s[j] * (x[j] - dot)", "s[j] * (x[j] + dot)"),
 }
 
