@@ -58,10 +58,16 @@ def load(name: str, dtype: Any, **constants: Any) -> Any:
     return cupy.RawModule(code=source(name), options=options(dtype, **constants), backend="nvrtc")
 
 
+@cache
+def function(name: str, entry: str, dtype: Any, **constants: Any) -> Any:
+    """The entry ``<name>_<entry>`` of a module; CuPy keeps it per device."""
+    return load(name, dtype, **constants).get_function(f"{name}_{entry}")
+
+
 def launch(name: str, blocks: int, *arguments: Any, dtype: Any, entry: str = "kernel", **constants: Any) -> None:
     """Run ``<name>_<entry>`` on the current device and stream; an argument None is a null pointer."""
-    function = load(name, np.dtype(dtype), **constants).get_function(f"{name}_{entry}")
-    function((blocks,), (*BLOCK, 1), tuple(np.uintp(0) if a is None else a for a in arguments))
+    run = function(name, entry, np.dtype(dtype), **constants)
+    run((blocks,), (*BLOCK, 1), tuple(np.uintp(0) if a is None else a for a in arguments))
 
 
 def most_labels(name: str, radius: int, itemsize: int) -> int:
@@ -71,7 +77,9 @@ def most_labels(name: str, radius: int, itemsize: int) -> int:
     """
     if radius > 1:
         return 16 // itemsize
-    return (64 if name == "weight_gradient" else 128) // itemsize
+    if itemsize > 4:
+        return 8
+    return 16 if name == "weight_gradient" else 32
 
 
 def stencil_constants(name: str, weights: Any, labels: int, *arrays: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from importlib import import_module
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gpulaf.kernels import _cuda
+from gpulaf.kernels import _cuda, inner_products
 from gpulaf.kernels.stencil import offsets, shifted
 
 SHIM = Path(__file__).with_name("cuda_shim.h")
@@ -134,14 +135,16 @@ def distance(results: Any, expected: Any, dtype: str) -> float:
     return worst
 
 
-def stencil_cases(dtype: str, labels: int, radius: int, shape: tuple[int, int]) -> Any:
-    """Yield (kernel, result of gpu, reference)."""
+def stencil_cases(
+    dtype: str, labels: int, radius: int, shape: tuple[int, int], put: Callable[[Any], Any] = np.asarray
+) -> Any:
+    """Yield (kernel, result of gpu, reference); `put` moves an array to where gpu runs."""
     module = {name: import_module(f"gpulaf.kernels.{name}") for name in STENCILS}
     random = np.random.default_rng(labels * 100 + radius)
     inside = np.stack([shifted(np.ones(shape, dtype), o) for o in offsets(radius)])
     weights = random.uniform(0.1, 1.0, inside.shape).astype(dtype) * inside
     weights /= weights.sum(axis=0)
-    unread = np.where(inside > 0, weights, np.nan).astype(dtype)  # weights that point outside are never read
+    unread = put(np.where(inside > 0, weights, np.nan).astype(dtype))  # weights that point outside are never read
 
     def field(*more: int) -> np.ndarray:
         return random.standard_normal((*more, labels, *shape)).astype(dtype)
@@ -153,36 +156,35 @@ def stencil_cases(dtype: str, labels: int, radius: int, shape: tuple[int, int]) 
         kernel = module[name]
         for s in (S, None):
             y = kernel.reference(weights, s, v)
-            yield name, kernel.gpu(unread, s, v), y
-            moved = np.asfortranarray(source)
-            yield (
-                name,
-                kernel.gpu(unread, s, v, moved, scale, out=np.full_like(v, np.nan)),
-                v.dtype.type(scale) * source + y,
-            )
-    result, bound = module["similarity"].gpu(unread, 5 * v)
+            there = None if s is None else put(s)
+            yield name, kernel.gpu(unread, there, put(v)), y
+            moved, out = put(np.asfortranarray(source)), put(np.full_like(v, np.nan))
+            result = kernel.gpu(unread, there, put(v), moved, scale, out=out)
+            assert result is out
+            yield name, result, v.dtype.type(scale) * source + y
+    result, bound = module["similarity"].gpu(unread, put(5 * v))
     expected = module["similarity"].reference(weights, 5 * v)
     yield "similarity", (result, bound.max()), (expected, (2 * expected * (1 - expected)).max())
     for terms in (0, 1, 2):
         operands = (S, v, field(), field(terms), field(terms))
         kernel = module["weight_gradient"]
-        yield "weight_gradient", kernel.gpu(unread, *operands), kernel.reference(weights, *operands)
+        yield "weight_gradient", kernel.gpu(unread, *map(put, operands)), kernel.reference(weights, *operands)
 
 
-def vector_cases(dtype: str) -> Any:
+def vector_cases(dtype: str, sizes: tuple[int, ...], put: Callable[[Any], Any] = np.asarray) -> Any:
     """Yield (kernel, result of gpu, reference)."""
     inner, combination = (import_module(f"gpulaf.kernels.{name}") for name in ("inner_products", "combination"))
-    inner.BLOCKS = 3  # so that a block takes several stretches
     random = np.random.default_rng(7)
     single = dtype == "float32"  # fewer builds in double precision
-    for n in (1, 100, 1500):
+    for n in sizes:
         for K, P in ((1, 1), (9, 1), (3, 5), (6, 6)) if single else ((6, 6),):
             q, x = (random.standard_normal((m, n)).astype(dtype) for m in (K, P))
-            yield "inner_products", inner.gpu(q, x), inner.reference(q, x)
+            yield "inner_products", inner.gpu(put(q), put(x)), inner.reference(q, x)
         for R, K in ((1, 5), (10, 3)) if single else ((10, 3),):
             c, q, s = (random.standard_normal(size).astype(dtype) for size in ((R, K), (K, n), (R, n)))
-            yield "combination", combination.gpu(c.astype(float), q), combination.reference(c, q)
-            yield "combination", combination.gpu(c, q, s, out=np.empty_like(s)), combination.reference(c, q, s)
+            yield "combination", combination.gpu(c.astype(float), put(q)), combination.reference(c, q)
+            result = combination.gpu(put(c), put(q), put(s), out=put(np.empty_like(s)))
+            yield "combination", result, combination.reference(c, q, s)
 
 
 def main(folder: str, mutant: str | None = None) -> None:
@@ -190,6 +192,7 @@ def main(folder: str, mutant: str | None = None) -> None:
     _cuda.BLOCK, _cuda.SHARED = (4, 2), 1500  # tiles of several chunks of labels with small arrays
     libraries = Libraries(Path(folder), mutant)
     _cuda.launch = libraries.launch
+    inner_products.BLOCKS = 3  # so that a block takes several stretches
     worst: dict[str, tuple[int, float]] = {}
 
     def compare(cases: Any, dtype: str) -> None:
@@ -203,7 +206,7 @@ def main(folder: str, mutant: str | None = None) -> None:
         done = [pool.submit(job) for job in jobs]
         if mutant is None:
             for dtype in ("float32", "float64"):
-                compare(vector_cases(dtype), dtype)
+                compare(vector_cases(dtype, (1, 100, 1500)), dtype)
         for job in done:
             job.result()
     for dtype, labels, radius, index in configs:
