@@ -44,17 +44,17 @@ class Grid:
         """Ωᵀ z: (J, H, W) to (J, H, W)."""
         return self._run("adjoint", None, field)
 
-    def similarity(self, log_likelihood: Any) -> Any:
-        """S = softmax(Ω ℓ): (J, H, W) to (J, H, W) (2.17)."""
+    def similarity(self, log_likelihood: Any) -> tuple[Any, Any]:
+        """S = softmax(Ω ℓ), (J, H, W) to (J, H, W) (2.17), and an array whose maximum is max 2S(1 − S)."""
         return self._run("similarity", log_likelihood)
 
-    def replicate(self, similarity: Any, field: Any) -> Any:
-        """R_S Ω v: (J, H, W) to (J, H, W) (2.22)."""
-        return self._run("operator", similarity, field)
+    def replicate(self, similarity: Any, field: Any, source: Any = None, scale: float = 1.0) -> Any:
+        """R_S Ω v, plus scale·source where there is one: (J, H, W) to (J, H, W) (2.22)."""
+        return self._run("operator", similarity, field, source, scale)
 
-    def replicate_adjoint(self, similarity: Any, field: Any) -> Any:
-        """Ωᵀ R_S u: (J, H, W) to (J, H, W)."""
-        return self._run("adjoint", similarity, field)
+    def replicate_adjoint(self, similarity: Any, field: Any, source: Any = None, scale: float = 1.0) -> Any:
+        """Ωᵀ R_S u, plus scale·source where there is one: (J, H, W) to (J, H, W)."""
+        return self._run("adjoint", similarity, field, source, scale)
 
     def weight_gradient(
         self, similarity: Any, log_likelihood: Any, mean: Any, left: Any, right: Any

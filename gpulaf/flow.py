@@ -37,7 +37,7 @@ class LinearFlow:
     def __init__(self, averaging: Any, log_likelihood: Any) -> None:
         self.averaging = averaging
         self.log_likelihood = log_likelihood
-        self.S = averaging.similarity(log_likelihood)
+        self.S, self._bound = averaging.similarity(log_likelihood)
 
     @cached_property
     def B(self) -> Any:
@@ -47,15 +47,15 @@ class LinearFlow:
     @cached_property
     def alpha(self) -> float:
         """The largest row sum that A can have, max 2S(1 − S)."""
-        return scalar(namespace(self.S).max(2 * self.S * (1 - self.S)))
+        return scalar(namespace(self._bound).max(self._bound))
 
-    def A(self, v: Any) -> Any:
-        """A v = R_S Ω v: (J, H, W) to (J, H, W)."""
-        return self.averaging.replicate(self.S, v)
+    def A(self, v: Any, source: Any = None, scale: float = 1.0) -> Any:
+        """A v = R_S Ω v, plus scale·source where there is one: (J, H, W) to (J, H, W)."""
+        return self.averaging.replicate(self.S, v, source, scale)
 
-    def At(self, u: Any) -> Any:
-        """Aᵀu = Ωᵀ R_S u: (J, H, W) to (J, H, W)."""
-        return self.averaging.replicate_adjoint(self.S, u)
+    def At(self, u: Any, source: Any = None, scale: float = 1.0) -> Any:
+        """Aᵀu = Ωᵀ R_S u, plus scale·source where there is one: (J, H, W) to (J, H, W)."""
+        return self.averaging.replicate_adjoint(self.S, u, source, scale)
 
     def derivative(self, mean: Any, left: Any, right: Any) -> tuple[Any, Any]:
         """∂Ω and c of Theorem 3.8 from the splitting M = Σ_r u_r v_rᵀ.

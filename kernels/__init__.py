@@ -17,12 +17,14 @@ Border. A neighbor outside the image is never read, whatever its weight: every p
 exist. There is no padding rule and no special case in the adjoint.
 
 Each file holds, in this order: the docstring with the formula, ``reference`` (array API code, the definition, any
-library and any number of spatial axes) and ``cpu`` (Numba, 2-D, float32 and float64). All implementations are
-gathers: one output is written by one worker, in one order of summation, so results repeat bit for bit, and a pixel
-gets the same bits wherever it lies in the array.
+library and any number of spatial axes), ``cpu`` (Numba, 2-D, float32 and float64) and ``gpu`` (CuPy, the same), which
+launches the ``.cu`` file of the same name. All implementations are gathers: one output is written by one worker, in
+one order of summation, so results repeat bit for bit, and a pixel gets the same bits wherever it lies in the array.
 
 To add a kernel: write ``reference`` first, then ``cpu``; add it to ``tests/test_kernels.py``, which holds every
-implementation against ``reference`` on odd sizes, and call it from ``gpulaf.averaging``.
+implementation against ``reference`` on odd sizes, and call it from ``gpulaf.averaging``. For the GPU write the ``.cu``
+file on top of ``common.cuh`` and a ``gpu`` that calls ``_cuda.launch``; ``tests/cuda_host.py`` runs that text without a
+GPU and ``tests/test_cuda_compile.py`` compiles it: add the kernel to both.
 
 Nothing here imports another part of gpulaf, and nothing is compiled at import.
 """

@@ -35,6 +35,12 @@ def multiply_add(a, b, result):
 
 
 @inline
+def add_scaled(a, scale, result):
+    for x in range(result.size):
+        result[x] += scale * a[x]
+
+
+@inline
 def pack(weights, radius, y, x0, n, packed):
     """packed[o] = ω_o of the pixels x0 … x0+n of row y."""
     for o in range(weights.shape[0]):

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
+from . import _cuda
 from ._numba import in_blocks, kernel
 from ._rows import clear, copy
 
@@ -48,3 +49,32 @@ def _stretches(first, last, coefficients, rows, start, result):
                 c, q = coefficients[r, k], rows[k, a:b]
                 for i in range(y.size):
                     y[i] += c * q[i]
+
+
+#: Results that one thread of the GPU sums at most: every row is read once for that many.
+MOST_RESULTS = 8
+
+
+def gpu(coefficients: Any, rows: Any, start: Any = None, *, out: Any = None) -> Any:
+    """The same with CUDA (``combination.cu``); coefficients on the host are copied to the device first."""
+    rows, start = _cuda.contiguous(rows, start)
+    coefficients = _cuda.like(coefficients, rows)
+    (R, K), n = coefficients.shape, rows.shape[1]
+    result = _cuda.empty((R, n), rows) if out is None else out
+    if R * n == 0:
+        return result
+    tile = min(R, MOST_RESULTS)
+    _cuda.launch(
+        "combination",
+        -(-R // tile) * -(-n // _cuda.threads()),
+        coefficients,
+        rows,
+        start,
+        result,
+        *_cuda.sizes(R, K),
+        np.int64(n),
+        dtype=rows.dtype,
+        ROWS=tile,
+        INDEX=_cuda.index_type(rows, start, result),
+    )
+    return result

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
+from . import _cuda
 from ._numba import in_blocks, inline, kernel
 
 #: Elements of one stretch.
@@ -47,3 +48,41 @@ def _dot(a, b):
     for i in range(1, a.size):
         total += a[i] * b[i]
     return total
+
+
+#: Rows and others of one tile of G: with a single other, all of a tile's sums share its loads.
+TILE, TILE_ONE = (4, 4), (8, 1)
+
+#: Elements that a thread sums in the dtype of the rows, and the largest number of blocks that share one tile of G.
+STEPS, BLOCKS = 16, 1024
+
+
+def scratch_shape(rows: Any, others: Any) -> tuple[int, int, int]:
+    """Shape of the float64 scratch of ``gpu``: it depends on the sizes only, and so do the bits of the result."""
+    stretches = -(-rows.shape[1] // (STEPS * _cuda.threads()))
+    return rows.shape[0], others.shape[0], max(1, min(BLOCKS, stretches))
+
+
+def gpu(rows: Any, others: Any, *, out: Any = None, scratch: Any = None) -> Any:
+    """The same with CUDA (``inner_products.cu``): G stays on the device."""
+    rows, others = _cuda.contiguous(rows, others)
+    (K, n), P = rows.shape, others.shape[0]
+    shape = scratch_shape(rows, others)
+    partial = _cuda.empty(shape, rows, np.float64) if scratch is None else scratch
+    result = _cuda.empty((K, P), rows, np.float64) if out is None else out
+    if K * P == 0:
+        return result
+    tile = TILE_ONE if P == 1 else TILE
+    constants = {
+        "dtype": rows.dtype,
+        "ROWS": tile[0],
+        "OTHERS": tile[1],
+        "STEPS": STEPS,
+        "INDEX": _cuda.index_type(rows, others),
+    }
+    stretches = _cuda.sizes(shape[2])
+    blocks = -(-K // tile[0]) * -(-P // tile[1]) * shape[2]
+    arguments = (rows, others, partial, *_cuda.sizes(K, P), np.int64(n), *stretches)
+    _cuda.launch("inner_products", blocks, *arguments, **constants)
+    _cuda.launch("inner_products", K * P, partial, result, *stretches, entry="sum", **constants)
+    return result

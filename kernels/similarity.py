@@ -1,8 +1,9 @@
-"""S = softmax(Ω ℓ): the similarity map at the linearization point, (2.17).
+"""S = softmax(Ω ℓ): the similarity map at the linearization point, (2.17), and a bound of ‖A‖ with it.
 
     S_ij = exp((Ωℓ)_ij) / Σ_l exp((Ωℓ)_il),   (Ωℓ)_i = Σ_{k ∈ N_i} ω_ik ℓ_k
 
 Layout: ℓ and S (J, H, W), Ω (N, H, W). Border: neighbors outside the image are skipped.
+Also returned: numbers whose maximum is α = max 2S(1 − S), one for each row, block or image.
 The maximum over labels is taken out before the exponential, so no log-likelihood overflows.
 """
 
@@ -13,30 +14,33 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
+from . import _cuda
 from ._numba import in_blocks, inline, kernel
 from ._rows import COLUMNS, average, clear, copy, load, new_packed, new_ring, pack
 from .stencil import average as average_field
 from .stencil import radius_of
 
 
-def reference(weights: Any, log_likelihood: Any, *, periodic: bool = False) -> Any:
-    """The definition, in array API code."""
+def reference(weights: Any, log_likelihood: Any, *, periodic: bool = False) -> tuple[Any, Any]:
+    """The definition, in array API code: S and the largest 2S(1 − S) of the image."""
     xp = array_namespace(weights, log_likelihood)
     averaged = average_field(weights, log_likelihood, periodic)
     exponential = xp.exp(averaged - xp.max(averaged, axis=0, keepdims=True))
-    return exponential / xp.sum(exponential, axis=0, keepdims=True)
+    S = exponential / xp.sum(exponential, axis=0, keepdims=True)
+    return S, xp.max(2 * S * (1 - S))
 
 
-def cpu(weights: np.ndarray, log_likelihood: np.ndarray) -> np.ndarray:
-    """The same with Numba."""
+def cpu(weights: np.ndarray, log_likelihood: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The same with Numba: S and the largest 2S(1 − S) of every row."""
     result = np.empty_like(log_likelihood)
+    bound = np.zeros(result.shape[1], result.dtype)
     work = result.size * weights.shape[0]
-    in_blocks(_rows, result.shape[1], work, weights, log_likelihood, radius_of(weights), result)
-    return result
+    in_blocks(_rows, result.shape[1], work, weights, log_likelihood, radius_of(weights), result, bound)
+    return result, bound
 
 
 @kernel
-def _rows(first, last, weights, log_likelihood, radius, result):
+def _rows(first, last, weights, log_likelihood, radius, result, bound):
     labels, _, width = result.shape
     ring, packed = new_ring(labels, radius, result.dtype), new_packed(radius, result.dtype)
     averaged = np.empty((labels, COLUMNS), result.dtype)
@@ -52,7 +56,9 @@ def _rows(first, last, weights, log_likelihood, radius, result):
                     average(packed, ring, radius, done, j, n, averaged[j, :n])
                 _softmax(averaged, highest[:n], total[:n])
                 for j in range(labels):
-                    _divide(averaged[j, :n], total[:n], result[j, done, x0 : x0 + n])
+                    row = result[j, done, x0 : x0 + n]
+                    _divide(averaged[j, :n], total[:n], row)
+                    bound[done] = max(bound[done], _largest(row))
 
 
 @inline
@@ -73,7 +79,36 @@ def _softmax(values, highest, total):
             total[x] += row[x]
 
 
+@inline(reassociate=True)
+def _largest(row):
+    """max 2S(1 − S)."""
+    highest = 2 * row[0] * (1 - row[0])
+    for x in range(row.size):
+        highest = max(highest, 2 * row[x] * (1 - row[x]))
+    return highest
+
+
 @inline
 def _divide(row, total, result):
     for x in range(row.size):
         result[x] = row[x] / total[x]
+
+
+def gpu(weights: Any, log_likelihood: Any, *, out: tuple[Any, Any] | None = None) -> tuple[Any, Any]:
+    """S and the largest 2 S (1 − S) of every block with CUDA (``similarity.cu``); their maximum bounds ‖A‖."""
+    weights, log_likelihood = _cuda.contiguous(weights, log_likelihood)
+    labels, height, width = log_likelihood.shape
+    blocks = _cuda.tiles(height, width)
+    result, bound = out or (_cuda.empty(log_likelihood.shape, weights), _cuda.empty((blocks,), weights))
+    _cuda.launch(
+        "similarity",
+        blocks,
+        weights,
+        log_likelihood,
+        result,
+        bound,
+        *_cuda.sizes(labels, height, width),
+        dtype=weights.dtype,
+        **_cuda.stencil_constants("similarity", weights, labels, log_likelihood),
+    )
+    return result, bound

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
+from . import _cuda
 from ._numba import in_blocks, inline, kernel
 from ._rows import (
     COLUMNS,
@@ -126,3 +127,31 @@ def _derivative(u, x, Sx, uS, total):
     """total += u∘x − ⟨S, x⟩ u − ⟨u, S⟩ x."""
     for i in range(total.size):
         total[i] += u[i] * x[i] - Sx[i] * u[i] - uS[i] * x[i]
+
+
+def gpu(
+    weights: Any,
+    similarity: Any,
+    log_likelihood: Any,
+    mean: Any,
+    left: Any,
+    right: Any,
+    *,
+    out: tuple[Any, Any] | None = None,
+) -> tuple[Any, Any]:
+    """The same with CUDA (``weight_gradient.cu``)."""
+    arrays = _cuda.contiguous(weights, similarity, log_likelihood, mean, left, right)
+    terms, (labels, height, width) = left.shape[0], mean.shape
+    gradient, c = out or (_cuda.empty(weights.shape, weights), _cuda.empty(mean.shape, weights))
+    _cuda.launch(
+        "weight_gradient",
+        _cuda.tiles(height, width),
+        *arrays,
+        *_cuda.sizes(terms),
+        gradient,
+        c,
+        *_cuda.sizes(labels, height, width),
+        dtype=weights.dtype,
+        **_cuda.stencil_constants("weight_gradient", weights, labels, mean, left, right),
+    )
+    return gradient, c

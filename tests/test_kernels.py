@@ -31,14 +31,20 @@ def test_fast_equals_reference(xp, dtype, shape, radius, labels):
         (similarity, (weights, l)),
         (operator, (weights, S, v)),
         (operator, (weights, None, v)),
+        (operator, (weights, S, v, u, 0.3)),
+        (operator, (weights, None, v, u, -2.0)),
         (adjoint, (weights, S, u)),
         (adjoint, (weights, None, u)),
+        (adjoint, (weights, S, u, v, 0.3)),
+        (adjoint, (weights, None, u, v, -2.0)),
         (weight_gradient, (weights, S, l, u, left, right)),
     ]
     for module, arguments in cases:
         name = module.__name__.rsplit(".", 1)[1]
-        expected = module.reference(*(a if a is None else np.asarray(a, np.float64) for a in arguments))
-        found = implementation(name, xp(weights))(*(a if a is None else xp(a) for a in arguments))
+        expected = module.reference(*(np.asarray(a, np.float64) if isinstance(a, np.ndarray) else a for a in arguments))
+        found = implementation(name, xp(weights))(*(xp(a) if isinstance(a, np.ndarray) else a for a in arguments))
+        if module is similarity:
+            expected, found = ((S, np.max(host_array(bound)).reshape(1)) for S, bound in (expected, found))
         for x, y in zip(*(r if isinstance(r, tuple) else (r,) for r in (found, expected)), strict=True):
             assert relative(x, y) < tol(dtype), name
 
@@ -68,12 +74,14 @@ def test_reference_against_dense_matrix(shape, radius):
     assert relative(operator.reference(weights, S, v), replicate(average(v, omega))) < 1e-14
     assert relative(adjoint.reference(weights, S, u), average(replicate(u), omega.T)) < 1e-14
     exponential = np.exp(average(l, omega))
-    assert relative(similarity.reference(weights, l), exponential / exponential.sum(axis=0)) < 1e-14
+    S, bound = similarity.reference(weights, l)
+    assert relative(S, exponential / exponential.sum(axis=0)) < 1e-14
+    assert bound == (2 * S * (1 - S)).max()
 
 
 def test_similarity_survives_large_log_likelihoods(xp, dtype):
     weights, _, l, _, _ = operands(4, (5, 6), 1, dtype)
-    S = host_array(implementation("similarity", xp(weights))(xp(weights), xp(3000 * l)))
+    S = host_array(implementation("similarity", xp(weights))(xp(weights), xp(3000 * l))[0])
     assert np.isfinite(S).all()
     np.testing.assert_allclose(S.sum(axis=0), 1, rtol=1e-5)
 
@@ -86,7 +94,7 @@ def test_results_repeat_bit_for_bit_whatever_the_threads(dtype):
     def everything():
         dw, c = weight_gradient.cpu(weights, S, l, u, u[None], v[None])
         return [
-            similarity.cpu(weights, l), operator.cpu(weights, S, v), adjoint.cpu(weights, S, u), dw, c,
+            *similarity.cpu(weights, l), operator.cpu(weights, S, v), adjoint.cpu(weights, S, u), dw, c,
             inner_products.cpu(rows, rows), combination.cpu(np.ones((2, 3)), rows),
         ]  # fmt: skip
 

@@ -1,0 +1,65 @@
+// y = s·source + Ωᵀ R_S u: one product with the transpose of A, in gather form, one pass.
+//
+//     y_k = s source_k + Σ_o ω_o[k − o] z[k − o],   z_i = S_i ∘ (u_i − ⟨S_i, u_i⟩)
+//
+// u, S, source, y: (J, H, W); Ω: (N, H, W). REPLICATE 0: z = u, S is not read. source may be null.
+// One thread per pixel. The weights that look at it stay in registers for all labels; z of the tile and its halo lies
+// in shared memory, as many labels at a time as fit.
+// Least traffic per pixel, in reals: 3J + N, and J more with a source.
+#include "common.cuh"
+
+constexpr int TILE_X = BLOCK_X + 2 * RADIUS, TILE_Y = BLOCK_Y + 2 * RADIUS, TILE = TILE_X * TILE_Y;
+constexpr int FIT = SHARED / (TILE * (int)sizeof(REAL)) - 1;  // planes of a tile that fit, less one for ⟨S, u⟩
+constexpr int CHUNK = LABELS && LABELS <= FIT ? LABELS : FIT < 8 ? FIT : 8;
+static_assert(CHUNK > 0, "the tile of one label fits");
+
+extern "C" __global__ void __launch_bounds__(THREADS)
+adjoint_kernel(const REAL* __restrict__ weights, const REAL* __restrict__ similarity, const REAL* __restrict__ field,
+               const REAL* __restrict__ source, const REAL scale, REAL* __restrict__ result,
+               const int run_time_labels, const int height, const int width)
+{
+    __shared__ REAL z[CHUNK][TILE], dots[TILE];
+    const int labels = LABELS ? LABELS : run_time_labels;
+    const Tile tile(width);
+    const Pixel k = thread_pixel(height, width);
+    const INDEX plane = k.plane();
+
+    REAL w[COUNT];
+    UNROLL for (int o = 0; o < COUNT; ++o) {
+        const int dy = o / SIDE - RADIUS, dx = o % SIDE - RADIUS;
+        const bool looks = k.inside(0, 0) && k.inside(-dy, -dx);
+        w[o] = looks ? weights[o * plane + (k.at - ((INDEX)dy * width + dx))] : 0;
+    }
+
+    for (int first = 0; first < labels; first += CHUNK) {
+        const int count = CHUNK == LABELS ? CHUNK : min(CHUNK, labels - first);
+        if (first > 0) __syncthreads();
+        for (int t = thread_index(); t < TILE; t += THREADS) {
+            const Pixel i(tile.top + t / TILE_X - RADIUS, tile.left + t % TILE_X - RADIUS, height, width);
+            if (!i.inside(0, 0)) {
+                for (int j = 0; j < count; ++j) z[j][t] = 0;  // its weights are 0 too
+                continue;
+            }
+            if (REPLICATE && first == 0) {
+                REAL dot = 0;
+                EACH_LABEL(j) dot += similarity[j * plane + i.at] * field[j * plane + i.at];
+                dots[t] = dot;  // read again by this thread only
+            }
+            UNROLL for (int j = 0; j < count; ++j) {
+                const INDEX at = (first + j) * plane + i.at;
+                z[j][t] = REPLICATE ? similarity[at] * (field[at] - dots[t]) : field[at];
+            }
+        }
+        __syncthreads();
+        if (k.inside(0, 0)) {
+            const int centre = (threadIdx.y + RADIUS) * TILE_X + threadIdx.x + RADIUS;
+            UNROLL for (int j = 0; j < count; ++j) {
+                REAL y = 0;
+                UNROLL for (int o = 0; o < COUNT; ++o)
+                    y += w[o] * z[j][centre - (o / SIDE - RADIUS) * TILE_X - (o % SIDE - RADIUS)];
+                const INDEX at = (first + j) * plane + k.at;
+                result[at] = source ? scale * source[at] + y : y;
+            }
+        }
+    }
+}

@@ -1,0 +1,159 @@
+// What every kernel shares: types, constants, the pixel of a thread, the inside-the-image test, sums over neighbors.
+//
+// Constants come as -D from _cuda.py:
+//   REAL      float or double: the type of every field
+//   INDEX     int, or long long where an array has 2 GiB or more
+//   RADIUS    radius r of the neighborhood
+//   LABELS    number of labels J; 0: known at run time only
+//   BLOCK_X, BLOCK_Y   threads of a block: a tile of that many pixels, one thread per pixel
+//   SHARED    bytes of shared memory for a tile
+// Layout: fields (J, H, W), patches (N, H, W), x fastest.
+#ifndef COMMON_CUH
+#define COMMON_CUH
+
+#ifndef RADIUS
+#define RADIUS 0
+#endif
+#ifndef LABELS
+#define LABELS 0
+#endif
+
+#define UNROLL _Pragma("unroll")
+
+// One loop over the labels: unrolled where their number is a constant.
+#if LABELS
+#define EACH_LABEL(j) UNROLL for (int j = 0; j < LABELS; ++j)
+#else
+#define EACH_LABEL(j) for (int j = 0; j < labels; ++j)
+#endif
+
+// Sums over the image.
+typedef double ACCUMULATOR;
+
+constexpr int SIDE = 2 * RADIUS + 1, COUNT = SIDE * SIDE;
+// A patch of at most 200 bytes is held in registers; a larger one would fill them and is read through the L1 cache.
+constexpr bool HELD = COUNT * sizeof(REAL) <= 200;
+constexpr int THREADS = BLOCK_X * BLOCK_Y;
+static_assert((THREADS & (THREADS - 1)) == 0, "reductions halve the block");
+
+__device__ inline int thread_index() { return threadIdx.y * BLOCK_X + threadIdx.x; }
+
+// The tile of a block, tiles row-major on a grid of one dimension.
+struct Tile {
+    int top, left;
+    __device__ explicit Tile(int width)
+    {
+        const unsigned int across = (width + BLOCK_X - 1) / BLOCK_X;
+        top = blockIdx.x / across * BLOCK_Y;
+        left = blockIdx.x % across * BLOCK_X;
+    }
+};
+
+// A pixel of an image: `at` is its index in a plane.
+struct Pixel {
+    int y, x, height, width;
+    INDEX at;
+
+    __device__ Pixel(int row, int column, int rows, int columns)
+        : y(row), x(column), height(rows), width(columns), at((INDEX)row * columns + column)
+    {
+    }
+    // The inside-the-image test of the neighbor at an offset; it holds for (0, 0) where the pixel itself is inside.
+    __device__ bool inside(int dy, int dx) const
+    {
+        return (unsigned int)(y + dy) < (unsigned int)height && (unsigned int)(x + dx) < (unsigned int)width;
+    }
+    __device__ INDEX plane() const { return (INDEX)height * width; }
+};
+
+// The pixel of this thread; it may lie outside.
+__device__ inline Pixel thread_pixel(int height, int width)
+{
+    const Tile tile(width);
+    return Pixel(tile.top + (int)threadIdx.y, tile.left + (int)threadIdx.x, height, width);
+}
+
+// Visit the neighbors of a pixel that are inside, row-major: visit(o, offset in a plane).
+template <class Visit> __device__ inline void each_neighbor(const Pixel& p, Visit visit)
+{
+    UNROLL for (int dy = -RADIUS; dy <= RADIUS; ++dy) {
+        UNROLL for (int dx = -RADIUS; dx <= RADIUS; ++dx) {
+            if (p.inside(dy, dx)) visit((dy + RADIUS) * SIDE + dx + RADIUS, (INDEX)dy * p.width + dx);
+        }
+    }
+}
+
+// The weights of one pixel, read once for all labels where HELD; those that point outside are never read.
+struct Patch {
+    REAL w[HELD ? COUNT : 1];
+    const REAL* at;
+    INDEX plane;
+
+    __device__ Patch(const Pixel& p, const REAL* __restrict__ weights) : at(weights + p.at), plane(p.plane())
+    {
+        if constexpr (HELD) each_neighbor(p, [&](int o, INDEX) { w[o] = at[o * plane]; });
+    }
+    // The weight of a neighbor that is inside.
+    __device__ REAL operator[](int o) const
+    {
+        if constexpr (HELD)
+            return w[o];
+        else
+            return at[o * plane];
+    }
+    // (Ωx)_i of one label plane; `x` points to the pixel.
+    __device__ REAL average(const Pixel& p, const REAL* __restrict__ x) const
+    {
+        REAL sum = 0;
+        each_neighbor(p, [&](int o, INDEX offset) { sum += (*this)[o] * x[offset]; });
+        return sum;
+    }
+};
+
+// Read-only values of one pixel, one per label: held in registers where LABELS is a constant, else read again.
+struct Values {
+#if LABELS
+    REAL value[LABELS];
+    __device__ Values(const REAL* __restrict__ field, INDEX plane)
+    {
+        UNROLL for (int j = 0; j < LABELS; ++j) value[j] = field[j * plane];
+    }
+    __device__ REAL operator[](int j) const { return value[j]; }
+#else
+    const REAL* at;
+    INDEX plane;
+    __device__ Values(const REAL* field, INDEX stride) : at(field), plane(stride) {}
+    __device__ REAL operator[](int j) const { return at[j * plane]; }
+#endif
+};
+
+// Scratch of one pixel, one number per label: registers where LABELS is a constant, else the thread's own result.
+struct Scratch {
+#if LABELS
+    REAL value[LABELS];
+    __device__ Scratch(REAL*, INDEX) {}
+    __device__ REAL& operator[](int j) { return value[j]; }
+#else
+    REAL* at;
+    INDEX plane;
+    __device__ Scratch(REAL* result, INDEX stride) : at(result), plane(stride) {}
+    __device__ REAL& operator[](int j) { return at[j * plane]; }
+#endif
+};
+
+// Combine M numbers of every thread of a block in one fixed order; thread 0 holds the result.
+template <int M, class T, class Combine> __device__ inline void block_reduce(T (&value)[M], Combine combine)
+{
+    __shared__ T shared[M][THREADS];
+    const int t = thread_index();
+    UNROLL for (int m = 0; m < M; ++m) shared[m][t] = value[m];
+    for (int half = THREADS / 2; half > 0; half /= 2) {
+        __syncthreads();
+        if (t < half) {
+            UNROLL for (int m = 0; m < M; ++m) shared[m][t] = combine(shared[m][t], shared[m][t + half]);
+        }
+    }
+    UNROLL for (int m = 0; m < M; ++m) value[m] = shared[m][t];
+}
+
+#endif
