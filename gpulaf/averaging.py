@@ -57,10 +57,10 @@ class Grid:
         return self._run("adjoint", similarity, field, source, scale)
 
     def weight_gradient(
-        self, similarity: Any, log_likelihood: Any, mean: Any, left: Any, right: Any
+        self, similarity: Any, log_likelihood: Any, mean: Any, left: Any, right: Any, image: Any
     ) -> tuple[Any, Any]:
-        """∂Ω (N, H, W) and c (J, H, W) from m̄ (J, H, W) and M = Σ_r u_r v_rᵀ, u and v (R, J, H, W); Theorem 3.8."""
-        return self._run("weight_gradient", similarity, log_likelihood, mean, left, right)
+        """∂Ω (N, H, W) and R_S c (J, H, W) from m̄ and M = Σ_r u_r v_rᵀ; u, v, Av (R, J, H, W); Theorem 3.8."""
+        return self._run("weight_gradient", similarity, log_likelihood, mean, left, right, image)
 
     def _run(self, kernel: str, *operands: Any) -> Any:
         if self.periodic:

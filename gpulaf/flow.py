@@ -9,6 +9,9 @@ from .array import namespace, scalar
 
 __all__ = ["LinearFlow"]
 
+#: Terms of a splitting whose products with A are held at a time.
+PIECE = 8
+
 
 class LinearFlow:
     """The assignment flow linearized at the barycenter or at any W₀ (2.22): v' = Av + B, v(0) = 0.
@@ -57,8 +60,8 @@ class LinearFlow:
         """Aᵀu = Ωᵀ R_S u, plus scale·source where there is one: (J, H, W) to (J, H, W)."""
         return self.averaging.replicate_adjoint(self.S, u, source, scale)
 
-    def derivative(self, mean: Any, left: Any, right: Any) -> tuple[Any, Any]:
-        """∂Ω and c of Theorem 3.8 from the splitting M = Σ_r u_r v_rᵀ.
+    def derivative(self, mean: Any, left: Any, right: Any, image: Any = None) -> tuple[Any, Any]:
+        """∂Ω and R_S c of Theorem 3.8 from the splitting M = Σ_r u_r v_rᵀ.
 
         Parameters
         ----------
@@ -66,13 +69,26 @@ class LinearFlow:
             m̄ = ∫₀ᵀ μ(t) dt.
         left, right : (R, J, H, W) arrays
             The terms u_r and v_r. All results are linear in (mean, left·right).
+        image : (R, J, H, W) array, optional
+            The products A v_r, where they are known; else they are computed.
 
         Returns
         -------
-        two arrays: ∂Ω of shape (N, H, W) and c, the derivative in S, of shape (J, H, W).
+        two arrays: ∂Ω of shape (N, H, W), and z = R_S c of shape (J, H, W) where c is the derivative in S.
         """
-        return self.averaging.weight_gradient(self.S, self.log_likelihood, mean, left, right)
+        xp = namespace(mean)
+        if image is not None:
+            return self.averaging.weight_gradient(self.S, self.log_likelihood, mean, left, right, image)
+        gradient = z = None
+        for start in range(0, max(1, left.shape[0]), PIECE):
+            piece = slice(start, min(left.shape[0], start + PIECE))
+            u, v = left[piece, ...], right[piece, ...]
+            Av = xp.stack([self.A(v[r, ...]) for r in range(v.shape[0])]) if v.shape[0] else v
+            part = self.averaging.weight_gradient(self.S, self.log_likelihood, mean, u, v, Av)
+            gradient, z = part if gradient is None else (gradient + part[0], z + part[1])
+            mean = xp.zeros_like(mean)
+        return gradient, z
 
-    def log_likelihood_derivative(self, c: Any) -> Any:
-        """∂ℓ = Ωᵀ R_S c: (J, H, W) to (J, H, W)."""
-        return self.At(c)
+    def log_likelihood_derivative(self, z: Any) -> Any:
+        """∂ℓ = Ωᵀ z, z = R_S c: (J, H, W) to (J, H, W)."""
+        return self.averaging.adjoint(z)

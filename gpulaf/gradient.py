@@ -33,12 +33,12 @@ class WeightGradient:
     singular_values: np.ndarray
     rank: int
     _flow: LinearFlow = field(repr=False)
-    _c: Any = field(repr=False)
+    _z: Any = field(repr=False)
 
     @cached_property
     def log_likelihood(self) -> Any:
         """∂ℓ = Ωᵀ R_S c, (J, H, W): what a layer below needs; one more product, on first use."""
-        return self._flow.log_likelihood_derivative(self._c)
+        return self._flow.log_likelihood_derivative(self._z)
 
 
 def weight_gradient(
@@ -59,7 +59,8 @@ def weight_gradient(
     rank : int, optional
         Terms of M that are kept; None takes as many as `tol` asks for.
     tol : float
-        The part of M that may be left out, relative, in the Frobenius norm.
+        The part of M that may be left out, relative, in the Frobenius norm. With 0, a Taylor solution gives the exact
+        derivative of its truncated series by reverse Horner's scheme, the fastest; its singular values are empty.
 
     Returns
     -------
@@ -76,8 +77,8 @@ def weight_gradient(
         )
     if rank is not None and (int(rank) != rank or rank < 1):
         raise ValueError(f"rank is {rank}; accepted are whole numbers from 1, or None for a choice by tol.")
-    if not tol > 0:
-        raise ValueError(f"tol is {tol}; accepted are positive numbers. 1e-3 is usual.")
+    if not tol >= 0:
+        raise ValueError(f"tol is {tol}; accepted are numbers from 0. 1e-3 is usual, 0 drops nothing.")
     return _assemble(flow, solution.integrator.sensitivity(flow, solution, g, rank=rank, tol=tol))
 
 
@@ -126,6 +127,6 @@ def _at_times(apply: Any, source: Any, x: Any, times: np.ndarray) -> list[Any]:
 
 
 def _assemble(flow: LinearFlow, sensitivity: Sensitivity) -> WeightGradient:
-    mean, left, right, singular_values = sensitivity
-    weights, c = flow.derivative(mean, left, right)
-    return WeightGradient(weights, singular_values, int(left.shape[0]), flow, c)
+    mean, left, right, singular_values, image = sensitivity
+    weights, z = flow.derivative(mean, left, right, image)
+    return WeightGradient(weights, singular_values, int(left.shape[0]), flow, z)

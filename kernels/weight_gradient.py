@@ -3,11 +3,16 @@
 For the splitting M = ∫ μ(t) v(t)ᵀ dt = Σ_r u_r v_rᵀ and m̄ = ∫ μ(t) dt, with x_r = Ω v_r:
 
     c     = m̄ + Σ_r [ u_r∘x_r − ⟨S, x_r⟩ u_r − ⟨u_r, S⟩ x_r ]         (derivative in S)
-    ∂ω_ik = Σ_r ⟨(R_S u_r)_i, (v_r)_k⟩ + ⟨(R_S c)_i, ℓ_k⟩             (k ∈ N_i)
+    ∂ω_ik = Σ_r ⟨(R_S u_r)_i, (v_r)_k⟩ + ⟨z_i, ℓ_k⟩,   z = R_S c       (k ∈ N_i)
 
-Layout: S, ℓ, m̄ and c (J, H, W), u and v (R, J, H, W), Ω and ∂Ω (N, H, W). Border: ∂ω of a neighbor outside is 0.
-Both results are linear in (m̄, {u_r v_rᵀ}): a long splitting may be passed in pieces and the results added.
-Least traffic per pixel, in floats: 2RJ + 4J + 2N.
+R_S kills constants over labels, so x_r − ⟨S, x_r⟩ may stand for x_r, and S∘(x_r − ⟨S, x_r⟩) = A v_r: with the products
+A v_r at hand no average is taken,
+
+    z = w − S Σ_j w_j,   w = S∘m̄ + Σ_r (u_r − ⟨u_r, S⟩)∘(A v_r)
+
+Layout: S, ℓ, m̄ and z (J, H, W), u, v and Av (R, J, H, W), ∂Ω (N, H, W); of the weights only the shape counts.
+Border: ∂ω of a neighbor outside is 0. Both results are linear in (m̄, {u_r v_rᵀ}): a long splitting may be passed in
+pieces and the results added. Least traffic per pixel, in floats: 3RJ + 4J + N.
 """
 
 from __future__ import annotations
@@ -19,43 +24,36 @@ from array_api_compat import array_namespace
 
 from . import _cuda
 from ._numba import in_blocks, inline, kernel
-from ._rows import (
-    COLUMNS,
-    average,
-    clear,
-    copy,
-    correlate,
-    dot_labels,
-    load,
-    multiply_add,
-    new_packed,
-    pack,
-    replicated,
-)
-from .stencil import average as average_field
-from .stencil import neighbors, radius_of, replicate
+from ._rows import COLUMNS, clear, copy, correlate, load, multiply_add, new_packed
+from .stencil import neighbors, radius_of
 
 
 def reference(
-    weights: Any, similarity: Any, log_likelihood: Any, mean: Any, left: Any, right: Any, *, periodic: bool = False
+    weights: Any,
+    similarity: Any,
+    log_likelihood: Any,
+    mean: Any,
+    left: Any,
+    right: Any,
+    image: Any,
+    *,
+    periodic: bool = False,
 ) -> tuple[Any, Any]:
-    """The definition, in array API code: (∂Ω, c)."""
+    """The definition, in array API code: (∂Ω, z)."""
     xp = array_namespace(weights, similarity)
-    c = mean
+    w = similarity * mean
     pairs = []
     for r in range(left.shape[0]):
-        u, v = left[r, ...], right[r, ...]
-        x = average_field(weights, v, periodic)
-        Sx = xp.sum(similarity * x, axis=0, keepdims=True)
-        uS = xp.sum(similarity * u, axis=0, keepdims=True)
-        c = c + u * x - Sx * u - uS * x
-        pairs.append((replicate(similarity, u), v))
-    pairs.append((replicate(similarity, c), log_likelihood))
+        u = left[r, ...]
+        difference = u - xp.sum(similarity * u, axis=0, keepdims=True)
+        w = w + difference * image[r, ...]
+        pairs.append((similarity * difference, right[r, ...]))
+    z = w - similarity * xp.sum(w, axis=0, keepdims=True)
     gradient = xp.zeros_like(weights)
-    for z, x in pairs:
-        for index, _, neighbor in neighbors(x, weights, periodic):
-            gradient[index, ...] += xp.sum(z * neighbor, axis=0)
-    return gradient, c
+    for factor, field in [*pairs, (z, log_likelihood)]:
+        for index, _, neighbor in neighbors(field, weights, periodic):
+            gradient[index, ...] += xp.sum(factor * neighbor, axis=0)
+    return gradient, z
 
 
 def cpu(
@@ -65,24 +63,24 @@ def cpu(
     mean: np.ndarray,
     left: np.ndarray,
     right: np.ndarray,
+    image: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The same with Numba: all terms of one stretch of a row while its patches are in cache."""
-    gradient, c = np.empty_like(weights), np.empty_like(mean)
+    """The same with Numba: all terms of one stretch of a row while its sums are in cache."""
+    gradient, z = np.empty_like(weights), np.empty_like(mean)
     work = mean.size * weights.shape[0] * (1 + len(left))
-    operands = (weights, similarity, log_likelihood, mean, left, right, radius_of(weights), gradient, c)
+    operands = (similarity, log_likelihood, mean, left, right, image, radius_of(weights), gradient, z)
     in_blocks(_rows, mean.shape[1], work, *operands)
-    return gradient, c
+    return gradient, z
 
 
 @kernel
-def _rows(first, last, weights, similarity, log_likelihood, mean, left, right, radius, gradient, c):
+def _rows(first, last, similarity, log_likelihood, mean, left, right, image, radius, gradient, z):
     rank, (labels, _, width), dtype = left.shape[0], mean.shape, mean.dtype
     side = 2 * radius + 1
     rings = np.empty((rank + 1, side, labels, COLUMNS + 2 * radius), dtype)  # of every v_r and of ℓ
-    packed, sums = new_packed(radius, dtype), new_packed(radius, dtype)
-    total, x = np.empty((labels, COLUMNS), dtype), np.empty((labels, COLUMNS), dtype)
-    z = np.empty((labels, COLUMNS), dtype)
-    Sx, uS = np.empty(COLUMNS, dtype), np.empty(COLUMNS, dtype)
+    sums = new_packed(radius, dtype)
+    w, factor = np.empty((labels, COLUMNS), dtype), np.empty((labels, COLUMNS), dtype)
+    total = np.empty(COLUMNS, dtype)
     for x0 in range(0, width, COLUMNS):
         n = min(COLUMNS, width - x0)
         for y in range(first - radius, last + radius):
@@ -92,41 +90,54 @@ def _rows(first, last, weights, similarity, log_likelihood, mean, left, right, r
             done = y - radius
             if done < first:
                 continue
-            pack(weights, radius, done, x0, n, packed)
             clear(sums)
             for j in range(labels):
-                copy(mean[j, done, x0 : x0 + n], total[j, :n])
+                _product(similarity[j, done, x0 : x0 + n], mean[j, done, x0 : x0 + n], w[j, :n])
             for r in range(rank):
+                clear(total[:n])
                 for j in range(labels):
-                    average(packed, rings[r], radius, done, j, n, x[j, :n])
-                dot_labels(similarity, x, done, x0, n, Sx)
-                _dot_fields(similarity, left[r], done, x0, n, uS)
+                    multiply_add(similarity[j, done, x0 : x0 + n], left[r, j, done, x0 : x0 + n], total[:n])
                 for j in range(labels):
-                    u = left[r, j, done, x0 : x0 + n]
-                    _derivative(u, x[j, :n], Sx, uS, total[j, :n])
-                    replicated(similarity[j, done, x0 : x0 + n], u, uS, z[j, :n])
-                correlate(z, rings[r], radius, done, n, sums)
-            dot_labels(similarity, total, done, x0, n, Sx)
+                    s, u = similarity[j, done, x0 : x0 + n], left[r, j, done, x0 : x0 + n]
+                    _term(s, u, image[r, j, done, x0 : x0 + n], total, w[j, :n], factor[j, :n])
+                correlate(factor, rings[r], radius, done, n, sums)
+            clear(total[:n])
             for j in range(labels):
-                copy(total[j, :n], c[j, done, x0 : x0 + n])
-                replicated(similarity[j, done, x0 : x0 + n], total[j, :n], Sx, z[j, :n])
-            correlate(z, rings[rank], radius, done, n, sums)
+                _sum(w[j, :n], total)
+            for j in range(labels):
+                _subtract(w[j, :n], similarity[j, done, x0 : x0 + n], total, factor[j, :n])
+                copy(factor[j, :n], z[j, done, x0 : x0 + n])
+            correlate(factor, rings[rank], radius, done, n, sums)
             for o in range(side * side):
                 copy(sums[o * COLUMNS : o * COLUMNS + n], gradient[o, done, x0 : x0 + n])
 
 
 @inline
-def _dot_fields(similarity, field, y, x0, n, result):
-    clear(result[:n])
-    for j in range(field.shape[0]):
-        multiply_add(similarity[j, y, x0 : x0 + n], field[j, y, x0 : x0 + n], result[:n])
+def _product(a, b, result):
+    for i in range(result.size):
+        result[i] = a[i] * b[i]
 
 
 @inline
-def _derivative(u, x, Sx, uS, total):
-    """total += u∘x − ⟨S, x⟩ u − ⟨u, S⟩ x."""
-    for i in range(total.size):
-        total[i] += u[i] * x[i] - Sx[i] * u[i] - uS[i] * x[i]
+def _term(s, u, Av, uS, w, factor):
+    """w += (u − ⟨u, S⟩)∘Av and factor = R_S u."""
+    for i in range(w.size):
+        difference = u[i] - uS[i]
+        w[i] += difference * Av[i]
+        factor[i] = s[i] * difference
+
+
+@inline
+def _sum(row, total):
+    for i in range(row.size):
+        total[i] += row[i]
+
+
+@inline
+def _subtract(w, s, total, z):
+    """z = w − S Σ w."""
+    for i in range(z.size):
+        z[i] = w[i] - s[i] * total[i]
 
 
 def gpu(
@@ -136,22 +147,23 @@ def gpu(
     mean: Any,
     left: Any,
     right: Any,
+    image: Any,
     *,
     out: tuple[Any, Any] | None = None,
 ) -> tuple[Any, Any]:
     """The same with CUDA (``weight_gradient.cu``)."""
-    arrays = _cuda.contiguous(weights, similarity, log_likelihood, mean, left, right)
+    arrays = _cuda.contiguous(similarity, log_likelihood, mean, left, right, image)
     terms, (labels, height, width) = left.shape[0], mean.shape
-    gradient, c = out or (_cuda.empty(weights.shape, weights), _cuda.empty(mean.shape, weights))
+    gradient, z = out or (_cuda.empty(weights.shape, weights), _cuda.empty(mean.shape, weights))
     _cuda.launch(
         "weight_gradient",
         _cuda.tiles(height, width),
         *arrays,
         *_cuda.sizes(terms),
         gradient,
-        c,
+        z,
         *_cuda.sizes(labels, height, width),
         dtype=weights.dtype,
         **_cuda.stencil_constants("weight_gradient", weights, labels, mean, left, right),
     )
-    return gradient, c
+    return gradient, z

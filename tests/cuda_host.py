@@ -165,7 +165,7 @@ def stencil_cases(
     result, bound = module["similarity"].gpu(unread, put(5 * v))
     yield "similarity", (result, bound.max()), module["similarity"].reference(weights, 5 * v)
     for terms in (0, 1, 2):
-        operands = (S, v, field(), field(terms), field(terms))
+        operands = (S, v, field(), field(terms), field(terms), field(terms))
         kernel = module["weight_gradient"]
         yield "weight_gradient", kernel.gpu(unread, *map(put, operands)), kernel.reference(weights, *operands)
 

@@ -160,16 +160,17 @@ def test_degrees_of_the_a_priori_bound(reach, accuracy):
 
 @pytest.mark.parametrize("degree", [3, 8])
 @pytest.mark.parametrize("radius", [1, 2])
-def test_tile_with_a_halo_equals_the_whole_image_bit_for_bit(dtype, degree, radius):
+@pytest.mark.parametrize("keep", [True, False])
+def test_tile_with_a_halo_equals_the_whole_image_bit_for_bit(dtype, degree, radius, keep):
     problem = random_problem(3, 61, 83, radius)
     weights, l = problem.weights.astype(dtype), problem.log_likelihood.astype(dtype)
     integrator, halo = Taylor(degree), degree * radius
-    whole = integrator.solve(LinearFlow(Grid(weights), l), 3.0).v
+    whole = integrator.solve(LinearFlow(Grid(weights), l), 3.0, keep_basis=keep).v
     for top, left, height, width in ((0, 0, 20, 30), (20, 30, 20, 23), (40, 53, 21, 30), (30, 7, 1, 1)):
         y0, x0 = max(0, top - halo), max(0, left - halo)
         y1, x1 = min(61, top + height + halo), min(83, left + width + halo)
         cut = (slice(None), slice(y0, y1), slice(x0, x1))
-        tile = integrator.solve(LinearFlow(Grid(weights[cut].copy()), l[cut].copy()), 3.0).v
+        tile = integrator.solve(LinearFlow(Grid(weights[cut].copy()), l[cut].copy()), 3.0, keep_basis=keep).v
         inner = tile[:, top - y0 : top - y0 + height, left - x0 : left - x0 + width]
         np.testing.assert_array_equal(inner, whole[:, top : top + height, left : left + width])
 

@@ -1,5 +1,7 @@
 """The closed-form gradient against central differences, the Kronecker form of Theorem 3.8, quadrature and unrolling."""
 
+from math import factorial
+
 import numpy as np
 import pytest
 from conftest import dense_flow, dense_solution, random_problem, relative, tol
@@ -128,6 +130,49 @@ def test_euler_adjoint_is_the_derivative_of_the_unrolled_scheme():
     assert (gradient.weights * direction).sum() == pytest.approx(slope, rel=1e-8)
 
 
+def truncated_series(problem, degree, time, weights):
+    """⟨g, v_d⟩ in two substeps where T·α asks for them, through dense matrices."""
+    changed = type(problem)(weights, problem.log_likelihood, problem.g, problem.truth)
+    S, A, B = dense_flow(changed)
+    substeps = Taylor(degree).plan(time * (2 * S * (1 - S)).max())[0]
+    v, h = np.zeros_like(B), time / substeps
+    for _ in range(substeps):
+        term = A @ v + B
+        for k in range(degree):
+            v = v + h ** (k + 1) / factorial(k + 1) * term
+            term = A @ term
+    return float(problem.g.ravel() @ v)
+
+
+@pytest.mark.parametrize(("degree", "time"), [(1, 1.0), (2, 3.0), (6, 3.0), (5, 8.0), (1, 8.0)])
+def test_reverse_horner_is_the_derivative_of_the_truncated_series(xp, degree, time):
+    problem = random_problem(3, 3, 4)
+    flow = problem.flow(xp)
+    gradient = weight_gradient(flow, Taylor(degree).solve(flow, time), xp(problem.g), tol=0)
+    direction = np.random.default_rng(0).standard_normal(problem.weights.shape) * (problem.weights > 0)
+    slope = directional(lambda w: truncated_series(problem, degree, time, w), problem.weights, direction)
+    assert (host_array(gradient.weights) * direction).sum() == pytest.approx(slope, rel=1e-7)
+
+
+@pytest.mark.parametrize("time", [3.0, 20.0])
+def test_reverse_horner_against_quadrature(dtype, time):
+    problem = random_problem(4, 9, 8)
+    flow = problem.flow(dtype=dtype)
+    exact = exact_gradient(problem.flow(), time, problem.g, nodes=40)
+    accuracy = 100 * tol(dtype)
+    solution = Taylor(tol=float(np.finfo(dtype).eps)).solve(flow, time)
+    found = weight_gradient(flow, solution, problem.g.astype(dtype), tol=0)
+    assert relative(found.weights, exact.weights) < accuracy
+    assert relative(found.log_likelihood, exact.log_likelihood) < accuracy
+
+
+def test_horner_forward_equals_the_sum_of_powers(xp, dtype):
+    flow = random_problem(3, 6, 7).flow(xp, dtype)
+    for time in (3.0, 12.0):
+        kept, bare = (Taylor(9).solve(flow, time, keep_basis=keep).v for keep in (True, False))
+        assert relative(kept, bare) < tol(dtype)
+
+
 def test_gradient_without_a_kept_basis_is_the_same():
     problem = random_problem()
     flow = problem.flow()
@@ -207,7 +252,7 @@ def test_mean_outside_the_truncation_makes_rank_one_an_order_more_accurate():
     assert relative(outside, exact) < relative(whole, exact) / 10
 
 
-@pytest.mark.parametrize("options", [{"rank": 0}, {"rank": 1.5}, {"tol": 0}])
+@pytest.mark.parametrize("options", [{"rank": 0}, {"rank": 1.5}, {"tol": -1e-9}, {"tol": float("nan")}])
 def test_bad_options(options):
     flow = random_problem().flow()
     with pytest.raises(ValueError, match="accepted are"):

@@ -37,7 +37,7 @@ def test_fast_equals_reference(xp, dtype, shape, radius, labels):
         (adjoint, (weights, None, u)),
         (adjoint, (weights, S, u, v, 0.3)),
         (adjoint, (weights, None, u, v, -2.0)),
-        (weight_gradient, (weights, S, l, u, left, right)),
+        (weight_gradient, (weights, S, l, u, left, right, left + right)),
     ]
     for module, arguments in cases:
         name = module.__name__.rsplit(".", 1)[1]
@@ -92,7 +92,7 @@ def test_results_repeat_bit_for_bit_whatever_the_threads(dtype):
     rows = np.stack([u.ravel(), v.ravel(), l.ravel()])
 
     def everything():
-        dw, c = weight_gradient.cpu(weights, S, l, u, u[None], v[None])
+        dw, c = weight_gradient.cpu(weights, S, l, u, u[None], v[None], l[None])
         return [
             *similarity.cpu(weights, l), operator.cpu(weights, S, v), adjoint.cpu(weights, S, u), dw, c,
             inner_products.cpu(rows, rows), combination.cpu(np.ones((2, 3)), rows),

@@ -54,6 +54,8 @@ class Sensitivity(NamedTuple):
     right: Any
     #: Singular values of M as far as they are known, largest first, float64 on the host.
     singular_values: np.ndarray
+    #: A v_r, (R, J, H, W), where the integrator has them; None else.
+    image: Any = None
 
 
 class Integrator(Protocol):

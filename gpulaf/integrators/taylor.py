@@ -27,8 +27,8 @@ class Steps(NamedTuple):
     length: float
     #: v at the beginning of each substep, (J, H, W) each.
     starts: list[Any]
-    #: a_k = A^k (A v + B), k < degree, of each substep.
-    series: list[list[Any]]
+    #: a_k = A^k (A v + B), k < degree, of each substep: (degree, J, H, W) each.
+    series: list[Any]
 
 
 @dataclass(frozen=True)
@@ -82,19 +82,17 @@ class Taylor:
         h, xp = time / substeps, namespace(flow.B)
         v, b = xp.zeros_like(flow.B), flow.B
         starts: list[Any] = []
-        series: list[list[Any]] = []
+        series: list[Any] = []
         for step in range(substeps):
             if step:
-                b = flow.A(v) + flow.B
+                b = flow.A(v, flow.B)
             starts.append(v)
             if keep_basis:
-                terms = _powers(flow.A, b, degree)
-                v = _add(v, _coefficients(h, degree), terms)
-                series.append(terms)
+                series.append(_powers(flow.A, b, degree))
+                v = combine(_coefficients(h, degree), series[-1], v if step else None)
             else:
-                for k, c in enumerate(_coefficients(h, degree)):
-                    b = flow.A(b) if k else b
-                    v = v + c * b
+                change = _horner(flow.A, b, h, degree)
+                v = v + change if step else change
         largest, source = (scalar(xp.max(xp.abs(x))) for x in (v, flow.B))
         error = bound * time * phi1(reach) * source / largest if largest else 0.0
         converged = bound <= self.tol or error == 0
@@ -107,24 +105,64 @@ class Taylor:
     def sensitivity(
         self, flow: Any, solution: Solution, g: Any, *, rank: int | None = None, tol: float = 1e-3
     ) -> Sensitivity:
-        """Moments: M = Σ_{l,k} T^{l+k+2}/(l+k+2)! (Aᵀ)^l g (A^k B)ᵀ, compressed through two small Gram matrices."""
+        """Split M: with tol = 0 and no rank by reverse Horner, exact and fast; else by moments, in few terms."""
         steps = solution.basis or self.solve(flow, solution.time).basis
-        h, mu, mean = steps.length, g, namespace(g).zeros_like(g)
-        left: list[Any] = []
-        right: list[Any] = []
-        cores: list[np.ndarray] = []
-        for step in reversed(range(len(steps.series))):
-            a = steps.series[step]
-            p = _powers(flow.At, mu, len(a))
-            core = _moments(h, len(p), len(a))
-            if step:  # v starts from 0 in the first substep only
-                a, core = [steps.starts[step], *a], np.column_stack([_coefficients(h, len(p)), core])
-            mean = _add(mean, _coefficients(h, len(p)), p)
-            if step:
-                mu = _add(mu, _coefficients(h, len(p)), [*p[1:], flow.At(p[-1])])  # e^{hAᵀ} μ
-            left, right, cores = left + p, right + a, [*cores, core]
-        xp = namespace(g)
-        return _compress(xp.stack(left), scipy.linalg.block_diag(*cores), xp.stack(right), mean, rank, tol)
+        if rank is None and tol == 0:
+            return _reverse_horner(flow, steps, g)
+        return _by_moments(flow, steps, g, rank, tol)
+
+
+def _reverse_horner(flow: Any, steps: Steps, g: Any) -> Sensitivity:
+    """The exact derivative of the truncated series: M = Σ_q y_q a_qᵀ, y_q = c_{q+1} μ + Aᵀ y_{q+1}, a_q = A^q b.
+
+    The product A a_q is the next term of the series, so no other product is needed.
+    """
+    xp = namespace(g)
+    mu, mean = g, None
+    left: list[Any] = []
+    right: list[Any] = []
+    image: list[Any] = []
+    for step in reversed(range(len(steps.series))):
+        a = steps.series[step]
+        degree = a.shape[0]
+        c = _coefficients(steps.length, degree)
+        y = xp.empty((degree - 1, *g.shape), dtype=g.dtype)
+        for q in reversed(range(degree - 1)):
+            y[q, ...] = float(c[q + 1]) * mu if q == degree - 2 else flow.At(y[q + 1, ...], mu, float(c[q + 1]))
+        change = flow.At(y[0, ...], mu, float(c[0])) if degree > 1 else float(c[0]) * mu
+        left, right, image = [*left, y], [*right, a[:-1, ...]], [*image, a[1:, ...]]
+        if step:  # b = A v + B at the start of the substep
+            v = steps.starts[step]
+            left, right = [*left, change[None, ...]], [*right, v[None, ...]]
+            image = [*image, flow.A(v)[None, ...]]
+            mu = flow.At(change, mu)
+        mean = change if mean is None else mean + change
+    u, v, Av = (x[0] if len(x) == 1 else xp.concat(x) for x in (left, right, image))
+    return Sensitivity(mean, u, v, np.empty(0), Av)
+
+
+def _by_moments(flow: Any, steps: Steps, g: Any, rank: int | None, tol: float) -> Sensitivity:
+    """M = Σ_{l,k} T^{l+k+2}/(l+k+2)! (Aᵀ)^l g (A^k B)ᵀ, compressed through two small Gram matrices."""
+    xp = namespace(g)
+    h, mu, mean = steps.length, g, None
+    left: list[Any] = []
+    right: list[Any] = []
+    cores: list[np.ndarray] = []
+    for step in reversed(range(len(steps.series))):
+        a = steps.series[step]
+        p = _powers(flow.At, mu, a.shape[0])
+        core = _moments(h, p.shape[0], a.shape[0])
+        left, right = [*left, p], [*right, a]
+        if step:  # v starts from 0 in the first substep only
+            right.append(steps.starts[step][None, ...])
+            core = np.column_stack([core, _coefficients(h, p.shape[0])])
+        change = combine(_coefficients(h, p.shape[0]), p)
+        mean = change if mean is None else mean + change
+        if step:
+            mu = flow.At(change, mu)  # e^{hAᵀ} μ
+        cores.append(core)
+    p, a = (x[0] if len(x) == 1 else xp.concat(x) for x in (left, right))
+    return _compress(p, scipy.linalg.block_diag(*cores), a, mean, rank, tol)
 
 
 def _moments(h: float, rows: int, columns: int) -> np.ndarray:
@@ -133,24 +171,28 @@ def _moments(h: float, rows: int, columns: int) -> np.ndarray:
     return table[np.add.outer(np.arange(rows), np.arange(columns)) + 2]
 
 
-def _coefficients(h: float, count: int) -> list[float]:
+def _coefficients(h: float, count: int) -> np.ndarray:
     """h^{k+1}/(k+1)! for k < count: the coefficients of h φ(hA)."""
-    return [h ** (k + 1) / factorial(k + 1) for k in range(count)]
+    return np.array([h ** (k + 1) / factorial(k + 1) for k in range(count)])
 
 
-def _add(x: Any, coefficients: list[float], terms: list[Any]) -> Any:
-    """x + Σ_k c_k terms_k, pixel by pixel in this order."""
-    for c, term in zip(coefficients, terms, strict=True):
-        x = x + c * term
-    return x
-
-
-def _powers(apply: Any, x: Any, count: int) -> list[Any]:
-    """x, Ax, …, A^{count−1} x."""
-    terms = [x]
-    while len(terms) < count:
-        terms.append(apply(terms[-1]))
+def _powers(apply: Any, x: Any, count: int) -> Any:
+    """x, Ax, …, A^{count−1} x, stacked."""
+    xp = namespace(x)
+    terms = xp.empty((count, *x.shape), dtype=x.dtype)
+    terms[0, ...] = x
+    for k in range(1, count):
+        terms[k, ...] = apply(terms[k - 1, ...])
     return terms
+
+
+def _horner(apply: Any, b: Any, h: float, degree: int) -> Any:
+    """h φ(hA) b up to `degree` terms: v ← c_k b + A v, one product for each term after the first."""
+    c = _coefficients(h, degree)
+    v = float(c[-1]) * b
+    for k in reversed(range(degree - 1)):
+        v = apply(v, b, float(c[k]))
+    return v
 
 
 def phi1(z: float) -> float:
