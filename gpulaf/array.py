@@ -13,15 +13,17 @@ import numpy as np
 from array_api_compat import array_namespace, is_cupy_array, is_numpy_array
 
 __all__ = [
+    "contiguous",
     "device_array",
+    "floating_dtype",
     "host_array",
+    "host_dtype",
     "is_device_array",
     "is_host_array",
     "like",
     "namespace",
     "scalar",
     "total",
-    "working_dtype",
 ]
 
 namespace = array_namespace
@@ -75,10 +77,24 @@ def like(x: Any, reference: Any) -> Any:
     return xp.asarray(x, dtype=reference.dtype)
 
 
-def working_dtype(x: Any) -> Any:
+def floating_dtype(x: Any) -> Any:
     """The floating dtype that work on `x` runs in: float64 stays, everything else becomes float32."""
     xp = array_namespace(x)
     return xp.float64 if x.dtype == xp.float64 else xp.float32
+
+
+def host_dtype(x: Any) -> np.dtype[Any]:
+    """The NumPy dtype of the numbers in `x`."""
+    return np.dtype(str(x.dtype).rsplit(".", 1)[-1])
+
+
+def contiguous(x: Any) -> Any:
+    """In float32 or float64, native and C-contiguous; no copy where it is that already."""
+    xp = array_namespace(x)
+    x = xp.astype(x, floating_dtype(x), copy=False)
+    if is_numpy_array(x):
+        return np.ascontiguousarray(x) if x.ndim else x
+    return xp.ascontiguousarray(x) if is_cupy_array(x) else x
 
 
 def scalar(x: Any) -> float:

@@ -156,14 +156,20 @@ def label(
     if prototypes is not None or "prototypes" not in stored:
         values = prototype_array(read_prototypes(prototypes or "5"), features, scale)
     else:
-        values = prototype_array(np.array(stored["prototypes"]), features)
+        values = np.array(stored["prototypes"])
+        if values.shape[1] != features.shape[-1]:
+            raise ValueError(
+                f"{weights} was learned on an image with {values.shape[1]} channel(s), "
+                f"{image} has {features.shape[-1]}. Weights belong to one image."
+            )
     result = label(
         device_array(features, device), values,
         weights=None if patches is None else device_array(patches, device),
         rho=_first(rho, stored.get("rho"), 0.1), time=_first(time_, stored.get("time"), 3.0),
         integrator=Krylov(tol=tol),
     )  # fmt: skip
-    _write(result, output, probabilities, preview, pixels)
+    names = stored.get("label_values") if prototypes is None else None
+    _write(result, output, probabilities, preview, pixels, names)
 
 
 @main.command()
@@ -221,12 +227,22 @@ def refine(
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Weight file: .safetensors.")
 @click.option("--steps", type=click.IntRange(0), default=50, show_default=True, help="Learning steps.")
 @click.option("--step-size", type=float, default=0.2, show_default=True, help="Step of Riemannian Adam.")
-@click.option("--radius", type=click.IntRange(1, 3), default=1, show_default=True, help="1 for 3×3 patches, 2 for 5×5.")
+@click.option(
+    "--radius", type=click.IntRange(1, 3), default=1, show_default=True, help="1 for 3×3 patches, 2 for 5×5, 3 for 7×7."
+)
 @click.option("--rho", type=float, default=0.2, show_default=True, help="Scale of the data in image units, 0 to 1.")
 @click.option("--time", "time_", type=float, default=6.0, show_default=True, help="Integration time T.")
 @click.option("--tol", type=float, default=1e-4, show_default=True, help="Accepted relative error of the flow.")
-@click.option("--loss", type=click.Choice(["cosine", "cross-entropy"]), default="cosine", show_default=True)
-@click.option("--tau", type=float, default=0.0, show_default=True, help="Strength of the pull towards uniform weights.")
+@click.option(
+    "--loss", type=click.Choice(["cosine", "cross-entropy"]), default="cosine", show_default=True, help="What to lower."
+)
+@click.option(
+    "--tau",
+    type=float,
+    default=0.0,
+    show_default=True,
+    help="Strength of the pull towards uniform weights; 0.01 to 0.5 is usual.",
+)
 @click.option("--unlabeled", type=int, help="Value of TRUTH at pixels without ground truth.")
 @click.option("--channel-axis", type=int, help="Axis of the channels, where the file does not say it.")
 @click.option("--checkpoint", type=click.Path(path_type=Path), help="Save the state of learning here on the way.")
@@ -361,15 +377,24 @@ def _check_folders(*paths: Path | None) -> None:
 
 
 def _write(
-    result: Any, output: Path, probabilities: Path | None, preview: Path | None, pixels: np.ndarray | None
+    result: Any,
+    output: Path,
+    probabilities: Path | None,
+    preview: Path | None,
+    pixels: np.ndarray | None,
+    names: list[int] | None = None,
 ) -> None:
+    """Write the results; `names` are the values that stand for the labels in the truth they were learned from."""
     from .array import host_array
     from .image_io import write_array
     from .plots import colored
 
     labels = host_array(result.labels)
     count = result.probabilities.shape[-1]
-    write_array(output, labels)
+    if names is not None and min(names) >= 0 and max(names) < 65536:
+        write_array(output, np.array(names, np.min_scalar_type(max(names)))[labels])
+    else:
+        write_array(output, labels)
     if probabilities is not None:
         write_array(probabilities, host_array(result.probabilities))
     if preview is not None:

@@ -1,18 +1,23 @@
 """Linear algebra of small dense matrices, on the host and on one thread.
 
 The threads that a BLAS library wakes for a matrix of size 20 go on spinning for milliseconds, on the cores that the
-stencil kernels need next: on two cores a learning step took four times as long.
+stencil kernels need next.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
+from threading import Lock
 from typing import Any
 
 import numpy as np
 import scipy.linalg
 
 __all__ = ["eigh", "expm", "svd"]
+
+_LOCK = Lock()
 
 
 def expm(matrix: np.ndarray) -> np.ndarray:
@@ -33,8 +38,11 @@ def eigh(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return scipy.linalg.eigh(matrix)
 
 
-def _one_thread() -> Any:
-    return _controller().limit(limits=1, user_api="blas")
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """The limit belongs to the process: one caller at a time sets it and takes it back."""
+    with _LOCK, _controller().limit(limits=1, user_api="blas"):
+        yield
 
 
 @cache

@@ -31,7 +31,7 @@ class RiemannianGradient:
     step: float = 1.0
 
     def __post_init__(self) -> None:
-        _check_step(self.step)
+        object.__setattr__(self, "step", _step(self.step))
 
     def start(self, weights: Any) -> State:
         """No state."""
@@ -56,6 +56,9 @@ class RiemannianAdam:
     beta1, beta2 : float
         Decay of the first and the second moment.
 
+    epsilon : float
+        Added to √s_i, as a share of its root mean square over the image: pixels that hardly matter hardly move.
+
     Notes
     -----
     G. Bécigneul, O.-E. Ganea, Riemannian adaptive optimization methods, ICLR 2019.
@@ -64,11 +67,13 @@ class RiemannianAdam:
     step: float = 0.1
     beta1: float = 0.9
     beta2: float = 0.999
+    epsilon: float = 1e-3
 
     def __post_init__(self) -> None:
-        _check_step(self.step)
-        for name in ("beta1", "beta2"):
-            value = getattr(self, name)
+        object.__setattr__(self, "step", _step(self.step))
+        for name in ("beta1", "beta2", "epsilon"):
+            value = float(getattr(self, name))
+            object.__setattr__(self, name, value)
             if not 0 <= value < 1:
                 raise ValueError(f"{name} is {value}; accepted are numbers from 0 to below 1. 0.9 and 0.999 are usual.")
 
@@ -85,6 +90,7 @@ class RiemannianAdam:
         first = self.beta1 * state["first"] + (1 - self.beta1) * tangent
         second = self.beta2 * state["second"] + (1 - self.beta2) * squared_norms(weights, scaled)
         length = xp.sqrt(second / (1 - self.beta2 ** (count + 1)))
+        length = length + self.epsilon * xp.sqrt(xp.mean(length * length))
         direction = first / (1 - self.beta1 ** (count + 1)) / xp.where(length > 0, length, xp.ones_like(length))
         return geodesic_step(weights, -self.step * direction), {"first": first, "second": second}
 
@@ -100,6 +106,7 @@ def _pixels(weights: Any) -> int:
     return int(weights.size // weights.shape[0])
 
 
-def _check_step(step: float) -> None:
+def _step(step: float) -> float:
     if not (step > 0 and step < float("inf")):
         raise ValueError(f"step is {step}; accepted are positive numbers. 0.1 to 1 is usual.")
+    return float(step)

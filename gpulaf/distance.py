@@ -42,7 +42,7 @@ def log_likelihood(distances: Any, rho: float) -> Any:
     -------
     (J, H, W) array, same dtype and library.
     """
-    return distances * (-1.0 / rho)
+    return distances * float(-1.0 / rho)
 
 
 def kmeans_prototypes(features: Any, labels: int, *, seed: int = 0, sample: int = 20_000) -> np.ndarray:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import get_ident
 
 __all__ = ["whole_file"]
 
@@ -16,10 +17,10 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     The temporary name keeps the suffix, so writers that look at it choose the right format.
     """
-    target = Path(path)
+    target = Path(path).resolve()  # a link stays, what it points to is replaced
     if not target.parent.is_dir():
         raise FileNotFoundError(f"folder {target.parent} does not exist. Create it first, or choose another path.")
-    temporary = target.with_name(f".{target.stem}.{os.getpid()}.part{target.suffix}")
+    temporary = target.with_name(f".{target.stem}.{os.getpid()}-{get_ident()}.part{target.suffix}")
     try:
         yield temporary
         with open(temporary, "rb+") as written:

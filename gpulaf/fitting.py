@@ -7,19 +7,20 @@ import os
 import time as clock
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .array import host_array, like, namespace, total
+from .array import contiguous, host_array, host_dtype, like, namespace, total
 from .averaging import Grid
 from .checkpoint import read_tensors, write_tensors
 from .descent import RiemannianAdam, squared_norms
 from .flow import LinearFlow
 from .gradient import weight_gradient
-from .integrators import Krylov
-from .integrators.solution import Integrator
+from .integrators import Krylov, Taylor
+from .integrators.solution import Integrator, check_time
 from .loss import Loss, cosine_loss, weight_regularizer, wrong_share
 from .patches import check_weights, uniform_weights
 
@@ -123,11 +124,12 @@ def fit_weights(
     steps : int
         The most steps to take.
     rank : int, optional
-        Rank of the gradient; None chooses it by the singular values.
+        Rank of the gradient; None chooses it by the singular values (Krylov) or takes the exact one (Taylor, Euler).
     tau : float
-        Strength of the regularizer (3.5).
+        Strength of the regularizer (3.5) per pixel, τ/(2HW) Σ_i ‖Π₀ log Ω_i‖²; 0.01 to 0.5 is usual. Its derivative is
+        stiff where weights are small: much larger values need much smaller steps.
     patience : int, optional
-        Stop after so many steps without a smaller loss.
+        Stop after so many steps without a smaller loss; the weights are the last ones.
     checkpoint : Checkpoint, optional
         Save the state on the way. A fit that was killed and resumed ends in the same weights bit for bit.
     callback : callable, optional
@@ -152,11 +154,13 @@ def fit_weights(
     xp = namespace(log_likelihood)
     integrator = integrator or Krylov()
     descent = descent or RiemannianAdam()
-    _check_problem(log_likelihood, truth, steps, tau)
+    time = check_time(time)
+    _check_problem(log_likelihood, truth, steps, tau, patience)
+    log_likelihood = contiguous(log_likelihood)
     truth = xp.asarray(truth, dtype=xp.int32)
     if weights is None:
-        weights = uniform_weights(tuple(log_likelihood.shape[1:]))
-    weights = like(weights, log_likelihood)
+        weights = uniform_weights(tuple(log_likelihood.shape[1:]), dtype=host_dtype(log_likelihood))
+    weights = contiguous(like(weights, log_likelihood))
     check_weights(weights, tuple(log_likelihood.shape[1:]))
 
     state: dict[str, Any] = descent.start(weights)
@@ -168,6 +172,8 @@ def fit_weights(
             weights, state, history = saved
     began = clock.perf_counter() - (history[-1].seconds if history else 0.0)
     first, reason = len(history), f"All {steps} steps were taken."
+    if checkpoint is not None and first > steps:
+        raise ValueError(f"{checkpoint.path} has taken {first} steps, not {steps}. Ask for {first} steps or more.")
 
     from tqdm import tqdm
 
@@ -194,13 +200,15 @@ def fit_weights(
     return FitResult(weights, history, reason)
 
 
-class _Problem(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class _Problem:
     log_likelihood: Any
     truth: Any
     start: Any
     #: time, integrator, loss, descent, rank, tau
     options: tuple[Any, ...]
 
+    @cached_property
     def fingerprint(self) -> dict[str, str]:
         """What a checkpoint must agree with, by name."""
         time, integrator, loss, descent, rank, tau = self.options
@@ -208,8 +216,11 @@ class _Problem(NamedTuple):
             name: hashlib.sha256(np.ascontiguousarray(host_array(array)).tobytes()).hexdigest()
             for name, array in (("log_likelihood", self.log_likelihood), ("truth", self.truth), ("weights", self.start))
         }
+        function = getattr(loss, "func", loss)  # of a partial
+        qualified = hasattr(function, "__qualname__")
+        name = f"{function.__module__}.{function.__qualname__}" if qualified else type(loss).__name__
         named = {"time": time, "integrator": integrator, "descent": descent, "rank": rank, "tau": tau}
-        return digests | {k: repr(v) for k, v in named.items()} | {"loss": getattr(loss, "__name__", repr(loss))}
+        return digests | {k: repr(v) for k, v in named.items()} | {"loss": name}
 
 
 def _evaluate(weights: Any, problem: _Problem, count: int, began: float) -> tuple[FitStep, Any]:
@@ -217,12 +228,15 @@ def _evaluate(weights: Any, problem: _Problem, count: int, began: float) -> tupl
     flow = LinearFlow(Grid(weights), problem.log_likelihood)
     solution = integrator.solve(flow, time)
     value, g = loss(solution.v, problem.truth)
+    value = float(value)
     if not np.isfinite(value):
         raise FloatingPointError(f"the loss is {value} after {count} steps. Take a shorter time or a smaller step.")
-    gradient = weight_gradient(flow, solution, g, rank=rank)
+    # a Taylor solution has its exact gradient at the lowest cost; a Krylov solution is compressed
+    tol = 0.0 if isinstance(integrator, Taylor) else 1e-3
+    gradient = weight_gradient(flow, solution, g, rank=rank, tol=tol)
     derivative = gradient.weights
     if tau:
-        regularizer = weight_regularizer(weights, tau)
+        regularizer = weight_regularizer(weights, tau / problem.truth.size)
         value, derivative = value + regularizer.value, derivative + regularizer.derivative
     size = total(squared_norms(weights, derivative)) ** 0.5
     wrong = 100 * wrong_share(solution.v, problem.truth)
@@ -234,13 +248,13 @@ def _stalled(history: list[FitStep], patience: int) -> bool:
     return len(history) - 1 - best >= patience
 
 
-def _check_problem(log_likelihood: Any, truth: Any, steps: int, tau: float) -> None:
+def _check_problem(log_likelihood: Any, truth: Any, steps: int, tau: float, patience: int | None) -> None:
     xp = namespace(log_likelihood)
     if log_likelihood.ndim != 3 or log_likelihood.shape[0] < 2:
         raise ValueError(
             f"log_likelihood has shape {tuple(log_likelihood.shape)}; accepted is (J, H, W) with J ≥ 2, labels first."
         )
-    if not xp.isdtype(log_likelihood.dtype, "real floating"):
+    if log_likelihood.dtype not in (xp.float32, xp.float64):
         raise TypeError(f"log_likelihood has dtype {log_likelihood.dtype}; accepted are float32 and float64.")
     if not bool(xp.all(xp.isfinite(log_likelihood))):  # synchronize
         raise ValueError("log_likelihood holds values that are not finite. Replace NaN and infinite values first.")
@@ -249,8 +263,9 @@ def _check_problem(log_likelihood: Any, truth: Any, steps: int, tau: float) -> N
         raise ValueError(
             f"truth has shape {labels.shape}; accepted is {tuple(log_likelihood.shape[1:])}, one label per pixel."
         )
-    if not np.issubdtype(labels.dtype, np.integer):
+    if not np.issubdtype(labels.dtype, np.integer) and labels.dtype != bool:
         raise TypeError(f"truth has dtype {labels.dtype}; accepted are integers, -1 where there is no ground truth.")
+    labels = labels.astype(np.int64)
     if labels.min() < -1 or labels.max() >= log_likelihood.shape[0]:
         raise ValueError(
             f"truth holds labels from {labels.min()} to {labels.max()}; "
@@ -261,13 +276,15 @@ def _check_problem(log_likelihood: Any, truth: Any, steps: int, tau: float) -> N
         raise ValueError(f"steps is {steps}; accepted are whole numbers from 0.")
     if not tau >= 0:
         raise ValueError(f"tau is {tau}; accepted are numbers from 0.")
+    if patience is not None and (int(patience) != patience or patience < 1):
+        raise ValueError(f"patience is {patience}; accepted are whole numbers of steps from 1, or None.")
 
 
 def _save(
     checkpoint: Checkpoint, problem: _Problem, weights: Any, state: dict[str, Any], history: list[FitStep]
 ) -> None:
     arrays = {"weights": weights} | {f"state.{k}": v for k, v in state.items()}
-    metadata = {"fingerprint": problem.fingerprint(), "history": [list(row) for row in history]}
+    metadata = {"fingerprint": problem.fingerprint, "history": [list(row) for row in history]}
     write_tensors(checkpoint.path, "checkpoint", arrays, metadata)
 
 
@@ -277,7 +294,7 @@ def _load(checkpoint: Checkpoint, problem: _Problem) -> tuple[Any, dict[str, Any
     if not checkpoint.resume:
         raise FileExistsError(f"{checkpoint.path} exists. Resume from it, or name another checkpoint.")
     arrays, metadata = read_tensors(checkpoint.path, "checkpoint")
-    fingerprint = problem.fingerprint()
+    fingerprint = problem.fingerprint
     different = [name for name, value in fingerprint.items() if metadata["fingerprint"].get(name) != value]
     if different:
         raise ValueError(

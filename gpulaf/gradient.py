@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from .array import namespace
+from .array import like, namespace
 from .flow import LinearFlow
 from .integrators import Sensitivity, Solution, Taylor
+from .integrators.solution import check_time
 
 __all__ = ["WeightGradient", "exact_gradient", "weight_gradient"]
 
@@ -71,15 +72,12 @@ def weight_gradient(
     ValueError
         If the shape of `g` is not that of the solution, or `rank` or `tol` is not positive.
     """
-    if tuple(g.shape) != tuple(solution.v.shape):
-        raise ValueError(
-            f"g has shape {tuple(g.shape)}; accepted is {tuple(solution.v.shape)}, the derivative of the loss in v."
-        )
+    _check_shape(g, solution.v)
     if rank is not None and (int(rank) != rank or rank < 1):
         raise ValueError(f"rank is {rank}; accepted are whole numbers from 1, or None for a choice by tol.")
     if not tol >= 0:
         raise ValueError(f"tol is {tol}; accepted are numbers from 0. 1e-3 is usual, 0 drops nothing.")
-    return _assemble(flow, solution.integrator.sensitivity(flow, solution, g, rank=rank, tol=tol))
+    return _assemble(flow, solution.integrator.sensitivity(flow, solution, like(g, solution.v), rank=rank, tol=tol))
 
 
 def exact_gradient(flow: LinearFlow, time: float, g: Any, *, nodes: int = 16) -> WeightGradient:
@@ -101,8 +99,16 @@ def exact_gradient(flow: LinearFlow, time: float, g: Any, *, nodes: int = 16) ->
     -------
     WeightGradient
         Its singular values are empty: nothing is compressed.
+
+    Raises
+    ------
+    ValueError
+        If `time` or `nodes` is not positive or `g` has another shape.
     """
-    xp = namespace(g)
+    xp, time = namespace(g), check_time(time)
+    if int(nodes) != nodes or nodes < 1:
+        raise ValueError(f"nodes is {nodes}; accepted are whole numbers from 1. 16 suits times up to 10.")
+    _check_shape(g, flow.B)
     points, quadrature = np.polynomial.legendre.leggauss(nodes)
     times, quadrature = time * (points + 1) / 2, time * quadrature / 2
     v = _at_times(flow.A, flow.B, xp.zeros_like(g), times)
@@ -112,18 +118,28 @@ def exact_gradient(flow: LinearFlow, time: float, g: Any, *, nodes: int = 16) ->
 
 
 def _at_times(apply: Any, source: Any, x: Any, times: np.ndarray) -> list[Any]:
-    """x(t) of x' = Ax + source at increasing times, each from the one before by a Taylor series to rounding."""
+    """x(t) of x' = Ax + source at increasing times, each from the one before by Taylor series to rounding."""
     eps = float(namespace(x).finfo(x.dtype).eps)
-    degree = Taylor(tol=eps / 8).plan(0.5 * float(np.max(np.diff(times, prepend=0.0))))[1]
     values, before = [], 0.0
     for now in times:
-        h, before = float(now - before), float(now)
-        term = apply(x) + source
-        for k in range(1, degree + 1):
-            x = x + (h / k) * term if k == 1 else x + term
-            term = (h / (k + 1)) * apply(h * term if k == 1 else term)
+        substeps, degree, _ = Taylor(tol=eps / 8).plan(0.5 * float(now - before))  # ‖A‖ ≤ 1/2
+        h = float(now - before) / substeps
+        for _ in range(substeps):
+            term = h * (apply(x) + source)
+            x = x + term
+            for k in range(2, degree + 1):
+                term = (h / k) * apply(term)
+                x = x + term
         values.append(x)
+        before = now
     return values
+
+
+def _check_shape(g: Any, v: Any) -> None:
+    if tuple(g.shape) != tuple(v.shape):
+        raise ValueError(
+            f"g has shape {tuple(g.shape)}; accepted is {tuple(v.shape)}, the derivative of the loss in v."
+        )
 
 
 def _assemble(flow: LinearFlow, sensitivity: Sensitivity) -> WeightGradient:

@@ -91,7 +91,8 @@ def read_truth(path: str | os.PathLike[str], *, unlabeled: int | None = None) ->
     unlabeled : int, optional
         The value of pixels without ground truth; they become −1. The value −1 always does.
     """
-    values = read_image(path)
+    values = _palette_indices(path)
+    values = read_image(path) if values is None else values
     if values.ndim == 3 and values.dtype == np.uint8 and (values == values[..., :1]).all():
         values = values[..., 0]
     if values.ndim != 2 or not (np.issubdtype(values.dtype, np.integer) or values.dtype == bool):
@@ -188,6 +189,19 @@ def write_figure(path: str | os.PathLike[str], figure: Any) -> None:
         figure.savefig(temporary, dpi=150)
 
 
+def _palette_indices(path: str | os.PathLike[str]) -> np.ndarray | None:
+    """The indices of a PNG with a palette, as label images often are; None for every other file."""
+    from PIL import Image
+
+    if Path(path).suffix.lower() != ".png":
+        return None
+    try:
+        with Image.open(path) as image:
+            return np.array(image) if image.mode == "P" else None
+    except OSError:
+        return None  # what is wrong with it is said where it is read
+
+
 def _read(path: Path) -> tuple[np.ndarray, str | None]:
     """The array in a file and, for TIFF, the letters of its axes."""
     suffix = path.suffix.lower()
@@ -210,7 +224,10 @@ def _read(path: Path) -> tuple[np.ndarray, str | None]:
     if suffix in PICTURES:
         import imageio.v3 as iio
 
-        return np.asarray(iio.imread(path, plugin="pillow")), None
+        image = np.asarray(iio.imread(path, plugin="pillow", rotate=True))
+        if suffix in {".jpg", ".jpeg"} and image.shape[2:] == (4,):
+            raise ValueError("its colors are CMYK; convert it to RGB first")
+        return image, None
     accepted = ", ".join(sorted({".npy"} | TIFFS | PICTURES))
     raise ValueError(f"the type {suffix!r} is not read; accepted are {accepted}")
 

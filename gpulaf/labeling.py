@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .array import host_array, is_device_array, is_host_array, like, namespace
+from .array import contiguous, floating_dtype, host_array, host_dtype, is_device_array, is_host_array, like, namespace
 from .averaging import Grid
 from .distance import distances, kmeans_prototypes, log_likelihood
 from .flow import LinearFlow
@@ -188,9 +188,9 @@ def image_features(image: Any, channel_axis: int | None = None) -> tuple[Any, fl
     else:
         image = xp.moveaxis(image, _axis(channel_axis if channel_axis is not None else -1, 3, "channel_axis"), -1)
     scale = {"uint8": 1 / 255, "uint16": 1 / 65535}.get(str(image.dtype), 1.0)
-    features = xp.asarray(image, dtype=_dtype(image), copy=True) * scale if scale != 1 else _contiguous(image)
+    features = xp.asarray(image, dtype=floating_dtype(image), copy=True) * scale if scale != 1 else contiguous(image)
     _check_finite(features, "image")
-    return _contiguous(features), scale
+    return contiguous(features), scale
 
 
 def prototype_array(prototypes: Any, features: Any, scale: float = 1.0, *, seed: int = 0) -> np.ndarray:
@@ -227,16 +227,16 @@ def _refine(fields: Any, weights: Any, rho: float, time: float, integrator: Inte
         raise ValueError(f"rho is {rho}; accepted are positive numbers. 1 takes the predictions as they are.")
     check_time(time)
     centred = fields - namespace(fields).max(fields, axis=0, keepdims=True)
-    return _solve(centred * (1.0 / rho), weights, time, integrator)
+    return _solve(centred * float(1.0 / rho), weights, time, integrator)
 
 
 def _solve(fields: Any, weights: Any, time: float, integrator: Integrator | None) -> Labeling:
     xp, shape = namespace(fields), tuple(fields.shape[1:])
     if weights is None:
-        weights = uniform_weights(shape)
+        weights = uniform_weights(shape, dtype=host_dtype(fields))
     else:
         check_weights(weights if is_device_array(weights) else np.asarray(weights), shape)
-    flow = LinearFlow(Grid(_contiguous(like(weights, fields))), fields)
+    flow = LinearFlow(Grid(contiguous(like(weights, fields))), fields)
     with np.errstate(over="ignore", invalid="ignore"):
         solution = (integrator or Krylov()).solve(flow, time, keep_basis=False)
     if not (np.isfinite(solution.error) and bool(xp.all(xp.isfinite(solution.v)))):  # synchronize
@@ -265,7 +265,7 @@ def _label_fields(values: Any, label_axis: int, name: str) -> Any:
             "for the probability p of one class, stack [1 − p, p]."
         )
     _check_size(shape, name)
-    fields = _contiguous(values)
+    fields = contiguous(values)
     _check_finite(fields, name)
     return fields
 
@@ -289,25 +289,6 @@ def _real_array(x: Any, name: str) -> Any:
     if not is_host_array(x) and not xp.isdtype(x.dtype, ("bool", "integral", "real floating")):
         raise TypeError(f"{name} has dtype {x.dtype}; accepted are real numbers. Convert it first.")
     return x
-
-
-def _dtype(x: Any) -> Any:
-    xp = namespace(x)
-    return xp.float64 if x.dtype == xp.float64 else xp.float32
-
-
-def _contiguous(x: Any) -> Any:
-    """Floating and C-contiguous; no copy where it is that already."""
-    xp = namespace(x)
-    x = xp.astype(x, _dtype(x), copy=False)
-    flags = getattr(x, "flags", None)
-    return (
-        x
-        if flags is None or flags.c_contiguous
-        else xp.asarray(x, copy=True, order="C")
-        if is_device_array(x)
-        else np.ascontiguousarray(x)
-    )
 
 
 def _axis(axis: int, ndim: int, name: str) -> int:

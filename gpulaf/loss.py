@@ -105,12 +105,14 @@ def weight_regularizer(weights: Any, tau: float) -> Loss:
     safe = xp.where(weights > 0, weights, xp.ones_like(weights))
     logs = xp.log(safe)
     t = (logs - xp.sum(logs, axis=0, keepdims=True) / xp.sum(mask, axis=0, keepdims=True)) * mask
-    return Loss(0.5 * tau * total(t * t), tau * t / safe)
+    return Loss(0.5 * float(tau) * total(t * t), float(tau) * t / safe)
 
 
 def wrong_share(v: Any, truth: Any) -> float:
     """Share of the labeled pixels whose label argmax_j v is not the truth, between 0 and 1."""
     xp = namespace(v, truth)
+    if not bool(xp.any(truth >= 0)):  # synchronize
+        raise ValueError("truth holds no labeled pixel; accepted are labels from 0, and -1 where there is none.")
     wrong = xp.astype((xp.argmax(v, axis=0) != truth) & (truth >= 0), xp.float64)
     return total(wrong) / total(xp.astype(truth >= 0, xp.float64))
 

@@ -86,8 +86,8 @@ def bilateral_weights(image: Any, *, sigma: float = 0.1, radius: int = 1) -> Any
 
     Raises
     ------
-    ValueError
-        If `sigma` is not positive, or `image` has another rank or values that are not finite.
+    ValueError, TypeError
+        If `sigma` or `radius` is not positive, or `image` has another rank, dtype or values that are not finite.
 
     Notes
     -----
@@ -96,6 +96,10 @@ def bilateral_weights(image: Any, *, sigma: float = 0.1, radius: int = 1) -> Any
     xp = namespace(image)
     if not sigma > 0:
         raise ValueError(f"sigma is {sigma}; accepted are positive numbers. Take the noise level of the image.")
+    if not xp.isdtype(image.dtype, "real floating"):
+        raise TypeError(f"image has dtype {image.dtype}; accepted are floats. Divide uint8 values by 255 first.")
+    if int(radius) != radius or radius < 1:
+        raise ValueError(f"radius is {radius}; accepted are whole numbers from 1. Take 1 for 3×3 patches.")
     if image.ndim not in (2, 3):
         raise ValueError(f"image has shape {tuple(image.shape)}; accepted are (H, W) and (H, W, C).")
     dtype = xp.float64 if image.dtype == xp.float64 else xp.float32
@@ -154,7 +158,7 @@ def check_weights(weights: Any, shape: tuple[int, ...]) -> None:
             "one patch for each pixel. Weights belong to one image: learn or compute them for this one."
         )
     radius = radius_of(weights)
-    if not xp.isdtype(weights.dtype, "real floating"):
+    if weights.dtype not in (xp.float32, xp.float64):
         raise TypeError(f"weights have dtype {weights.dtype}; accepted are float32 and float64. Convert them first.")
     mask = xp.asarray(inside(tuple(shape), radius), dtype=weights.dtype)
     tests = (

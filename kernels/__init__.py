@@ -1,4 +1,4 @@
-"""The four stencil kernels of gpulaf: one page each, three implementations of one formula.
+"""The kernels of gpulaf, four stencils and two on stacks of fields: a file each, three implementations of one formula.
 
 ===================  =============================  ==========================================
 file                 computes                       meaning
@@ -6,7 +6,9 @@ file                 computes                       meaning
 similarity           S = softmax(Ω ℓ)               the linearization point, (2.17)
 operator             y = R_S Ω v                    one product with A, (2.22)
 adjoint              y = Ωᵀ R_S u                   one product with Aᵀ, gather form
-weight_gradient      ∂Ω and c                       chain rule of the closed-form gradient
+weight_gradient      ∂Ω and z = R_S c               chain rule of the closed-form gradient
+inner_products       G_kp = ⟨q_k, x_p⟩              Gram–Schmidt, Gram matrices
+combination          y_r = s_r + Σ_k c_rk q_k       Gram–Schmidt, low rank
 ===================  =============================  ==========================================
 
 Layout. Fields are (J, H, W), label first, x fastest, C-contiguous; weight patches are (N, H, W) with N = (2r+1)²

@@ -7,11 +7,13 @@ spin on the cores that other libraries need.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache, partial
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 try:
@@ -33,7 +35,15 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """
     if not available:
         return function
-    return numba.njit(nogil=True, cache=True, fastmath={"contract"}, error_model="numpy")(function)
+    compile_ = partial(numba.njit, nogil=True, fastmath={"contract"}, error_model="numpy")
+    try:
+        compiled = compile_(cache=True)(function)
+    except RuntimeError:  # no folder to write to
+        return compile_()(function)
+    # Numba's cache watches the file of the kernel; the helpers that are compiled into it stand in others.
+    file = compiled._cache._cache_file
+    file._source_stamp = (file._source_stamp, _digest())
+    return compiled
 
 
 def inline(function: Callable[..., Any] | None = None, *, reassociate: bool = False) -> Callable[..., Any]:
@@ -63,6 +73,13 @@ def in_blocks(function: Callable[..., Any], count: int, operations: int, *operan
         wait(others)
     for other in others:
         other.result()
+
+
+@cache
+def _digest() -> str:
+    """Of the text of every kernel and helper."""
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 @cache

@@ -1,8 +1,8 @@
 """G_kp = ⟨q_k, x_p⟩: inner products over the whole image, accumulated in float64, every row read once.
 
-Layout: q (K, n) and x (P, n), rows contiguous; G (K, P) float64 on the host. Products run in the dtype of the rows over
-stretches of fixed length, the sums of the stretches in float64 and in order: the result does not depend on the number
-of threads.
+Layout: q (K, n) and x (P, n), rows contiguous; G (K, P) float64. Sums over stretches of fixed length add up in order:
+the result does not depend on the number of threads. The GPU multiplies in the dtype of the rows and adds a few products
+in it before it goes on in float64.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ def _stretches(first, last, rows, others, partial):
 
 @inline(reassociate=True)
 def _dot(a, b):
-    total = a[0] * b[0]
-    for i in range(1, a.size):
-        total += a[i] * b[i]
+    total = 0.0
+    for i in range(a.size):
+        total += np.float64(a[i]) * np.float64(b[i])
     return total
 
 

@@ -10,7 +10,7 @@ from gpulaf.dispatch import implementation
 from gpulaf.patches import normalize_weights
 
 # 1×n, n×1, smaller than the patch, beyond one block of columns, odd everything
-SHAPES = [(1, 1), (1, 9), (7, 1), (2, 2), (5, 6), (33, 17), (3, 300)]
+SHAPES = [(1, 1), (1, 9), (7, 1), (2, 2), (5, 6), (33, 17), (2, 2100)]
 
 
 def operands(labels, shape, radius, dtype, seed=0):
@@ -86,7 +86,7 @@ def test_similarity_survives_large_log_likelihoods(xp, dtype):
     np.testing.assert_allclose(S.sum(axis=0), 1, rtol=1e-5)
 
 
-def test_results_repeat_bit_for_bit_whatever_the_threads(dtype):
+def test_results_repeat_bit_for_bit_whatever_the_threads(dtype, monkeypatch):
     numba = pytest.importorskip("numba")
     weights, S, l, u, v = operands(5, (67, 300), 1, dtype)
     rows = np.stack([u.ravel(), v.ravel(), l.ravel()])
@@ -98,6 +98,9 @@ def test_results_repeat_bit_for_bit_whatever_the_threads(dtype):
             inner_products.cpu(rows, rows), combination.cpu(np.ones((2, 3)), rows),
         ]  # fmt: skip
 
+    from gpulaf.kernels import _numba
+
+    monkeypatch.setattr(_numba, "SMALL", 1)
     before = numba.get_num_threads()
     several = everything()
     try:
@@ -131,6 +134,45 @@ def test_inner_products_of_a_long_field_keep_their_digits():
     exact = n * float(np.float32(0.1)) ** 2
     found = implementation("inner_products", rows)(rows, rows)[0, 0]
     assert abs(found - exact) / exact < 2e-6
+
+
+def test_norms_of_tiny_and_huge_numbers_do_not_leave_float32():
+    from gpulaf.vectors import norm
+
+    for size in (1e-23, 1e20):
+        assert norm(np.full(100, size, np.float32)) == pytest.approx(10 * size, rel=1e-6)
+
+
+def test_compiled_kernels_know_every_file_they_are_made_of(tmp_path):
+    """A kernel's cache is stale when a helper in another file has changed."""
+    pytest.importorskip("numba")
+    import os
+    import shutil
+    import subprocess
+    import sys
+    from pathlib import Path
+
+    import gpulaf.kernels
+
+    copy = tmp_path / "gpulaf" / "kernels"
+    shutil.copytree(Path(gpulaf.kernels.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "gpulaf" / "__init__.py").write_text("")
+    code = (
+        "import numpy as np; from gpulaf.kernels import operator;"
+        "print(operator.cpu(np.full((9, 3, 3), 0.125), None, np.ones((1, 3, 3)))[0, 1, 1])"
+    )
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+
+    def run():
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+        )
+        return float(done.stdout)
+
+    assert run() == 1.125
+    helper = copy / "_rows.py"
+    helper.write_text(helper.read_text(encoding="utf-8").replace("result[x] = total\n", "result[x] = 2 * total\n"))
+    assert run() == 2.25
 
 
 def test_radius_of_weights():

@@ -43,7 +43,7 @@ def test_commands(tmp_path):
         assert done.returncode == 0, done.stderr
     for name in ("labels.png", "preview.png", "weights.safetensors", "learned.png"):
         assert (tmp_path / name).stat().st_size > 0
-    assert (iio.imread(tmp_path / "learned.png") == scene.truth).mean() > 0.95
+    assert (iio.imread(tmp_path / "learned.png") == 255 * scene.truth).mean() > 0.95
 
 
 def test_pictures_exist():

@@ -35,7 +35,7 @@ class Euler:
 
     def solve(self, flow: Any, time: float, *, keep_basis: bool = True) -> Solution:
         """Integrate from 0 to `time`; `keep_basis` keeps v at every step, as the gradient needs it."""
-        check_time(time)
+        time = check_time(time)
         h, xp = time / self.steps, namespace(flow.B)
         v, trajectory = xp.zeros_like(flow.B), []
         for _ in range(self.steps):

@@ -81,7 +81,13 @@ def choose_rank(singular_values: np.ndarray, rank: int | None, tol: float) -> in
     return int(np.argmax(discarded <= tol**2 * discarded[0]))
 
 
-def check_time(time: float) -> None:
-    """Raise ValueError for an integration time that is not a positive number."""
+def check_time(time: float) -> float:
+    """The integration time as a Python number; ValueError for one that is not positive and finite."""
     if not (np.isfinite(time) and time > 0):
         raise ValueError(f"time is {time}; accepted are positive numbers. Times of 1 to 5 are usual.")
+    return float(time)
+
+
+def with_rounding(error: float, dtype: Any) -> float:
+    """An estimate or bound of the truncation error, not smaller than what rounding does to a solution anyway."""
+    return max(float(error), 4 * float(np.finfo(str(dtype).rsplit(".", 1)[-1]).eps)) if error else 0.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil, factorial
+from math import ceil
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +12,7 @@ import scipy.linalg
 from ..array import namespace, scalar
 from ..dense import eigh, svd
 from ..vectors import combine, inner_products
-from .solution import Sensitivity, Solution, check_time, choose_rank
+from .solution import Sensitivity, Solution, check_time, choose_rank, with_rounding
 
 #: The largest T·α that one series takes on; longer times are split, so that no digits cancel.
 MAX_REACH = 2.5
@@ -47,8 +47,8 @@ class Taylor:
     Notes
     -----
     ``error`` of a solution bounds ‖v − v(T)‖_∞/‖v‖_∞ up to rounding: ‖B‖_∞ Σ_{k≥d} T^{k+1} α^k/(k+1)! over ‖v‖_∞.
-    With one series (T·α ≤ 2.5) the value at a pixel depends on nothing farther than d pixels: tiles with a halo of
-    d pixels equal the whole image bit for bit.
+    With one series (T·α ≤ 2.5) of a given degree, the value at a pixel depends on nothing farther than d patch radii:
+    tiles with a halo of d·r pixels equal the whole image bit for bit.
     """
 
     degree: int | None = None
@@ -76,7 +76,7 @@ class Taylor:
 
     def solve(self, flow: Any, time: float, *, keep_basis: bool = True) -> Solution:
         """Integrate to `time`; `keep_basis` keeps the terms A^k B, (d, J, H, W), for the gradient."""
-        check_time(time)
+        time = check_time(time)
         reach = time * flow.alpha
         substeps, degree, bound = self.plan(reach)
         h, xp = time / substeps, namespace(flow.B)
@@ -94,7 +94,7 @@ class Taylor:
                 change = _horner(flow.A, b, h, degree)
                 v = v + change if step else change
         largest, source = (scalar(xp.max(xp.abs(x))) for x in (v, flow.B))
-        error = bound * time * phi1(reach) * source / largest if largest else 0.0
+        error = with_rounding(bound * time * phi1(reach) * source / largest if largest else 0.0, v.dtype)
         converged = bound <= self.tol or error == 0
         reason = f"Degree {degree} in {substeps} substep(s) bounds the error by {bound:.1e} of the flow's reach."
         if not converged:
@@ -167,13 +167,13 @@ def _by_moments(flow: Any, steps: Steps, g: Any, rank: int | None, tol: float) -
 
 def _moments(h: float, rows: int, columns: int) -> np.ndarray:
     """h^{l+k+2}/(l+k+2)! = ∫₀ʰ (h−t)^l/l! t^{k+1}/(k+1)! dt: (rows, columns) array."""
-    table = np.array([h**n / factorial(n) for n in range(rows + columns + 1)])
+    table = np.concatenate([[1.0], _coefficients(h, rows + columns)])
     return table[np.add.outer(np.arange(rows), np.arange(columns)) + 2]
 
 
 def _coefficients(h: float, count: int) -> np.ndarray:
     """h^{k+1}/(k+1)! for k < count: the coefficients of h φ(hA)."""
-    return np.array([h ** (k + 1) / factorial(k + 1) for k in range(count)])
+    return np.cumprod(h / np.arange(1, count + 1))
 
 
 def _powers(apply: Any, x: Any, count: int) -> Any:
