@@ -139,7 +139,7 @@ def _curve(axis: Any, wrong: list[float]) -> None:
     axis.set_xlabel("descent step")
     axis.set_title(f"wrong pixels, learning: {wrong[0]:.2f} → {wrong[-1]:.2f} %", fontsize=10)
     for which in (axis.yaxis.set_major_formatter, axis.yaxis.set_minor_formatter):
-        which(lambda value, _: f"{value:g} %" if f"{value:e}"[0] in "125" else "")
+        which(lambda value, _: f"{value:g} %" if f"{value:e}"[0] in "12357" else "")
     axis.set_box_aspect(1)
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(axis="y", which="both", color="#E4E4E4", lw=0.6)
