@@ -48,13 +48,15 @@ class Grid:
         """S = softmax(Ω ℓ), (J, H, W) to (J, H, W) (2.17), and an array whose maximum is max 2S(1 − S)."""
         return self._run("similarity", log_likelihood)
 
-    def replicate(self, similarity: Any, field: Any, source: Any = None, scale: float = 1.0) -> Any:
-        """R_S Ω v, plus scale·source where there is one: (J, H, W) to (J, H, W) (2.22)."""
-        return self._run("operator", similarity, field, source, scale)
+    def replicate(self, similarity: Any, field: Any, source: Any = None, scale: float = 1.0, *, out: Any = None) -> Any:
+        """R_S Ω v, plus scale·source where there is one: (J, H, W) to (J, H, W), in `out` if given (2.22)."""
+        return self._run("operator", similarity, field, source, scale, out=out)
 
-    def replicate_adjoint(self, similarity: Any, field: Any, source: Any = None, scale: float = 1.0) -> Any:
-        """Ωᵀ R_S u, plus scale·source where there is one: (J, H, W) to (J, H, W)."""
-        return self._run("adjoint", similarity, field, source, scale)
+    def replicate_adjoint(
+        self, similarity: Any, field: Any, source: Any = None, scale: float = 1.0, *, out: Any = None
+    ) -> Any:
+        """Ωᵀ R_S u, plus scale·source where there is one: (J, H, W) to (J, H, W), in `out` if given."""
+        return self._run("adjoint", similarity, field, source, scale, out=out)
 
     def weight_gradient(
         self, similarity: Any, log_likelihood: Any, mean: Any, left: Any, right: Any, image: Any
@@ -62,7 +64,9 @@ class Grid:
         """∂Ω (N, H, W) and R_S c (J, H, W) from m̄ and M = Σ_r u_r v_rᵀ; u, v, Av (R, J, H, W); Theorem 3.8."""
         return self._run("weight_gradient", similarity, log_likelihood, mean, left, right, image)
 
-    def _run(self, kernel: str, *operands: Any) -> Any:
+    def _run(self, kernel: str, *operands: Any, **options: Any) -> Any:
         if self.periodic:
-            return import_module(f"gpulaf.kernels.{kernel}").reference(self.weights, *operands, periodic=True)
-        return implementation(kernel, self.weights)(self.weights, *operands)
+            return import_module(f"gpulaf.kernels.{kernel}").reference(
+                self.weights, *operands, **options, periodic=True
+            )
+        return implementation(kernel, self.weights)(self.weights, *operands, **options)

@@ -52,13 +52,13 @@ class LinearFlow:
         """The largest row sum that A can have, max 2S(1 − S)."""
         return scalar(namespace(self._bound).max(self._bound))
 
-    def A(self, v: Any, source: Any = None, scale: float = 1.0) -> Any:
-        """A v = R_S Ω v, plus scale·source where there is one: (J, H, W) to (J, H, W)."""
-        return self.averaging.replicate(self.S, v, source, scale)
+    def A(self, v: Any, source: Any = None, scale: float = 1.0, *, out: Any = None) -> Any:
+        """A v = R_S Ω v, plus scale·source where there is one: (J, H, W) to (J, H, W), in `out` if given."""
+        return self.averaging.replicate(self.S, v, source, scale, out=out)
 
-    def At(self, u: Any, source: Any = None, scale: float = 1.0) -> Any:
-        """Aᵀu = Ωᵀ R_S u, plus scale·source where there is one: (J, H, W) to (J, H, W)."""
-        return self.averaging.replicate_adjoint(self.S, u, source, scale)
+    def At(self, u: Any, source: Any = None, scale: float = 1.0, *, out: Any = None) -> Any:
+        """Aᵀu = Ωᵀ R_S u, plus scale·source where there is one: (J, H, W) to (J, H, W), in `out` if given."""
+        return self.averaging.replicate_adjoint(self.S, u, source, scale, out=out)
 
     def derivative(self, mean: Any, left: Any, right: Any, image: Any = None) -> tuple[Any, Any]:
         """∂Ω and R_S c of Theorem 3.8 from the splitting M = Σ_r u_r v_rᵀ.

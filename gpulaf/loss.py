@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from .array import namespace, total
 from .simplex import softmax
-from .vectors import inner_products
+from .vectors import norm
 
 __all__ = ["Loss", "cosine_loss", "cross_entropy_loss", "weight_regularizer", "wrong_share"]
 
@@ -43,16 +43,17 @@ def cosine_loss(v: Any, truth: Any) -> Loss:
     ValueError
         If no pixel has ground truth.
     """
-    xp = namespace(v, truth)
-    target, labeled = _one_hot(v, truth)
-    target = (target - 1.0 / v.shape[0]) * labeled
-    seen = v * labeled
-    pair = xp.stack([target, seen])
-    gram = inner_products(pair, pair)
-    size, length, product = gram[0, 0] ** 0.5, gram[1, 1] ** 0.5, gram[0, 1]
+    xp, share = namespace(v, truth), 1.0 / v.shape[0]
+    hit, labeled, count = _hits(v, truth)
+    everywhere = count == truth.size
+    seen = v if everywhere else v * labeled
+    size, length = (count * (1 - share)) ** 0.5, norm(seen)
     if length == 0:
         return Loss(1.0, xp.zeros_like(v))
-    derivative = float(-1 / (size * length)) * target + float(product / (size * length**3)) * seen
+    product = total(xp.where(hit, seen, xp.zeros_like(seen[:1, ...]))) - share * total(seen)
+    scale = -1 / (size * length)
+    derivative = seen * float(product / (size * length**3)) + xp.where(hit, labeled * scale, labeled * 0)
+    derivative -= share * scale * labeled
     return Loss(float(1 - product / (size * length)), derivative)
 
 
@@ -78,8 +79,8 @@ def cross_entropy_loss(v: Any, truth: Any) -> Loss:
         If no pixel has ground truth.
     """
     xp = namespace(v, truth)
-    target, labeled = _one_hot(v, truth)
-    count = total(labeled)
+    hit, labeled, count = _hits(v, truth)
+    target = xp.astype(hit, v.dtype)
     shifted = v - xp.max(v, axis=0, keepdims=True)
     log_sum = xp.log(xp.sum(xp.exp(shifted), axis=0))
     value = total(labeled * log_sum) - total(target * shifted)
@@ -117,11 +118,12 @@ def wrong_share(v: Any, truth: Any) -> float:
     return total(wrong) / total(xp.astype(truth >= 0, xp.float64))
 
 
-def _one_hot(v: Any, truth: Any) -> tuple[Any, Any]:
-    """(J, H, W) indicator of the true label and (H, W) indicator of having one, in the dtype of v."""
+def _hits(v: Any, truth: Any) -> tuple[Any, Any, int]:
+    """Where the label is the true one (J, H, W), where there is a true one (H, W) in the dtype of v, and how many."""
     xp = namespace(v, truth)
     labels = xp.reshape(xp.arange(v.shape[0], dtype=truth.dtype), (-1, *(1 for _ in truth.shape)))
     labeled = xp.astype(truth >= 0, v.dtype)
-    if total(labeled) == 0:
+    count = round(total(labeled))
+    if count == 0:
         raise ValueError("truth holds no labeled pixel; accepted are labels from 0, and -1 where there is none.")
-    return xp.astype(labels == truth[None, ...], v.dtype), labeled
+    return labels == truth[None, ...], labeled, count

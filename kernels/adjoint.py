@@ -27,11 +27,18 @@ from ._rows import (
     pack_transposed,
     replicated,
 )
-from .stencil import offsets, radius_of, replicate, shifted
+from .stencil import offsets, radius_of, replicate, shifted, store
 
 
 def reference(
-    weights: Any, similarity: Any, field: Any, source: Any = None, scale: float = 1.0, *, periodic: bool = False
+    weights: Any,
+    similarity: Any,
+    field: Any,
+    source: Any = None,
+    scale: float = 1.0,
+    *,
+    out: Any = None,
+    periodic: bool = False,
 ) -> Any:
     """The definition, in array API code."""
     z = field if similarity is None else replicate(similarity, field)
@@ -39,7 +46,7 @@ def reference(
     for index, offset in enumerate(offsets(radius_of(weights), weights.ndim - 1)):
         term = shifted(weights[index, ...] * z, tuple(-o for o in offset), periodic)
         total = term if total is None else total + term
-    return total if source is None else scale * source + total
+    return store(total if source is None else scale * source + total, out)
 
 
 def cpu(

@@ -17,16 +17,23 @@ from . import _cuda
 from ._numba import in_blocks, kernel
 from ._rows import COLUMNS, add_scaled, average, copy, dot_labels, load, new_packed, new_ring, pack, replicated
 from .stencil import average as average_field
-from .stencil import radius_of, replicate
+from .stencil import radius_of, replicate, store
 
 
 def reference(
-    weights: Any, similarity: Any, field: Any, source: Any = None, scale: float = 1.0, *, periodic: bool = False
+    weights: Any,
+    similarity: Any,
+    field: Any,
+    source: Any = None,
+    scale: float = 1.0,
+    *,
+    out: Any = None,
+    periodic: bool = False,
 ) -> Any:
     """The definition, in array API code."""
     averaged = average_field(weights, field, periodic)
     product = averaged if similarity is None else replicate(similarity, averaged)
-    return product if source is None else scale * source + product
+    return store(product if source is None else scale * source + product, out)
 
 
 def cpu(

@@ -63,6 +63,14 @@ def average(weights: Any, field: Any, periodic: bool = False) -> Any:
     return total
 
 
+def store(result: Any, out: Any) -> Any:
+    """The result, in `out` where there is one."""
+    if out is None:
+        return result
+    out[...] = result
+    return out
+
+
 def replicate(similarity: Any, field: Any) -> Any:
     """R_S x = S∘x − S⟨S, x⟩, labels on axis 0, the definition (2.11b)."""
     xp = array_namespace(similarity, field)

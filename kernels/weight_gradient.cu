@@ -8,7 +8,10 @@
 // Least traffic per pixel, in reals: 3RJ + 4J + N.
 #include "common.cuh"
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+// Left alone, the compiler spills in the loop at run time to reach more blocks per multiprocessor than the four that fit.
+constexpr int BLOCKS = LABELS == 0 && RADIUS == 1 && sizeof(INDEX) == 4 ? 4 : 0;
+
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
 weight_gradient_kernel(const REAL* __restrict__ similarity, const REAL* __restrict__ log_likelihood,
                        const REAL* __restrict__ mean, const REAL* __restrict__ left, const REAL* __restrict__ right,
                        const REAL* __restrict__ image, const int terms,
@@ -23,15 +26,15 @@ weight_gradient_kernel(const REAL* __restrict__ similarity, const REAL* __restri
     REAL g[COUNT] = {};
     EACH_LABEL(j) w[j] = s[j] * mean[j * plane + p.at];
     for (int r = 0; r < terms; ++r) {
-        const INDEX at = (INDEX)r * labels * plane + p.at;
-        const REAL *u = left + at, *v = right + at, *Av = image + at;
+        const INDEX first = (INDEX)r * labels * plane + p.at;
         REAL us = 0;
-        EACH_LABEL(j) us += s[j] * u[j * plane];
+        EACH_LABEL(j) us += s[j] * left[first + j * plane];
         EACH_LABEL(j)
         {
-            const REAL difference = u[j * plane] - us, factor = s[j] * difference;
-            w[j] += difference * Av[j * plane];
-            each_neighbor(p, [&](int o, INDEX offset) { g[o] += factor * v[j * plane + offset]; });
+            const INDEX at = first + j * plane;
+            const REAL difference = left[at] - us, factor = s[j] * difference;
+            w[j] += difference * image[at];
+            each_neighbor(p, [&](int o, INDEX offset) { g[o] += factor * right[at + offset]; });
         }
     }
     REAL sum = 0;

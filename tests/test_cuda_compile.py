@@ -119,7 +119,7 @@ def test_compiles_without_spills(name, architecture):
 
 @needs_nvrtc
 def test_finds_spills():
-    crowded = _cuda.source("weight_gradient").replace("__launch_bounds__(THREADS)", "__launch_bounds__(THREADS, 8)")
+    crowded = _cuda.source("weight_gradient").replace("(THREADS, BLOCKS)", "(THREADS, 8)")
     log = compiled(crowded, _cuda.options("float32", RADIUS=1, LABELS=8), "sm_90")
     assert usage(log)["weight_gradient_kernel"]["spills"] > 0
 

@@ -93,7 +93,7 @@ class Taylor:
             else:
                 change = _horner(flow.A, b, h, degree)
                 v = v + change if step else change
-        largest, source = (scalar(xp.max(xp.abs(x))) for x in (v, flow.B))
+        largest, source = _largest(v), _largest(flow.B)
         error = with_rounding(bound * time * phi1(reach) * source / largest if largest else 0.0, v.dtype)
         converged = bound <= self.tol or error == 0
         reason = f"Degree {degree} in {substeps} substep(s) bounds the error by {bound:.1e} of the flow's reach."
@@ -128,7 +128,10 @@ def _reverse_horner(flow: Any, steps: Steps, g: Any) -> Sensitivity:
         c = _coefficients(steps.length, degree)
         y = xp.empty((degree - 1, *g.shape), dtype=g.dtype)
         for q in reversed(range(degree - 1)):
-            y[q, ...] = float(c[q + 1]) * mu if q == degree - 2 else flow.At(y[q + 1, ...], mu, float(c[q + 1]))
+            if q == degree - 2:
+                y[q, ...] = float(c[q + 1]) * mu
+            else:
+                flow.At(y[q + 1, ...], mu, float(c[q + 1]), out=y[q, ...])
         change = flow.At(y[0, ...], mu, float(c[0])) if degree > 1 else float(c[0]) * mu
         left, right, image = [*left, y], [*right, a[:-1, ...]], [*image, a[1:, ...]]
         if step:  # b = A v + B at the start of the substep
@@ -182,7 +185,7 @@ def _powers(apply: Any, x: Any, count: int) -> Any:
     terms = xp.empty((count, *x.shape), dtype=x.dtype)
     terms[0, ...] = x
     for k in range(1, count):
-        terms[k, ...] = apply(terms[k - 1, ...])
+        apply(terms[k - 1, ...], out=terms[k, ...])
     return terms
 
 
@@ -190,9 +193,16 @@ def _horner(apply: Any, b: Any, h: float, degree: int) -> Any:
     """h φ(hA) b up to `degree` terms: v ← c_k b + A v, one product for each term after the first."""
     c = _coefficients(h, degree)
     v = float(c[-1]) * b
+    spare = None
     for k in reversed(range(degree - 1)):
-        v = apply(v, b, float(c[k]))
+        v, spare = apply(v, b, float(c[k]), out=spare), v
     return v
+
+
+def _largest(x: Any) -> float:
+    """max |x|."""
+    xp = namespace(x)
+    return max(scalar(xp.max(x)), -scalar(xp.min(x)))
 
 
 def phi1(z: float) -> float:

@@ -1,0 +1,109 @@
+"""How far is each kernel from a copy that moves the same bytes?
+
+    python perf/bandwidth.py [--quick]
+
+Bytes per pixel, in floats, as each kernel must move them at least: operator and adjoint 3J + N, similarity 2J + N,
+weight_gradient with R terms 3RJ + 4J + N (N = 9 weights; here R = 1). The copy is NumPy's or Numba's, whichever is
+faster, of half as many floats: it reads and writes each once. Kernel and copy take turns in one process.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+from gpulaf.kernels import adjoint, operator, similarity, weight_gradient
+from gpulaf.kernels._numba import in_blocks, kernel
+from measure import RESULTS, interleaved, save
+
+from gpulaf.patches import normalize_weights
+
+
+@kernel
+def copy_blocks(first, last, source, target):
+    for i in range(first, last):
+        for x in range(source.shape[1]):
+            target[i, x] = source[i, x]
+
+
+def measure(labels: int, side: int, dtype: str) -> list[dict[str, object]]:
+    rng = np.random.default_rng(0)
+    shape = (labels, side, side)
+    weights = normalize_weights(rng.random((9, side, side)).astype(dtype))
+    v, u, out = (rng.standard_normal(shape).astype(dtype) for _ in range(3))
+    S, _ = similarity.cpu(weights, v)
+    pixels = side * side
+    floats = {
+        "operator": 3 * labels + 9,
+        "adjoint": 3 * labels + 9,
+        "similarity": 2 * labels + 9,
+        "weight_gradient": 7 * labels + 9,
+    }
+    calls = {
+        "operator": lambda: operator.cpu(weights, S, v, out=out),
+        "adjoint": lambda: adjoint.cpu(weights, S, u, out=out),
+        "similarity": lambda: similarity.cpu(weights, v),
+        "weight_gradient": lambda: weight_gradient.cpu(weights, S, v, u, u[None], v[None], out[None]),
+    }
+    rows = []
+    for name, call in calls.items():
+        half = floats[name] * pixels // 2 // 4096
+        source, target = np.ones((half, 4096), dtype), np.empty((half, 4096), dtype)
+        times = interleaved(
+            {
+                name: call,
+                "numpy copy": lambda s=source, t=target: np.copyto(t, s),
+                "numba copy": lambda s=source, t=target: in_blocks(copy_blocks, len(s), 10**9, s, t),
+            }
+        )
+        copy = min(times["numpy copy"], times["numba copy"])
+        gigabytes = floats[name] * pixels * np.dtype(dtype).itemsize / 1e9
+        rows.append(
+            {
+                "kernel": name, "dtype": dtype, "J": labels, "side": side, "ms": 1e3 * times[name],
+                "copy ms": 1e3 * copy, "ratio": times[name] / copy, "GB/s": gigabytes / times[name],
+                "copy GB/s": gigabytes / copy,
+            }
+        )  # fmt: skip
+    return rows
+
+
+def figure(rows: list[dict[str, object]]) -> None:
+    from matplotlib.figure import Figure
+
+    from gpulaf.image_io import write_figure
+    from gpulaf.plots import QUALITATIVE
+
+    cases = sorted({(r["dtype"], r["J"], r["side"]) for r in rows})
+    names = list(dict.fromkeys(r["kernel"] for r in rows))
+    plot = Figure(figsize=(1.5 + 1.3 * len(cases), 4), layout="constrained")
+    axis = plot.subplots()
+    ratios = {(r["kernel"], r["dtype"], r["J"], r["side"]): r["ratio"] for r in rows}
+    for k, name in enumerate(names):
+        values = [ratios[name, *case] for case in cases]
+        axis.bar([i + 0.2 * (k - 1.5) for i in range(len(cases))], values, 0.18, label=name, color=QUALITATIVE[k])
+    axis.axhline(1, color="#444444", lw=1)
+    axis.set_xticks(range(len(cases)), [f"{dtype}\n{labels} × {side}²" for dtype, labels, side in cases], fontsize=8)
+    axis.set_ylabel("time / copy of the same bytes")
+    axis.legend(frameon=False, fontsize=8)
+    axis.spines[["top", "right"]].set_visible(False)
+    write_figure(RESULTS / "bandwidth.png", plot)
+
+
+def main() -> None:
+    cases = [(10, 512), (8, 1024)]
+    if "--quick" not in sys.argv:
+        cases += [(2, 1024), (32, 256), (8, 4096)]
+    rows = [row for labels, side in cases for dtype in ("float32", "float64") for row in measure(labels, side, dtype)]
+    figure(rows)
+    bar = [r for r in rows if r["kernel"] in ("operator", "adjoint") and (r["J"], r["side"]) in ((10, 512), (8, 1024))]
+    worst = max(bar, key=lambda r: r["ratio"])
+    answer = (
+        f"operator and adjoint at (10, 512, 512) and (8, 1024, 1024) take at most {worst['ratio']:.2f} times the copy "
+        f"of the same bytes (worst: {worst['kernel']}, {worst['dtype']}, J = {worst['J']})."
+    )
+    save("bandwidth", rows, answer)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""What the measurements share: medians, the machine, a table, a JSON file in results/."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def seconds(call: Callable[[], Any], *, repeats: int = 7) -> float:
+    """Median wall time of a call, after one that warms up."""
+    call()
+    times = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - began)
+    return statistics.median(times)
+
+
+def interleaved(calls: dict[str, Callable[[], Any]], *, repeats: int = 7) -> dict[str, float]:
+    """Medians of several calls measured in turns, so that a slow spell of the machine hits all of them."""
+    for call in calls.values():
+        call()
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(repeats):
+        for name, call in calls.items():
+            began = time.perf_counter()
+            call()
+            times[name].append(time.perf_counter() - began)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def machine() -> dict[str, Any]:
+    """Processor, cores and versions."""
+    import numba
+    import numpy
+    import scipy
+
+    model = platform.processor()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    return {
+        "processor": model,
+        "cores": os.cpu_count(),
+        "threads": numba.get_num_threads(),
+        "python": platform.python_version(),
+        "numpy": numpy.__version__,
+        "scipy": scipy.__version__,
+        "numba": numba.__version__,
+    }
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Rows with equal keys as an aligned table."""
+    head = list(rows[0])
+    cells = [head] + [[f"{v:.3g}" if isinstance(v, float) else str(v) for v in row.values()] for row in rows]
+    widths = [max(len(line[k]) for line in cells) for k in range(len(head))]
+    return "\n".join("  ".join(c.rjust(w) for c, w in zip(line, widths, strict=True)) for line in cells)
+
+
+def save(name: str, rows: list[dict[str, Any]], answer: str) -> None:
+    """Print the table and the answer, and write both with the machine to results/NAME.json."""
+    from gpulaf.files import whole_file
+
+    print(table(rows))
+    print(f"\n{answer}")
+    with whole_file(RESULTS / f"{name}.json") as path:
+        path.write_text(json.dumps({"machine": machine(), "answer": answer, "rows": rows}, indent=1) + "\n")
