@@ -80,16 +80,24 @@ def load(field, radius, y, x0, n, ring):
 
 
 @inline
-def average(packed, ring, radius, y, j, n, result):
-    """result = Σ_o packed_o · (neighbor o of label j), in the order of o at every pixel."""
-    side = 2 * radius + 1
-    if radius == 1:
-        _nine(packed, ring[y % 3, j, : n + 2], ring[(y + 1) % 3, j, : n + 2], ring[(y + 2) % 3, j, : n + 2], result)
-    else:
-        clear(result)
-        for o in range(side * side):
-            row = ring[(y + o // side) % side, j, o % side : o % side + n]
-            multiply_add(packed[o * COLUMNS : o * COLUMNS + n], row, result)
+def average(packed, ring, radius, y, x0, n, row, result):
+    """result[j, row, x0 … x0+n] = Σ_o packed_o · (neighbor o), in the order of o at every pixel, for all labels j."""
+    side, labels = 2 * radius + 1, ring.shape[1]
+    if radius > 1:
+        for j in range(labels):
+            target = result[j, row, x0 : x0 + n]
+            clear(target)
+            for o in range(side * side):
+                neighbor = ring[(y + o // side) % side, j, o % side : o % side + n]
+                multiply_add(packed[o * COLUMNS : o * COLUMNS + n], neighbor, target)
+        return
+    for j in range(0, labels - 1, 2):  # two labels share the loads of the weights
+        a, b, c = ring[y % 3, j], ring[(y + 1) % 3, j], ring[(y + 2) % 3, j]
+        d, e, f = ring[y % 3, j + 1], ring[(y + 1) % 3, j + 1], ring[(y + 2) % 3, j + 1]
+        _nine_twice(packed, a, b, c, d, e, f, result[j, row, x0 : x0 + n], result[j + 1, row, x0 : x0 + n])
+    if labels % 2:
+        j = labels - 1
+        _nine(packed, ring[y % 3, j], ring[(y + 1) % 3, j], ring[(y + 2) % 3, j], result[j, row, x0 : x0 + n])
 
 
 @inline
@@ -105,6 +113,29 @@ def _nine(packed, above, here, below, result):
         total += packed[7 * COLUMNS + x] * below[x + 1]
         total += packed[8 * COLUMNS + x] * below[x + 2]
         result[x] = total
+
+
+@inline
+def _nine_twice(packed, a, b, c, d, e, f, first, second):
+    for x in range(first.size):
+        w = packed[x]
+        s, t = w * a[x], w * d[x]
+        w = packed[COLUMNS + x]
+        s, t = s + w * a[x + 1], t + w * d[x + 1]
+        w = packed[2 * COLUMNS + x]
+        s, t = s + w * a[x + 2], t + w * d[x + 2]
+        w = packed[3 * COLUMNS + x]
+        s, t = s + w * b[x], t + w * e[x]
+        w = packed[4 * COLUMNS + x]
+        s, t = s + w * b[x + 1], t + w * e[x + 1]
+        w = packed[5 * COLUMNS + x]
+        s, t = s + w * b[x + 2], t + w * e[x + 2]
+        w = packed[6 * COLUMNS + x]
+        s, t = s + w * c[x], t + w * f[x]
+        w = packed[7 * COLUMNS + x]
+        s, t = s + w * c[x + 1], t + w * f[x + 1]
+        w = packed[8 * COLUMNS + x]
+        first[x], second[x] = s + w * c[x + 2], t + w * f[x + 2]
 
 
 @inline
@@ -137,10 +168,10 @@ def _nine_products(z, above, here, below, sums):
 
 @inline
 def dot_labels(similarity, rows, y, x0, n, result):
-    """result = Σ_j S_j · rows_j on the pixels x0 … x0+n of row y; rows (J, COLUMNS)."""
+    """result = Σ_j S_j · rows_j on the pixels x0 … x0+n of row y; rows (J, 1, COLUMNS)."""
     clear(result[:n])
     for j in range(rows.shape[0]):
-        multiply_add(similarity[j, y, x0 : x0 + n], rows[j, :n], result[:n])
+        multiply_add(similarity[j, y, x0 : x0 + n], rows[j, 0, :n], result[:n])
 
 
 @inline

@@ -80,9 +80,9 @@ def _rows(first, last, weights, similarity, field, source, scale, radius, result
             done = y - radius
             if done >= first:
                 pack_transposed(weights, radius, done, x0, n, packed)
-                for j in range(labels):
-                    average(packed, ring, radius, done, j, n, result[j, done, x0 : x0 + n])
-                    if source is not None:
+                average(packed, ring, radius, done, x0, n, done, result)
+                if source is not None:
+                    for j in range(labels):
                         add_scaled(source[j, done, x0 : x0 + n], scale, result[j, done, x0 : x0 + n])
 
 

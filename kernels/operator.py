@@ -15,7 +15,7 @@ import numpy as np
 
 from . import _cuda
 from ._numba import in_blocks, kernel
-from ._rows import COLUMNS, add_scaled, average, copy, dot_labels, load, new_packed, new_ring, pack, replicated
+from ._rows import COLUMNS, add_scaled, average, dot_labels, load, new_packed, new_ring, pack, replicated
 from .stencil import average as average_field
 from .stencil import radius_of, replicate, store
 
@@ -57,7 +57,7 @@ def cpu(
 def _rows(first, last, weights, similarity, field, source, scale, radius, result):
     labels, _, width = field.shape
     ring, packed = new_ring(labels, radius, field.dtype), new_packed(radius, field.dtype)
-    averaged, dot = np.empty((labels, COLUMNS), field.dtype), np.empty(COLUMNS, field.dtype)
+    averaged, dot = np.empty((labels, 1, COLUMNS), field.dtype), np.empty(COLUMNS, field.dtype)
     for x0 in range(0, width, COLUMNS):
         n = min(COLUMNS, width - x0)
         for y in range(first - radius, last + radius):
@@ -65,16 +65,14 @@ def _rows(first, last, weights, similarity, field, source, scale, radius, result
             done = y - radius
             if done >= first:
                 pack(weights, radius, done, x0, n, packed)
-                for j in range(labels):
-                    average(packed, ring, radius, done, j, n, averaged[j, :n])
                 if similarity is None:
-                    for j in range(labels):
-                        copy(averaged[j, :n], result[j, done, x0 : x0 + n])
+                    average(packed, ring, radius, done, x0, n, done, result)
                 else:
+                    average(packed, ring, radius, done, 0, n, 0, averaged)
                     dot_labels(similarity, averaged, done, x0, n, dot)
                     for j in range(labels):
                         s = similarity[j, done, x0 : x0 + n]
-                        replicated(s, averaged[j, :n], dot[:n], result[j, done, x0 : x0 + n])
+                        replicated(s, averaged[j, 0, :n], dot[:n], result[j, done, x0 : x0 + n])
                 if source is not None:
                     for j in range(labels):
                         add_scaled(source[j, done, x0 : x0 + n], scale, result[j, done, x0 : x0 + n])

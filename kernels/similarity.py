@@ -43,7 +43,7 @@ def cpu(weights: np.ndarray, log_likelihood: np.ndarray) -> tuple[np.ndarray, np
 def _rows(first, last, weights, log_likelihood, radius, result, bound):
     labels, _, width = result.shape
     ring, packed = new_ring(labels, radius, result.dtype), new_packed(radius, result.dtype)
-    averaged = np.empty((labels, COLUMNS), result.dtype)
+    averaged = np.empty((labels, 1, COLUMNS), result.dtype)
     highest, total = np.empty(COLUMNS, result.dtype), np.empty(COLUMNS, result.dtype)
     for x0 in range(0, width, COLUMNS):
         n = min(COLUMNS, width - x0)
@@ -52,12 +52,11 @@ def _rows(first, last, weights, log_likelihood, radius, result, bound):
             done = y - radius
             if done >= first:
                 pack(weights, radius, done, x0, n, packed)
-                for j in range(labels):
-                    average(packed, ring, radius, done, j, n, averaged[j, :n])
+                average(packed, ring, radius, done, 0, n, 0, averaged)
                 _softmax(averaged, highest[:n], total[:n])
                 for j in range(labels):
                     row = result[j, done, x0 : x0 + n]
-                    _divide(averaged[j, :n], total[:n], row)
+                    _divide(averaged[j, 0, :n], total[:n], row)
                     bound[done] = max(bound[done], _largest(row))
 
 
@@ -65,14 +64,14 @@ def _rows(first, last, weights, log_likelihood, radius, result, bound):
 def _softmax(values, highest, total):
     """values = e^{values − highest} and their sum over labels."""
     labels, n = values.shape[0], highest.size
-    copy(values[0, :n], highest)
+    copy(values[0, 0, :n], highest)
     clear(total)
     for j in range(1, labels):
-        row = values[j, :n]
+        row = values[j, 0, :n]
         for x in range(n):
             highest[x] = max(highest[x], row[x])
     for j in range(labels):
-        row = values[j, :n]
+        row = values[j, 0, :n]
         for x in range(n):
             row[x] = np.exp(row[x] - highest[x])
         for x in range(n):
