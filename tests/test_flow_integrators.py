@@ -121,7 +121,8 @@ def test_taylor_bound_is_never_violated(labels, height, width, time, degree, sha
     problem = type(problem)(problem.weights, sharpness * problem.log_likelihood, problem.g, problem.truth)
     solution = Taylor(degree).solve(problem.flow(), time)
     exact = dense_solution(problem, time)
-    rounding = 1e-12 * max(np.abs(exact).max(), np.abs(solution.v).max())
+    # S is known up to a unit in the last place or two, and the flow stretches that by T φ(T/2)
+    rounding = 1e-12 * max(np.abs(exact).max(), np.abs(solution.v).max()) + 1e-15 * time * phi1(time / 2)
     assert np.abs(solution.v - exact).max() <= solution.error * np.abs(solution.v).max() + rounding
 
 
