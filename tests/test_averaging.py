@@ -125,7 +125,7 @@ def test_without_numba_the_reference_does_the_work(monkeypatch):
     called = []
     module = sys.modules["gpulaf.kernels.operator"]
     reference = module.reference
-    monkeypatch.setattr(module, "reference", lambda *a: called.append(1) or reference(*a))
+    monkeypatch.setattr(module, "reference", lambda *a, **k: called.append(1) or reference(*a, **k))
     slow = problem.flow().A(problem.g)
     assert called
     assert relative(fast, slow) < 1e-14
