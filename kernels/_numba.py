@@ -41,9 +41,11 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     except RuntimeError:  # no folder to write to
         return compile_()(function)
     # Numba's cache watches the file of the kernel; the helpers that are compiled into it stand in others.
-    file = compiled._cache._cache_file
-    file._source_stamp = (file._source_stamp, _digest())
-    return compiled
+    file = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
+    if hasattr(file, "_source_stamp"):
+        file._source_stamp = (file._source_stamp, _digest())
+        return compiled
+    return compile_()(function)  # rather compiled again than stale
 
 
 def inline(function: Callable[..., Any] | None = None, *, reassociate: bool = False) -> Callable[..., Any]:
