@@ -90,6 +90,7 @@ def torch_gradient(scheme: str, size: int, weights: np.ndarray, l: np.ndarray, t
 
 
 METHODS = {
+    "ours: Taylor 5, reverse Horner": lambda *p: ours(Taylor(5), *p, tol=0),
     "ours: Taylor 6, reverse Horner": lambda *p: ours(Taylor(6), *p, tol=0),
     "ours: Taylor 8, reverse Horner": lambda *p: ours(Taylor(8), *p, tol=0),
     "ours: Taylor 8, rank 1": lambda *p: ours(Taylor(8), *p, rank=1),
@@ -97,7 +98,7 @@ METHODS = {
     "autodiff: Krylov 5": lambda *p: torch_gradient("krylov", 5, *p),
     "autodiff: Krylov 10": lambda *p: torch_gradient("krylov", 10, *p),
     "autodiff: Euler 10": lambda *p: torch_gradient("euler", 10, *p),
-    "autodiff: Euler 50": lambda *p: torch_gradient("euler", 50, *p),
+    "autodiff: Euler 20": lambda *p: torch_gradient("euler", 20, *p),
 }
 
 

@@ -85,7 +85,7 @@ def figure(rows: list[dict[str, object]]) -> None:
     axis.axhline(1, color="#444444", lw=1)
     axis.set_xticks(range(len(cases)), [f"{dtype}\n{labels} × {side}²" for dtype, labels, side in cases], fontsize=8)
     axis.set_ylabel("time / copy of the same bytes")
-    axis.legend(frameon=False, fontsize=8)
+    axis.legend(frameon=False, fontsize=8, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     axis.spines[["top", "right"]].set_visible(False)
     write_figure(RESULTS / "bandwidth.png", plot)
 
