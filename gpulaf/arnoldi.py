@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .array import namespace
+from .array import empty, namespace
 from .vectors import combine, inner_products, norm
 
 #: A new direction this much shorter than the product it came from is orthogonalized once more.
@@ -57,12 +57,12 @@ def arnoldi(
     xp = namespace(b)
     eps = float(xp.finfo(b.dtype).eps)
     beta = norm(b)
-    rows = xp.empty((min(dimension, 8), b.size), dtype=b.dtype) if beta else xp.empty((0, b.size), dtype=b.dtype)
+    rows = empty((min(dimension, 8) if beta else 0, b.size), b)
     hessenberg, residual, m = np.zeros((dimension + 1, dimension)), 0.0, 0
     direction, length = xp.reshape(b, (-1,)), beta
     while length and m < dimension:
         if m == rows.shape[0]:
-            rows = xp.concat([rows, xp.empty((min(m, dimension - m), b.size), dtype=b.dtype)])
+            rows = xp.concat([rows, empty((min(m, dimension - m), b.size), b)])
         rows[m, :] = direction / length
         m += 1
         product = xp.reshape(apply(xp.reshape(rows[m - 1, :], b.shape)), (-1,))

@@ -7,14 +7,20 @@ it can only exist when somebody imported it.
 from __future__ import annotations
 
 import sys
+from math import prod
 from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace, is_cupy_array, is_numpy_array
 
+from .kernels._memory import empty as host_empty
+from .kernels._memory import reused
+
 __all__ = [
+    "columns",
     "contiguous",
     "device_array",
+    "empty",
     "floating_dtype",
     "host_array",
     "host_dtype",
@@ -22,6 +28,7 @@ __all__ = [
     "is_host_array",
     "like",
     "namespace",
+    "reused",
     "scalar",
     "total",
 ]
@@ -95,6 +102,19 @@ def contiguous(x: Any) -> Any:
     if is_numpy_array(x):
         return np.ascontiguousarray(x) if x.ndim else x
     return xp.ascontiguousarray(x) if is_cupy_array(x) else x
+
+
+def columns(x: Any) -> Any:
+    """(K, …) as a contiguous matrix (K, n)."""
+    x = contiguous(x)
+    return array_namespace(x).reshape(x, (x.shape[0], prod(x.shape[1:])))
+
+
+def empty(shape: tuple[int, ...], like: Any) -> Any:
+    """A new array with arbitrary values, of the library and dtype of `like`."""
+    if is_numpy_array(like):
+        return host_empty(shape, like.dtype)
+    return array_namespace(like).empty(shape, dtype=like.dtype)
 
 
 def scalar(x: Any) -> float:

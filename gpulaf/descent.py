@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from .array import namespace
+from .array import columns, namespace
+from .dispatch import implementation
 from .simplex import geodesic_step
 
 __all__ = ["RiemannianAdam", "RiemannianGradient", "squared_norms"]
@@ -39,7 +40,7 @@ class RiemannianGradient:
 
     def update(self, weights: Any, gradient: Any, state: State, count: int) -> tuple[Any, State]:
         """One step: (N, H, W) weights and ∂L to new weights."""
-        return geodesic_step(weights, -self.step * _pixels(weights) * gradient), state
+        return geodesic_step(weights, gradient, factor=-self.step * _pixels(weights)), state
 
 
 @dataclass(frozen=True)
@@ -85,21 +86,26 @@ class RiemannianAdam:
     def update(self, weights: Any, gradient: Any, state: State, count: int) -> tuple[Any, State]:
         """One step, the `count`-th from 0: (N, H, W) weights and ∂L to new weights and moments."""
         xp = namespace(weights)
-        scaled = _pixels(weights) * gradient
-        tangent = scaled - xp.sum(weights * scaled, axis=0, keepdims=True)
-        first = self.beta1 * state["first"] + (1 - self.beta1) * tangent
-        second = self.beta2 * state["second"] + (1 - self.beta2) * squared_norms(weights, scaled)
+        factors = (self.beta1, self.beta2, float(_pixels(weights)))
+        first, second = _moments(weights, gradient, state["first"], state["second"], factors)
         length = xp.sqrt(second / (1 - self.beta2 ** (count + 1)))
         length = length + self.epsilon * xp.sqrt(xp.mean(length * length))
-        direction = first / (1 - self.beta1 ** (count + 1)) / xp.where(length > 0, length, xp.ones_like(length))
-        return geodesic_step(weights, -self.step * direction), {"first": first, "second": second}
+        scale = 1 / xp.where(length > 0, length, xp.ones_like(length))
+        factor = -self.step / (1 - self.beta1 ** (count + 1))
+        return geodesic_step(weights, first, factor=factor, scale=scale), {"first": first, "second": second}
 
 
 def squared_norms(weights: Any, gradient: Any) -> Any:
     """⟨∂L_i, R_Ω ∂L_i⟩: squared Fisher–Rao norm of every patch's Riemannian gradient, (N, H, W) to (H, W)."""
-    xp = namespace(weights, gradient)
-    mean = xp.sum(weights * gradient, axis=0, keepdims=True)
-    return xp.sum(weights * (gradient - mean) ** 2, axis=0)
+    return _moments(weights, gradient)[1]
+
+
+def _moments(weights: Any, gradient: Any, first: Any = None, second: Any = None, *factors: Any) -> tuple[Any, Any]:
+    """The kernel ``moments`` on fields of any shape."""
+    xp, shape = namespace(weights, gradient), weights.shape
+    flat = None if first is None else columns(first), None if second is None else xp.reshape(second, (-1,))
+    new = implementation("moments", weights)(columns(weights), columns(gradient), *flat, *factors)
+    return None if new[0] is None else xp.reshape(new[0], shape), xp.reshape(new[1], shape[1:])
 
 
 def _pixels(weights: Any) -> int:

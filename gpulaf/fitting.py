@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .array import contiguous, host_array, host_dtype, like, namespace, total
+from .array import contiguous, host_array, host_dtype, like, namespace, reused, total
 from .averaging import Grid
 from .checkpoint import read_tensors, write_tensors
 from .descent import RiemannianAdam, squared_norms
@@ -180,7 +180,7 @@ def fit_weights(
     bar = tqdm(
         total=steps, initial=first, desc="learning", unit="step", disable=None if progress is None else not progress
     )
-    with bar:
+    with bar, reused():
         for count in range(first, steps + 1):
             row, gradient = _evaluate(weights, problem, count, began)
             history.append(row)

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from .array import namespace, total
+import numpy as np
+
+from .array import columns, host_array, host_dtype, like, namespace, total
+from .dispatch import implementation
 from .simplex import softmax
-from .vectors import norm
 
 __all__ = ["Loss", "cosine_loss", "cross_entropy_loss", "weight_regularizer", "wrong_share"]
 
@@ -23,7 +25,7 @@ class Loss(NamedTuple):
     derivative: Any
 
 
-def cosine_loss(v: Any, truth: Any) -> Loss:
+def cosine_loss(v: Any, truth: Any, *, class_weights: Any = None) -> Loss:
     """1 − ⟨v*, v⟩/(‖v*‖‖v‖) with v* = Π₀W*, norms over all labeled pixels (3.4).
 
     Parameters
@@ -32,6 +34,8 @@ def cosine_loss(v: Any, truth: Any) -> Loss:
         The solution of the flow; its label sums are 0.
     truth : (H, W) integer array
         −1 for pixels without ground truth.
+    class_weights : (J,) array, optional
+        c > 0: pixels count c_truth times in inner products and norms; once if None.
 
     Returns
     -------
@@ -41,23 +45,18 @@ def cosine_loss(v: Any, truth: Any) -> Loss:
     Raises
     ------
     ValueError
-        If no pixel has ground truth.
+        If no pixel has ground truth, or the class weights are not J positive numbers.
     """
-    xp, share = namespace(v, truth), 1.0 / v.shape[0]
-    hit, labeled, count = _hits(v, truth)
-    everywhere = count == truth.size
-    seen = v if everywhere else v * labeled
-    size, length = (count * (1 - share)) ** 0.5, norm(seen)
-    if length == 0:
-        return Loss(1.0, xp.zeros_like(v))
-    product = total(xp.where(hit, seen, xp.zeros_like(seen[:1, ...]))) - share * total(seen)
-    scale = -1 / (size * length)
-    derivative = seen * float(product / (size * length**3)) + xp.where(hit, labeled * scale, labeled * 0)
-    derivative -= share * scale * labeled
-    return Loss(float(1 - product / (size * length)), derivative)
+    sums, labels, counts = _agreement(v, truth, class_weights)
+    t, s, q, mass = (float(x) for x in host_array(sums)[:4])  # synchronize
+    _check_labeled(mass)
+    xp, fields, share = namespace(v, truth), columns(v), 1.0 / v.shape[0]
+    derivative = xp.reshape(implementation("cosine", fields)(fields, labels, counts, sums), v.shape)
+    lengths = (q * mass * (1 - share)) ** 0.5
+    return Loss(1 - (t - share * s) / lengths if lengths else 1.0, derivative)
 
 
-def cross_entropy_loss(v: Any, truth: Any) -> Loss:
+def cross_entropy_loss(v: Any, truth: Any, *, class_weights: Any = None) -> Loss:
     """Mean over the labeled pixels of −log W_truth with W = softmax(v).
 
     For a flow that starts at W₀, pass v + log W₀.
@@ -67,6 +66,8 @@ def cross_entropy_loss(v: Any, truth: Any) -> Loss:
     v : (J, H, W) floating array
     truth : (H, W) integer array
         −1 for pixels without ground truth.
+    class_weights : (J,) array, optional
+        c > 0: pixels count c_truth times in the mean; once if None.
 
     Returns
     -------
@@ -76,15 +77,19 @@ def cross_entropy_loss(v: Any, truth: Any) -> Loss:
     Raises
     ------
     ValueError
-        If no pixel has ground truth.
+        If no pixel has ground truth, or the class weights are not J positive numbers.
     """
     xp = namespace(v, truth)
-    hit, labeled, count = _hits(v, truth)
-    target = xp.astype(hit, v.dtype)
+    labels = xp.reshape(xp.arange(v.shape[0], dtype=truth.dtype), (-1, *(1 for _ in truth.shape)))
+    weights = xp.reshape(_class_weights(class_weights, v), labels.shape)
+    target = xp.where(labels == truth[None, ...], weights, xp.zeros_like(weights))
+    counts = xp.sum(target, axis=0)
+    mass = total(counts)
+    _check_labeled(mass)
     shifted = v - xp.max(v, axis=0, keepdims=True)
     log_sum = xp.log(xp.sum(xp.exp(shifted), axis=0))
-    value = total(labeled * log_sum) - total(target * shifted)
-    return Loss(value / count, (softmax(v) * labeled - target) / count)
+    value = total(counts * log_sum) - total(target * shifted)
+    return Loss(value / mass, (softmax(v) * counts - target) / mass)
 
 
 def weight_regularizer(weights: Any, tau: float) -> Loss:
@@ -111,19 +116,29 @@ def weight_regularizer(weights: Any, tau: float) -> Loss:
 
 def wrong_share(v: Any, truth: Any) -> float:
     """Share of the labeled pixels whose label argmax_j v is not the truth, between 0 and 1."""
-    xp = namespace(v, truth)
-    if not bool(xp.any(truth >= 0)):  # synchronize
-        raise ValueError("truth holds no labeled pixel; accepted are labels from 0, and -1 where there is none.")
-    wrong = xp.astype((xp.argmax(v, axis=0) != truth) & (truth >= 0), xp.float64)
-    return total(wrong) / total(xp.astype(truth >= 0, xp.float64))
+    wrong, labeled = (float(x) for x in host_array(_agreement(v, truth)[0])[4:])  # synchronize
+    _check_labeled(labeled)
+    return wrong / labeled
 
 
-def _hits(v: Any, truth: Any) -> tuple[Any, Any, int]:
-    """Where the label is the true one (J, H, W), where there is a true one (H, W) in the dtype of v, and how many."""
-    xp = namespace(v, truth)
-    labels = xp.reshape(xp.arange(v.shape[0], dtype=truth.dtype), (-1, *(1 for _ in truth.shape)))
-    labeled = xp.astype(truth >= 0, v.dtype)
-    count = round(total(labeled))
+def _agreement(v: Any, truth: Any, class_weights: Any = None) -> tuple[Any, Any, Any]:
+    """The sums of the kernel ``agreement``, the truth as (n) int32 and the class weights as (J)."""
+    xp, fields, weights = namespace(v, truth), columns(v), _class_weights(class_weights, v)
+    labels = xp.reshape(xp.asarray(truth, dtype=xp.int32), (-1,))
+    return implementation("agreement", fields)(fields, labels, weights), labels, weights
+
+
+def _class_weights(class_weights: Any, v: Any) -> Any:
+    """(J) numbers of the library and dtype of v, 1 for every label where there are none."""
+    weights = np.ones(v.shape[0]) if class_weights is None else host_array(class_weights)
+    if weights.shape != (v.shape[0],) or not (np.isfinite(weights) & (weights > 0)).all():
+        raise ValueError(
+            f"class_weights are {np.array2string(weights, threshold=8)}; "
+            f"accepted are {v.shape[0]} positive numbers, one for each label."
+        )
+    return like(np.asarray(weights, host_dtype(v)), v)
+
+
+def _check_labeled(count: float) -> None:
     if count == 0:
         raise ValueError("truth holds no labeled pixel; accepted are labels from 0, and -1 where there is none.")
-    return labels == truth[None, ...], labeled, count

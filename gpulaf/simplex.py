@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .array import namespace
+from .array import columns, namespace
+from .dispatch import implementation
 
 
 def project(x: Any) -> Any:
@@ -92,8 +93,10 @@ def entropy(p: Any) -> Any:
     return -xp.sum(p * xp.log(safe), axis=0)
 
 
-def geodesic_step(p: Any, x: Any, *, bound: float = 5.0, floor: float = 1e-10) -> Any:
-    """Exp_p(R_p x) = p∘e^x / ⟨p, e^x⟩: a step along the e-geodesic with tangent R_p x (3.7), kept inside the simplex.
+def geodesic_step(
+    p: Any, x: Any, *, factor: float = 1.0, scale: Any = None, bound: float = 5.0, floor: float = 1e-10
+) -> Any:
+    """Exp_p(s R_p x) = p∘e^sx / ⟨p, e^sx⟩: a step along the e-geodesic with tangent R_p x (3.7), kept in the simplex.
 
     Entries of p that are exactly 0 stay 0 (the neighbors outside the image); every other entry of the result is at
     least `floor` before the columns are normalized, and an entry changes by at most a factor e^(2·bound) before that.
@@ -103,7 +106,11 @@ def geodesic_step(p: Any, x: Any, *, bound: float = 5.0, floor: float = 1e-10) -
     p : (N, …) floating array
         Points of the simplex, or of one of its faces.
     x : (N, …) floating array
-        The step in log-coordinates: −h ∂L for descent. A constant added to a column changes nothing.
+        The direction in log-coordinates: ∂L for descent. A constant added to a column changes nothing.
+    factor : float
+        s, the length of the step: −h for descent.
+    scale : (…) array, optional
+        Multiplies s, a number for every column.
     bound : float
         The largest absolute entry of the step, once its mean under p is taken out.
     floor : float
@@ -114,9 +121,6 @@ def geodesic_step(p: Any, x: Any, *, bound: float = 5.0, floor: float = 1e-10) -
     (N, …) array, same dtype.
     """
     xp = namespace(p, x)
-    inside = p > 0
-    centred = x - xp.sum(p * x, axis=0, keepdims=True)
-    moved = p * xp.exp(xp.clip(centred, -bound, bound))
-    moved = moved / xp.sum(moved, axis=0, keepdims=True)
-    kept = xp.where(inside, xp.clip(moved, floor, 1.0), xp.zeros_like(p))
-    return kept / xp.sum(kept, axis=0, keepdims=True)
+    flat = None if scale is None else xp.reshape(scale, (-1,))
+    moved = implementation("geodesic", p)(columns(p), columns(x), factor, flat, bound=bound, floor=floor)
+    return xp.reshape(moved, p.shape)

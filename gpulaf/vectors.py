@@ -5,12 +5,11 @@ A stack of fields is an array (K, …); inner products run over everything but t
 
 from __future__ import annotations
 
-from math import prod
 from typing import Any
 
 import numpy as np
 
-from .array import host_array, namespace
+from .array import columns, host_array, namespace
 from .dispatch import implementation
 
 __all__ = ["combine", "inner_products", "norm"]
@@ -18,8 +17,8 @@ __all__ = ["combine", "inner_products", "norm"]
 
 def inner_products(fields: Any, others: Any) -> np.ndarray:
     """⟨q_k, x_p⟩ for stacks (K, …) and (P, …): (K, P) float64 array on the host."""
-    rows, columns = _rows(fields), _rows(others)
-    return host_array(implementation("inner_products", rows)(rows, columns))  # synchronize
+    rows = columns(fields)
+    return host_array(implementation("inner_products", rows)(rows, columns(others)))  # synchronize
 
 
 def combine(coefficients: np.ndarray, fields: Any, start: Any = None) -> Any:
@@ -28,7 +27,7 @@ def combine(coefficients: np.ndarray, fields: Any, start: Any = None) -> Any:
     `start`, a field or a stack of the shape of the result, is added.
     """
     shape = (*np.shape(coefficients)[:-1], *fields.shape[1:])
-    rows, matrix = _rows(fields), np.atleast_2d(coefficients)
+    rows, matrix = columns(fields), np.atleast_2d(coefficients)
     first = None if start is None else namespace(start).reshape(start, (matrix.shape[0], -1))
     return namespace(fields).reshape(implementation("combination", rows)(matrix, rows, first), shape)
 
@@ -37,7 +36,3 @@ def norm(field: Any) -> float:
     """Euclidean norm over all entries, in float64."""
     one = field[None, ...]
     return float(np.sqrt(inner_products(one, one)[0, 0]))
-
-
-def _rows(fields: Any) -> Any:
-    return namespace(fields).reshape(fields, (fields.shape[0], prod(fields.shape[1:])))

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from . import _cuda
+from ._memory import empty_like
 from ._numba import in_blocks, inline, kernel
 from ._rows import (
     COLUMNS,
@@ -59,7 +60,7 @@ def cpu(
     out: np.ndarray | None = None,
 ) -> np.ndarray:
     """The same with Numba: a ring of 2r+1 rows of z moves down the image with the output row."""
-    result = np.empty_like(field) if out is None else out
+    result = empty_like(field) if out is None else out
     scale = field.dtype.type(scale)
     work = field.size * weights.shape[0]
     in_blocks(_rows, field.shape[1], work, weights, similarity, field, source, scale, radius_of(weights), result)

@@ -12,6 +12,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from . import _cuda
+from ._memory import empty
 from ._numba import in_blocks, kernel
 from ._rows import clear, copy
 
@@ -29,7 +30,7 @@ def reference(coefficients: np.ndarray, rows: Any, start: Any = None) -> Any:
 def cpu(coefficients: np.ndarray, rows: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:
     """The same with Numba."""
     coefficients = np.ascontiguousarray(coefficients, dtype=rows.dtype)
-    result = np.empty((coefficients.shape[0], rows.shape[1]), rows.dtype)
+    result = empty((coefficients.shape[0], rows.shape[1]), rows.dtype)
     stretches = -(-rows.shape[1] // STRETCH)
     in_blocks(_stretches, stretches, coefficients.size * rows.shape[1], coefficients, rows, start, result)
     return result

@@ -156,4 +156,14 @@ template <int M, class T, class Combine> __device__ inline void block_reduce(T (
     UNROLL for (int m = 0; m < M; ++m) value[m] = shared[m][t];
 }
 
+// Second stage of a reduction: block b adds the numbers partial[b, :] of all blocks of the first one.
+__device__ inline void sum_blocks(const ACCUMULATOR* __restrict__ partial, ACCUMULATOR* __restrict__ result, int blocks)
+{
+    ACCUMULATOR total[1] = {};
+    const ACCUMULATOR* mine = partial + (long long)blockIdx.x * blocks;
+    for (int b = thread_index(); b < blocks; b += THREADS) total[0] += mine[b];
+    block_reduce(total, [](ACCUMULATOR a, ACCUMULATOR b) { return a + b; });
+    if (thread_index() == 0) result[blockIdx.x] = total[0];
+}
+
 #endif

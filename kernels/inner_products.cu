@@ -46,9 +46,5 @@ inner_products_kernel(const REAL* __restrict__ rows, const REAL* __restrict__ ot
 extern "C" __global__ void __launch_bounds__(THREADS)
 inner_products_sum(const ACCUMULATOR* __restrict__ partial, ACCUMULATOR* __restrict__ result, const int blocks)
 {
-    ACCUMULATOR total[1] = {};
-    const ACCUMULATOR* mine = partial + (long long)blockIdx.x * blocks;
-    for (int b = thread_index(); b < blocks; b += THREADS) total[0] += mine[b];
-    block_reduce(total, [](ACCUMULATOR a, ACCUMULATOR b) { return a + b; });
-    if (thread_index() == 0) result[blockIdx.x] = total[0];
+    sum_blocks(partial, result, blocks);
 }

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from . import _cuda
+from ._memory import empty_like
 from ._numba import in_blocks, kernel
 from ._rows import COLUMNS, add_scaled, average, dot_labels, load, new_packed, new_ring, pack, replicated
 from .stencil import average as average_field
@@ -46,7 +47,7 @@ def cpu(
     out: np.ndarray | None = None,
 ) -> np.ndarray:
     """The same with Numba: averages of one stretch of a row stay in cache until they are replicated."""
-    result = np.empty_like(field) if out is None else out
+    result = empty_like(field) if out is None else out
     scale = field.dtype.type(scale)
     work = field.size * weights.shape[0]
     in_blocks(_rows, field.shape[1], work, weights, similarity, field, source, scale, radius_of(weights), result)

@@ -15,6 +15,8 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from . import _cuda
+from ._exponential import constants, exponential, new_powers
+from ._memory import empty_like
 from ._numba import in_blocks, inline, kernel
 from ._rows import COLUMNS, average, clear, copy, load, new_packed, new_ring, pack
 from .stencil import average as average_field
@@ -32,19 +34,21 @@ def reference(weights: Any, log_likelihood: Any, *, periodic: bool = False) -> t
 
 def cpu(weights: np.ndarray, log_likelihood: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The same with Numba: S and the largest 2S(1 − S) of every row."""
-    result = np.empty_like(log_likelihood)
+    result = empty_like(log_likelihood)
     bound = np.zeros(result.shape[1], result.dtype)
     work = result.size * weights.shape[0]
-    in_blocks(_rows, result.shape[1], work, weights, log_likelihood, radius_of(weights), result, bound)
+    operands = (weights, log_likelihood, radius_of(weights), constants(result.dtype), result, bound)
+    in_blocks(_rows, result.shape[1], work, *operands)
     return result, bound
 
 
 @kernel
-def _rows(first, last, weights, log_likelihood, radius, result, bound):
+def _rows(first, last, weights, log_likelihood, radius, constants, result, bound):
     labels, _, width = result.shape
     ring, packed = new_ring(labels, radius, result.dtype), new_packed(radius, result.dtype)
     averaged = np.empty((labels, 1, COLUMNS), result.dtype)
     highest, total = np.empty(COLUMNS, result.dtype), np.empty(COLUMNS, result.dtype)
+    powers = new_powers(constants)
     for x0 in range(0, width, COLUMNS):
         n = min(COLUMNS, width - x0)
         for y in range(first - radius, last + radius):
@@ -53,7 +57,7 @@ def _rows(first, last, weights, log_likelihood, radius, result, bound):
             if done >= first:
                 pack(weights, radius, done, x0, n, packed)
                 average(packed, ring, radius, done, 0, n, 0, averaged)
-                _softmax(averaged, highest[:n], total[:n])
+                _softmax(averaged, highest[:n], total[:n], constants, powers)
                 for j in range(labels):
                     row = result[j, done, x0 : x0 + n]
                     _divide(averaged[j, 0, :n], total[:n], row)
@@ -61,7 +65,7 @@ def _rows(first, last, weights, log_likelihood, radius, result, bound):
 
 
 @inline
-def _softmax(values, highest, total):
+def _softmax(values, highest, total, constants, powers):
     """values = e^{values − highest} and their sum over labels."""
     labels, n = values.shape[0], highest.size
     copy(values[0, 0, :n], highest)
@@ -73,7 +77,8 @@ def _softmax(values, highest, total):
     for j in range(labels):
         row = values[j, 0, :n]
         for x in range(n):
-            row[x] = np.exp(row[x] - highest[x])
+            row[x] -= highest[x]
+        exponential(row, constants, powers)
         for x in range(n):
             total[x] += row[x]
 

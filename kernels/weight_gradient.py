@@ -23,6 +23,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from . import _cuda
+from ._memory import empty_like
 from ._numba import in_blocks, inline, kernel
 from ._rows import COLUMNS, clear, copy, correlate, load, multiply_add, new_packed
 from .stencil import neighbors, radius_of
@@ -66,7 +67,7 @@ def cpu(
     image: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The same with Numba: all terms of one stretch of a row while its sums are in cache."""
-    gradient, z = np.empty_like(weights), np.empty_like(mean)
+    gradient, z = empty_like(weights), empty_like(mean)
     work = mean.size * weights.shape[0] * (1 + len(left))
     operands = (similarity, log_likelihood, mean, left, right, image, radius_of(weights), gradient, z)
     in_blocks(_rows, mean.shape[1], work, *operands)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.linalg
 
-from ..array import namespace, scalar
+from ..array import empty, namespace, scalar
 from ..dense import eigh, svd
 from ..vectors import combine, inner_products
 from .solution import Sensitivity, Solution, check_time, choose_rank, with_rounding
@@ -126,7 +126,7 @@ def _reverse_horner(flow: Any, steps: Steps, g: Any) -> Sensitivity:
         a = steps.series[step]
         degree = a.shape[0]
         c = _coefficients(steps.length, degree)
-        y = xp.empty((degree - 1, *g.shape), dtype=g.dtype)
+        y = empty((degree - 1, *g.shape), g)
         for q in reversed(range(degree - 1)):
             if q == degree - 2:
                 y[q, ...] = float(c[q + 1]) * mu
@@ -181,8 +181,7 @@ def _coefficients(h: float, count: int) -> np.ndarray:
 
 def _powers(apply: Any, x: Any, count: int) -> Any:
     """x, Ax, …, A^{count−1} x, stacked."""
-    xp = namespace(x)
-    terms = xp.empty((count, *x.shape), dtype=x.dtype)
+    terms = empty((count, *x.shape), x)
     terms[0, ...] = x
     for k in range(1, count):
         apply(terms[k - 1, ...], out=terms[k, ...])

@@ -1,0 +1,132 @@
+"""How far a labeling v agrees with the truth: the sums over labeled pixels that losses and error rates are made of.
+
+    [Σ_i c_i v_{i,truth(i)},  Σ_ij c_i v_ij,  Σ_ij c_i v_ij²,  Σ_i c_i,  #{i : argmax_j v_ij ≠ truth(i)},  #{i}]
+
+over the pixels i with truth(i) ≥ 0, each counting c_i = class_weights[truth(i)] times in the first four.
+Layout: v (J, n), truth (n) int32, −1 where there is none, class_weights (J); the sums (6) float64. The J numbers of a
+pixel add up in the dtype of v, pixels in float64 and in one fixed order. Least traffic per pixel, in floats: J + 1.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace
+
+from . import _cuda
+from ._numba import in_blocks, inline, kernel
+from ._rows import clear
+
+#: Pixels that are worked on together.
+STRETCH = 1024
+
+#: How many sums there are.
+SUMS = 6
+
+
+def reference(v: Any, truth: Any, class_weights: Any) -> Any:
+    """The definition, in array API code."""
+    xp = array_namespace(v, truth)
+    labeled = truth >= 0
+    hit = xp.reshape(xp.arange(v.shape[0], dtype=truth.dtype), (-1, 1)) == truth[None, :]
+    wide, zero = xp.astype(v, xp.float64), xp.asarray(0.0, dtype=xp.float64)
+    counts = xp.sum(xp.where(hit, xp.astype(class_weights, xp.float64)[:, None], zero), axis=0)
+    wrong = labeled & (xp.argmax(v, axis=0) != xp.astype(truth, xp.int64))
+    parts = (
+        counts * xp.where(hit, wide, zero), counts * wide, counts * wide**2, counts,
+        xp.astype(wrong, xp.float64), xp.astype(labeled, xp.float64),
+    )  # fmt: skip
+    return xp.stack([xp.sum(part) for part in parts])
+
+
+def cpu(v: np.ndarray, truth: np.ndarray, class_weights: np.ndarray) -> np.ndarray:
+    """The same with Numba."""
+    stretches = -(-v.shape[1] // STRETCH)
+    partial = np.empty((stretches, SUMS))
+    in_blocks(_stretches, stretches, 4 * v.size, v, truth, class_weights, partial)
+    return partial.sum(axis=0)
+
+
+@kernel
+def _stretches(first, last, v, truth, class_weights, partial):
+    columns = np.empty((5, STRETCH), v.dtype)  # per pixel: v at the truth, its sum, of squares, what it counts, maximum
+    winner = np.empty(STRETCH, np.int32)
+    for s in range(first, last):
+        a, b = s * STRETCH, min(v.shape[1], (s + 1) * STRETCH)
+        labels, best, highest = truth[a:b], winner[: b - a], columns[4, : b - a]
+        true, total, squares, counts = columns[0, : b - a], columns[1, : b - a], columns[2, : b - a], columns[3, : b - a]
+        for row in (true, total, squares, counts):
+            clear(row)
+        for j in range(v.shape[0]):
+            _add_label(v[j, a:b], np.int32(j), class_weights[j], labels, true, total, squares, counts)
+            _compare(v[j, a:b], np.int32(j), highest, best)
+        partial[s, 0], partial[s, 1] = _dot(true, counts), _dot(total, counts)
+        partial[s, 2], partial[s, 3] = _dot(squares, counts), _sum(counts)
+        partial[s, 4], partial[s, 5] = _count(labels, best)
+
+
+@inline
+def _add_label(row, j, weight, labels, true, total, squares, counts):
+    zero = row.dtype.type(0)
+    for i in range(row.size):
+        true[i] += row[i] if labels[i] == j else zero
+        counts[i] += weight if labels[i] == j else zero
+        total[i] += row[i]
+        squares[i] += row[i] * row[i]
+
+
+@inline
+def _compare(row, j, highest, best):
+    for i in range(row.size):
+        better = j == 0 or row[i] > highest[i]
+        highest[i] = row[i] if better else highest[i]
+        best[i] = j if better else best[i]
+
+
+@inline(reassociate=True)
+def _dot(row, counts):
+    total = 0.0
+    for i in range(row.size):
+        total += np.float64(row[i]) * np.float64(counts[i])
+    return total
+
+
+@inline(reassociate=True)
+def _sum(row):
+    total = 0.0
+    for i in range(row.size):
+        total += np.float64(row[i])
+    return total
+
+
+@inline
+def _count(labels, best):
+    wrong, labeled = 0, 0
+    for i in range(labels.size):
+        wrong += (labels[i] >= 0) & (labels[i] != best[i])
+        labeled += labels[i] >= 0
+    return wrong, labeled
+
+
+#: The most blocks of the GPU that share the pixels.
+BLOCKS = 1024
+
+
+def scratch_shape(v: Any) -> tuple[int, int]:
+    """Shape of the float64 scratch of ``gpu``: it depends on the sizes only, and so do the bits of the result."""
+    return SUMS, max(1, min(BLOCKS, -(-v.shape[1] // _cuda.threads())))
+
+
+def gpu(v: Any, truth: Any, class_weights: Any, *, out: Any = None, scratch: Any = None) -> Any:
+    """The same with CUDA (``agreement.cu``): the sums stay on the device."""
+    v, truth = _cuda.contiguous(v, truth)
+    shape = scratch_shape(v)
+    partial = _cuda.empty(shape, v, np.float64) if scratch is None else scratch
+    result = _cuda.empty((SUMS,), v, np.float64) if out is None else out
+    constants = {"dtype": v.dtype, "SUMS": SUMS, "INDEX": _cuda.index_type(v)}
+    blocks = _cuda.sizes(shape[1])
+    arguments = (v, truth, class_weights, partial, *_cuda.sizes(v.shape[0]), np.int64(v.shape[1]), *blocks)
+    _cuda.launch("agreement", shape[1], *arguments, **constants)
+    _cuda.launch("agreement", SUMS, partial, result, *blocks, entry="sum", **constants)
+    return result
