@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .averaging import Grid
+    from .averaging import Graph, Grid
     from .checkpoint import read_tensors, write_tensors
     from .descent import RiemannianAdam, RiemannianGradient
     from .distance import distances, kmeans_prototypes, log_likelihood
@@ -34,7 +34,7 @@ if os.path.isfile(os.path.join(_ROOT, "kernels", "stencil.py")):
     __path__.append(_ROOT)
 
 _HOMES = {
-    "averaging": ["Grid"],
+    "averaging": ["Graph", "Grid"],
     "checkpoint": ["read_tensors", "write_tensors"],
     "descent": ["RiemannianAdam", "RiemannianGradient"],
     "distance": ["distances", "kmeans_prototypes", "log_likelihood"],

@@ -1,6 +1,6 @@
 """How far a labeling v agrees with the truth: the sums over labeled pixels that losses and error rates are made of.
 
-    [Σ_i c_i v_{i,truth(i)},  Σ_ij c_i v_ij,  Σ_ij c_i v_ij²,  Σ_i c_i,  #{i : argmax_j v_ij ≠ truth(i)},  #{i}]
+    [Σ_i c_i v_{i,truth(i)}, Σ_ij c_i v_ij,  Σ_ij c_i v_ij²,  Σ_i c_i,  #{i : argmax_j v_ij ≠ truth(i)},  #{i}]
 
 over the pixels i with truth(i) ≥ 0, each counting c_i = class_weights[truth(i)] times in the first four.
 Layout: v (J, n), truth (n) int32, −1 where there is none, class_weights (J); the sums (6) float64. The J numbers of a
@@ -55,7 +55,8 @@ def _stretches(first, last, v, truth, class_weights, partial):
     for s in range(first, last):
         a, b = s * STRETCH, min(v.shape[1], (s + 1) * STRETCH)
         labels, best, highest = truth[a:b], winner[: b - a], columns[4, : b - a]
-        true, total, squares, counts = columns[0, : b - a], columns[1, : b - a], columns[2, : b - a], columns[3, : b - a]
+        true, total = columns[0, : b - a], columns[1, : b - a]
+        squares, counts = columns[2, : b - a], columns[3, : b - a]
         for row in (true, total, squares, counts):
             clear(row)
         for j in range(v.shape[0]):

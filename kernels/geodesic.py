@@ -2,7 +2,7 @@
 
     x ← s (x − ⟨p, x⟩) cut to ±bound,   q = p∘e^x / ⟨p, e^x⟩,   q ← max(q, floor) where p > 0, else 0, normalized
 
-Layout: p and x (N, n), the simplex along N; s = factor · scale with one number `scale` (n) per column where it is given.
+Layout: p and x (N, n), the simplex along N; s = factor · scale, with one number `scale` (n) per column where there is.
 Least traffic per column, in floats: 3N, 1 more with a scale.
 """
 

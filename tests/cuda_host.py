@@ -20,12 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gpulaf.kernels import _cuda, inner_products
+from gpulaf.kernels import _cuda, agreement, inner_products
 from gpulaf.kernels.stencil import offsets, shifted
 
 SHIM = Path(__file__).with_name("cuda_shim.h")
 FLAGS = "-std=c++20 -O1 -g1 -fsanitize=address,undefined -fno-sanitize-recover -shared -fPIC -Wno-unknown-pragmas"
 STENCILS = ("operator", "adjoint", "similarity", "weight_gradient")
+PIXELWISE = ("agreement", "cosine", "moments", "geodesic")
 SHAPES = ((1, 1), (1, 11), (11, 1), (2, 2), (4, 8), (7, 13))
 #: dtype, labels, radius, index type; 33 labels, and 3 with radius 3, are a loop at run time.
 CONFIGS = (
@@ -186,12 +187,37 @@ def vector_cases(dtype: str, sizes: tuple[int, ...], put: Callable[[Any], Any] =
             yield "combination", result, combination.reference(c, q, s)
 
 
+def pixelwise_cases(dtype: str, sizes: tuple[int, ...], put: Callable[[Any], Any] = np.asarray) -> Any:
+    """Yield (kernel, result of gpu, reference) for the kernels of a learning step that look at no neighbor."""
+    agreement, cosine, moments, geodesic = (import_module(f"gpulaf.kernels.{name}") for name in PIXELWISE)
+    random = np.random.default_rng(11)
+    for n in sizes:
+        for labels in (2, 9):
+            v, c = random.standard_normal((labels, n)).astype(dtype), (1 + np.arange(labels) / 4).astype(dtype)
+            truth = random.integers(-1, labels, n).astype(np.int32)
+            sums = agreement.reference(v, truth, c)
+            yield "agreement", agreement.gpu(put(v), put(truth), put(c)) / n, sums / n
+            g = cosine.reference(v, truth, c, sums)
+            scale = max(abs(g).max(initial=0), np.finfo(dtype).tiny)
+            yield "cosine", cosine.gpu(put(v), put(truth), put(c), put(sums)) / scale, g / scale
+        p, x, first = (random.uniform(0.1, 1, (9, n)).astype(dtype) for _ in range(3))
+        p[3, : n // 2] = 0
+        p /= p.sum(axis=0)
+        second, factors = x[4] ** 2, (0.9, 0.99, 3.0)
+        result = moments.gpu(put(p), put(x), put(first), put(second), factors)
+        yield "moments", result, moments.reference(p, x, first, second, tuple(p.dtype.type(f) for f in factors))
+        yield "moments", moments.gpu(put(p), put(x))[1], moments.reference(p, x)[1]
+        for s in (None, second):
+            there = None if s is None else put(s)
+            yield "geodesic", geodesic.gpu(put(p), put(x), -8.0, there), geodesic.reference(p, x, -8.0, s)
+
+
 def main(folder: str, mutant: str | None = None) -> None:
     """Run all cases and print, for every kernel, how many there were and the largest error in tolerances."""
     _cuda.BLOCK, _cuda.SHARED = (4, 2), 1500  # tiles of several chunks of labels with small arrays
     libraries = Libraries(Path(folder), mutant)
     _cuda.launch = libraries.launch
-    inner_products.BLOCKS = 3  # so that a block takes several stretches
+    inner_products.BLOCKS = agreement.BLOCKS = 3  # so that a block takes several stretches
     worst: dict[str, tuple[int, float]] = {}
 
     def compare(cases: Any, dtype: str) -> None:
@@ -206,6 +232,7 @@ def main(folder: str, mutant: str | None = None) -> None:
         if mutant is None:
             for dtype in ("float32", "float64"):
                 compare(vector_cases(dtype, (1, 100, 1500)), dtype)
+                compare(pixelwise_cases(dtype, (1, 8, 1501)), dtype)
         for job in done:
             job.result()
     for dtype, labels, radius, index in configs:

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from gpulaf.kernels import _cuda, combination, inner_products
+from gpulaf.kernels import _cuda, agreement, combination, inner_products
 
 try:
     from cupy.cuda import nvrtc
@@ -29,7 +29,7 @@ SLACK = 32
 INDICES = ("int", "long long")
 DTYPES = {"float32": 4, "float64": 8}
 STENCILS = ("operator", "adjoint", "similarity", "weight_gradient")
-VECTORS = ("inner_products", "combination")
+VECTORS = ("inner_products", "combination", "agreement", "cosine", "moments", "geodesic")
 
 
 def instantiations(name, architecture):
@@ -44,6 +44,9 @@ def instantiations(name, architecture):
             for rows in (1, 2, combination.MOST_RESULTS):
                 for index in INDICES:
                     yield dtype, {"ROWS": rows, "INDEX": index}
+        elif name in ("agreement", "cosine", "moments", "geodesic"):
+            for index in INDICES:
+                yield dtype, {"INDEX": index, **({"SUMS": agreement.SUMS} if name == "agreement" else {})}
         else:
             products = name in ("operator", "adjoint")
             extra = {"REPLICATE": 1} if products else {}

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from cuda_host import distance, stencil_cases, vector_cases
+from cuda_host import distance, pixelwise_cases, stencil_cases, vector_cases
 
 from gpulaf.array import gpu_missing, host_array
 
@@ -33,9 +33,11 @@ def test_stencils(dtype, labels, radius, shape):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_vectors(dtype):
+@pytest.mark.parametrize("cases", [vector_cases, pixelwise_cases])
+def test_vectors(dtype, cases):
     sizes = (1, 1000, 3_000_001)
-    first, again = (list(vector_cases(dtype, sizes, put)) for _ in range(2))
+    first, again = (list(cases(dtype, sizes, put)) for _ in range(2))
     for (name, result, expected), (_, repeated, _) in zip(first, again, strict=True):
-        assert distance(host(result), (expected,), dtype) <= 1, name
+        expected = expected if isinstance(expected, tuple) else (expected,)
+        assert distance(host(result), expected, dtype) <= 1, name
         assert all(np.array_equal(a, b) for a, b in zip(host(result), host(repeated), strict=True)), name

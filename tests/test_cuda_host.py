@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).with_name("cuda_host.py")
-KERNELS = ("operator", "adjoint", "similarity", "weight_gradient", "inner_products", "combination")
+KERNELS = (
+    "operator", "adjoint", "similarity", "weight_gradient", "inner_products", "combination",
+    "agreement", "cosine", "moments", "geodesic",
+)  # fmt: skip
 
 
 def run(folder, *arguments):

@@ -156,7 +156,8 @@ def test_exponential_is_right_to_one_rounding(dtype):
     info = np.finfo(dtype)
     low, high = info.minexp * np.log(2), (info.maxexp - 1) * np.log(2)
     rng = np.random.default_rng(0)
-    x = np.concatenate([rng.uniform(0.999 * low, 0.999 * high, 50_001), rng.uniform(-1, 1, 50_001), [0.0]]).astype(dtype)
+    parts = rng.uniform(0.999 * low, 0.999 * high, 50_001), rng.uniform(-1, 1, 50_001), [0.0]
+    x = np.concatenate(parts).astype(dtype)
     y = x.copy()
     run(y, constants(dtype))
     exact = np.exp(x.astype(np.longdouble))
