@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .integrators import Euler, Krylov, Solution, Taylor
     from .labeling import Labeling, label, refine, refine_logits
     from .loss import cosine_loss, cross_entropy_loss
+    from .memory import memory_estimate
     from .patches import bilateral_weights, check_weights, normalize_weights, uniform_weights
     from .scenes import voronoi_colors, voronoi_lines
 
@@ -44,6 +45,7 @@ _HOMES = {
     "integrators": ["Euler", "Krylov", "Solution", "Taylor"],
     "labeling": ["Labeling", "label", "refine", "refine_logits"],
     "loss": ["cosine_loss", "cross_entropy_loss"],
+    "memory": ["memory_estimate"],
     "patches": ["bilateral_weights", "check_weights", "normalize_weights", "uniform_weights"],
     "scenes": ["voronoi_colors", "voronoi_lines"],
 }

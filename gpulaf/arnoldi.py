@@ -57,7 +57,8 @@ def arnoldi(
     xp = namespace(b)
     eps = float(xp.finfo(b.dtype).eps)
     beta = norm(b)
-    rows = empty((min(dimension, 8) if beta else 0, b.size), b)
+    first = dimension if stop is None else min(dimension, 8)
+    rows = empty((first if beta else 0, b.size), b)
     hessenberg, residual, m = np.zeros((dimension + 1, dimension)), 0.0, 0
     direction, length = xp.reshape(b, (-1,)), beta
     while length and m < dimension:

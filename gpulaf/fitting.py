@@ -21,7 +21,9 @@ from .flow import LinearFlow
 from .gradient import weight_gradient
 from .integrators import Krylov, Taylor
 from .integrators.solution import Integrator, check_time
+from .kernels.stencil import radius_of
 from .loss import Loss, cosine_loss, weight_regularizer, wrong_share
+from .memory import check_memory
 from .patches import check_weights, uniform_weights
 
 __all__ = ["Checkpoint", "FitResult", "FitStep", "fit_weights"]
@@ -150,6 +152,8 @@ def fit_weights(
         If the checkpoint exists and is not to be resumed.
     FloatingPointError
         If a loss is not finite.
+    MemoryError
+        If the fit takes more memory than is free.
     """
     xp = namespace(log_likelihood)
     integrator = integrator or Krylov()
@@ -157,11 +161,14 @@ def fit_weights(
     time = check_time(time)
     _check_problem(log_likelihood, truth, steps, tau, patience)
     log_likelihood = contiguous(log_likelihood)
+    labels, shape = log_likelihood.shape[0], tuple(log_likelihood.shape[1:])
+    radius = 1 if weights is None else radius_of(weights)
+    check_memory(log_likelihood, shape, labels, integrator=integrator, time=time, learn=True, radius=radius)
     truth = xp.asarray(truth, dtype=xp.int32)
     if weights is None:
-        weights = uniform_weights(tuple(log_likelihood.shape[1:]), dtype=host_dtype(log_likelihood))
+        weights = uniform_weights(shape, dtype=host_dtype(log_likelihood))
     weights = contiguous(like(weights, log_likelihood))
-    check_weights(weights, tuple(log_likelihood.shape[1:]))
+    check_weights(weights, shape)
 
     state: dict[str, Any] = descent.start(weights)
     history: list[FitStep] = []

@@ -12,6 +12,7 @@ from .distance import distances, kmeans_prototypes, log_likelihood
 from .flow import LinearFlow
 from .integrators import Krylov
 from .integrators.solution import Integrator, check_time
+from .memory import check_memory
 from .patches import check_weights, uniform_weights
 from .simplex import softmax
 
@@ -76,6 +77,8 @@ def label(
     ------
     ValueError, TypeError
         With the value, what is accepted and the next step.
+    MemoryError
+        If the image takes more memory than is free; the message says how much, and which tiles would fit.
 
     Examples
     --------
@@ -90,6 +93,7 @@ def label(
         raise ValueError(f"rho is {rho}; accepted are positive numbers. 0.1 suits images with values in [0, 1].")
     check_time(time)
     values = prototype_array(prototypes, features, scale)
+    check_memory(features, tuple(features.shape[:2]), len(values), integrator=integrator or Krylov(), time=time)
     return _solve(log_likelihood(distances(features, values), rho), weights, time, integrator)
 
 
@@ -123,6 +127,8 @@ def refine(
     ------
     ValueError, TypeError
         With the value, what is accepted and the next step.
+    MemoryError
+        If the image takes more memory than is free; the message says how much, and which tiles would fit.
     """
     fields = _label_fields(probabilities, label_axis, "probabilities")
     xp = namespace(fields)
@@ -226,6 +232,7 @@ def _refine(fields: Any, weights: Any, rho: float, time: float, integrator: Inte
     if not rho > 0:
         raise ValueError(f"rho is {rho}; accepted are positive numbers. 1 takes the predictions as they are.")
     check_time(time)
+    check_memory(fields, tuple(fields.shape[1:]), fields.shape[0], integrator=integrator or Krylov(), time=time)
     centred = fields - namespace(fields).max(fields, axis=0, keepdims=True)
     return _solve(centred * float(1.0 / rho), weights, time, integrator)
 

@@ -58,3 +58,21 @@ def coupled_integral(H_g: np.ndarray, H_b: np.ndarray, norm_g: float, norm_b: fl
     block[m:-1, m:-1] = H_b.T
     block[-1, m] = norm_b
     return expm(t * block)[:m, m:]
+
+
+def phi1(z: float) -> float:
+    """(e^z − 1)/z, 1 at z = 0."""
+    return float(np.expm1(z) / z) if z else 1.0
+
+
+def tail(reach: float, degree: int) -> float:
+    """Σ_{k≥d} ρ^k/(k+1)!: what d terms of φ(ρ) leave out."""
+    term = 1.0
+    for k in range(1, degree + 1):
+        term *= reach / (k + 1)
+    rest, k = 0.0, degree
+    while term > 1e-17 * rest:
+        rest += term
+        k += 1
+        term *= reach / (k + 1)
+    return rest

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gpulaf import Euler, Grid, Krylov, LinearFlow, Taylor, uniform_weights, weight_gradient
 from gpulaf.array import host_array
-from gpulaf.integrators.taylor import phi1, tail
+from gpulaf.phi import phi1, tail
 
 INTEGRATORS = [Krylov(tol=1e-5), Krylov(12), Taylor(tol=1e-5), Taylor(14)]
 

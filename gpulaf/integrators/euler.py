@@ -48,6 +48,10 @@ class Euler:
             v, error, self.steps + 2, True, f"{self.steps} steps were asked for.", time, self, trajectory or None
         )
 
+    def fields(self, time: float, gradient: bool) -> int:
+        """Fields (J, H, W) that are held at once besides ℓ, S and B, at most."""
+        return 4 * self.steps + 14 if gradient else 5
+
     def sensitivity(
         self, flow: Any, solution: Solution, g: Any, *, rank: int | None = None, tol: float = 1e-3
     ) -> Sensitivity:

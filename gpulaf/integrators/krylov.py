@@ -9,7 +9,7 @@ import numpy as np
 
 from ..arnoldi import Arnoldi, arnoldi
 from ..dense import svd
-from ..phi import coupled_integral, phi_columns
+from ..phi import coupled_integral, phi1, phi_columns, tail
 from ..vectors import combine
 from .solution import Sensitivity, Solution, check_time, choose_rank, with_rounding
 
@@ -85,6 +85,15 @@ class Krylov:
             combine(Zt[:r], forward.basis),
             sigma,
         )
+
+    def fields(self, time: float, gradient: bool) -> int:
+        """Fields (J, H, W) that are held at once besides ℓ, S and B, at most."""
+        # ‖A‖ ≤ 1/2; no dimension above the degree of a Taylor series of the same error is needed
+        reach = min(0.5 * time, 2.0 * MAX_DIMENSION)
+        m = self.dimension or next(
+            (k for k in range(1, MAX_DIMENSION) if tail(reach, k) <= self.tol * phi1(reach)), MAX_DIMENSION
+        )
+        return 4 * m + 4 if gradient else m + 5
 
     def _space(self, apply: Any, b: Any, time: float) -> Arnoldi:
         if self.dimension is not None:

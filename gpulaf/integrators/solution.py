@@ -71,6 +71,10 @@ class Integrator(Protocol):
         """Split M for the derivative g of a loss in v(T)."""
         ...
 
+    def fields(self, time: float, gradient: bool) -> int:
+        """Fields (J, H, W) that are held at once besides ℓ, S and B, at most, for a solution or for its gradient."""
+        ...
+
 
 def choose_rank(singular_values: np.ndarray, rank: int | None, tol: float) -> int:
     """The rank asked for, or the smallest whose discarded singular values are at most `tol` of all, in 2-norm."""

@@ -11,6 +11,7 @@ import scipy.linalg
 
 from ..array import empty, namespace, scalar
 from ..dense import eigh, svd
+from ..phi import phi1, tail
 from ..vectors import combine, inner_products
 from .solution import Sensitivity, Solution, check_time, choose_rank, with_rounding
 
@@ -68,10 +69,11 @@ class Taylor:
         """
         substeps = max(1, ceil(reach / MAX_REACH))
         degrees = range(1, MAX_DEGREE + 1) if self.degree is None else (self.degree,)
-        for degree in degrees:
-            bound = substeps_bound(reach, substeps, degree)
-            if bound <= self.tol:
-                break
+        with np.errstate(over="ignore", invalid="ignore"):  # of absurd times
+            for degree in degrees:
+                bound = substeps_bound(reach, substeps, degree)
+                if bound <= self.tol:
+                    break
         return substeps, degree, bound
 
     def solve(self, flow: Any, time: float, *, keep_basis: bool = True) -> Solution:
@@ -101,6 +103,13 @@ class Taylor:
             reason += f" The tolerance {self.tol:.1e} asks for a higher degree."
         basis = Steps(h, starts, series) if keep_basis else None
         return Solution(v, error, substeps * degree - 1, converged, reason, time, self, basis)
+
+    def fields(self, time: float, gradient: bool) -> int:
+        """Fields (J, H, W) that are held at once besides ℓ, S and B, at most; by reverse Horner for the gradient."""
+        substeps, degree, _ = self.plan(0.5 * time)  # ‖A‖ ≤ 1/2
+        if not gradient:
+            return 5
+        return 2 * degree + 13 if substeps == 1 else 6 * substeps * degree + 8
 
     def sensitivity(
         self, flow: Any, solution: Solution, g: Any, *, rank: int | None = None, tol: float = 1e-3
@@ -202,24 +211,6 @@ def _largest(x: Any) -> float:
     """max |x|."""
     xp = namespace(x)
     return max(scalar(xp.max(x)), -scalar(xp.min(x)))
-
-
-def phi1(z: float) -> float:
-    """(e^z − 1)/z, 1 at z = 0."""
-    return float(np.expm1(z) / z) if z else 1.0
-
-
-def tail(reach: float, degree: int) -> float:
-    """Σ_{k≥d} ρ^k/(k+1)!: what d terms of φ(ρ) leave out."""
-    term = 1.0
-    for k in range(1, degree + 1):
-        term *= reach / (k + 1)
-    rest, k = 0.0, degree
-    while term > 1e-17 * rest:
-        rest += term
-        k += 1
-        term *= reach / (k + 1)
-    return rest
 
 
 def substeps_bound(reach: float, substeps: int, degree: int) -> float:

@@ -1,0 +1,106 @@
+"""How much memory a run takes, told before it starts, and a refusal of what cannot fit."""
+
+from __future__ import annotations
+
+import sys
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .array import host_dtype, is_device_array
+
+__all__ = ["memory_estimate"]
+
+#: Share of the free memory that a run may plan with; the rest is for what is not counted.
+USABLE = 0.9
+
+#: Sides of tiles are multiples of this.
+TILE_STEP = 64
+
+
+def memory_estimate(
+    shape: tuple[int, ...],
+    labels: int,
+    *,
+    integrator: Any,
+    time: float = 3.0,
+    learn: bool = False,
+    dtype: Any = np.float32,
+    radius: int = 1,
+) -> int:
+    """Bytes that labeling an image, or learning its weights, holds at once, the arguments included.
+
+    Parameters
+    ----------
+    shape : (H, W)
+        Size of the image in pixels.
+    labels : int
+        J.
+    integrator : Krylov, Taylor or Euler
+        Where it chooses its size by a tolerance, the size for ‖A‖ = 1/2, the largest possible, counts.
+    time : float
+        T.
+    learn : bool
+        False for :func:`gpulaf.label` and :func:`gpulaf.refine`, True for :func:`gpulaf.fit_weights`.
+    dtype : float32 or float64
+    radius : int
+        Of the weight patches.
+
+    Returns
+    -------
+    int
+        An upper estimate, usually within a third. The interpreter and the libraries are not in it.
+
+    Examples
+    --------
+    >>> from gpulaf import Taylor, memory_estimate
+    >>> gigabytes = memory_estimate((4096, 4096), 8, integrator=Taylor(8), learn=True) / 1e9
+    >>> round(gigabytes, 1)
+    21.6
+    """
+    patch, fields = (2 * radius + 1) ** len(shape), integrator.fields(time, learn)
+    # learning: ℓ, S, B, what the integrator holds; weights before, at and after the step, ∂Ω, two moments, the truth;
+    # labeling: ℓ, S, B, what the integrator holds, or at the end W and what the softmax needs; weights, image, labels
+    stages = (fields, 7 * patch + 3) if learn else (max(fields, 5), 2 * patch + 4)
+    floats = labels * (3 + stages[0]) + stages[1]
+    return prod(shape) * floats * np.dtype(dtype).itemsize
+
+
+def check_memory(array: Any, shape: tuple[int, ...], labels: int, **options: Any) -> None:
+    """Refuse a run that cannot fit where `array` lives; `options` are those of :func:`memory_estimate`.
+
+    Raises
+    ------
+    MemoryError
+        With the bytes, what is free, and the largest square tile that would fit.
+    """
+    options["dtype"] = host_dtype(array)
+    free, needed = free_bytes(is_device_array(array)), memory_estimate(shape, labels, **options)
+    if free is None or needed <= USABLE * free:
+        return
+    side = TILE_STEP * int((USABLE * free / memory_estimate((TILE_STEP, TILE_STEP), labels, **options)) ** 0.5)
+    tiles = f"Tiles of {side}×{side} pixels would fit." if side else "Not even a small tile would fit."
+    what, size = "learning" if options.get("learn") else "labeling", "×".join(map(str, shape))
+    raise MemoryError(
+        f"{what} {size} pixels takes about {needed / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free. {tiles}"
+    )
+
+
+def free_bytes(on_device: bool = False) -> int | None:
+    """Memory that can still be had on the GPU or on the host; None where the system does not tell."""
+    if on_device:
+        cupy = sys.modules["cupy"]
+        return int(cupy.cuda.runtime.memGetInfo()[0] + cupy.get_default_memory_pool().free_bytes())
+    try:
+        rows = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        free = 1024 * int(next(row.split()[1] for row in rows if row.startswith("MemAvailable")))
+    except (OSError, StopIteration, ValueError):
+        return None
+    try:  # what a container may take
+        group = Path("/sys/fs/cgroup")
+        limit, used = (int((group / name).read_text(encoding="ascii")) for name in ("memory.max", "memory.current"))
+    except (OSError, ValueError):
+        return free
+    return min(free, max(0, limit - used))
