@@ -28,6 +28,8 @@ class Arnoldi(NamedTuple):
     norm: float
     #: h_{m+1,m}; 0 where the space is invariant under A.
     residual: float
+    #: None: the basis is orthonormal as it is.
+    coordinates: None = None
 
 
 def arnoldi(

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import scipy.linalg
 
-__all__ = ["eigh", "expm", "svd"]
+__all__ = ["cholesky", "eigh", "expm", "solve_triangular", "svd"]
 
 _LOCK = Lock()
 
@@ -36,6 +36,21 @@ def eigh(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Eigenvalues, smallest first, and eigenvectors of a symmetric matrix."""
     with _one_thread():
         return scipy.linalg.eigh(matrix)
+
+
+def cholesky(matrix: np.ndarray) -> np.ndarray | None:
+    """R with RᵀR = matrix, upper triangular; None where the matrix is not positive definite."""
+    with _one_thread():
+        try:
+            return scipy.linalg.cholesky(matrix)
+        except scipy.linalg.LinAlgError:
+            return None
+
+
+def solve_triangular(R: np.ndarray, b: np.ndarray, *, transposed: bool = False) -> np.ndarray:
+    """R⁻¹ b or R⁻ᵀ b of an upper triangular matrix."""
+    with _one_thread():
+        return scipy.linalg.solve_triangular(R, b, trans="T" if transposed else "N")
 
 
 @contextmanager

@@ -21,7 +21,7 @@ FLOORS = [
     {"array"},
     {"dispatch", "dense"},
     {"vectors", "simplex", "patches", "phi", "checkpoint", "scenes", "distance"},
-    {"averaging", "arnoldi", "loss", "descent", "memory"},
+    {"averaging", "arnoldi", "powers", "loss", "descent", "memory"},
     {"flow"},
     {"integrators"},
     {"gradient", "labeling"},

@@ -10,8 +10,12 @@ import numpy as np
 from ..arnoldi import Arnoldi, arnoldi
 from ..dense import svd
 from ..phi import coupled_integral, phi1, phi_columns, tail
+from ..powers import MOST, Powers, powers
 from ..vectors import combine
 from .solution import Sensitivity, Solution, check_time, choose_rank, with_rounding
+
+#: A Krylov space, however it was made.
+Space = Arnoldi | Powers
 
 #: The largest dimension that is tried when it is chosen by the estimate.
 MAX_DIMENSION = 80
@@ -19,7 +23,7 @@ MAX_DIMENSION = 80
 
 @dataclass(frozen=True)
 class Krylov:
-    """Krylov subspace method: v ≈ ‖B‖ Q_m [T φ(T H_m) e₁] with Arnoldi's Q_m, H_m from (A, B) (2.28).
+    """Krylov subspace method: v ≈ ‖B‖ Q_m [T φ(T H_m) e₁] with A Q_m ≈ Q_m H_m from (A, B) (2.28).
 
     Parameters
     ----------
@@ -45,11 +49,11 @@ class Krylov:
             raise ValueError(f"tol is {self.tol}; accepted are positive numbers. 1e-4 is usual.")
 
     def solve(self, flow: Any, time: float, *, keep_basis: bool = True) -> Solution:
-        """Integrate to `time`; `keep_basis` keeps the Arnoldi decomposition, (m, J, H, W), for the gradient."""
+        """Integrate to `time`; `keep_basis` keeps the Krylov space, (m, J, H, W), for the gradient."""
         time = check_time(time)
         space = self._space(flow.A, flow.B, time)
         coefficients, error = _phi_coefficients(space, time)
-        v = combine(coefficients, space.basis)
+        v = _combine(coefficients, space)
         error = with_rounding(error, flow.B.dtype)
         m = len(space.hessenberg)
         converged = bool(error <= self.tol)
@@ -80,32 +84,40 @@ class Krylov:
         Y, sigma, Zt = svd(core[:, :n])
         r = choose_rank(sigma, rank, tol)
         return Sensitivity(
-            combine(core[:, n], backward.basis),
-            combine((Y[:, :r] * sigma[:r]).T, backward.basis),
-            combine(Zt[:r], forward.basis),
+            _combine(core[:, n], backward),
+            _combine((Y[:, :r] * sigma[:r]).T, backward),
+            _combine(Zt[:r], forward),
             sigma,
         )
 
     def fields(self, time: float, gradient: bool) -> int:
         """Fields (J, H, W) that are held at once besides ℓ, S and B, at most."""
-        # ‖A‖ ≤ 1/2; no dimension above the degree of a Taylor series of the same error is needed
-        reach = min(0.5 * time, 2.0 * MAX_DIMENSION)
-        m = self.dimension or next(
-            (k for k in range(1, MAX_DIMENSION) if tail(reach, k) <= self.tol * phi1(reach)), MAX_DIMENSION
-        )
+        m = self._largest_dimension(time)
         return 4 * m + 4 if gradient else m + 5
 
-    def _space(self, apply: Any, b: Any, time: float) -> Arnoldi:
-        if self.dimension is not None:
-            return arnoldi(apply, b, self.dimension)
+    def _largest_dimension(self, time: float) -> int:
+        """No dimension above the degree of a Taylor series of the same error, for ‖A‖ = 1/2, is needed."""
+        reach = min(0.5 * time, 2.0 * MAX_DIMENSION)
+        needed = (k for k in range(1, MAX_DIMENSION) if tail(reach, k) <= self.tol * phi1(reach))
+        return self.dimension or next(needed, MAX_DIMENSION)
+
+    def _space(self, apply: Any, b: Any, time: float) -> Space:
+        """By plain powers where few are needed and they differ enough, else by Arnoldi iteration."""
 
         def accurate(hessenberg: np.ndarray, residual: float, beta: float) -> bool:
             return _phi_coefficients(Arnoldi(None, hessenberg, beta, residual), time)[1] <= self.tol
 
-        return arnoldi(apply, b, MAX_DIMENSION, stop=accurate)
+        stop, m = accurate if self.dimension is None else None, self._largest_dimension(time)
+        space = powers(apply, b, m, stop=stop) if m <= MOST else None
+        return space or arnoldi(apply, b, MAX_DIMENSION if stop else m, stop=stop)
 
 
-def _phi_coefficients(space: Arnoldi, time: float) -> tuple[np.ndarray, float]:
+def _combine(coefficients: np.ndarray, space: Space) -> Any:
+    """Σ_k c_k q_k for coefficients (m) or (R, m) in the orthonormal basis of a space."""
+    return combine(coefficients if space.coordinates is None else coefficients @ space.coordinates.T, space.basis)
+
+
+def _phi_coefficients(space: Space, time: float) -> tuple[np.ndarray, float]:
     """‖b‖ T φ(TH) e₁ and the estimated error of that vector relative to its norm (2.28)–(2.29)."""
     if len(space.hessenberg) == 0:
         return np.zeros(0), 0.0
