@@ -9,7 +9,7 @@ from typing import Any
 
 from .array import contiguous, host_array, namespace, scalar
 from .dispatch import implementation
-from .kernels.stencil import store
+from .kernels.stencil import slot, store
 from .simplex import replicator, softmax
 
 __all__ = ["Graph", "Grid"]
@@ -61,6 +61,13 @@ class Grid:
     ) -> Any:
         """Ωᵀ R_S u, plus scale·source where there is one: (J, H, W) to (J, H, W), in `out` if given."""
         return self._run("adjoint", similarity, field, source, scale, out=out)
+
+    def chain(
+        self, similarity: Any, start: Any, source: Any, scales: Any, *, out: Any, transposed: bool, backward: bool
+    ) -> Any:
+        """Products in succession, y ← s_k·source + R_S Ω y or with Ωᵀ R_S; see :mod:`gpulaf.kernels.chain`."""
+        options = {"out": out, "transposed": transposed, "backward": backward}
+        return self._run("chain", similarity, start, source, scales, **options)
 
     def weight_gradient(
         self, similarity: Any, log_likelihood: Any, mean: Any, left: Any, right: Any, image: Any
@@ -149,6 +156,15 @@ class Graph:
     ) -> Any:
         """Ωᵀ R_S u, plus scale·source where there is one: (J, n) to (J, n), in `out` if given."""
         return _store(self.adjoint(replicator(similarity, field)), source, scale, out)
+
+    def chain(
+        self, similarity: Any, start: Any, source: Any, scales: Any, *, out: Any, transposed: bool, backward: bool
+    ) -> Any:
+        """Products in succession, y ← s_k·source + R_S Ω y or with Ωᵀ R_S; as of a grid."""
+        product = self.replicate_adjoint if transposed else self.replicate
+        for k, scale in enumerate(scales):
+            start = product(similarity, start, source, float(scale), out=out[slot(k, out.shape[0], backward), ...])
+        return out
 
     def weight_gradient(
         self, similarity: Any, log_likelihood: Any, mean: Any, left: Any, right: Any, image: Any

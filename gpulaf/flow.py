@@ -60,6 +60,17 @@ class LinearFlow:
         """Aᵀu = Ωᵀ R_S u, plus scale·source where there is one: (J, H, W) to (J, H, W), in `out` if given."""
         return self.averaging.replicate_adjoint(self.S, u, source, scale, out=out)
 
+    def chain(
+        self, x: Any, source: Any, scales: Any, *, out: Any, transposed: bool = False, backward: bool = False
+    ) -> Any:
+        """Products in succession, y ← s_k·source + A y from y = x for every s_k in `scales`; faster than one by one.
+
+        The k-th result goes to ``out[k % n]`` of the stack `out`, (n, J, H, W), counted from its end where
+        `backward`. With Aᵀ where `transposed`; with source = None the scales only say how many.
+        """
+        options = {"out": out, "transposed": transposed, "backward": backward}
+        return self.averaging.chain(self.S, x, source, scales, **options)
+
     def derivative(self, mean: Any, left: Any, right: Any, image: Any = None) -> tuple[Any, Any]:
         """∂Ω and R_S c of Theorem 3.8 from the splitting M = Σ_r u_r v_rᵀ.
 

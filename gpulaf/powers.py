@@ -39,7 +39,7 @@ class Powers(NamedTuple):
 
 
 def powers(
-    apply: Callable[..., Any],
+    extend: Callable[[Any, Any], object],
     b: Any,
     dimension: int,
     *,
@@ -49,8 +49,8 @@ def powers(
 
     Parameters
     ----------
-    apply : callable
-        ``apply(x, out=y)`` writes the product of A with x to y.
+    extend : callable
+        ``extend(x, out)`` writes Ax, A²x, … to the stack `out`, as many as it holds.
     b : floating array of any shape
     dimension : int
         m, at most `MOST`.
@@ -68,14 +68,14 @@ def powers(
     # most of what may be needed goes without a look at the estimate, then it decides after each product
     count = 1 + (dimension if stop is None else max(1, 2 * dimension // 3))
     while count <= dimension + 1:
-        for k in range(max(known, 1), count):
-            apply(fields[k - 1, ...], out=fields[k, ...])
+        new = max(known, 1)
+        extend(fields[new - 1, ...], fields[new:count, ...])
         gram[:count, known:count] = inner_products(fields[:count, ...], fields[known:count, ...])
         gram[known:count, :known] = gram[:known, known:count].T
         R = _factor(gram[:count, :count])
         if R is None:
             return None
-        for m in range(max(known, 1), count):
+        for m in range(new, count):
             H = solve_triangular(R[:m, :m], R[: m + 1, 1 : m + 1].T, transposed=True).T
             if (stop is None and m == dimension) or (stop is not None and stop(H[:m], H[m, m - 1], R[0, 0])):
                 coordinates = solve_triangular(R[:m, :m], np.eye(m))

@@ -63,14 +63,22 @@ def in_blocks(function: Callable[..., Any], count: int, operations: int, *operan
 
     Every item is worked on by one thread, in the same order of operations whatever the number of threads.
     """
-    threads = min(numba.get_num_threads(), count, 1 + operations // SMALL)
-    if threads < 2:
-        function(0, count, *operands)
+    in_threads(function, [(a, b, *operands) for a, b in pairwise(edges(count, operations))])
+
+
+def edges(count: int, operations: int, *, least: int = 1) -> list[int]:
+    """Edges of the blocks of range(count) that threads share: at least `least` items each, and worth a thread."""
+    threads = max(1, min(numba.get_num_threads(), count // least, 1 + operations // SMALL))
+    return [count * t // threads for t in range(threads + 1)]
+
+
+def in_threads(function: Callable[..., Any], calls: list[tuple[Any, ...]]) -> None:
+    """Call the function with each of the tuples of arguments, the first one on this thread."""
+    if not calls:
         return
-    edges = [count * t // threads for t in range(threads + 1)]
-    others = [_pool(os.getpid()).submit(function, a, b, *operands) for a, b in pairwise(edges[1:])]
+    others = [_pool(os.getpid()).submit(function, *arguments) for arguments in calls[1:]]
     try:
-        function(edges[0], edges[1], *operands)
+        function(*calls[0])
     finally:
         wait(others)
     for other in others:

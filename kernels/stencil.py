@@ -63,6 +63,11 @@ def average(weights: Any, field: Any, periodic: bool = False) -> Any:
     return total
 
 
+def slot(k: int, count: int, backward: bool) -> int:
+    """Where the k-th of successive results goes among `count` that are used in turns, from the last one down or up."""
+    return count - 1 - k % count if backward else k % count
+
+
 def store(result: Any, out: Any) -> Any:
     """The result, in `out` where there is one."""
     if out is None:

@@ -193,3 +193,49 @@ def test_offsets_are_row_major_with_the_centre_in_the_middle():
     assert stencil.shifted(image, (-1, 0))[1, 1] == image[0, 1]
     assert stencil.shifted(image, (-1, 0))[0, 1] == 0
     assert stencil.shifted(image, (-1, 0), periodic=True)[0, 1] == image[2, 1]
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (33, 17), (70, 40)])
+@pytest.mark.parametrize("radius", [1, 2])
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("slots", [1, 2, 5])
+def test_chain_is_one_product_after_the_other(xp, dtype, shape, radius, transposed, slots):
+    weights, S, _, u, v = operands(3, shape, radius, dtype)
+    scales, module = [0.3, -1.0, 2.0, 0.5, 1.5], adjoint if transposed else operator
+    run = implementation("chain", xp(weights))
+    for source, backward in ((u, False), (None, True)):
+        slots_filled = min(slots, 5)
+        out = np.full((slots_filled, *v.shape), np.nan, dtype)
+        out = out if xp.name == "read-only" else xp(out)
+        if slots == 1:  # a product never writes what it reads
+            scales = scales[:1]
+        given = None if source is None else xp(source)
+        result = run(xp(weights), xp(S), xp(v), given, scales, out=out, transposed=transposed, backward=backward)
+        assert result is out
+        y, wide = np.asarray(v, np.float64), [np.asarray(a, np.float64) for a in (weights, S)]
+        for k, scale in enumerate(scales):
+            y = module.reference(*wide, y, None if source is None else np.asarray(source, np.float64), scale)
+            if k >= len(scales) - slots_filled:
+                at = slots_filled - 1 - k % slots_filled if backward else k % slots_filled
+                assert relative(host_array(out)[at], y) < tol(dtype)
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_chain_of_any_threads_gives_the_bits_of_single_products(dtype, transposed, threads, monkeypatch):
+    pytest.importorskip("numba")
+    from gpulaf.kernels import _numba, chain
+
+    weights, S, _, u, v = operands(4, (97, 50), 1, dtype)
+    monkeypatch.setattr(_numba, "SMALL", 1)
+    monkeypatch.setattr(_numba.numba, "get_num_threads", lambda: threads)
+    monkeypatch.setattr(chain, "BAND", 4 * 50 * 4 * np.dtype(dtype).itemsize)
+    product, y = (adjoint if transposed else operator).cpu, v
+    out = np.empty((7, *v.shape), dtype)
+    for n in (7, 2):
+        y = v
+        chain.cpu(weights, S, v, u, np.full(7, 0.5), out=out[:n], transposed=transposed)
+        for k in range(7):
+            y = product(weights, S, y, u, 0.5)
+            if k >= 7 - n:
+                np.testing.assert_array_equal(out[k % n], y)

@@ -51,7 +51,7 @@ class Krylov:
     def solve(self, flow: Any, time: float, *, keep_basis: bool = True) -> Solution:
         """Integrate to `time`; `keep_basis` keeps the Krylov space, (m, J, H, W), for the gradient."""
         time = check_time(time)
-        space = self._space(flow.A, flow.B, time)
+        space = self._space(flow, flow.B, time)
         coefficients, error = _phi_coefficients(space, time)
         v = _combine(coefficients, space)
         error = with_rounding(error, flow.B.dtype)
@@ -73,8 +73,8 @@ class Krylov:
         self, flow: Any, solution: Solution, g: Any, *, rank: int | None = None, tol: float = 1e-3
     ) -> Sensitivity:
         """M ≈ P C Qᵀ with P from (Aᵀ, g), compressed by the singular values of the small core C (3.45)–(3.47)."""
-        forward = solution.basis or self._space(flow.A, flow.B, solution.time)
-        backward = self._space(flow.At, g, solution.time)
+        forward = solution.basis or self._space(flow, flow.B, solution.time)
+        backward = self._space(flow, g, solution.time, transposed=True)
         m, n = len(backward.hessenberg), len(forward.hessenberg)
         core = (
             coupled_integral(backward.hessenberg, forward.hessenberg, backward.norm, forward.norm, solution.time)
@@ -101,15 +101,18 @@ class Krylov:
         needed = (k for k in range(1, MAX_DIMENSION) if tail(reach, k) <= self.tol * phi1(reach))
         return self.dimension or next(needed, MAX_DIMENSION)
 
-    def _space(self, apply: Any, b: Any, time: float) -> Space:
-        """By plain powers where few are needed and they differ enough, else by Arnoldi iteration."""
+    def _space(self, flow: Any, b: Any, time: float, *, transposed: bool = False) -> Space:
+        """By plain powers where few are needed and they differ enough, else by Arnoldi iteration; of A or Aᵀ."""
+
+        def extend(x: Any, out: Any) -> None:
+            flow.chain(x, None, np.zeros(out.shape[0]), out=out, transposed=transposed)
 
         def accurate(hessenberg: np.ndarray, residual: float, beta: float) -> bool:
             return _phi_coefficients(Arnoldi(None, hessenberg, beta, residual), time)[1] <= self.tol
 
         stop, m = accurate if self.dimension is None else None, self._largest_dimension(time)
-        space = powers(apply, b, m, stop=stop) if m <= MOST else None
-        return space or arnoldi(apply, b, MAX_DIMENSION if stop else m, stop=stop)
+        space = powers(extend, b, m, stop=stop) if m <= MOST else None
+        return space or arnoldi(flow.At if transposed else flow.A, b, MAX_DIMENSION if stop else m, stop=stop)
 
 
 def _combine(coefficients: np.ndarray, space: Space) -> Any:

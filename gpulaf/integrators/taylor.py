@@ -90,10 +90,10 @@ class Taylor:
                 b = flow.A(v, flow.B)
             starts.append(v)
             if keep_basis:
-                series.append(_powers(flow.A, b, degree))
+                series.append(_powers(flow, b, degree))
                 v = combine(_coefficients(h, degree), series[-1], v if step else None)
             else:
-                change = _horner(flow.A, b, h, degree)
+                change = _horner(flow, b, h, degree)
                 v = v + change if step else change
         largest, source = _largest(v), _largest(flow.B)
         error = with_rounding(bound * time * phi1(reach) * source / largest if largest else 0.0, v.dtype)
@@ -135,14 +135,11 @@ def _reverse_horner(flow: Any, steps: Steps, g: Any) -> Sensitivity:
         a = steps.series[step]
         degree = a.shape[0]
         c = _coefficients(steps.length, degree)
-        y = empty((degree - 1, *g.shape), g)
-        for q in reversed(range(degree - 1)):
-            if q == degree - 2:
-                y[q, ...] = float(c[q + 1]) * mu
-            else:
-                flow.At(y[q + 1, ...], mu, float(c[q + 1]), out=y[q, ...])
-        change = flow.At(y[0, ...], mu, float(c[0])) if degree > 1 else float(c[0]) * mu
-        left, right, image = [*left, y], [*right, a[:-1, ...]], [*image, a[1:, ...]]
+        y = empty((degree, *g.shape), g)  # y_{q−1} in slot q, the change of m̄ in slot 0
+        y[-1, ...] = float(c[-1]) * mu
+        flow.chain(y[-1, ...], mu, c[-2::-1], out=y[:-1, ...], transposed=True, backward=True)
+        change = y[0, ...]
+        left, right, image = [*left, y[1:, ...]], [*right, a[:-1, ...]], [*image, a[1:, ...]]
         if step:  # b = A v + B at the start of the substep
             v = steps.starts[step]
             left, right = [*left, change[None, ...]], [*right, v[None, ...]]
@@ -162,7 +159,7 @@ def _by_moments(flow: Any, steps: Steps, g: Any, rank: int | None, tol: float) -
     cores: list[np.ndarray] = []
     for step in reversed(range(len(steps.series))):
         a = steps.series[step]
-        p = _powers(flow.At, mu, a.shape[0])
+        p = _powers(flow, mu, a.shape[0], transposed=True)
         core = _moments(h, p.shape[0], a.shape[0])
         left, right = [*left, p], [*right, a]
         if step:  # v starts from 0 in the first substep only
@@ -188,23 +185,22 @@ def _coefficients(h: float, count: int) -> np.ndarray:
     return np.cumprod(h / np.arange(1, count + 1))
 
 
-def _powers(apply: Any, x: Any, count: int) -> Any:
-    """x, Ax, …, A^{count−1} x, stacked."""
+def _powers(flow: Any, x: Any, count: int, *, transposed: bool = False) -> Any:
+    """x, Ax, …, A^{count−1} x, stacked; or with Aᵀ."""
     terms = empty((count, *x.shape), x)
     terms[0, ...] = x
-    for k in range(1, count):
-        apply(terms[k - 1, ...], out=terms[k, ...])
+    flow.chain(terms[0, ...], None, np.zeros(count - 1), out=terms[1:, ...], transposed=transposed)
     return terms
 
 
-def _horner(apply: Any, b: Any, h: float, degree: int) -> Any:
+def _horner(flow: Any, b: Any, h: float, degree: int) -> Any:
     """h φ(hA) b up to `degree` terms: v ← c_k b + A v, one product for each term after the first."""
     c = _coefficients(h, degree)
     v = float(c[-1]) * b
-    spare = None
-    for k in reversed(range(degree - 1)):
-        v, spare = apply(v, b, float(c[k]), out=spare), v
-    return v
+    if degree == 1:
+        return v
+    out = empty((2, *b.shape), b)
+    return flow.chain(v, b, c[-2::-1], out=out)[degree % 2, ...]  # degree − 1 results in turns
 
 
 def _largest(x: Any) -> float:
