@@ -50,9 +50,9 @@ def calls(labels: int, side: int, degree: int = DEGREE, dimension: int = DIMENSI
 
 
 def measure(axis: str, sizes: dict[int, dict[str, int]], repeats: int) -> list[dict[str, Any]]:
-    """One row per size; the largest has its turn first, so that no small one follows right after it."""
-    every = {(x, name): call for x in sorted(sizes, reverse=True) for name, call in calls(**sizes[x]).items()}
-    times = interleaved(every, repeats=repeats)
+    """One row per size."""
+    every = {(x, name): call for x, size in sizes.items() for name, call in calls(**size).items()}
+    times = interleaved(every, repeats=repeats, settled=True)
     rows = []
     for x, size in sizes.items():
         fixed = {"axis": axis, "size": x, "J": size["labels"], "side": size["side"]}
@@ -123,7 +123,7 @@ def figure(rows: list[dict[str, Any]]) -> None:
         panel.set(xscale="log", yscale="log", xlabel="degree or dimension" if axis == "terms" else axis, ylabel="ms")
         panel.set_xticks(x, [spelled(axis, size) for size in x])
         panel.xaxis.set_minor_locator(NullLocator())
-        panel.yaxis.set_major_formatter(LogFormatter())
+        panel.yaxis.set_major_formatter("{x:.10g}")
         panel.yaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(1.5, 0.5)))
         low, high = panel.get_ylim()
         panel.set_ylim(low, high * (high / low) ** 0.25)  # room for the words
