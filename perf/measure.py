@@ -25,13 +25,19 @@ def seconds(call: Callable[[], Any], *, repeats: int = 7) -> float:
     return statistics.median(times)
 
 
-def interleaved(calls: dict[str, Callable[[], Any]], *, repeats: int = 7) -> dict[str, float]:
-    """Medians of several calls measured in turns, so that a slow spell of the machine hits all of them."""
+def interleaved(calls: dict[str, Callable[[], Any]], *, repeats: int = 7, settled: bool = False) -> dict[str, float]:
+    """Medians of several calls measured in turns, so that a slow spell of the machine hits all of them.
+
+    With `settled`, each timed call follows an untimed one of its own, so that none pays for caches or for memory that
+    the one before, of another size, gave back.
+    """
     for call in calls.values():
         call()
     times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(repeats):
         for name, call in calls.items():
+            if settled:
+                call()
             began = time.perf_counter()
             call()
             times[name].append(time.perf_counter() - began)
