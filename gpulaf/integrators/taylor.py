@@ -108,7 +108,7 @@ class Taylor:
         """Fields (J, H, W) that are held at once besides ℓ, S and B, at most; by reverse Horner for the gradient."""
         substeps, degree, _ = self.plan(0.5 * time)  # ‖A‖ ≤ 1/2
         if not gradient:
-            return 5
+            return 5 if substeps == 1 else 8
         return 2 * degree + 13 if substeps == 1 else 6 * substeps * degree + 8
 
     def sensitivity(
