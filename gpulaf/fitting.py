@@ -184,13 +184,16 @@ def fit_weights(
 
     from tqdm import tqdm
 
+    from .kernels._numba import compiling
+
     bar = tqdm(
         total=steps, initial=first, desc="learning", unit="step", disable=None if progress is None else not progress
     )
-    with bar, reused():
+    with bar, reused(), compiling(lambda: bar.set_description("compiling kernels")):
         for count in range(first, steps + 1):
             row, gradient = _evaluate(weights, problem, count, began)
             history.append(row)
+            bar.set_description("learning", refresh=False)
             bar.set_postfix_str(f"loss {row.loss:.4f}, wrong {row.wrong:.2f} %")
             if callback is not None and callback(row, weights):
                 reason = f"The callback ended the fit after {count} steps."

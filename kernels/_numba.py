@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
@@ -83,6 +84,30 @@ def in_threads(function: Callable[..., Any], calls: list[tuple[Any, ...]]) -> No
         wait(others)
     for other in others:
         other.result()
+
+
+@contextmanager
+def compiling(notice: Callable[[], object]) -> Iterator[None]:
+    """Call ``notice()`` when the first kernel inside has to be compiled; kernels found on disk do not count."""
+    if not available:
+        yield
+        return
+    from numba.core import event
+
+    told = False
+
+    class Listener(event.Listener):
+        def on_start(self, event: Any) -> None:
+            nonlocal told
+            if not told:
+                told = True
+                notice()
+
+        def on_end(self, event: Any) -> None:
+            pass
+
+    with event.install_listener("numba:compile", Listener()):
+        yield
 
 
 @cache

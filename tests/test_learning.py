@@ -1,6 +1,9 @@
 """Losses, regularizer, descent, and fitting with checkpoints."""
 
 import math
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -345,3 +348,21 @@ def test_a_loss_that_is_not_finite_ends_the_fit():
     l, truth = scene_problem(voronoi_lines(16, sites=4))
     with pytest.raises(FloatingPointError, match="nan after 0 steps"):
         fit_weights(l, truth, loss=lambda v, truth: (float("nan"), v))
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_compiling_is_told_once_and_only_where_it_happens(tmp_path, cached):
+    pytest.importorskip("numba")
+    code = (
+        "import numpy as np, gpulaf\n"
+        "from gpulaf.kernels import _numba, combination\n"
+        "told = []\n"
+        "with _numba.compiling(lambda: told.append(1)):\n"
+        "    combination.cpu(np.ones((1, 2)), np.ones((2, 9)))\n"
+        "    combination.cpu(np.ones((1, 2)), np.ones((2, 9), np.float32))\n"
+        "print(len(told))\n"
+    )
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    for expected in ("1", "0")[: 1 + cached]:
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == expected
