@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .checkpoint import read_tensors, write_tensors
     from .descent import RiemannianAdam, RiemannianGradient
     from .distance import distances, kmeans_prototypes, log_likelihood
+    from .features import gaussian_features, patch_features
     from .fitting import Checkpoint, FitResult, fit_weights
     from .flow import LinearFlow
     from .gradient import WeightGradient, exact_gradient, weight_gradient
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from .labeling import Labeling, label, refine, refine_logits
     from .loss import cosine_loss, cross_entropy_loss
     from .patches import bilateral_weights, check_weights, normalize_weights, uniform_weights
+    from .prediction import Parameters, predict_weights, prediction_gradient
     from .scenes import voronoi_colors, voronoi_lines
 
 __version__ = "0.1.0"
@@ -38,6 +40,7 @@ _HOMES = {
     "checkpoint": ["read_tensors", "write_tensors"],
     "descent": ["RiemannianAdam", "RiemannianGradient"],
     "distance": ["distances", "kmeans_prototypes", "log_likelihood"],
+    "features": ["gaussian_features", "patch_features"],
     "fitting": ["Checkpoint", "FitResult", "fit_weights"],
     "flow": ["LinearFlow"],
     "gradient": ["WeightGradient", "exact_gradient", "weight_gradient"],
@@ -45,6 +48,7 @@ _HOMES = {
     "labeling": ["Labeling", "label", "refine", "refine_logits"],
     "loss": ["cosine_loss", "cross_entropy_loss"],
     "patches": ["bilateral_weights", "check_weights", "normalize_weights", "uniform_weights"],
+    "prediction": ["Parameters", "predict_weights", "prediction_gradient"],
     "scenes": ["voronoi_colors", "voronoi_lines"],
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

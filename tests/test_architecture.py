@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS = [
     {"kernels", "array", "files"},
     {"dispatch", "dense"},
-    {"vectors", "simplex", "patches", "phi", "checkpoint", "scenes", "distance"},
+    {"vectors", "simplex", "patches", "phi", "checkpoint", "scenes", "distance", "features", "prediction"},
     {"averaging", "arnoldi", "loss", "descent"},
     {"flow"},
     {"integrators"},
