@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from .array import namespace, total
+import numpy as np
+
+from .array import like, namespace, total
 from .simplex import softmax
 from .vectors import norm
 
@@ -23,7 +25,7 @@ class Loss(NamedTuple):
     derivative: Any
 
 
-def cosine_loss(v: Any, truth: Any) -> Loss:
+def cosine_loss(v: Any, truth: Any, *, class_weights: Any = None) -> Loss:
     """1 − ⟨v*, v⟩/(‖v*‖‖v‖) with v* = Π₀W*, norms over all labeled pixels (3.4).
 
     Parameters
@@ -32,6 +34,8 @@ def cosine_loss(v: Any, truth: Any) -> Loss:
         The solution of the flow; its label sums are 0.
     truth : (H, W) integer array
         −1 for pixels without ground truth.
+    class_weights : (J,) array, optional
+        c > 0: pixels count c_truth times in inner products and norms; once if None.
 
     Returns
     -------
@@ -44,10 +48,11 @@ def cosine_loss(v: Any, truth: Any) -> Loss:
         If no pixel has ground truth.
     """
     xp, share = namespace(v, truth), 1.0 / v.shape[0]
-    hit, labeled, count = _hits(v, truth)
-    everywhere = count == truth.size
+    hit, labeled, count = _hits(v, truth, class_weights)
+    everywhere = class_weights is None and count == truth.size
     seen = v if everywhere else v * labeled
-    size, length = (count * (1 - share)) ** 0.5, norm(seen)
+    size = (count * (1 - share)) ** 0.5
+    length = norm(seen if class_weights is None else v * xp.sqrt(labeled))
     if length == 0:
         return Loss(1.0, xp.zeros_like(v))
     product = total(xp.where(hit, seen, xp.zeros_like(seen[:1, ...]))) - share * total(seen)
@@ -57,7 +62,7 @@ def cosine_loss(v: Any, truth: Any) -> Loss:
     return Loss(float(1 - product / (size * length)), derivative)
 
 
-def cross_entropy_loss(v: Any, truth: Any) -> Loss:
+def cross_entropy_loss(v: Any, truth: Any, *, class_weights: Any = None) -> Loss:
     """Mean over the labeled pixels of −log W_truth with W = softmax(v).
 
     For a flow that starts at W₀, pass v + log W₀.
@@ -67,6 +72,8 @@ def cross_entropy_loss(v: Any, truth: Any) -> Loss:
     v : (J, H, W) floating array
     truth : (H, W) integer array
         −1 for pixels without ground truth.
+    class_weights : (J,) array, optional
+        c > 0: pixels count c_truth times in the mean; once if None.
 
     Returns
     -------
@@ -79,8 +86,8 @@ def cross_entropy_loss(v: Any, truth: Any) -> Loss:
         If no pixel has ground truth.
     """
     xp = namespace(v, truth)
-    hit, labeled, count = _hits(v, truth)
-    target = xp.astype(hit, v.dtype)
+    hit, labeled, count = _hits(v, truth, class_weights)
+    target = xp.astype(hit, v.dtype) * labeled
     shifted = v - xp.max(v, axis=0, keepdims=True)
     log_sum = xp.log(xp.sum(xp.exp(shifted), axis=0))
     value = total(labeled * log_sum) - total(target * shifted)
@@ -118,12 +125,22 @@ def wrong_share(v: Any, truth: Any) -> float:
     return total(wrong) / total(xp.astype(truth >= 0, xp.float64))
 
 
-def _hits(v: Any, truth: Any) -> tuple[Any, Any, int]:
-    """Where the label is the true one (J, H, W), where there is a true one (H, W) in the dtype of v, and how many."""
+def _hits(v: Any, truth: Any, class_weights: Any = None) -> tuple[Any, Any, float]:
+    """Where the label is the true one (J, H, W), how much a pixel counts (H, W) in the dtype of v, and the sum of it.
+
+    A pixel without ground truth counts 0, every other 1 or the weight of its class.
+    """
     xp = namespace(v, truth)
     labels = xp.reshape(xp.arange(v.shape[0], dtype=truth.dtype), (-1, *(1 for _ in truth.shape)))
     labeled = xp.astype(truth >= 0, v.dtype)
-    count = round(total(labeled))
-    if count == 0:
+    if not bool(xp.any(truth >= 0)):  # synchronize
         raise ValueError("truth holds no labeled pixel; accepted are labels from 0, and -1 where there is none.")
-    return labels == truth[None, ...], labeled, count
+    hit = labels == truth[None, ...]
+    if class_weights is not None:
+        if tuple(np.shape(class_weights)) != (v.shape[0],):
+            raise ValueError(
+                f"class_weights have shape {np.shape(class_weights)}; accepted is ({v.shape[0]},), one for each label."
+            )
+        weights = xp.reshape(like(class_weights, v), (-1, *(1 for _ in truth.shape)))
+        labeled = xp.sum(xp.where(hit, weights, xp.zeros_like(weights)), axis=0)
+    return hit, labeled, total(labeled)

@@ -124,7 +124,9 @@ def test_features_on_a_prototype(xp, dtype):
 
 def test_large_tangents_and_distances_do_not_overflow(xp, dtype):
     parameters, features, G = operands()
-    own = Parameters(xp((1e4 * parameters.prototypes).astype(dtype)), xp((300 * parameters.tangents).astype(dtype)), 1e3)
+    own = Parameters(
+        xp((1e4 * parameters.prototypes).astype(dtype)), xp((300 * parameters.tangents).astype(dtype)), 1e3
+    )
     f = xp(features.astype(dtype))
     weights = host_array(predict_weights(own, f))
     check_weights(weights, features.shape[:2])
