@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from .loss import cosine_loss, cross_entropy_loss
     from .patches import bilateral_weights, check_weights, normalize_weights, uniform_weights
     from .prediction import Parameters, predict_weights, prediction_gradient
+    from .predictor import WeightPredictor
     from .scenes import voronoi_colors, voronoi_lines
+    from .training import Training, TrainingStep
 
 __version__ = "0.1.0"
 
@@ -49,7 +51,9 @@ _HOMES = {
     "loss": ["cosine_loss", "cross_entropy_loss"],
     "patches": ["bilateral_weights", "check_weights", "normalize_weights", "uniform_weights"],
     "prediction": ["Parameters", "predict_weights", "prediction_gradient"],
+    "predictor": ["WeightPredictor"],
     "scenes": ["voronoi_colors", "voronoi_lines"],
+    "training": ["Training", "TrainingStep"],
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -26,6 +26,11 @@ FLOORS = [
     {"gradient", "labeling"},
     {"fitting"},
     {"demo", "plots", "image_io"},
+    {"samples"},
+    {"beginning", "survey", "work"},
+    {"training"},
+    {"model_file"},
+    {"predictor"},
     {"cli"},
     {"__main__"},
 ]
