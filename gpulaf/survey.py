@@ -65,9 +65,7 @@ def checked_digest(samples: Samples, reader: Reader) -> str:
     whole = hashlib.sha256()
     for k in range(len(samples)):
         with naming(f"{samples.name} image {k}"):
-            item = samples[k]
-            reader(item)
-            whole.update(_digest(item).encode())
+            whole.update(_read_digest(samples[k], reader).encode())
     return whole.hexdigest()
 
 
@@ -82,6 +80,11 @@ def naming(what: str) -> Iterator[None]:
 
 def _sizes(size: tuple[int, int | None]) -> str:
     return f"{size[0]} channels" + (f" and probabilities of {size[1]} labels" if size[1] else "")
+
+
+def _read_digest(item: Item, reader: Reader) -> str:
+    reader(item)
+    return _digest(item)
 
 
 def _digest(item: Item) -> str:
