@@ -129,6 +129,7 @@ class WeightPredictor:
         probabilities: Sequence[Any] | None = None,
         clean: Sequence[Any] | None = None,
         validation: tuple[Sequence[Any], ...] | None = None,
+        unlabeled: int | None = None,
         training: Training | None = None,
         callback: Callable[[TrainingStep, Parameters], object] | None = None,
         progress: bool | None = None,
@@ -144,7 +145,8 @@ class WeightPredictor:
         images : sequence of (H, W) or (H, W, C) arrays, or of paths
             As in :func:`gpulaf.label`; sizes may differ, the number of channels not. CuPy arrays run on the GPU.
         truths : sequence of (H, W) integer arrays, or of paths
-            Any values: the sorted set of them all is `label_values_`. −1 marks pixels without ground truth.
+            Any values: the sorted set of them all is `label_values_`. −1 and `unlabeled` mark pixels without ground
+            truth.
         probabilities : sequence of (H, W, J) arrays, or of paths, optional
             Soft predictions of a classifier, which then are the data term.
         clean : sequence of images, optional
@@ -152,6 +154,8 @@ class WeightPredictor:
             the truth, each label shown as its mean value.
         validation : (images, truths) or (images, truths, probabilities), optional
             Images that are not learned from: the parameters of the smallest loss on them are kept.
+        unlabeled : int, optional
+            A value of the truths that is no label.
         training : Training, optional
             Steps, step size, loss, batches, crops, early stopping, checkpoint.
         callback : callable, optional
@@ -175,8 +179,9 @@ class WeightPredictor:
             As in :func:`gpulaf.fit_weights`.
         """
         training = training or Training()
-        samples = Samples(images, truths, probabilities)
-        held = None if validation is None else _held(validation)
+        nothing = -1 if unlabeled is None else int(unlabeled)
+        samples = Samples(images, truths, probabilities, nothing)
+        held = None if validation is None else _held(validation, nothing)
         self._check(samples, held, training, clean, cluster)
         known = survey(samples)
         reader = Reader(self.features, float(self.rho), known.label_values, known.label_prototypes)
@@ -314,11 +319,11 @@ def _name(features: Any) -> str:
     return qualified_name(features) if callable(features) else repr(features)
 
 
-def _held(validation: Sequence[Any]) -> Samples:
+def _held(validation: Sequence[Any], unlabeled: int) -> Samples:
     if len(validation) not in (2, 3):
         raise ValueError(
             f"validation holds {len(validation)} parts; accepted are (images, truths) and "
             "(images, truths, probabilities)."
         )
     images, truths, probabilities = (*validation, None)[:3]
-    return Samples(images, truths, probabilities, "validation")
+    return Samples(images, truths, probabilities, unlabeled, "validation")

@@ -24,6 +24,8 @@ class Item(NamedTuple):
     image: Any
     truth: Any
     probabilities: Any = None
+    #: The value of the truth that stands for no ground truth, besides −1.
+    unlabeled: int = -1
 
 
 class Prepared(NamedTuple):
@@ -44,6 +46,7 @@ class Samples:
     images: Sequence[Any]
     truths: Sequence[Any]
     probabilities: Sequence[Any] | None = None
+    unlabeled: int = -1
     name: str = "training"
 
     def __post_init__(self) -> None:
@@ -66,7 +69,8 @@ class Samples:
         return len(self.images)
 
     def __getitem__(self, k: int) -> Item:
-        return Item(self.images[k], self.truths[k], None if self.probabilities is None else self.probabilities[k])
+        soft = None if self.probabilities is None else self.probabilities[k]
+        return Item(self.images[k], self.truths[k], soft, self.unlabeled)
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,8 +155,9 @@ def batches(count: int, batch: int | None, seed: int) -> Iterator[list[int]]:
 
 
 def read_item(item: Item) -> tuple[Any, np.ndarray, Any]:
-    """Image, values of the truth (H, W) int64 on the host, and probabilities."""
+    """Image, values of the truth (H, W) int64 on the host with −1 where there is none, and probabilities."""
     image, truth, probabilities = _image(item.image), _values(item.truth), item.probabilities
+    truth[truth == item.unlabeled] = -1
     if is_path(probabilities):
         probabilities = read_array(probabilities)
     if truth.shape != tuple(image.shape[:2]):

@@ -236,7 +236,7 @@ def _outcomes(
         if len(waiting) == most:
             yield waiting.popleft().result()
         item: Any = samples[k]
-        if not is_path(item.image):  # paths are read by the workers
+        if not all(x is None or is_path(x) for x in item[:3]):  # paths are read by the workers
             item = course.cluster.scatter([item], hash=False)[0]
         waiting.append(course.cluster.submit(work, vector, K, item, *options, pure=False))
     while waiting:

@@ -137,12 +137,16 @@ def test_label_values_of_any_kind_come_back() -> None:
 
 
 def test_pixels_without_truth_do_not_count() -> None:
-    """What stands in unlabeled pixels of the truth changes nothing; labels far from the image's middle suffice."""
+    """−1 and the value named are no labels; a crop always holds a labeled pixel."""
     rng = np.random.default_rng(0)
     masked = [np.where(rng.random(t.shape) < 0.5, -1, t) for t in TRUTHS[:2]]
     predictor = WeightPredictor(prototypes=8)
     predictor.fit(IMAGES[:2], masked, training=Training(steps=2, crop=4), progress=False)
     assert np.isfinite(predictor.tangents_).all()
+    marked = [np.where(t == -1, 9, t) for t in masked]
+    again = WeightPredictor(prototypes=8)
+    again.fit(IMAGES[:2], marked, unlabeled=9, training=Training(steps=2, crop=4), progress=False)
+    same(again, predictor)
     corner = np.full((32, 32), -1)
     corner[31, 30:] = 0, 1
     alone = WeightPredictor(2).fit(IMAGES[:1], [corner], training=Training(steps=2, crop=3), progress=False)
