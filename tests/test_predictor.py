@@ -206,6 +206,21 @@ def test_probabilities_are_refined_with_the_weights_of_the_image() -> None:
         fitted().refine(IMAGES[3], soft[3])
 
 
+@pytest.mark.parametrize("data_term", ["distances", "probabilities"])
+def test_labels_are_those_that_the_training_saw(data_term: str) -> None:
+    """The last row of the history is what `label` and `refine` do on the training image."""
+    soft = None if data_term == "distances" else np.random.default_rng(0).dirichlet(np.ones(2), (32, 32))
+    predictor = WeightPredictor(8, rho=0.4, time=2.0)
+    predictor.fit(
+        IMAGES[:1], TRUTHS[:1], probabilities=None if soft is None else [soft], progress=False,
+        training=Training(steps=2, loss=gpulaf.cross_entropy_loss),
+    )  # fmt: skip
+    found = predictor.label(IMAGES[0]) if soft is None else predictor.refine(IMAGES[0], soft)
+    assert predictor.history_[-1].wrong == pytest.approx(100 * (found.labels != TRUTHS[0]).mean())
+    value = gpulaf.cross_entropy_loss(np.log(np.moveaxis(found.probabilities, -1, 0)), TRUTHS[0]).value
+    assert predictor.history_[-1].loss == pytest.approx(value, rel=1e-4)
+
+
 def test_classes_without_a_pixel_are_allowed_with_probabilities() -> None:
     soft = [np.eye(4)[t] * 0.6 + 0.1 for t in TRUTHS[:1]]
     predictor = WeightPredictor(4, rho=1.0)
@@ -252,18 +267,22 @@ def test_batches_take_every_image_equally_often() -> None:
 
 
 def test_the_best_parameters_on_the_validation_are_kept() -> None:
+    """Large steps on one image: the loss on another one falls and rises again."""
     seen: list[gpulaf.Parameters] = []
-    validation = ([IMAGES[3]], [1 - TRUTHS[3]])  # the better the labeling, the worse
     predictor = fitted(
-        validation=validation, training=Training(steps=20, patience=3), callback=lambda row, p: seen.append(p)
+        1,
+        validation=(IMAGES[3:], TRUTHS[3:]),
+        training=Training(steps=40, step_size=0.2, patience=4),
+        callback=lambda row, p: seen.append(p),
     )
     losses = [row.validation_loss for row in predictor.history_]
     best = int(np.argmin(losses))
-    assert len(losses) == best + 4
-    assert f"did not fall for 3 steps. The parameters are those of step {best}." in predictor.reason_
+    assert 0 < best == len(losses) - 5 < 35
+    assert f"did not fall for 4 steps. The parameters are those of step {best}." in predictor.reason_
     np.testing.assert_array_equal(predictor.tangents_, seen[best].tangents)
-    wrong = 100 * (predictor.label(IMAGES[3]).labels != 1 - TRUTHS[3]).mean()
+    wrong = 100 * (predictor.label(IMAGES[3]).labels != TRUTHS[3]).mean()
     assert predictor.history_[best].validation_wrong == pytest.approx(wrong)
+    assert predictor.history_[best].validation_wrong < predictor.history_[0].validation_wrong
 
 
 def test_validation_every_few_steps_and_at_the_end() -> None:
