@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from inspect import signature
 from itertools import islice
+from math import cos, pi
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,6 +55,8 @@ class Training:
         The most steps to take.
     step_size : float
         Of Adam, for the prototypes in units of the features, for the tangent vectors and for log σ.
+    decay : bool
+        Let the step size fall to 0 over the steps, along half a cosine: worth most with batches and crops.
     batch : int, optional
         Images per step, in one random order after the other; None takes every image each step.
     crop : int, optional
@@ -75,6 +78,7 @@ class Training:
 
     steps: int = 60
     step_size: float = 0.05
+    decay: bool = False
     batch: int | None = None
     crop: int | None = None
     loss: Callable[..., Loss] = cosine_loss
@@ -99,6 +103,10 @@ class Training:
                 f"loss {qualified_name(self.loss)} takes no class_weights, which balanced asks for. "
                 "Add that keyword, or leave balanced out."
             )
+
+    def size(self, count: int) -> float:
+        """The step size of step `count`, from 0."""
+        return self.step_size * (0.5 * (1 + cos(pi * count / self.steps)) if self.decay else 1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,7 +189,7 @@ def train(
                 break
             if count == steps:
                 break
-            state.step(derivative, training.step_size, count)
+            state.step(derivative, training.size(count), count)
             bar.update()
             if training.checkpoint is not None and (count + 1) % training.checkpoint.every == 0:
                 _save(course, state)
@@ -247,6 +255,7 @@ def fingerprint(course_options: dict[str, Any], training: Training, start: Param
     """What a checkpoint must agree with, by name."""
     named = {name: getattr(training, name) for name in ("step_size", "batch", "crop", "balanced", "validate", "seed")}
     own = {"loss": qualified_name(training.loss), "start": digest(packed(start))}
+    own["decay"] = f"over {training.steps} steps" if training.decay else "none"
     return {k: v if isinstance(v, str) else repr(v) for k, v in (course_options | named).items()} | own
 
 

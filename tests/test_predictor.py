@@ -85,9 +85,10 @@ def test_the_derivative_of_one_image_against_central_differences(data_term: str,
     assert relative(found, [(up - down) / (2 * h) for up, down in values]) < 1e-6
 
 
-def test_adam_by_its_formula() -> None:
+@pytest.mark.parametrize("decay", [False, True])
+def test_adam_by_its_formula(decay: bool) -> None:
     """Three steps of the whole training, from the derivatives of single images."""
-    predictor = fitted(2, 3)
+    predictor = fitted(2, training=Training(steps=3, decay=decay))
     samples = Samples(IMAGES[:2], TRUTHS[:2])
     known = survey(samples)
     reader = Reader(1, 0.1, known.label_values, known.label_prototypes)
@@ -98,7 +99,8 @@ def test_adam_by_its_formula() -> None:
     for k in range(1, 4):
         g = sum(work(x, 8, samples[i], None, (), True).derivative for i in range(2)) / 2
         m, s = 0.9 * m + 0.1 * g, 0.999 * s + 0.001 * g**2
-        x = x - 0.05 * (m / (1 - 0.9**k)) / (np.sqrt(s / (1 - 0.999**k)) + 1e-8)
+        h = 0.05 * (np.cos(np.pi * (k - 1) / 6) ** 2 if decay else 1)
+        x = x - h * (m / (1 - 0.9**k)) / (np.sqrt(s / (1 - 0.999**k)) + 1e-8)
     found = packed(gpulaf.Parameters(predictor.prototypes_, predictor.tangents_, np.log(predictor.sigma_)))
     assert relative(found, x) < 1e-12
 
@@ -389,6 +391,12 @@ def test_checkpoints_of_another_training_are_refused(tmp_path: Path) -> None:
     ]:
         with pytest.raises(ValueError, match=rf"belongs to a training with other .*\b{what}\b"):
             fitted(**({"training": Training(steps=4, checkpoint=again)} | options))
+    decaying = Training(steps=4, decay=True, checkpoint=Checkpoint(tmp_path / "other", every=2))
+    fitted(training=decaying)
+    for decay in (True, False):
+        other = Training(steps=5, decay=decay, checkpoint=Checkpoint(tmp_path / "other", resume=True))
+        with pytest.raises(ValueError, match="belongs to a training with other decay"):
+            fitted(training=other)
     with pytest.raises(ValueError, match="has taken 4 steps, not 3"):
         fitted(training=Training(steps=3, checkpoint=again))
 
