@@ -12,7 +12,7 @@ from .distance import kmeans_prototypes
 from .image_io import read_image
 from .kernels.stencil import offsets, shifted
 from .prediction import Parameters
-from .samples import Item, Reader, Samples, is_path, pixel_features
+from .samples import Item, Reader, Samples, is_path
 
 __all__ = ["starting_parameters"]
 
@@ -22,7 +22,7 @@ CLUSTERED = 400_000
 
 def starting_parameters(
     samples: Samples, reader: Reader, prototypes: int, radius: int, *, clean: Sequence[Any] | None = None, seed: int = 0
-) -> Parameters:
+) -> tuple[Parameters, np.ndarray]:
     """Prototypes by k-means, tangent vectors by how often neighbors share the label, σ = 1.
 
     Prototypes are centres of the features of `clean` images; without them, raw patches are taken from the image
@@ -32,8 +32,9 @@ def starting_parameters(
 
     Returns
     -------
-    Parameters
-        float64 on the host: at most that many prototypes, fewer where the features are fewer.
+    Parameters, (F,) array
+        float64 on the host: at most that many prototypes, fewer where the features are fewer; and what the features
+        of a callable are multiplied by, so that each has the standard deviation 1. Raw patches stay as they are.
     """
     from scipy.cluster.vq import vq
 
@@ -42,12 +43,17 @@ def starting_parameters(
         image = None if clean is None else clean[k]
         parts.append(_neighborhoods(samples[k], image, reader, radius, (seed, k, len(samples))))
     f, same, known = (np.concatenate(x) for x in zip(*parts, strict=True))
+    scale = np.ones(f.shape[1])
+    if callable(reader.features):
+        deviation = f.std(axis=0)
+        scale = 1 / np.where(deviation > 1e-6 * np.abs(f).max(), deviation, 1.0)  # constant ones stay
+        f = f * scale
     distinct = len(np.unique(f, axis=0))
     centres = kmeans_prototypes(f[:, None, :], min(prototypes, distinct), seed=seed)
     member = vq(f, centres)[0]
     same, known = (np.stack([np.bincount(member, c, len(centres)) for c in x.T], axis=1) for x in (same, known))
     logs = np.log((same + 1) / (known + 2))
-    return Parameters(centres, logs - logs.mean(axis=1, keepdims=True), 1.0)
+    return Parameters(centres, logs - logs.mean(axis=1, keepdims=True), 1.0), scale
 
 
 def _neighborhoods(
@@ -63,7 +69,7 @@ def _neighborhoods(
     elif not callable(reader.features):
         means = reader.label_prototypes[labels.clip(0)]
         image = like(np.where(labels[..., None] >= 0, means, host_array(image)), image)
-    f = host_array(pixel_features(image, reader.features)).astype(np.float64)
+    f = host_array(reader.pixel_features(image)).astype(np.float64)
     at = np.flatnonzero(labels >= 0)
     most = max(1, min(20_000, CLUSTERED // f.shape[2]) // seed[2])
     at = np.random.default_rng(seed).choice(at, min(len(at), most), replace=False)

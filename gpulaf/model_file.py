@@ -1,4 +1,4 @@
-"""The file of a trained predictor: five tensors and what belongs to them, no pickle."""
+"""The file of a trained predictor: six tensors and what belongs to them, no pickle."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ INTEGRATORS = {kind.__name__: kind for kind in (Euler, Krylov, Taylor)}
 class Model(NamedTuple):
     """A trained predictor, taken apart."""
 
-    #: prototypes (K, F), tangents (K, N), sigma (), label_prototypes (J, C), label_values (J,).
+    #: prototypes (K, F), tangents (K, N), sigma (), feature_scale (F,), label_prototypes (J, C), label_values (J,).
     tensors: dict[str, np.ndarray]
     #: The arguments of the constructor.
     options: dict[str, Any]
@@ -78,13 +78,21 @@ def read_model(path: str | os.PathLike[str], features: Callable[[Any], Any] | No
 
 
 def _check_tensors(path: Any, tensors: dict[str, np.ndarray], radius: int, patch: int | None) -> None:
-    dimensions = {"prototypes": 2, "tangents": 2, "sigma": 0, "label_prototypes": 2, "label_values": 1}
+    dimensions = {
+        "prototypes": 2,
+        "tangents": 2,
+        "sigma": 0,
+        "feature_scale": 1,
+        "label_prototypes": 2,
+        "label_values": 1,
+    }
     missing = [name for name in dimensions if name not in tensors]
     if missing:
         raise ValueError(f"{path} lacks {', '.join(missing)}. Save the predictor again.")
     shapes = {name: tensors[name].shape for name in dimensions}
     K, J, C = shapes["prototypes"][:1], shapes["label_values"], shapes["label_prototypes"][1:]
     fits = all(len(shapes[name]) == n for name, n in dimensions.items())
+    fits = fits and shapes["feature_scale"] == shapes["prototypes"][1:]
     fits = fits and shapes["tangents"] == (*K, (2 * radius + 1) ** 2) and shapes["label_prototypes"][:1] == J
     if fits and patch is not None:
         fits = shapes["prototypes"][1] == C[0] * (2 * patch + 1) ** 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from inspect import signature
 from typing import Any
 
@@ -16,7 +17,7 @@ from .integrators.solution import Integrator, check_time
 from .labeling import Labeling, label, refine
 from .model_file import Model, read_model, write_model
 from .prediction import Parameters, predict_weights
-from .samples import Reader, Samples, pixel_features
+from .samples import Reader, Samples
 from .survey import checked_digest, survey
 from .training import Course, Training, TrainingStep, fingerprint, train
 
@@ -35,7 +36,7 @@ class WeightPredictor:
         K, the number of feature prototypes; fewer are taken where the images have fewer different features.
     features : int or callable
         Radius of the raw patch that a pixel's weights depend on, or ``features(image)``: (H, W, C) to (H, W, F), for
-        example :func:`gpulaf.gaussian_features`. Distances are Euclidean: give all features one scale.
+        example :func:`gpulaf.gaussian_features`; each of its features is scaled to the standard deviation 1.
     radius : int
         Of the predicted weight patches; 1 for 3×3.
     rho : float
@@ -50,8 +51,11 @@ class WeightPredictor:
     Attributes
     ----------
     prototypes_ : (K, F) float64 array
+        Of scaled features.
     tangents_ : (K, N) float64 array
     sigma_ : float
+    feature_scale_ : (F,) float64 array
+        What features are multiplied by; 1 for raw patches.
     label_values_ : (J,) int64 array
         The value of the truth images that each label stands for.
     label_prototypes_ : (J, C) float64 array
@@ -79,6 +83,7 @@ class WeightPredictor:
     prototypes_: np.ndarray
     tangents_: np.ndarray
     sigma_: float
+    feature_scale_: np.ndarray
     label_values_: np.ndarray
     label_prototypes_: np.ndarray
     n_channels_: int
@@ -185,7 +190,9 @@ class WeightPredictor:
         self._check(samples, held, training, clean, cluster)
         known = survey(samples)
         reader = Reader(self.features, float(self.rho), known.label_values, known.label_prototypes)
-        start = starting_parameters(samples, reader, self.prototypes, self.radius, clean=clean, seed=self.seed)
+        options: dict[str, Any] = {"clean": clean, "seed": self.seed}
+        start, scale = starting_parameters(samples, reader, self.prototypes, self.radius, **options)
+        reader = replace(reader, feature_scale=scale if callable(self.features) else None)
         digests = {"images": known.digest, "validation": checked_digest(held, reader) if held else ""}
         named = self.get_params() | {"integrator": self._integrator, "features": _name(self.features)}
         counts = np.maximum(known.counts, 1)
@@ -196,6 +203,7 @@ class WeightPredictor:
         parameters, self.history_, self.reason_ = train(course, start, callback, progress)
         self.prototypes_, self.tangents_, self.sigma_ = parameters
         self.label_values_, self.label_prototypes_ = known.label_values, known.label_prototypes
+        self.feature_scale_ = scale
         self.n_channels_ = known.label_prototypes.shape[1]
         self.on_probabilities_ = probabilities is not None
         return self
@@ -219,7 +227,7 @@ class WeightPredictor:
         """
         image = self._reader.image(image)
         parameters = Parameters(self.prototypes_, self.tangents_, self.sigma_)
-        return predict_weights(parameters, pixel_features(image, self.features))
+        return predict_weights(parameters, self._reader.pixel_features(image))
 
     def label(self, image: Any) -> Labeling:
         """Label an image with predicted weights; label j stands for ``label_values_[j]``. See :func:`gpulaf.label`."""
@@ -247,6 +255,7 @@ class WeightPredictor:
         """
         reader = self._reader
         tensors = {"prototypes": self.prototypes_, "tangents": self.tangents_, "sigma": np.array(self.sigma_)}
+        tensors |= {"feature_scale": self.feature_scale_}
         tensors |= {"label_prototypes": reader.label_prototypes, "label_values": reader.label_values}
         write_model(path, Model(tensors, self.get_params(), self.on_probabilities_, self.history_, self.reason_))
 
@@ -271,7 +280,7 @@ class WeightPredictor:
         predictor = cls(**model.options)
         own = dict(model.tensors)
         predictor.prototypes_, predictor.tangents_ = own["prototypes"], own["tangents"]
-        predictor.sigma_ = float(own["sigma"])
+        predictor.sigma_, predictor.feature_scale_ = float(own["sigma"]), own["feature_scale"]
         predictor.label_values_, predictor.label_prototypes_ = own["label_values"], own["label_prototypes"]
         predictor.n_channels_ = own["label_prototypes"].shape[1]
         predictor.on_probabilities_ = model.on_probabilities
@@ -286,7 +295,8 @@ class WeightPredictor:
     def _reader(self) -> Reader:
         if not hasattr(self, "label_values_"):
             raise ValueError("this WeightPredictor is not trained. Call fit, or WeightPredictor.load for a saved one.")
-        return Reader(self.features, float(self.rho), self.label_values_, self.label_prototypes_)
+        scale = self.feature_scale_ if callable(self.features) else None
+        return Reader(self.features, float(self.rho), self.label_values_, self.label_prototypes_, scale)
 
     def _check(self, samples: Samples, held: Samples | None, training: Training, clean: Any, cluster: Any) -> None:
         """Everything that can be said before an image is read."""

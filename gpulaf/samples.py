@@ -15,7 +15,7 @@ from .features import patch_features
 from .image_io import read_array, read_image, read_values
 from .labeling import image_features, log_probabilities
 
-__all__ = ["Item", "Prepared", "Reader", "Samples", "batches", "is_path", "pixel_features", "read_item"]
+__all__ = ["Item", "Prepared", "Reader", "Samples", "batches", "is_path", "read_item"]
 
 
 class Item(NamedTuple):
@@ -84,12 +84,15 @@ class Reader:
     rho : float
         Scale of the data term.
     label_values, label_prototypes : (J,) int64 and (J, C) float64 arrays
+    feature_scale : (F,) float64 array, optional
+        What the features of a callable are multiplied by.
     """
 
     features: int | Callable[[Any], Any]
     rho: float
     label_values: np.ndarray
     label_prototypes: np.ndarray
+    feature_scale: np.ndarray | None = None
 
     def __call__(self, item: Item, crop: int | None = None, seed: Sequence[int] = ()) -> Prepared:
         """Read an item, or a crop of that side at a place that `seed` chooses."""
@@ -112,6 +115,28 @@ class Reader:
             )
         return features
 
+    def pixel_features(self, image: Any) -> Any:
+        """Raw patches, or what the callable makes of the image, scaled: (H, W, C) to (H, W, F), in its dtype."""
+        if not callable(self.features):
+            return patch_features(image, self.features)
+        values = self.features(image)
+        shape = tuple(getattr(values, "shape", ()))
+        if len(shape) != 3 or shape[:2] != tuple(image.shape[:2]) or not shape[2]:
+            raise ValueError(
+                f"the features have shape {shape}; accepted is ({image.shape[0]}, {image.shape[1]}, F) for this image. "
+                "Let the callable return one row of numbers per pixel."
+            )
+        values, xp = contiguous(like(values, image)), namespace(image)
+        if not bool(xp.all(xp.isfinite(values))):  # synchronize
+            raise ValueError("the features hold values that are NaN or infinite. Let the callable return numbers only.")
+        if self.feature_scale is None:
+            return values
+        if shape[2] != len(self.feature_scale):
+            raise ValueError(
+                f"the features have shape {shape}; accepted is (H, W, {len(self.feature_scale)}), as in the training."
+            )
+        return values * like(self.feature_scale, values)
+
     def data_term(self, image: Any, probabilities: Any = None) -> Any:
         """ℓ of an image: its distances to the label prototypes, or the logarithm of probabilities, over ρ."""
         if probabilities is None:
@@ -120,23 +145,6 @@ class Reader:
         if fields.shape[0] != labels:
             raise ValueError(f"probabilities hold {fields.shape[0]} labels; accepted are {labels}, as in the training.")
         return contiguous(like(fields, image) * float(1 / self.rho))
-
-
-def pixel_features(image: Any, features: int | Callable[[Any], Any]) -> Any:
-    """Raw patches of a radius, or what a callable makes of the image: (H, W, C) to (H, W, F), in its dtype."""
-    if not callable(features):
-        return patch_features(image, features)
-    values = features(image)
-    shape = tuple(getattr(values, "shape", ()))
-    if len(shape) != 3 or shape[:2] != tuple(image.shape[:2]) or not shape[2]:
-        raise ValueError(
-            f"the features have shape {shape}; accepted is ({image.shape[0]}, {image.shape[1]}, F) for this image. "
-            "Let the callable return one row of numbers per pixel."
-        )
-    values, xp = contiguous(like(values, image)), namespace(image)
-    if not bool(xp.all(xp.isfinite(values))):  # synchronize
-        raise ValueError("the features hold values that are NaN or infinite. Let the callable return numbers only.")
-    return values
 
 
 def batches(count: int, batch: int | None, seed: int) -> Iterator[list[int]]:

@@ -16,7 +16,7 @@ from .integrators import Taylor
 from .integrators.solution import Integrator
 from .loss import Loss, wrong_share
 from .prediction import Parameters, predict_weights, prediction_gradient
-from .samples import Item, Reader, pixel_features
+from .samples import Item, Reader
 
 __all__ = ["Outcome", "Work", "packed", "unpacked"]
 
@@ -36,7 +36,7 @@ class Work:
         """The parameters come as one vector, and so does the derivative."""
         image, truth, log_likelihood = self.reader(item, crop, seed)
         del item
-        features = pixel_features(image, self.reader.features)
+        features = self.reader.pixel_features(image)
         parameters = unpacked(vector, K, features.shape[2])
         flow = LinearFlow(Grid(predict_weights(parameters, features)), log_likelihood)
         solution = self.integrator.solve(flow, self.time, keep_basis=gradient)

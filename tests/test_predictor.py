@@ -40,11 +40,11 @@ def fitted(count: int = 2, steps: int = 3, **options: Any) -> WeightPredictor:
     return predictor.fit(IMAGES[:count], TRUTHS[:count], training=training, progress=False, **options)
 
 
-def same(first: WeightPredictor, second: WeightPredictor, but: str = "") -> None:
+def same(first: WeightPredictor, second: WeightPredictor) -> None:
     """Everything learned is equal bit for bit; seconds pass."""
-    for name in ("prototypes_", "tangents_", "sigma_", "label_values_", "label_prototypes_", "n_channels_", "reason_"):
-        if name != but:
-            np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
+    names = ("prototypes_", "tangents_", "sigma_", "feature_scale_", "label_values_", "label_prototypes_")
+    for name in (*names, "n_channels_", "reason_"):
+        np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
     assert [row[:5] for row in first.history_] == [row[:5] for row in second.history_]
 
 
@@ -92,7 +92,7 @@ def test_adam_by_its_formula(decay: bool) -> None:
     samples = Samples(IMAGES[:2], TRUTHS[:2])
     known = survey(samples)
     reader = Reader(1, 0.1, known.label_values, known.label_prototypes)
-    start = starting_parameters(samples, reader, 8, 1)
+    start, _ = starting_parameters(samples, reader, 8, 1)
     work = Work(reader, 3.0, gpulaf.Taylor(tol=1e-3), gpulaf.cosine_loss)
     x = packed(start._replace(sigma=0.0))
     m = s = 0.0
@@ -113,7 +113,7 @@ def test_the_start_counts_equal_labels() -> None:
     samples = Samples([image], [truth])
     known = survey(samples)
     reader = Reader(1, 0.1, known.label_values, known.label_prototypes)
-    start = starting_parameters(samples, reader, 10, 1)
+    start, _ = starting_parameters(samples, reader, 10, 1)
     assert start.prototypes.shape == (4, 9)  # inside both halves, and on both sides of the edge
     for p, nu in zip(start.prototypes, start.tangents, strict=True):
         patch = p.reshape(3, 3)
@@ -249,6 +249,21 @@ def test_feature_callables_and_larger_patches() -> None:
     assert predictor.prototypes_.shape == (8, 8)
     assert predictor.weights(IMAGES[0]).shape == (25, 32, 32)
     assert fitted(clean=[s.clean for s in SCENES[:2]]).prototypes_.shape == (8, 9)
+
+
+def test_the_units_of_features_do_not_matter() -> None:
+    """Every feature of a callable is brought to the standard deviation 1, constant ones stay."""
+
+    def features(image: Any, scale: Any = (1.0, 1.0, 1.0)) -> Any:
+        return np.concatenate([image, image**2, np.ones_like(image)], axis=-1) * np.asarray(scale, image.dtype)
+
+    predictor, other = fitted(features=features), fitted(features=partial(features, scale=(64.0, 2**-8, 8.0)))
+    pixels = np.concatenate([features(i).reshape(-1, 3) for i in IMAGES[:2]])
+    expected = 1 / pixels[:, :2].std(axis=0, dtype=np.float64)
+    np.testing.assert_allclose(predictor.feature_scale_[:2], expected, rtol=1e-6)  # of all pixels, so few are there
+    assert predictor.feature_scale_[2] == 1
+    assert relative(other.weights(IMAGES[3]), predictor.weights(IMAGES[3])) < 1e-3
+    assert (fitted().feature_scale_ == 1).all()
 
 
 def test_fewer_different_patches_than_prototypes() -> None:
@@ -493,6 +508,7 @@ def test_an_unchanged_file_is_read(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"tangents": None}, "f lacks tangents"),
+        ({"feature_scale": np.ones(8)}, "do not fit together"),
         ({"sigma": None, "label_values": None}, "f lacks sigma, label_values"),
         ({"tangents": np.zeros((8, 25))}, "do not fit together for weight patches of radius 1"),
         ({"tangents": np.zeros((7, 9))}, "do not fit together"),
