@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .checkpoint import read_tensors, write_tensors
     from .descent import RiemannianAdam, RiemannianGradient
     from .distance import distances, kmeans_prototypes, log_likelihood
+    from .features import gaussian_features, patch_features
     from .fitting import Checkpoint, FitResult, fit_weights
     from .flow import LinearFlow
     from .gradient import WeightGradient, exact_gradient, weight_gradient
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
     from .loss import cosine_loss, cross_entropy_loss
     from .memory import memory_estimate
     from .patches import bilateral_weights, check_weights, normalize_weights, uniform_weights
+    from .prediction import Parameters, predict_weights, prediction_gradient
+    from .predictor import WeightPredictor
     from .scenes import voronoi_colors, voronoi_lines
+    from .training import Training, TrainingStep
 
 __version__ = "0.1.0"
 
@@ -39,6 +43,7 @@ _HOMES = {
     "checkpoint": ["read_tensors", "write_tensors"],
     "descent": ["RiemannianAdam", "RiemannianGradient"],
     "distance": ["distances", "kmeans_prototypes", "log_likelihood"],
+    "features": ["gaussian_features", "patch_features"],
     "fitting": ["Checkpoint", "FitResult", "fit_weights"],
     "flow": ["LinearFlow"],
     "gradient": ["WeightGradient", "exact_gradient", "weight_gradient"],
@@ -47,7 +52,10 @@ _HOMES = {
     "loss": ["cosine_loss", "cross_entropy_loss"],
     "memory": ["memory_estimate"],
     "patches": ["bilateral_weights", "check_weights", "normalize_weights", "uniform_weights"],
+    "prediction": ["Parameters", "predict_weights", "prediction_gradient"],
+    "predictor": ["WeightPredictor"],
     "scenes": ["voronoi_colors", "voronoi_lines"],
+    "training": ["Training", "TrainingStep"],
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

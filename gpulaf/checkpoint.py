@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ import numpy as np
 from .array import host_array
 from .files import whole_file
 
-__all__ = ["read_tensors", "write_tensors"]
+__all__ = ["digest", "qualified_name", "read_tensors", "write_tensors"]
 
 FORMAT = "gpulaf"
 VERSION = 1
@@ -74,3 +77,17 @@ def read_tensors(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, np.
     if version > VERSION:
         raise ValueError(f"{path} has format version {version}; accepted is up to {VERSION}. Update gpulaf.")
     return arrays, metadata
+
+
+def digest(array: Any) -> str:
+    """SHA-256 of the numbers in an array."""
+    return hashlib.sha256(np.ascontiguousarray(host_array(array)).tobytes()).hexdigest()
+
+
+def qualified_name(function: Callable[..., Any]) -> str:
+    """Module and name of a function or of the type of a callable object; of a partial, with what it binds."""
+    if isinstance(function, partial):
+        bound = [*map(repr, function.args), *(f"{k}={v!r}" for k, v in function.keywords.items())]
+        return f"{qualified_name(function.func)}({', '.join(bound)})"
+    named = function if hasattr(function, "__qualname__") else type(function)
+    return f"{named.__module__}.{named.__qualname__}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time as clock
 from collections.abc import Callable
@@ -15,7 +14,7 @@ import numpy as np
 
 from .array import contiguous, host_array, host_dtype, like, namespace, reused, total
 from .averaging import Grid
-from .checkpoint import read_tensors, write_tensors
+from .checkpoint import digest, qualified_name, read_tensors, write_tensors
 from .descent import RiemannianAdam, squared_norms
 from .flow import LinearFlow
 from .gradient import weight_gradient
@@ -222,15 +221,10 @@ class _Problem:
     def fingerprint(self) -> dict[str, str]:
         """What a checkpoint must agree with, by name."""
         time, integrator, loss, descent, rank, tau = self.options
-        digests = {
-            name: hashlib.sha256(np.ascontiguousarray(host_array(array)).tobytes()).hexdigest()
-            for name, array in (("log_likelihood", self.log_likelihood), ("truth", self.truth), ("weights", self.start))
-        }
-        function = getattr(loss, "func", loss)  # of a partial
-        qualified = hasattr(function, "__qualname__")
-        name = f"{function.__module__}.{function.__qualname__}" if qualified else type(loss).__name__
+        arrays = {"log_likelihood": self.log_likelihood, "truth": self.truth, "weights": self.start}
+        digests = {name: digest(array) for name, array in arrays.items()}
         named = {"time": time, "integrator": integrator, "descent": descent, "rank": rank, "tau": tau}
-        return digests | {k: repr(v) for k, v in named.items()} | {"loss": name}
+        return digests | {k: repr(v) for k, v in named.items()} | {"loss": qualified_name(loss)}
 
 
 def _evaluate(weights: Any, problem: _Problem, count: int, began: float) -> tuple[FitStep, Any]:

@@ -16,7 +16,15 @@ import numpy as np
 
 from .files import whole_file
 
-__all__ = ["read_array", "read_image", "read_prototypes", "read_truth", "write_array", "write_figure"]
+__all__ = [
+    "read_array",
+    "read_image",
+    "read_prototypes",
+    "read_truth",
+    "read_values",
+    "write_array",
+    "write_figure",
+]
 
 PICTURES = {".png", ".jpg", ".jpeg", ".bmp"}
 TIFFS = {".tif", ".tiff"}
@@ -91,6 +99,19 @@ def read_truth(path: str | os.PathLike[str], *, unlabeled: int | None = None) ->
     unlabeled : int, optional
         The value of pixels without ground truth; they become −1. The value −1 always does.
     """
+    values = read_values(path)
+    known = np.unique(values[(values != -1) & (values != (unlabeled if unlabeled is not None else -1))])
+    if not 2 <= len(known) <= 256:
+        raise ValueError(
+            f"{path} holds {len(known)} different value(s); accepted are 2 to 256 labels. "
+            "Check that it is a label image and no photograph."
+        )
+    labels = np.searchsorted(known, values).clip(0, len(known) - 1)
+    return np.where(known[labels] == values, labels, -1).astype(np.int32), known
+
+
+def read_values(path: str | os.PathLike[str]) -> np.ndarray:
+    """Read a label image as the (H, W) int64 values that it holds, whatever they stand for."""
     values = _palette_indices(path)
     values = read_image(path) if values is None else values
     if values.ndim == 3 and values.dtype == np.uint8 and (values == values[..., :1]).all():
@@ -100,15 +121,7 @@ def read_truth(path: str | os.PathLike[str], *, unlabeled: int | None = None) ->
             f"{path} holds {values.dtype} values of shape {values.shape}; "
             "accepted is one integer label per pixel, (H, W)."
         )
-    values = values.astype(np.int64)
-    known = np.unique(values[(values != -1) & (values != (unlabeled if unlabeled is not None else -1))])
-    if not 2 <= len(known) <= 256:
-        raise ValueError(
-            f"{path} holds {len(known)} different value(s); accepted are 2 to 256 labels. "
-            "Check that it is a label image and no photograph."
-        )
-    labels = np.searchsorted(known, values).clip(0, len(known) - 1)
-    return np.where(known[labels] == values, labels, -1).astype(np.int32), known
+    return values.astype(np.int64)
 
 
 def read_prototypes(text: str) -> int | np.ndarray:

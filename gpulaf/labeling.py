@@ -130,21 +130,7 @@ def refine(
     MemoryError
         If the image takes more memory than is free; the message says how much, and which tiles would fit.
     """
-    fields = _label_fields(probabilities, label_axis, "probabilities")
-    xp = namespace(fields)
-    lowest, sums = float(xp.min(fields)), xp.sum(fields, axis=0)  # synchronize
-    if lowest < 0:
-        raise ValueError(
-            f"probabilities go down to {lowest:.4g}; accepted are numbers from 0. For logits, use refine_logits."
-        )
-    worst = float(xp.max(xp.abs(sums - 1)))  # synchronize
-    if worst > 1e-3:
-        raise ValueError(
-            f"probabilities miss a sum of 1 by up to {worst:.4g}; accepted is 0.001. "
-            "Check label_axis, normalize them, or use refine_logits."
-        )
-    floor = float(xp.finfo(fields.dtype).smallest_normal)
-    return _refine(xp.log(xp.clip(fields, floor, None)), weights, rho, time, integrator)
+    return _refine(log_probabilities(probabilities, label_axis), weights, rho, time, integrator)
 
 
 def refine_logits(
@@ -197,6 +183,25 @@ def image_features(image: Any, channel_axis: int | None = None) -> tuple[Any, fl
     features = xp.asarray(image, dtype=floating_dtype(image), copy=True) * scale if scale != 1 else contiguous(image)
     _check_finite(features, "image")
     return contiguous(features), scale
+
+
+def log_probabilities(probabilities: Any, label_axis: int = -1) -> Any:
+    """Check predictions and take their logarithm, finite even at 0: (H, W, J) to (J, H, W), float32 or float64."""
+    fields = _label_fields(probabilities, label_axis, "probabilities")
+    xp = namespace(fields)
+    lowest, sums = float(xp.min(fields)), xp.sum(fields, axis=0)  # synchronize
+    if lowest < 0:
+        raise ValueError(
+            f"probabilities go down to {lowest:.4g}; accepted are numbers from 0. For logits, use refine_logits."
+        )
+    worst = float(xp.max(xp.abs(sums - 1)))  # synchronize
+    if worst > 1e-3:
+        raise ValueError(
+            f"probabilities miss a sum of 1 by up to {worst:.4g}; accepted is 0.001. "
+            "Check label_axis, normalize them, or use refine_logits."
+        )
+    floor = float(xp.finfo(fields.dtype).smallest_normal)
+    return xp.log(xp.clip(fields, floor, None))
 
 
 def prototype_array(prototypes: Any, features: Any, scale: float = 1.0, *, seed: int = 0) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The kernels of gpulaf, four stencils and two on stacks of fields: a file each, three implementations of one formula.
+"""The kernels of gpulaf: a file each, three implementations of one formula.
 
 ===================  =============================  ==========================================
 file                 computes                       meaning
@@ -9,6 +9,7 @@ adjoint              y = Ωᵀ R_S u                   one product with Aᵀ, ga
 weight_gradient      ∂Ω and z = R_S c               chain rule of the closed-form gradient
 inner_products       G_kp = ⟨q_k, x_p⟩              Gram–Schmidt, Gram matrices
 combination          y_r = s_r + Σ_k c_rk q_k       Gram–Schmidt, low rank
+prediction           Ω̂ = exp_1(softmax(−σd) ν)      weight patches from features; no ``gpu`` yet
 ===================  =============================  ==========================================
 
 Layout. Fields are (J, H, W), label first, x fastest, C-contiguous; weight patches are (N, H, W) with N = (2r+1)²

@@ -79,6 +79,28 @@ def test_cross_entropy_by_its_formula():
     assert cross_entropy_loss(problem.g, problem.truth).value == pytest.approx(-np.mean(logs), rel=1e-12)
 
 
+@pytest.mark.parametrize("loss", [cosine_loss, cross_entropy_loss])
+def test_class_weights_against_central_differences(xp, dtype, loss):
+    problem, c = random_problem(), np.array([0.5, 3.0, 1.5])
+    found = loss(xp(problem.g.astype(dtype)), xp(problem.truth), class_weights=c)
+    assert found.value == pytest.approx(loss(problem.g, problem.truth, class_weights=c).value, rel=tol(dtype))
+    expected = central(lambda v: loss(v, problem.truth, class_weights=c).value, problem.g)
+    assert relative(found.derivative, expected) < tol(dtype) + 1e-8
+    assert host_array(found.derivative).dtype == dtype
+
+
+@pytest.mark.parametrize("loss", [cosine_loss, cross_entropy_loss])
+def test_a_class_of_weight_two_counts_like_pixels_that_are_there_twice(loss):
+    problem = random_problem()
+    v, truth = problem.g.reshape(3, 1, -1), problem.truth.reshape(1, -1)
+    again = truth[0] == 1
+    longer = np.concatenate([v, v[..., again]], axis=-1), np.concatenate([truth, truth[:, again]], axis=-1)
+    assert loss(v, truth, class_weights=[1, 2, 1]).value == pytest.approx(loss(*longer).value, rel=1e-12)
+    assert loss(v, truth, class_weights=[4, 4, 4]).value == pytest.approx(loss(v, truth).value, rel=1e-12)
+    with pytest.raises(ValueError, match=r"class_weights are .*; accepted are 3 positive numbers"):
+        loss(v, truth, class_weights=[1, 2])
+
+
 def test_perfect_and_hopeless_labelings():
     truth = np.array([[0, 1, -1]])
     v = np.array([[[2.0, -2, 9]], [[-2.0, 2, 5]]])

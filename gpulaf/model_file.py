@@ -1,0 +1,106 @@
+"""The file of a trained predictor: six tensors and what belongs to them, no pickle."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .checkpoint import qualified_name, read_tensors, write_tensors
+from .integrators import Euler, Krylov, Taylor
+from .training import TrainingStep
+
+__all__ = ["Model", "read_model", "write_model"]
+
+INTEGRATORS = {kind.__name__: kind for kind in (Euler, Krylov, Taylor)}
+
+
+class Model(NamedTuple):
+    """A trained predictor, taken apart."""
+
+    #: prototypes (K, F), tangents (K, N), sigma (), feature_scale (F,), label_prototypes (J, C), label_values (J,).
+    tensors: dict[str, np.ndarray]
+    #: The arguments of the constructor.
+    options: dict[str, Any]
+    on_probabilities: bool
+    history: list[TrainingStep]
+    reason: str
+
+
+def write_model(path: str | os.PathLike[str], model: Model) -> None:
+    """Write a model to one file, whole or not at all."""
+    options = dict(model.options)
+    integrator, features = options.pop("integrator"), options.pop("features")
+    if integrator is not None and type(integrator).__name__ not in INTEGRATORS:
+        raise ValueError(f"integrator is {integrator!r}; a file can hold {', '.join(INTEGRATORS)}. Take one of them.")
+    metadata = {
+        "options": {k: float(v) if k in ("rho", "time") else int(v) for k, v in options.items()},
+        "integrator": None if integrator is None else [type(integrator).__name__, asdict(integrator)],
+        "features": qualified_name(features) if callable(features) else int(features),
+        "on_probabilities": model.on_probabilities,
+        "history": [list(row) for row in model.history],
+        "reason": model.reason,
+    }
+    write_tensors(path, "predictor", model.tensors, metadata)
+
+
+def read_model(path: str | os.PathLike[str], features: Callable[[Any], Any] | None = None) -> Model:
+    """Read a model and check that everything is there and fits together.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If the file is missing, damaged, incomplete, of another kind or newer; or if the features are a callable and
+        it is not given.
+    """
+    tensors, metadata = read_tensors(path, "predictor")
+    try:
+        stored, options = metadata["features"], dict(metadata["options"])
+        kind = metadata["integrator"]
+        options["integrator"] = None if kind is None else INTEGRATORS[kind[0]](**kind[1])
+        history = [TrainingStep(*row) for row in metadata["history"]]
+        rest = bool(metadata["on_probabilities"]), history, str(metadata["reason"])
+        radius = int(options["radius"])
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise ValueError(f"{path} has damaged metadata ({error!r}). Save the predictor again.") from None
+    if isinstance(stored, str) and features is None:
+        raise ValueError(
+            f"{path} was trained with the features {stored}, which a file cannot hold. "
+            "Pass them: WeightPredictor.load(path, features=…)."
+        )
+    if not isinstance(stored, str) and features is not None:
+        raise ValueError(f"{path} was trained on raw patches of radius {stored}. Leave features out.")
+    _check_tensors(path, tensors, radius, None if isinstance(stored, str) else int(stored))
+    return Model(tensors, options | {"features": features or stored}, *rest)
+
+
+def _check_tensors(path: Any, tensors: dict[str, np.ndarray], radius: int, patch: int | None) -> None:
+    dimensions = {
+        "prototypes": 2,
+        "tangents": 2,
+        "sigma": 0,
+        "feature_scale": 1,
+        "label_prototypes": 2,
+        "label_values": 1,
+    }
+    missing = [name for name in dimensions if name not in tensors]
+    if missing:
+        raise ValueError(f"{path} lacks {', '.join(missing)}. Save the predictor again.")
+    shapes = {name: tensors[name].shape for name in dimensions}
+    K, J, C = shapes["prototypes"][:1], shapes["label_values"], shapes["label_prototypes"][1:]
+    fits = all(len(shapes[name]) == n for name, n in dimensions.items())
+    fits = fits and shapes["feature_scale"] == shapes["prototypes"][1:]
+    fits = fits and shapes["tangents"] == (*K, (2 * radius + 1) ** 2) and shapes["label_prototypes"][:1] == J
+    if fits and patch is not None:
+        fits = shapes["prototypes"][1] == C[0] * (2 * patch + 1) ** 2
+    if not fits or 0 in K + J:
+        raise ValueError(
+            f"{path} holds tensors of shapes {shapes}, which do not fit together for weight patches of radius {radius}"
+            + ("" if patch is None else f" and raw patches of radius {patch}")
+            + ". Save the predictor again."
+        )
+    if not all(np.isfinite(x).all() for x in tensors.values()) or not tensors["sigma"] > 0:
+        raise ValueError(f"{path} holds values that are not finite, or σ is not positive. Save the predictor again.")
