@@ -432,8 +432,9 @@ def test_a_disk_that_fills_up_leaves_whole_files_only(
     assert after == before
 
 
-def test_debug_shows_the_traceback(tmp_path: Path) -> None:
-    done = gpulaf_process(tmp_path, "--debug", "label", "none.png", "-o", "new.png")
+@pytest.mark.parametrize("arguments", ["--debug label none.png -o new.png", "label none.png -o new.png --debug"])
+def test_debug_shows_the_traceback(tmp_path: Path, arguments: str) -> None:
+    done = gpulaf_process(tmp_path, *arguments.split())
     assert done.returncode != 0
     assert "Traceback" in done.stderr
     assert "none.png does not exist" in done.stderr

@@ -1,0 +1,55 @@
+"""The command line: ``gpulaf COMMAND --help`` explains each command."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from .. import __version__
+from . import demo, info, label, learn
+
+#: What a user can mend: one line and exit status 2.
+MISTAKES = (ValueError, TypeError, OSError, RuntimeError, FloatingPointError, MemoryError)
+DEBUG = "Show a full traceback for errors."
+
+
+class OneLineErrors(click.Group):
+    """Turn a user's mistake into one line on standard error and exit status 2."""
+
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        """Add a command; --debug is understood after it, too."""
+        cmd.params.append(click.Option(["--debug"], is_flag=True, expose_value=False, callback=_debug, help=DEBUG))
+        super().add_command(cmd, name)
+
+    def invoke(self, context: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(context)
+        except (click.exceptions.Exit, click.Abort):
+            raise
+        except click.UsageError as error:
+            where = error.ctx.command_path if error.ctx else "gpulaf"
+            click.echo(f"gpulaf: {' '.join(error.format_message().split())} See {where} --help.", err=True)
+            context.exit(2)
+        except MISTAKES as error:
+            if context.params.get("debug"):
+                raise
+            text = " ".join(str(error).split()) or type(error).__name__
+            click.echo(f"gpulaf: {text}", err=True)
+            context.exit(2)
+
+
+def _debug(context: click.Context, _: click.Parameter, value: bool) -> None:
+    context.find_root().params["debug"] |= value
+
+
+@click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__)
+@click.option("--debug", is_flag=True, help=DEBUG)
+def main(debug: bool) -> None:
+    """Label images with linearized assignment flows, and learn their weights from ground truth."""
+
+
+for command in (demo.demo, label.label, label.refine, learn.learn, info.info):
+    main.add_command(command)

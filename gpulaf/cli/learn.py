@@ -1,0 +1,91 @@
+"""gpulaf learn: weights from ground truth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import numpy as np
+
+from .options import check_folders, device_option
+
+
+@click.command()
+@click.argument("image", type=click.Path(path_type=Path))
+@click.argument("truth", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Weight file: .safetensors.")
+@click.option("--steps", type=click.IntRange(0), default=50, show_default=True, help="Learning steps.")
+@click.option("--step-size", type=float, default=0.2, show_default=True, help="Step of Riemannian Adam.")
+@click.option(
+    "--radius", type=click.IntRange(1, 3), default=1, show_default=True, help="1 for 3×3 patches, 2 for 5×5, 3 for 7×7."
+)
+@click.option("--rho", type=float, default=0.2, show_default=True, help="Scale of the data in image units, 0 to 1.")
+@click.option("--time", "time_", type=float, default=6.0, show_default=True, help="Integration time T.")
+@click.option("--tol", type=float, default=1e-4, show_default=True, help="Accepted relative error of the flow.")
+@click.option(
+    "--loss", type=click.Choice(["cosine", "cross-entropy"]), default="cosine", show_default=True, help="What to lower."
+)
+@click.option(
+    "--tau",
+    type=float,
+    default=0.0,
+    show_default=True,
+    help="Strength of the pull towards uniform weights; 0.01 to 0.5 is usual.",
+)
+@click.option("--unlabeled", type=int, help="Value of TRUTH at pixels without ground truth.")
+@click.option("--channel-axis", type=int, help="Axis of the channels, where the file does not say it.")
+@click.option("--checkpoint", type=click.Path(path_type=Path), help="Save the state of learning here on the way.")
+@click.option("--resume", is_flag=True, help="Continue from the checkpoint if it is there.")
+@device_option
+def learn(
+    image: Path, truth: Path, output: Path, steps: int, step_size: float, radius: int, rho: float, time_: float,
+    tol: float, loss: str, tau: float, unlabeled: int | None, channel_axis: int | None, checkpoint: Path | None,
+    resume: bool, device: str,
+) -> None:  # fmt: skip
+    """Learn the weight patches of IMAGE from its ground truth, the label image TRUTH.
+
+    The values of TRUTH are the labels; their prototypes are the mean colors. The weights belong to this one image:
+    apply them with gpulaf label IMAGE --weights FILE.
+    """
+    from ..array import device_array
+    from ..checkpoint import write_tensors
+    from ..descent import RiemannianAdam
+    from ..distance import distances, log_likelihood
+    from ..fitting import Checkpoint, fit_weights
+    from ..image_io import read_image, read_truth
+    from ..integrators import Taylor
+    from ..labeling import image_features
+    from ..loss import cosine_loss, cross_entropy_loss
+    from ..patches import uniform_weights
+
+    if output.suffix != ".safetensors":
+        raise ValueError(f"{output} ends in {output.suffix!r}; weights are written to .safetensors.")
+    if resume and checkpoint is None:
+        raise ValueError("--resume needs to know where from. Name the file with --checkpoint.")
+    if not rho > 0:
+        raise ValueError(f"rho is {rho}; accepted are positive numbers. 0.1 to 0.2 suits most images.")
+    check_folders(output, checkpoint)
+    if checkpoint is not None and checkpoint.resolve() in {path.resolve() for path in (output, image, truth)}:
+        raise ValueError(f"{checkpoint} is an input or the result, too. Choose another name for the checkpoint.")
+    features, _ = image_features(read_image(image, channel_axis=channel_axis))
+    labels, values = read_truth(truth, unlabeled=unlabeled)
+    if labels.shape != features.shape[:2]:
+        raise ValueError(
+            f"{truth} has {labels.shape} pixels and {image} {features.shape[:2]}; accepted are equal sizes. "
+            "Check the pair."
+        )
+    prototypes = np.stack([features[labels == j].mean(axis=0, dtype=np.float64) for j in range(len(values))])
+    result = fit_weights(
+        device_array(log_likelihood(distances(features, prototypes), rho), device), labels,
+        weights=uniform_weights(labels.shape, radius), time=time_, integrator=Taylor(tol=tol), steps=steps, tau=tau,
+        loss={"cosine": cosine_loss, "cross-entropy": cross_entropy_loss}[loss], descent=RiemannianAdam(step_size),
+        checkpoint=None if checkpoint is None else Checkpoint(checkpoint, resume=resume),
+    )  # fmt: skip
+    first, last = result.history[0], result.history[-1]
+    metadata = {
+        "prototypes": prototypes.tolist(), "rho": rho, "time": time_, "label_values": values.tolist(),
+        "steps": last.step, "loss": last.loss, "wrong_percent": last.wrong,
+    }  # fmt: skip
+    write_tensors(output, "weights", {"weights": result.weights}, metadata)
+    click.echo(f"wrong pixels: {first.wrong:.2f} % with uniform weights, {last.wrong:.2f} % after {last.step} steps")
+    click.echo(f"{result.reason} {last.seconds:.1f} s. weights: {output}")
