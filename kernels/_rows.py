@@ -141,29 +141,38 @@ def _nine_twice(packed, a, b, c, d, e, f, first, second):
 @inline
 def correlate(z, ring, radius, y, n, sums):
     """sums_o += Σ_j z_j · (neighbor o of label j); z (J, COLUMNS), sums packed like the weights."""
-    side = 2 * radius + 1
-    for j in range(z.shape[0]):
-        if radius == 1:
-            above, here, below = ring[y % 3, j, : n + 2], ring[(y + 1) % 3, j, : n + 2], ring[(y + 2) % 3, j, : n + 2]
-            _nine_products(z[j, :n], above, here, below, sums)
-        else:
+    side, labels = 2 * radius + 1, z.shape[0]
+    if radius > 1:
+        for j in range(labels):
             for o in range(side * side):
                 row = ring[(y + o // side) % side, j, o % side : o % side + n]
                 multiply_add(z[j, :n], row, sums[o * COLUMNS : o * COLUMNS + n])
+        return
+    for j in range(0, labels - 1, 2):  # two labels share the loads and stores of the sums
+        for d in range(3):
+            one, other = ring[(y + d) % 3, j], ring[(y + d) % 3, j + 1]
+            _three_products_twice(z[j, :n], z[j + 1, :n], one, other, sums[3 * d * COLUMNS : 3 * (d + 1) * COLUMNS])
+    if labels % 2:
+        for d in range(3):
+            _three_products(
+                z[labels - 1, :n], ring[(y + d) % 3, labels - 1], sums[3 * d * COLUMNS : 3 * (d + 1) * COLUMNS]
+            )
 
 
 @inline
-def _nine_products(z, above, here, below, sums):
+def _three_products(z, row, sums):
     for x in range(z.size):
-        sums[x] += z[x] * above[x]
-        sums[COLUMNS + x] += z[x] * above[x + 1]
-        sums[2 * COLUMNS + x] += z[x] * above[x + 2]
-        sums[3 * COLUMNS + x] += z[x] * here[x]
-        sums[4 * COLUMNS + x] += z[x] * here[x + 1]
-        sums[5 * COLUMNS + x] += z[x] * here[x + 2]
-        sums[6 * COLUMNS + x] += z[x] * below[x]
-        sums[7 * COLUMNS + x] += z[x] * below[x + 1]
-        sums[8 * COLUMNS + x] += z[x] * below[x + 2]
+        sums[x] += z[x] * row[x]
+        sums[COLUMNS + x] += z[x] * row[x + 1]
+        sums[2 * COLUMNS + x] += z[x] * row[x + 2]
+
+
+@inline
+def _three_products_twice(z, w, one, other, sums):
+    for x in range(z.size):
+        sums[x] = (sums[x] + z[x] * one[x]) + w[x] * other[x]
+        sums[COLUMNS + x] = (sums[COLUMNS + x] + z[x] * one[x + 1]) + w[x] * other[x + 1]
+        sums[2 * COLUMNS + x] = (sums[2 * COLUMNS + x] + z[x] * one[x + 2]) + w[x] * other[x + 2]
 
 
 @inline
