@@ -1,7 +1,8 @@
 """Descent on weight patches, a product of simplices: the plain Riemannian gradient and Riemannian Adam.
 
 A method has ``start(weights) -> state`` and ``update(weights, gradient, state, count) -> (weights, state)``; the state
-is a dictionary of arrays. Step sizes are per pixel: the derivative of a loss over the image scales like 1/(H·W), so it
+is a dictionary of arrays. ``update`` is ``step_by`` with ``corrections(count)``, apart for steps that are recorded.
+Step sizes are per pixel: the derivative of a loss over the image scales like 1/(H·W), so it
 is multiplied by H·W first. Steps are bounded and weights stay in the open simplex, whatever the step size.
 """
 
@@ -40,6 +41,14 @@ class RiemannianGradient:
 
     def update(self, weights: Any, gradient: Any, state: State, count: int) -> tuple[Any, State]:
         """One step: (N, H, W) weights and ∂L to new weights."""
+        return self.step_by(weights, gradient, state, self.corrections(count))
+
+    def corrections(self, count: int) -> tuple[float, ...]:
+        """Numbers that change from step to step: none."""
+        return ()
+
+    def step_by(self, weights: Any, gradient: Any, state: State, corrections: Any) -> tuple[Any, State]:
+        """One step with its corrections."""
         return geodesic_step(weights, gradient, factor=-self.step * _pixels(weights)), state
 
 
@@ -85,14 +94,21 @@ class RiemannianAdam:
 
     def update(self, weights: Any, gradient: Any, state: State, count: int) -> tuple[Any, State]:
         """One step, the `count`-th from 0: (N, H, W) weights and ∂L to new weights and moments."""
+        return self.step_by(weights, gradient, state, self.corrections(count))
+
+    def corrections(self, count: int) -> tuple[float, ...]:
+        """Numbers that change from step to step: what the moments of the `count`-th one lack, 1 − βᵏ."""
+        return 1 - self.beta1 ** (count + 1), 1 - self.beta2 ** (count + 1)
+
+    def step_by(self, weights: Any, gradient: Any, state: State, corrections: Any) -> tuple[Any, State]:
+        """One step with its corrections, numbers or arrays of one number."""
         xp = namespace(weights)
         factors = (self.beta1, self.beta2, float(_pixels(weights)))
         first, second = _moments(weights, gradient, state["first"], state["second"], factors)
-        length = xp.sqrt(second / (1 - self.beta2 ** (count + 1)))
+        length = xp.sqrt(second / corrections[1])
         length = length + self.epsilon * xp.sqrt(xp.mean(length * length))
-        scale = 1 / xp.where(length > 0, length, xp.ones_like(length))
-        factor = -self.step / (1 - self.beta1 ** (count + 1))
-        return geodesic_step(weights, first, factor=factor, scale=scale), {"first": first, "second": second}
+        scale = 1 / (corrections[0] * xp.where(length > 0, length, xp.ones_like(length)))
+        return geodesic_step(weights, first, factor=-self.step, scale=scale), {"first": first, "second": second}
 
 
 def squared_norms(weights: Any, gradient: Any) -> Any:

@@ -6,43 +6,23 @@ import os
 import time as clock
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from .array import contiguous, host_array, host_dtype, like, namespace, reused, total
-from .averaging import Grid
-from .checkpoint import digest, qualified_name, read_tensors, write_tensors
-from .descent import RiemannianAdam, squared_norms
-from .flow import LinearFlow
-from .gradient import weight_gradient
-from .integrators import Krylov, Taylor
+from .array import contiguous, host_array, host_dtype, like, namespace, reused
+from .checkpoint import read_tensors, write_tensors
+from .descent import RiemannianAdam
+from .integrators import Krylov
 from .integrators.solution import Integrator, check_time
 from .kernels.stencil import radius_of
-from .loss import Loss, cosine_loss, weight_regularizer, wrong_share
+from .loss import Loss, cosine_loss
 from .memory import check_memory
 from .patches import check_weights, uniform_weights
+from .steps import FitStep, Options, Problem, stepper
 
 __all__ = ["Checkpoint", "FitResult", "FitStep", "fit_weights"]
-
-
-class FitStep(NamedTuple):
-    """One row of the history: the state of the weights before the step is taken."""
-
-    #: Steps taken so far.
-    step: int
-    #: Loss, regularizer included.
-    loss: float
-    #: Wrong pixels in percent of the labeled ones.
-    wrong: float
-    #: Fisher–Rao norm of the gradient over the whole image.
-    gradient_norm: float
-    #: Rank of the gradient.
-    rank: int
-    #: Seconds since the fit began, over all its runs.
-    seconds: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,7 +151,7 @@ def fit_weights(
 
     state: dict[str, Any] = descent.start(weights)
     history: list[FitStep] = []
-    problem = _Problem(log_likelihood, truth, weights, (time, integrator, loss, descent, rank, tau))
+    problem = Problem(log_likelihood, truth, weights, Options(time, integrator, loss, descent, rank, tau))
     if checkpoint is not None:
         saved = _load(checkpoint, problem)
         if saved is not None:
@@ -189,12 +169,13 @@ def fit_weights(
         total=steps, initial=first, desc="learning", unit="step", disable=None if progress is None else not progress
     )
     with bar, reused(), compiling(lambda: bar.set_description("compiling kernels")):
+        run = stepper(problem, weights, state)
         for count in range(first, steps + 1):
-            row, gradient = _evaluate(weights, problem, count, began)
+            row = run.evaluate(count)._replace(seconds=clock.perf_counter() - began)
             history.append(row)
             bar.set_description("learning", refresh=False)
             bar.set_postfix_str(f"loss {row.loss:.4f}, wrong {row.wrong:.2f} %")
-            if callback is not None and callback(row, weights):
+            if callback is not None and callback(row, run.weights):
                 reason = f"The callback ended the fit after {count} steps."
                 break
             if patience is not None and _stalled(history, patience):
@@ -202,49 +183,11 @@ def fit_weights(
                 break
             if count == steps:
                 break
-            weights, state = descent.update(weights, gradient, state, count)
+            run.advance(count)
             bar.update()
             if checkpoint is not None and (count + 1) % checkpoint.every == 0:
-                _save(checkpoint, problem, weights, state, history)
-    return FitResult(weights, history, reason)
-
-
-@dataclass(frozen=True, eq=False)
-class _Problem:
-    log_likelihood: Any
-    truth: Any
-    start: Any
-    #: time, integrator, loss, descent, rank, tau
-    options: tuple[Any, ...]
-
-    @cached_property
-    def fingerprint(self) -> dict[str, str]:
-        """What a checkpoint must agree with, by name."""
-        time, integrator, loss, descent, rank, tau = self.options
-        arrays = {"log_likelihood": self.log_likelihood, "truth": self.truth, "weights": self.start}
-        digests = {name: digest(array) for name, array in arrays.items()}
-        named = {"time": time, "integrator": integrator, "descent": descent, "rank": rank, "tau": tau}
-        return digests | {k: repr(v) for k, v in named.items()} | {"loss": qualified_name(loss)}
-
-
-def _evaluate(weights: Any, problem: _Problem, count: int, began: float) -> tuple[FitStep, Any]:
-    time, integrator, loss, _, rank, tau = problem.options
-    flow = LinearFlow(Grid(weights), problem.log_likelihood)
-    solution = integrator.solve(flow, time)
-    value, g = loss(solution.v, problem.truth)
-    value = float(value)
-    if not np.isfinite(value):
-        raise FloatingPointError(f"the loss is {value} after {count} steps. Take a shorter time or a smaller step.")
-    # a Taylor solution has its exact gradient at the lowest cost; a Krylov solution is compressed
-    tol = 0.0 if isinstance(integrator, Taylor) else 1e-3
-    gradient = weight_gradient(flow, solution, g, rank=rank, tol=tol)
-    derivative = gradient.weights
-    if tau:
-        regularizer = weight_regularizer(weights, tau / problem.truth.size)
-        value, derivative = value + regularizer.value, derivative + regularizer.derivative
-    size = total(squared_norms(weights, derivative)) ** 0.5
-    wrong = 100 * wrong_share(solution.v, problem.truth)
-    return FitStep(count, value, wrong, size, gradient.rank, clock.perf_counter() - began), derivative
+                _save(checkpoint, problem, run.weights, run.state, history)
+    return FitResult(run.weights, history, reason)
 
 
 def _stalled(history: list[FitStep], patience: int) -> bool:
@@ -285,14 +228,14 @@ def _check_problem(log_likelihood: Any, truth: Any, steps: int, tau: float, pati
 
 
 def _save(
-    checkpoint: Checkpoint, problem: _Problem, weights: Any, state: dict[str, Any], history: list[FitStep]
+    checkpoint: Checkpoint, problem: Problem, weights: Any, state: dict[str, Any], history: list[FitStep]
 ) -> None:
     arrays = {"weights": weights} | {f"state.{k}": v for k, v in state.items()}
     metadata = {"fingerprint": problem.fingerprint, "history": [list(row) for row in history]}
     write_tensors(checkpoint.path, "checkpoint", arrays, metadata)
 
 
-def _load(checkpoint: Checkpoint, problem: _Problem) -> tuple[Any, dict[str, Any], list[FitStep]] | None:
+def _load(checkpoint: Checkpoint, problem: Problem) -> tuple[Any, dict[str, Any], list[FitStep]] | None:
     if not Path(checkpoint.path).exists():
         return None
     if not checkpoint.resume:

@@ -5,6 +5,7 @@ Truth is an (H, W) array of labels 0 … J−1; −1 marks pixels without ground
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,12 +49,18 @@ def cosine_loss(v: Any, truth: Any, *, class_weights: Any = None) -> Loss:
         If no pixel has ground truth, or the class weights are not J positive numbers.
     """
     sums, labels, counts = _agreement(v, truth, class_weights)
-    t, s, q, mass = (float(x) for x in host_array(sums)[:4])  # synchronize
-    _check_labeled(mass)
-    xp, fields, share = namespace(v, truth), columns(v), 1.0 / v.shape[0]
+    numbers = [float(x) for x in host_array(sums)]  # synchronize
+    _check_labeled(numbers[3])
+    xp, fields = namespace(v, truth), columns(v)
     derivative = xp.reshape(implementation("cosine", fields)(fields, labels, counts, sums), v.shape)
-    lengths = (q * mass * (1 - share)) ** 0.5
-    return Loss(1 - (t - share * s) / lengths if lengths else 1.0, derivative)
+    return Loss(cosine_value(numbers, v.shape[0]), derivative)
+
+
+def cosine_value(sums: Sequence[float], labels: int) -> float:
+    """The cosine loss from the sums of the kernel ``agreement``."""
+    t, s, q, mass = sums[:4]
+    lengths = (q * mass * (1 - 1 / labels)) ** 0.5
+    return 1 - (t - s / labels) / lengths if lengths else 1.0
 
 
 def cross_entropy_loss(v: Any, truth: Any, *, class_weights: Any = None) -> Loss:

@@ -84,14 +84,14 @@ class Taylor:
         h, xp = time / substeps, namespace(flow.B)
         v, b = xp.zeros_like(flow.B), flow.B
         starts: list[Any] = []
-        series: list[Any] = []
+        terms: list[Any] = []
         for step in range(substeps):
             if step:
                 b = flow.A(v, flow.B)
             starts.append(v)
             if keep_basis:
-                series.append(_powers(flow, b, degree))
-                v = combine(_coefficients(h, degree), series[-1], v if step else None)
+                terms.append(series(flow, b, degree))
+                v = combine(coefficients(h, degree), terms[-1], v if step else None)
             else:
                 change = _horner(flow, b, h, degree)
                 v = v + change if step else change
@@ -101,7 +101,7 @@ class Taylor:
         reason = f"Degree {degree} in {substeps} substep(s) bounds the error by {bound:.1e} of the flow's reach."
         if not converged:
             reason += f" The tolerance {self.tol:.1e} asks for a higher degree."
-        basis = Steps(h, starts, series) if keep_basis else None
+        basis = Steps(h, starts, terms) if keep_basis else None
         return Solution(v, error, substeps * degree - 1, converged, reason, time, self, basis)
 
     def fields(self, time: float, gradient: bool) -> int:
@@ -117,11 +117,11 @@ class Taylor:
         """Split M: with tol = 0 and no rank by reverse Horner, exact and fast; else by moments, in few terms."""
         steps = solution.basis or self.solve(flow, solution.time).basis
         if rank is None and tol == 0:
-            return _reverse_horner(flow, steps, g)
+            return reverse_horner(flow, steps, g)
         return _by_moments(flow, steps, g, rank, tol)
 
 
-def _reverse_horner(flow: Any, steps: Steps, g: Any) -> Sensitivity:
+def reverse_horner(flow: Any, steps: Steps, g: Any) -> Sensitivity:
     """The exact derivative of the truncated series: M = Σ_q y_q a_qᵀ, y_q = c_{q+1} μ + Aᵀ y_{q+1}, a_q = A^q b.
 
     The product A a_q is the next term of the series, so no other product is needed.
@@ -134,7 +134,7 @@ def _reverse_horner(flow: Any, steps: Steps, g: Any) -> Sensitivity:
     for step in reversed(range(len(steps.series))):
         a = steps.series[step]
         degree = a.shape[0]
-        c = _coefficients(steps.length, degree)
+        c = coefficients(steps.length, degree)
         y = empty((degree, *g.shape), g)  # y_{q−1} in slot q, the change of m̄ in slot 0
         y[-1, ...] = float(c[-1]) * mu
         flow.chain(y[-1, ...], mu, c[-2::-1], out=y[:-1, ...], transposed=True, backward=True)
@@ -159,13 +159,13 @@ def _by_moments(flow: Any, steps: Steps, g: Any, rank: int | None, tol: float) -
     cores: list[np.ndarray] = []
     for step in reversed(range(len(steps.series))):
         a = steps.series[step]
-        p = _powers(flow, mu, a.shape[0], transposed=True)
+        p = series(flow, mu, a.shape[0], transposed=True)
         core = _moments(h, p.shape[0], a.shape[0])
         left, right = [*left, p], [*right, a]
         if step:  # v starts from 0 in the first substep only
             right.append(steps.starts[step][None, ...])
-            core = np.column_stack([core, _coefficients(h, p.shape[0])])
-        change = combine(_coefficients(h, p.shape[0]), p)
+            core = np.column_stack([core, coefficients(h, p.shape[0])])
+        change = combine(coefficients(h, p.shape[0]), p)
         mean = change if mean is None else mean + change
         if step:
             mu = flow.At(change, mu)  # e^{hAᵀ} μ
@@ -176,16 +176,16 @@ def _by_moments(flow: Any, steps: Steps, g: Any, rank: int | None, tol: float) -
 
 def _moments(h: float, rows: int, columns: int) -> np.ndarray:
     """h^{l+k+2}/(l+k+2)! = ∫₀ʰ (h−t)^l/l! t^{k+1}/(k+1)! dt: (rows, columns) array."""
-    table = np.concatenate([[1.0], _coefficients(h, rows + columns)])
+    table = np.concatenate([[1.0], coefficients(h, rows + columns)])
     return table[np.add.outer(np.arange(rows), np.arange(columns)) + 2]
 
 
-def _coefficients(h: float, count: int) -> np.ndarray:
+def coefficients(h: float, count: int) -> np.ndarray:
     """h^{k+1}/(k+1)! for k < count: the coefficients of h φ(hA)."""
     return np.cumprod(h / np.arange(1, count + 1))
 
 
-def _powers(flow: Any, x: Any, count: int, *, transposed: bool = False) -> Any:
+def series(flow: Any, x: Any, count: int, *, transposed: bool = False) -> Any:
     """x, Ax, …, A^{count−1} x, stacked; or with Aᵀ."""
     terms = empty((count, *x.shape), x)
     terms[0, ...] = x
@@ -195,7 +195,7 @@ def _powers(flow: Any, x: Any, count: int, *, transposed: bool = False) -> Any:
 
 def _horner(flow: Any, b: Any, h: float, degree: int) -> Any:
     """h φ(hA) b up to `degree` terms: v ← c_k b + A v, one product for each term after the first."""
-    c = _coefficients(h, degree)
+    c = coefficients(h, degree)
     v = float(c[-1]) * b
     if degree == 1:
         return v
