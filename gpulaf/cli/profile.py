@@ -32,7 +32,7 @@ def profile(size: int, labels: int, dtype: str, output: Path | None, device: str
     """Time the stages of a learning step on a synthetic problem, each beside a copy of as many bytes.
 
     A step is a Taylor series, the cosine loss, its gradient by reverse Horner and a step of Riemannian Adam, at T = 3.
-    The figure is a roofline. On a GPU the stages are NVTX ranges, too.
+    The figure is a roofline. On a GPU the kernels are NVTX ranges, too.
     """
     from ..image_io import write_figure
     from ..plots import roofline_figure
