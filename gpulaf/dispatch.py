@@ -2,23 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
 from .array import is_device_array, is_host_array
 
-__all__ = ["implementation"]
+__all__ = ["implementation", "is_observed", "observed"]
+
+Kernel = Callable[..., Any]
+
+_observer: Callable[[str, Kernel], Kernel] | None = None
 
 
-def implementation(kernel: str, array: Any) -> Callable[..., Any]:
+def implementation(kernel: str, array: Any) -> Kernel:
     """``cpu`` for NumPy arrays where Numba is installed, ``gpu`` for CuPy arrays, else ``reference``.
 
     Kernel modules are imported here, on first use: Numba takes its time.
     """
     module = import_module(f"gpulaf.kernels.{kernel}")
     if is_host_array(array) and import_module("gpulaf.kernels._numba").available:
-        return module.cpu
-    if is_device_array(array) and hasattr(module, "gpu"):
-        return module.gpu
-    return module.reference
+        function = module.cpu
+    elif is_device_array(array) and hasattr(module, "gpu"):
+        function = module.gpu
+    else:
+        function = module.reference
+    return function if _observer is None else _observer(kernel, function)
+
+
+def is_observed() -> bool:
+    """Whether somebody watches every kernel call."""
+    return _observer is not None
+
+
+@contextmanager
+def observed(observer: Callable[[str, Kernel], Kernel]) -> Iterator[None]:
+    """Inside the block ``observer(name, function)`` stands for every kernel that is asked for, on all threads."""
+    global _observer
+    before, _observer = _observer, observer
+    try:
+        yield
+    finally:
+        _observer = before

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["colored", "demo_figure", "label_colors"]
+__all__ = ["colored", "demo_figure", "label_colors", "roofline_figure"]
 
 #: Colors that stay apart for color-blind readers (P. Tol, Colour schemes, SRON 2021, "bright" and "muted").
 QUALITATIVE = (
@@ -14,6 +14,14 @@ QUALITATIVE = (
     "#332288", "#88CCEE", "#44AA99", "#117733", "#999933", "#DDCC77", "#CC6677", "#882255",
 )  # fmt: skip
 ALARM = "#CC3311"
+
+#: Where a label may stand beside its dot, in points, near places first: shift and alignment.
+PLACES = [
+    (x * far, y * far, side)
+    for far in (1, 2.4, 4, 6)
+    for x, y, side in ((9, 0, "left"), (-9, 0, "right"), (9, 10, "left"), (-9, 10, "right"), (9, -10, "left"),
+                       (-9, -10, "right"), (0, 14, "center"), (0, -14, "center"))
+]  # fmt: skip
 
 
 def label_colors(labels: np.ndarray, count: int, image: np.ndarray | None = None) -> np.ndarray:
@@ -143,3 +151,70 @@ def _curve(axis: Any, wrong: list[float]) -> None:
     axis.set_box_aspect(1)
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(axis="y", which="both", color="#E4E4E4", lw=0.6)
+
+
+def roofline_figure(profile: Any) -> Any:
+    """What every stage reaches under what the machine allows: operations per second over operations per byte.
+
+    Parameters
+    ----------
+    profile : Profile
+        The roof is the fastest of its copies and, where there is one, the peak of arithmetic.
+    """
+    from matplotlib.figure import Figure
+
+    x, y = (np.array([getattr(stage, name) for stage in profile.stages]) for name in ("intensity", "rate"))
+    copy = max(stage.copy for stage in profile.stages)
+    edges = [*x, *([] if profile.peak is None else [profile.peak / copy])]
+    span = np.geomspace(min(edges) / 2.5, 2.5 * max(edges), 200)
+    roof = np.minimum(span * copy, profile.peak or np.inf) / 1e9
+    figure = Figure(figsize=(7.6, 4.8), layout="constrained")
+    axis = figure.subplots()
+    axis.plot(span, roof, color="#444444", lw=1.6)
+    axis.scatter(x, y / 1e9, s=30, color=QUALITATIVE[: len(x)], zorder=3)
+    bottom, top = min(roof[0], y.min() / 1e9) / 2, 2.2 * max(roof.max(), y.max() / 1e9)
+    axis.set(xscale="log", yscale="log", xlim=span[[0, -1]], ylim=(bottom, top))
+    axis.set(xlabel="floating-point operations per byte", ylabel="Gflop/s")
+    size = f"{profile.size}×{profile.size} pixels, {profile.labels} labels, {profile.dtype}"
+    axis.set_title(f"one learning step, {size}\n{profile.machine}", fontsize=10)
+    for scale in (axis.xaxis, axis.yaxis):
+        for which in (scale.set_major_formatter, scale.set_minor_formatter):
+            which(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "125" else "")
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.tick_params(which="both", length=3)
+    axis.grid(color="#E4E4E4", lw=0.6)
+    _name_roof(axis, span, copy, profile.peak)
+    names = [stage.name for stage in profile.stages]
+    _name_dots(figure, axis, dict(zip(names, zip(x, y / 1e9, strict=True), strict=True)), np.stack([span, roof], 1))
+    return figure
+
+
+def _name_roof(axis: Any, span: np.ndarray, copy: float, peak: float | None) -> None:
+    slope = span[span < (peak or np.inf) / copy]
+    at, how = slope[(4 * len(slope)) // 5], {"fontsize": 9, "color": "#444444", "va": "bottom", "ha": "right"}
+    axis.annotate(f"copy: {copy / 1e9:.3g} GB/s", (at, at * copy / 1e9), (-6, 2), textcoords="offset points", **how)
+    if peak is not None:
+        text = f"multiply-adds in cache: {peak / 1e9:.3g} Gflop/s"
+        axis.annotate(text, (span[-1], peak / 1e9), (-4, 4), textcoords="offset points", **how)
+
+
+def _name_dots(figure: Any, axis: Any, dots: dict[str, Any], line: np.ndarray) -> None:
+    """Write the names beside their dots: none on another, on a dot or on the line, as far as there is room."""
+    from matplotlib.transforms import Bbox
+
+    figure.draw_without_rendering()  # the layout is known from here on
+    taken = [text.get_window_extent() for text in axis.texts]
+    for points, free in ((list(dots.values()), 9), (line, 4)):
+        taken += [Bbox([at - free, at + free]) for at in axis.transData.transform(points)]
+    for name, point in sorted(dots.items(), key=lambda dot: -dot[1][1]):
+        note = axis.annotate(name, point, (0, 0), textcoords="offset points", fontsize=9, va="center")
+        for x, y, side in PLACES:
+            note.xyann = (x, y)
+            note.set_ha(side)
+            box = note.get_window_extent()
+            if axis.bbox.contains(*box.min) and axis.bbox.contains(*box.max) and not box.count_overlaps(taken):
+                break
+        taken.append(box)
+        if abs(x) + abs(y) > 10:
+            leader = {"arrowstyle": "-", "color": "#888888", "lw": 0.6, "shrinkA": 0, "shrinkB": 4}
+            axis.annotate("", point, (x, y), textcoords="offset points", arrowprops=leader)

@@ -13,6 +13,7 @@ from .averaging import Grid
 from .captured import CapturedStep, FixedStep, fixed_degree
 from .checkpoint import digest, qualified_name
 from .descent import squared_norms
+from .dispatch import is_observed
 from .flow import LinearFlow
 from .gradient import weight_gradient
 from .integrators import Taylor
@@ -99,6 +100,8 @@ def recordable(problem: Problem) -> int | None:
     options = problem.options
     fits = options.loss is cosine_loss and options.rank is None and options.tau == 0
     if not (fits and hasattr(options.descent, "step_by") and is_device_array(problem.log_likelihood)):
+        return None
+    if is_observed():  # a recorded kernel cannot be watched
         return None
     return fixed_degree(options.integrator, options.time)
 

@@ -18,6 +18,7 @@ from gpulaf import (
 )  # fmt: skip
 from gpulaf.array import host_array, namespace
 from gpulaf.captured import CapturedStep, FixedStep, fixed_degree
+from gpulaf.dispatch import observed
 
 
 @pytest.mark.parametrize("descent", [RiemannianGradient(0.5), RiemannianAdam(0.1)], ids=["plain", "adam"])
@@ -125,3 +126,5 @@ def test_what_has_no_fixed_shape_is_not_recorded(option, value, monkeypatch):
     everything = problem.log_likelihood, problem.truth, problem.weights
     assert steps.recordable(steps.Problem(*everything, options)) == 8
     assert steps.recordable(steps.Problem(*everything, options._replace(**{option: value}))) is None
+    with observed(lambda name, function: function):
+        assert steps.recordable(steps.Problem(*everything, options)) is None

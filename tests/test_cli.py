@@ -381,6 +381,10 @@ def test_a_gpu_that_is_not_there(tmp_path: Path, example: Example) -> None:
         ("demo --size 8", r"8"),
         ("demo --scene cats", r"cats"),
         ("demo -o old.png", r"old\.png"),
+        ("profile --size 8", r"8"),
+        ("profile --labels 1", r"1"),
+        ("profile --dtype float16", r"float16"),
+        ("profile -o old.png", r"old\.png"),
     ],
 )
 def test_mistakes(

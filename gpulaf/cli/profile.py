@@ -1,0 +1,89 @@
+"""gpulaf profile: where the time of a learning step goes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .options import device_option
+
+FOOTNOTES = (
+    "Times are medians. MB: every operand of every call once, the products of a series one by one.",
+    "of a copy: bandwidth as a share of that of a copy of as many bytes. It passes 1 where products share reads in",
+    "cache, and where more is read than written.",
+    "flop/B: floating-point operations per byte; a multiply-add is two.",
+)
+
+
+@click.command()
+@click.option("--size", type=click.IntRange(16, 16384), default=512, show_default=True, help="Pixels on a side.")
+@click.option("--labels", type=click.IntRange(2, 256), default=10, show_default=True, help="Number of labels.")
+@click.option(
+    "--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True, help="Of all fields."
+)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, file_okay=False), help="Folder for profile.json and profile.png."
+)
+@device_option
+def profile(size: int, labels: int, dtype: str, output: Path | None, device: str) -> None:
+    """Time the stages of a learning step on a synthetic problem, each beside a copy of as many bytes.
+
+    A step is a Taylor series, the cosine loss, its gradient by reverse Horner and a step of Riemannian Adam, at T = 3.
+    The figure is a roofline. On a GPU the kernels are NVTX ranges, too.
+    """
+    from ..image_io import write_figure
+    from ..plots import roofline_figure
+    from ..profile import profile_step
+
+    if output is not None:
+        output.mkdir(parents=True, exist_ok=True)
+    result = profile_step(size, labels, device=device, dtype=dtype)
+    click.echo(f"{result.machine}, {dtype}, {size}×{size} pixels, {labels} labels, Taylor degree {result.degree}")
+    click.echo(_table(result))
+    if result.peak is not None:
+        click.echo(f"Multiply-adds in first-level cache: {result.peak / 1e9:.3g} Gflop/s.")
+    click.echo("\n".join(FOOTNOTES))
+    if output is not None:
+        _write_json(output / "profile.json", result)
+        write_figure(output / "profile.png", roofline_figure(result))
+        click.echo(f"written: {output / 'profile.json'}, {output / 'profile.png'}")
+
+
+def _table(profile: Any) -> str:
+    rows = [["stage", "calls", "ms", "MB", "GB/s", "of a copy", "flop/B"]]
+    for stage in profile.stages:
+        rates = (f"{stage.bandwidth / 1e9:.1f}", f"{stage.share:.2f}", f"{stage.intensity:.2f}")
+        rows.append([stage.name, str(stage.calls), _ms(stage.seconds), f"{stage.cost.bytes / 1e6:.4g}", *rates])
+    calls, moved, operations = (
+        sum(numbers) for numbers in zip(*((s.calls, *s.cost) for s in profile.stages), strict=True)
+    )
+    share = sum(stage.cost.bytes / stage.copy for stage in profile.stages) / profile.total
+    rates = (f"{moved / profile.total / 1e9:.1f}", f"{share:.2f}", f"{operations / moved:.2f}")
+    rows.append(["everything else", "", _ms(profile.rest), "", "", "", ""])
+    rows.append(["total", str(calls), _ms(profile.total), f"{moved / 1e6:.4g}", *rates])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]).rstrip()
+        for row in rows
+    )
+
+
+def _ms(seconds: float) -> str:
+    return f"{1e3 * seconds:.3f}"
+
+
+def _write_json(path: Path, profile: Any) -> None:
+    """The profile as JSON, in seconds, bytes and operations."""
+    from dataclasses import asdict
+
+    from ..files import whole_file
+
+    record = asdict(profile)
+    for row, stage in zip(record["stages"], profile.stages, strict=True):
+        row["cost"] = stage.cost._asdict()
+        row |= {"bandwidth": stage.bandwidth, "share": stage.share, "intensity": stage.intensity, "rate": stage.rate}
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
