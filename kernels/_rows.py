@@ -13,8 +13,9 @@ import numpy as np
 from ._numba import inline
 
 #: Pixels of a stretch. Ring, weights and sums of ten labels stay in the second level of cache; shorter stretches
-#: measured slower, as every plane of every field is one more stream that the prefetcher has to pick up again.
-COLUMNS = 2048
+#: measured slower, as every plane of every field is one more stream that the prefetcher has to pick up again. No power
+#: of two: rows at such distances would share a few sets of the first-level cache.
+COLUMNS = 2096
 
 
 @inline

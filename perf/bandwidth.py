@@ -1,11 +1,12 @@
 """How far is each kernel from a copy that moves the same bytes?
 
-    python perf/bandwidth.py [--quick]
+    python perf/bandwidth.py [--quick] [--gpu]
 
 Bytes per pixel, in floats, as each kernel must move them at least: operator and adjoint 3J + N, similarity 2J + N,
 weight_gradient with R terms 3RJ + 4J + N (N = 9 weights; here R = 1). A chain makes 6 products in succession, of which
 the time of one counts, with the bytes of one product that stands alone. The copy is NumPy's or Numba's, whichever is
-faster, of half as many floats: it reads and writes each once. Kernel and copy take turns in one process.
+faster, of half as many floats: it reads and writes each once. Kernel and copy take turns in one process. On a GPU the
+copy is CuPy's, and 20 calls in a row are timed.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import sys
 import numpy as np
 from gpulaf.kernels import adjoint, chain, operator, similarity, weight_gradient
 from gpulaf.kernels._numba import in_blocks, kernel
-from measure import RESULTS, interleaved, save
+from measure import RESULTS, interleaved, many, on_gpu, put, result_name, save
 
 from gpulaf.patches import normalize_weights
 
@@ -32,11 +33,12 @@ def copy_blocks(first, last, source, target):
 
 def measure(labels: int, side: int, dtype: str) -> list[dict[str, object]]:
     rng = np.random.default_rng(0)
-    shape = (labels, side, side)
+    shape, run, inner = (labels, side, side), "gpu" if on_gpu() else "cpu", 20 if on_gpu() else 1
     weights = normalize_weights(rng.random((9, side, side)).astype(dtype))
-    v, u, out = (rng.standard_normal(shape).astype(dtype) for _ in range(3))
-    S, _ = similarity.cpu(weights, v)
-    two = np.empty((2, *shape), dtype)
+    v, u, out, two = (rng.standard_normal((*more, *shape)).astype(dtype) for more in ((), (), (), (2,)))
+    weights, v, u, out, two = put(weights, v, u, out, two)
+    one, A, At, links, gradient = (getattr(m, run) for m in (similarity, operator, adjoint, chain, weight_gradient))
+    S, _ = one(weights, v)
     pixels = side * side
     floats = {
         "operator": 3 * labels + 9,
@@ -47,25 +49,23 @@ def measure(labels: int, side: int, dtype: str) -> list[dict[str, object]]:
         "weight_gradient": 7 * labels + 9,
     }
     calls = {
-        "operator": lambda: operator.cpu(weights, S, v, out=out),
-        "adjoint": lambda: adjoint.cpu(weights, S, u, out=out),
-        "operator chain": lambda: chain.cpu(weights, S, v, None, np.zeros(LINKS), out=two),
-        "adjoint chain": lambda: chain.cpu(weights, S, u, None, np.zeros(LINKS), out=two, transposed=True),
-        "similarity": lambda: similarity.cpu(weights, v),
-        "weight_gradient": lambda: weight_gradient.cpu(weights, S, v, u, u[None], v[None], out[None]),
+        "operator": lambda: A(weights, S, v, out=out),
+        "adjoint": lambda: At(weights, S, u, out=out),
+        "operator chain": lambda: links(weights, S, v, None, np.zeros(LINKS), out=two),
+        "adjoint chain": lambda: links(weights, S, u, None, np.zeros(LINKS), out=two, transposed=True),
+        "similarity": lambda: one(weights, v),
+        "weight_gradient": lambda: gradient(weights, S, v, u, u[None], v[None], out[None]),
     }
     rows = []
     for name, call in calls.items():
         half = floats[name] * pixels // 2 // 4096
-        source, target = np.ones((half, 4096), dtype), np.empty((half, 4096), dtype)
-        times = interleaved(
-            {
-                name: call,
-                "numpy copy": lambda s=source, t=target: np.copyto(t, s),
-                "numba copy": lambda s=source, t=target: in_blocks(copy_blocks, len(s), 10**9, s, t),
-            }
-        )
-        copy = min(times["numpy copy"], times["numba copy"])
+        source, target = put(np.ones((half, 4096), dtype), np.empty((half, 4096), dtype))
+        copies = {"copy": lambda s=source, t=target: t.__setitem__(..., s)}
+        if not on_gpu():
+            copies["numba copy"] = lambda s=source, t=target: in_blocks(copy_blocks, len(s), 10**9, s, t)
+        times = interleaved({k: many(f, inner) for k, f in ({name: call} | copies).items()})
+        times = {k: t / inner for k, t in times.items()}
+        copy = min(times[k] for k in copies)
         times[name] /= LINKS if name.endswith("chain") else 1
         gigabytes = floats[name] * pixels * np.dtype(dtype).itemsize / 1e9
         rows.append(
@@ -97,13 +97,13 @@ def figure(rows: list[dict[str, object]]) -> None:
     axis.set_ylabel("time / copy of the same bytes")
     axis.legend(frameon=False, fontsize=8, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     axis.spines[["top", "right"]].set_visible(False)
-    write_figure(RESULTS / "bandwidth.png", plot)
+    write_figure(RESULTS / f"{result_name('bandwidth')}.png", plot)
 
 
 def main() -> None:
     cases = [(10, 512), (8, 1024)]
     if "--quick" not in sys.argv:
-        cases += [(2, 1024), (32, 256), (8, 4096)]
+        cases += [(2, 1024), (8, 2048), (32, 256), (8, 4096)]
     rows = [row for labels, side in cases for dtype in ("float32", "float64") for row in measure(labels, side, dtype)]
     figure(rows)
     worst = {}

@@ -1,6 +1,6 @@
 """How long do 50 learning steps take on a 512×512 image with 10 labels?
 
-    python perf/fit.py [--side 512] [--labels 10]
+    python perf/fit.py [--side 512] [--labels 10] [--gpu]
 
 The field's published figure is under 10 seconds for an image of that size (Zeilmann, Petra, Schnörr, SSVM 2021).
 """
@@ -11,7 +11,7 @@ import sys
 
 import numpy as np
 from autodiff import problem
-from measure import save
+from measure import put, save
 
 from gpulaf import Krylov, RiemannianGradient, Taylor, fit_weights
 
@@ -19,7 +19,7 @@ from gpulaf import Krylov, RiemannianGradient, Taylor, fit_weights
 def main() -> None:
     side = int(sys.argv[sys.argv.index("--side") + 1]) if "--side" in sys.argv else 512
     labels = int(sys.argv[sys.argv.index("--labels") + 1]) if "--labels" in sys.argv else 10
-    _, l, truth = problem(labels, side)
+    l, truth = put(*problem(labels, side)[1:])
     rows = []
     for name, options in {
         "Taylor 1e-3, exact": {"integrator": Taylor(tol=1e-3)},

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,34 @@ def seconds(call: Callable[[], Any], *, repeats: int = 7) -> float:
         call()
         times.append(time.perf_counter() - began)
     return statistics.median(times)
+
+
+def on_gpu() -> bool:
+    """Whether ``--gpu`` was asked for: arrays then are CuPy's, and results go to a file of their own."""
+    return "--gpu" in sys.argv
+
+
+def put(*arrays: Any) -> list[Any]:
+    """Arrays on the device that is measured."""
+    if not on_gpu():
+        return list(arrays)
+    import cupy
+
+    return [cupy.asarray(x) for x in arrays]
+
+
+def many(call: Callable[[], Any], count: int) -> Callable[[], None]:
+    """The call `count` times in a row, and the wait for a GPU where there is one: what launches cost drops out."""
+
+    def run() -> None:
+        for _ in range(count):
+            call()
+        if on_gpu():
+            import cupy
+
+            cupy.cuda.get_current_stream().synchronize()
+
+    return run
 
 
 def interleaved(calls: dict[str, Callable[[], Any]], *, repeats: int = 7, settled: bool = False) -> dict[str, float]:
@@ -56,7 +85,13 @@ def machine() -> dict[str, Any]:
         model = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         pass
-    return {
+    gpu = {}
+    if on_gpu():
+        import cupy
+
+        name = cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
+        gpu = {"gpu": name, "cupy": cupy.__version__, "cuda": cupy.cuda.runtime.runtimeGetVersion()}
+    return gpu | {
         "processor": model,
         "cores": os.cpu_count(),
         "threads": numba.get_num_threads(),
@@ -75,11 +110,16 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join("  ".join(c.rjust(w) for c, w in zip(line, widths, strict=True)) for line in cells)
 
 
+def result_name(name: str) -> str:
+    """The name of a result, apart for GPUs."""
+    return f"{name}-gpu" if on_gpu() else name
+
+
 def save(name: str, rows: list[dict[str, Any]], answer: str) -> None:
     """Print the table and the answer, and write both with the machine to results/NAME.json."""
     from gpulaf.files import whole_file
 
     print(table(rows))
     print(f"\n{answer}")
-    with whole_file(RESULTS / f"{name}.json") as path:
+    with whole_file(RESULTS / f"{result_name(name)}.json") as path:
         path.write_text(json.dumps({"machine": machine(), "answer": answer, "rows": rows}, indent=1) + "\n")
