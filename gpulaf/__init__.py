@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .assignment_flow import AssignmentFlow, DormandPrince, FlowResult, GeometricEuler, LinearizedFlows
     from .averaging import Graph, Grid
     from .checkpoint import read_tensors, write_tensors
     from .descent import RiemannianAdam, RiemannianGradient
@@ -39,6 +40,7 @@ if os.path.isfile(os.path.join(_ROOT, "kernels", "stencil.py")):
     __path__.append(_ROOT)
 
 _HOMES = {
+    "assignment_flow": ["AssignmentFlow", "DormandPrince", "FlowResult", "GeometricEuler", "LinearizedFlows"],
     "averaging": ["Graph", "Grid"],
     "checkpoint": ["read_tensors", "write_tensors"],
     "descent": ["RiemannianAdam", "RiemannianGradient"],

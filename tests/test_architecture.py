@@ -25,7 +25,7 @@ FLOORS = [
     {"averaging", "arnoldi", "powers", "loss", "descent", "memory"},
     {"flow"},
     {"integrators"},
-    {"gradient", "labeling", "captured"},
+    {"gradient", "labeling", "captured", "assignment_flow"},
     {"steps"},
     {"fitting"},
     {"demo", "profile", "plots", "image_io"},
