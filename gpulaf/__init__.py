@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .assignment_flow import AssignmentFlow, DormandPrince, FlowResult, GeometricEuler, LinearizedFlows
     from .averaging import Graph, Grid
     from .checkpoint import read_tensors, write_tensors
+    from .deep_flow import DeepFlow, DeepGradient, DeepSolution
     from .descent import RiemannianAdam, RiemannianGradient
     from .distance import distances, kmeans_prototypes, log_likelihood
     from .features import gaussian_features, patch_features
@@ -43,6 +44,7 @@ _HOMES = {
     "assignment_flow": ["AssignmentFlow", "DormandPrince", "FlowResult", "GeometricEuler", "LinearizedFlows"],
     "averaging": ["Graph", "Grid"],
     "checkpoint": ["read_tensors", "write_tensors"],
+    "deep_flow": ["DeepFlow", "DeepGradient", "DeepSolution"],
     "descent": ["RiemannianAdam", "RiemannianGradient"],
     "distance": ["distances", "kmeans_prototypes", "log_likelihood"],
     "features": ["gaussian_features", "patch_features"],

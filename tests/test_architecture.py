@@ -26,7 +26,7 @@ FLOORS = [
     {"flow"},
     {"integrators"},
     {"gradient", "labeling", "captured", "assignment_flow"},
-    {"steps"},
+    {"steps", "deep_flow"},
     {"fitting"},
     {"demo", "profile", "plots", "image_io"},
     {"samples"},
