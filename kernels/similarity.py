@@ -60,13 +60,14 @@ def _rows(first, last, weights, log_likelihood, radius, constants, result, bound
                 _softmax(averaged, highest[:n], total[:n], constants, powers)
                 for j in range(labels):
                     row = result[j, done, x0 : x0 + n]
-                    _divide(averaged[j, 0, :n], total[:n], row)
+                    for x in range(n):
+                        row[x] = averaged[j, 0, x] * total[x]
                     bound[done] = max(bound[done], _largest(row))
 
 
 @inline
 def _softmax(values, highest, total, constants, powers):
-    """values = e^{values − highest} and their sum over labels."""
+    """values = e^{values − highest}, total = 1 / their sum over labels."""
     labels, n = values.shape[0], highest.size
     copy(values[0, 0, :n], highest)
     clear(total)
@@ -81,6 +82,8 @@ def _softmax(values, highest, total, constants, powers):
         exponential(row, constants, powers)
         for x in range(n):
             total[x] += row[x]
+    for x in range(n):
+        total[x] = 1 / total[x]
 
 
 @inline(reassociate=True)
@@ -90,12 +93,6 @@ def _largest(row):
     for x in range(row.size):
         highest = max(highest, 2 * row[x] * (1 - row[x]))
     return highest
-
-
-@inline
-def _divide(row, total, result):
-    for x in range(row.size):
-        result[x] = row[x] / total[x]
 
 
 def gpu(weights: Any, log_likelihood: Any, *, out: tuple[Any, Any] | None = None) -> tuple[Any, Any]:
