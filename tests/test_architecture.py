@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 
 # bottom to top; a room imports only rooms of earlier rows
 FLOORS = [
-    {"kernels", "files"},
+    {"kernels", "files", "metrics"},
     {"array"},
     {"dispatch", "dense"},
     {"vectors", "simplex", "patches", "phi", "checkpoint", "scenes", "distance", "features", "prediction"},
@@ -27,11 +27,13 @@ FLOORS = [
     {"gradient", "labeling"},
     {"fitting"},
     {"demo", "plots", "image_io"},
-    {"samples"},
+    {"samples", "pairing"},
     {"beginning", "survey", "work"},
     {"training"},
     {"model_file"},
     {"predictor"},
+    {"evaluation"},
+    {"model_plots"},
     {"cli"},
     {"__main__"},
 ]
