@@ -9,7 +9,7 @@ import numpy as np
 
 from .array import host_array, namespace
 from .labeling import label, refine
-from .metrics import confusion_matrix
+from .metrics import confusion_matrix, scores
 from .predictor import WeightPredictor
 from .samples import Item, Samples, read_item
 from .survey import naming
@@ -90,19 +90,23 @@ def evaluate(
     """
     from tqdm import tqdm
 
+    from .kernels._numba import compiling
+
     samples = Samples(images, truths, probabilities, -1 if unlabeled is None else int(unlabeled), "evaluated")
     count = len(predictor.reader.label_values)
     confusion = {method: np.zeros((count, count), np.int64) for method in METHODS}
     wrong: dict[str, list[float]] = {method: [] for method in METHODS}
     hidden = None if progress is None else not progress
-    for k in tqdm(range(len(samples)), desc="evaluating", unit="image", disable=hidden):
-        with naming(samples, k):
-            image, values, soft = read_item(samples[k])
-            prepared = predictor.reader(Item(image, values, soft))
-            truth = host_array(prepared.truth)
-            for method, labels in labelings(predictor, prepared.image, soft).items():
-                found = confusion_matrix(truth, labels, count)
-                confusion[method] += found
-                total = int(found.sum())
-                wrong[method].append(100 * float(total - np.trace(found)) / total if total else float("nan"))
+    bar = tqdm(range(len(samples)), desc="evaluating", unit="image", disable=hidden)
+    with compiling(lambda: bar.set_description("compiling kernels")):
+        for k in bar:
+            with naming(samples, k):
+                image, values, soft = read_item(samples[k])
+                prepared = predictor.reader(Item(image, values, soft))
+                truth = host_array(prepared.truth)
+                for method, labels in labelings(predictor, prepared.image, soft).items():
+                    found = confusion_matrix(truth, labels, count)
+                    confusion[method] += found
+                    wrong[method].append(scores(found).wrong)
+            bar.set_description("evaluating", refresh=False)
     return Evaluation(predictor.label_values_, confusion, wrong)

@@ -13,7 +13,6 @@ from .options import (
     check_figure,
     check_files,
     check_folders,
-    compile_notice,
     device_option,
     file_set,
     files_argument,
@@ -56,11 +55,10 @@ def evaluate(
         raise ValueError(f"{model} was trained {done} probabilities. {now} --probabilities.")
     files = file_set(images, truth, probabilities)
     check_files([*files.all(), model], results)
-    with compile_notice():
-        found = evaluate(
-            predictor, image_sequence(files.images, device, channel_axis), files.truths,
-            probabilities=files.probabilities, unlabeled=unlabeled,
-        )  # fmt: skip
+    found = evaluate(
+        predictor, image_sequence(files.images, device, channel_axis), files.truths,
+        probabilities=files.probabilities, unlabeled=unlabeled,
+    )  # fmt: skip
     _print(found, files.images, verbose)
     if json_file is not None:
         _write_json(json_file, model, found, files.images)

@@ -98,7 +98,9 @@ def label(
 @output_option
 @click.option("--logits", is_flag=True, help="The file holds logits (scores before the softmax).")
 @click.option("--label-axis", type=int, default=-1, show_default=True, help="Axis of the labels.")
-@click.option("--image", type=click.Path(path_type=Path), help="The image, for bilateral weights and the preview.")
+@click.option(
+    "--image", type=click.Path(path_type=Path), help="The image, for a model, bilateral weights and the preview."
+)
 @click.option(
     "--weights", default="uniform", show_default=True, help="uniform, bilateral (of --image), or a .safetensors file."
 )
