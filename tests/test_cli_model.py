@@ -104,7 +104,7 @@ def test_train_writes_what_fit_learns(folder: Path) -> None:
     rows = expected.history_
     kept = rows[int(np.argmin([row.validation_loss for row in rows]))]
     assert output.startswith("3 images, 2 labels, 8 prototypes\n")
-    assert f"  training: {rows[0].wrong:.2f} % wrong at first, {rows[-1].wrong:.2f} % in the end\n" in output
+    assert f"  training: {rows[0].wrong:.2f} % wrong in the first step, {rows[-1].wrong:.2f} % in the last\n" in output
     assert f"{rows[0].validation_wrong:.2f} % wrong at first, {kept.validation_wrong:.2f} % with the model\n" in output
     assert output.endswith("figure: new.png\nmodel: new.safetensors\n")
     assert read_image(folder / "new.png").std() > 20

@@ -70,7 +70,8 @@ def train(images: tuple[str, ...], truth: tuple[str, ...], output: Path, device:
 
     IMAGES, --truth and the other lists of files take files, folders and globs in quotes; an image and its truth have
     the same name, or names that differ in how all of them begin or end (image_03.png and truth_03.png). Images are
-    read one at a time. Label unseen images with gpulaf label IMAGE --model FILE.
+    read one at a time, to the GPU where --device says so; truths and the model stay on the host. Label unseen images
+    with gpulaf label IMAGE --model FILE.
     """
     from ..image_io import write_figure
 
@@ -157,7 +158,7 @@ def _report(predictor: WeightPredictor, count: int) -> None:
     history = predictor.history_
     looked = [row for row in history if row.validation_loss is not None]
     click.echo(f"{count} images, {len(predictor.label_values_)} labels, {len(predictor.prototypes_)} prototypes")
-    click.echo(f"  training: {history[0].wrong:.2f} % wrong at first, {history[-1].wrong:.2f} % in the end")
+    click.echo(f"  training: {history[0].wrong:.2f} % wrong in the first step, {history[-1].wrong:.2f} % in the last")
     if looked:
         kept = min(looked, key=lambda row: row.validation_loss or 0.0).validation_wrong
         click.echo(f"  validation: {looked[0].validation_wrong:.2f} % wrong at first, {kept:.2f} % with the model")
