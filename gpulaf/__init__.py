@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from .deep_flow import DeepFlow, DeepGradient, DeepSolution
     from .descent import RiemannianAdam, RiemannianGradient
     from .distance import distances, kmeans_prototypes, log_likelihood
-    from .features import gaussian_features, patch_features
+    from .evaluation import Evaluation, evaluate
+    from .features import Features, gaussian_features, patch_features
     from .fitting import Checkpoint, FitResult, fit_weights
     from .flow import LinearFlow
     from .gradient import WeightGradient, exact_gradient, weight_gradient
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from .labeling import Labeling, label, refine, refine_logits
     from .loss import cosine_loss, cross_entropy_loss
     from .memory import memory_estimate
+    from .model_plots import confusion_figure, predictor_figure
     from .patches import bilateral_weights, check_weights, normalize_weights, uniform_weights
     from .prediction import Parameters, predict_weights, prediction_gradient
     from .predictor import WeightPredictor
@@ -47,7 +49,8 @@ _HOMES = {
     "deep_flow": ["DeepFlow", "DeepGradient", "DeepSolution"],
     "descent": ["RiemannianAdam", "RiemannianGradient"],
     "distance": ["distances", "kmeans_prototypes", "log_likelihood"],
-    "features": ["gaussian_features", "patch_features"],
+    "evaluation": ["Evaluation", "evaluate"],
+    "features": ["Features", "gaussian_features", "patch_features"],
     "fitting": ["Checkpoint", "FitResult", "fit_weights"],
     "flow": ["LinearFlow"],
     "gradient": ["WeightGradient", "exact_gradient", "weight_gradient"],
@@ -55,6 +58,7 @@ _HOMES = {
     "labeling": ["Labeling", "label", "refine", "refine_logits"],
     "loss": ["cosine_loss", "cross_entropy_loss"],
     "memory": ["memory_estimate"],
+    "model_plots": ["confusion_figure", "predictor_figure"],
     "patches": ["bilateral_weights", "check_weights", "normalize_weights", "uniform_weights"],
     "prediction": ["Parameters", "predict_weights", "prediction_gradient"],
     "predictor": ["WeightPredictor"],

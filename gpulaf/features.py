@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from typing import Any
 
 from .array import floating_dtype, is_device_array, is_host_array, namespace
 
-__all__ = ["gaussian_features", "patch_features"]
+__all__ = ["Features", "feature_names", "gaussian_features", "patch_features"]
+
+SCALES = (1, 2, 4)
+#: What the names of features look like.
+EXAMPLES = "patch:1, patch:2, gaussian, gaussian:1,2,4, or several joined by +"
 
 
 def patch_features(image: Any, radius: int = 1) -> Any:
@@ -37,8 +43,7 @@ def patch_features(image: Any, radius: int = 1) -> Any:
     >>> patch_features(image)[0, 1].tolist()
     [4.0, 5.0, 6.0, 0.0, 1.0, 2.0, 4.0, 5.0, 6.0]
     """
-    if isinstance(radius, bool) or int(radius) != radius or radius < 0:
-        raise ValueError(f"radius is {radius}; accepted are whole numbers from 0. Take 1 for 3×3 patches.")
+    _check_radius(radius)
     _check_image(image)
     xp = namespace(image)
     rows, columns = (
@@ -52,7 +57,7 @@ def patch_features(image: Any, radius: int = 1) -> Any:
     return xp.concat(planes, axis=-1)
 
 
-def gaussian_features(image: Any, scales: Sequence[float] = (1, 2, 4)) -> Any:
+def gaussian_features(image: Any, scales: Sequence[float] = SCALES) -> Any:
     """Smoothed value, gradient magnitude and eigenvalues of the Hessian at every scale, for each channel.
 
     Derivatives are multiplied by the scale to their order, so that they have the units of the image at every scale.
@@ -78,8 +83,7 @@ def gaussian_features(image: Any, scales: Sequence[float] = (1, 2, 4)) -> Any:
     -----
     T. Lindeberg, Edge detection and ridge detection with automatic scale selection, IJCV 1998.
     """
-    if not scales or not all(0 < s < float("inf") for s in scales):
-        raise ValueError(f"scales are {tuple(scales)}; accepted is at least one positive number. (1, 2, 4) is usual.")
+    _check_scales(scales)
     _check_image(image)
     xp = namespace(image)
     smooth = _gaussian_filter(image)
@@ -94,6 +98,73 @@ def gaussian_features(image: Any, scales: Sequence[float] = (1, 2, 4)) -> Any:
             half, root = (dyy + dxx) / 2, xp.sqrt(((dyy - dxx) / 2) ** 2 + dyx**2)
             planes += [value, xp.sqrt(dy**2 + dx**2), half + root, half - root]
     return xp.stack(planes, axis=-1)
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features by their names, side by side: a callable that the file of a model can hold.
+
+    Parameters
+    ----------
+    names : str
+        ``patch:R`` (R in pixels) and ``gaussian:S,S,…`` (scales in pixels), joined by ``+``; ``patch`` is ``patch:1``,
+        ``gaussian`` is ``gaussian:1,2,4``.
+
+    Raises
+    ------
+    ValueError
+        If a name is none of these.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gpulaf
+    >>> gpulaf.Features("patch:1+gaussian:1,2")(np.ones((4, 5, 1))).shape
+    (4, 5, 17)
+    """
+
+    names: str
+
+    def __post_init__(self) -> None:
+        self.parts()
+
+    def __call__(self, image: Any) -> Any:
+        """(H, W, C) floating array to (H, W, F), same library."""
+        parts = [part(image) for part in self.parts()]
+        return parts[0] if len(parts) == 1 else namespace(image).concat(parts, axis=-1)
+
+    def parts(self) -> list[Callable[[Any], Any]]:
+        """The functions behind the names."""
+        return [_part(name.strip(), self.names) for name in self.names.split("+")]
+
+
+def feature_names(features: Any) -> str | None:
+    """The names by which :class:`Features` makes the same as a callable; None where it cannot."""
+    if isinstance(features, Features):
+        return "+".join(str(feature_names(part)) for part in features.parts())
+    bound = features if isinstance(features, partial) else partial(features)
+    if bound.args or bound.func not in (patch_features, gaussian_features):
+        return None
+    if bound.func is patch_features:
+        return f"patch:{bound.keywords.get('radius', 1)}"
+    scales = bound.keywords.get("scales", SCALES)
+    return f"gaussian:{','.join(repr(float(s)).removesuffix('.0') for s in scales)}"
+
+
+def _part(name: str, names: str) -> Callable[[Any], Any]:
+    kind, colon, values = name.partition(":")
+    try:
+        numbers = [float(value) for value in values.split(",")] if colon else None
+        if kind == "patch" and (numbers is None or len(numbers) == 1):
+            radius = numbers[0] if numbers else 1
+            _check_radius(radius)
+            return partial(patch_features, radius=int(radius))
+        if kind == "gaussian":
+            _check_scales(numbers or SCALES)
+            return partial(gaussian_features, scales=tuple(numbers or SCALES))
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"features are {names!r}: {str(error).rstrip('.')}. Write them like {EXAMPLES}.") from None
+    raise ValueError(f"features are {names!r}; accepted are {EXAMPLES}.")
 
 
 def _gaussian_filter(image: Any) -> Any:
@@ -115,3 +186,13 @@ def _check_image(image: Any) -> None:
         raise ValueError(f"image has shape {tuple(image.shape)}; accepted is (H, W, C). For grey images, add an axis.")
     if not xp.isdtype(image.dtype, "real floating"):
         raise TypeError(f"image has dtype {image.dtype}; accepted are floats. Divide uint8 values by 255 first.")
+
+
+def _check_radius(radius: float) -> None:
+    if isinstance(radius, bool) or int(radius) != radius or radius < 0:
+        raise ValueError(f"radius is {radius}; accepted are whole numbers from 0. Take 1 for 3×3 patches.")
+
+
+def _check_scales(scales: Sequence[float]) -> None:
+    if not scales or not all(0 < s < float("inf") for s in scales):
+        raise ValueError(f"scales are {tuple(scales)}; accepted is at least one positive number. (1, 2, 4) is usual.")

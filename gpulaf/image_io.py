@@ -28,6 +28,8 @@ __all__ = [
 
 PICTURES = {".png", ".jpg", ".jpeg", ".bmp"}
 TIFFS = {".tif", ".tiff"}
+#: The types of files that are read.
+READABLE = {".npy"} | TIFFS | PICTURES
 
 
 def read_array(path: str | os.PathLike[str]) -> np.ndarray:
@@ -241,8 +243,7 @@ def _read(path: Path) -> tuple[np.ndarray, str | None]:
         if suffix in {".jpg", ".jpeg"} and image.shape[2:] == (4,):
             raise ValueError("its colors are CMYK; convert it to RGB first")
         return image, None
-    accepted = ", ".join(sorted({".npy"} | TIFFS | PICTURES))
-    raise ValueError(f"the type {suffix!r} is not read; accepted are {accepted}")
+    raise ValueError(f"the type {suffix!r} is not read; accepted are {', '.join(sorted(READABLE))}")
 
 
 def _unreadable(path: Path, error: Exception) -> ValueError:

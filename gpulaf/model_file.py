@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .checkpoint import qualified_name, read_tensors, write_tensors
+from .features import Features, feature_names
 from .integrators import Euler, Krylov, Taylor
 from .training import TrainingStep
 
@@ -39,7 +40,7 @@ def write_model(path: str | os.PathLike[str], model: Model) -> None:
     metadata = {
         "options": {k: float(v) if k in ("rho", "time") else int(v) for k, v in options.items()},
         "integrator": None if integrator is None else [type(integrator).__name__, asdict(integrator)],
-        "features": qualified_name(features) if callable(features) else int(features),
+        "features": _stored_features(features),
         "on_probabilities": model.on_probabilities,
         "history": [list(row) for row in model.history],
         "reason": model.reason,
@@ -53,12 +54,13 @@ def read_model(path: str | os.PathLike[str], features: Callable[[Any], Any] | No
     Raises
     ------
     FileNotFoundError, ValueError
-        If the file is missing, damaged, incomplete, of another kind or newer; or if the features are a callable and
-        it is not given.
+        If the file is missing, damaged, incomplete, of another kind or newer; or if the features are a callable of
+        others and it is not given.
     """
     tensors, metadata = read_tensors(path, "predictor")
     try:
         stored, options = metadata["features"], dict(metadata["options"])
+        own = Features(stored["names"]) if isinstance(stored, dict) else None
         kind = metadata["integrator"]
         options["integrator"] = None if kind is None else INTEGRATORS[kind[0]](**kind[1])
         history = [TrainingStep(*row) for row in metadata["history"]]
@@ -66,15 +68,32 @@ def read_model(path: str | os.PathLike[str], features: Callable[[Any], Any] | No
         radius = int(options["radius"])
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise ValueError(f"{path} has damaged metadata ({error!r}). Save the predictor again.") from None
-    if isinstance(stored, str) and features is None:
+    found = _restored(path, own or stored, features)
+    _check_tensors(path, tensors, radius, found if isinstance(found, int) else None)
+    return Model(tensors, options | {"features": found}, *rest)
+
+
+def _stored_features(features: int | Callable[[Any], Any]) -> int | str | dict[str, str]:
+    """A radius, the names of features of this library, or the name of a callable of others."""
+    if not callable(features):
+        return int(features)
+    names = feature_names(features)
+    return qualified_name(features) if names is None else {"names": names}
+
+
+def _restored(path: Any, stored: Any, given: Callable[[Any], Any] | None) -> int | Callable[[Any], Any]:
+    if isinstance(stored, str) and given is None:
         raise ValueError(
             f"{path} was trained with the features {stored}, which a file cannot hold. "
             "Pass them: WeightPredictor.load(path, features=…)."
         )
-    if not isinstance(stored, str) and features is not None:
+    if isinstance(stored, Features):
+        if given is None or feature_names(given) == feature_names(stored):
+            return given or stored
+        raise ValueError(f"{path} was trained with the features {stored.names!r}. Leave features out.")
+    if not isinstance(stored, str) and given is not None:
         raise ValueError(f"{path} was trained on raw patches of radius {stored}. Leave features out.")
-    _check_tensors(path, tensors, radius, None if isinstance(stored, str) else int(stored))
-    return Model(tensors, options | {"features": features or stored}, *rest)
+    return given or int(stored)
 
 
 def _check_tensors(path: Any, tensors: dict[str, np.ndarray], radius: int, patch: int | None) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["colored", "demo_figure", "label_colors", "roofline_figure"]
+__all__ = ["colored", "curve_axis", "demo_figure", "frame", "label_colors", "roofline_figure"]
 
 #: Colors that stay apart for color-blind readers (P. Tol, Colour schemes, SRON 2021, "bright" and "muted").
 QUALITATIVE = (
@@ -74,7 +74,7 @@ def demo_figure(scene: Any, panels: dict[str, np.ndarray], weights: np.ndarray, 
     _picture(axes["truth"], scene.clean, "ground truth")
     title = list(panels)[1]
     axes["errors"].imshow(panels[title] != scene.truth, cmap=_map("#F0F0F0", ALARM), interpolation="nearest")
-    _frame(axes["errors"], f"wrong with {title} (red)")
+    frame(axes["errors"], f"wrong with {title} (red)")
     _patches(axes["patches"], axes["truth"], scene, weights)
     _curve(axes["curve"], wrong)
     return figure
@@ -82,10 +82,11 @@ def demo_figure(scene: Any, panels: dict[str, np.ndarray], weights: np.ndarray, 
 
 def _picture(axis: Any, image: np.ndarray, title: str) -> None:
     axis.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    _frame(axis, title)
+    frame(axis, title)
 
 
-def _frame(axis: Any, title: str) -> None:
+def frame(axis: Any, title: str) -> None:
+    """A title and no ticks."""
     axis.set_title(title, fontsize=10)
     axis.set_xticks([])
     axis.set_yticks([])
@@ -117,7 +118,7 @@ def _patches(axis: Any, overview: Any, scene: Any, weights: np.ndarray, side: in
                 axis.plot([left, left], [top, top + step], color=ALARM, lw=1.6, solid_capstyle="butt")
             if y and crop[y, x] != crop[y - 1, x]:
                 axis.plot([left, left + step], [top, top], color=ALARM, lw=1.6, solid_capstyle="butt")
-    _frame(axis, f"learned weights of the boxed pixels\n(a {span}×{span} glyph each; red: true borders)")
+    frame(axis, f"learned weights of the boxed pixels\n(a {span}×{span} glyph each; red: true borders)")
     overview.add_patch(_box(x0, y0, side))
 
 
@@ -142,10 +143,15 @@ def _busiest_window(truth: np.ndarray, side: int) -> tuple[int, int]:
 
 def _curve(axis: Any, wrong: list[float]) -> None:
     axis.plot(range(len(wrong)), wrong, color=QUALITATIVE[0], lw=2)
+    curve_axis(axis, wrong, "descent step")
+    axis.set_title(f"wrong pixels, learning: {wrong[0]:.2f} → {wrong[-1]:.2f} %", fontsize=10)
+
+
+def curve_axis(axis: Any, wrong: list[float], steps: str) -> None:
+    """The axes of a curve of wrong pixels in percent, logarithmic where there are any."""
     if max(wrong) > 0:
         axis.set_yscale("log")
-    axis.set_xlabel("descent step")
-    axis.set_title(f"wrong pixels, learning: {wrong[0]:.2f} → {wrong[-1]:.2f} %", fontsize=10)
+    axis.set_xlabel(steps)
     for which in (axis.yaxis.set_major_formatter, axis.yaxis.set_minor_formatter):
         which(lambda value, _: f"{value:g} %" if f"{value:e}"[0] in "12357" else "")
     axis.set_box_aspect(1)

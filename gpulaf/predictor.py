@@ -12,6 +12,7 @@ import numpy as np
 
 from .beginning import starting_parameters
 from .checkpoint import qualified_name
+from .features import feature_names
 from .integrators import Taylor
 from .integrators.solution import Integrator, check_time
 from .labeling import Labeling, label, refine
@@ -36,7 +37,7 @@ class WeightPredictor:
         K, the number of feature prototypes; fewer are taken where the images have fewer different features.
     features : int or callable
         Radius of the raw patch that a pixel's weights depend on, or ``features(image)``: (H, W, C) to (H, W, F), for
-        example :func:`gpulaf.gaussian_features`; each of its features is scaled to the standard deviation 1.
+        example :class:`gpulaf.Features`; each of its features is scaled to the standard deviation 1.
     radius : int
         Of the predicted weight patches; 1 for 3×3.
     rho : float
@@ -194,10 +195,10 @@ class WeightPredictor:
         start, scale = starting_parameters(samples, reader, self.prototypes, self.radius, **options)
         reader = replace(reader, feature_scale=scale if callable(self.features) else None)
         digests = {"images": known.digest, "validation": checked_digest(held, reader) if held else ""}
-        named = self.get_params() | {"integrator": self._integrator, "features": _name(self.features)}
+        named = self.get_params() | {"integrator": self.solver, "features": _name(self.features)}
         counts = np.maximum(known.counts, 1)
         course = Course(
-            samples, held, reader, training, float(self.time), self._integrator,
+            samples, held, reader, training, float(self.time), self.solver,
             counts.sum() / (len(counts) * counts), fingerprint(named | digests, training, start), cluster,
         )  # fmt: skip
         parameters, self.history_, self.reason_ = train(course, start, callback, progress)
@@ -225,17 +226,17 @@ class WeightPredictor:
         ValueError, TypeError
             If the predictor is not trained or the image is of another kind.
         """
-        image = self._reader.image(image)
+        image = self.reader.image(image)
         parameters = Parameters(self.prototypes_, self.tangents_, self.sigma_)
-        return predict_weights(parameters, self._reader.pixel_features(image))
+        return predict_weights(parameters, self.reader.pixel_features(image))
 
     def label(self, image: Any) -> Labeling:
         """Label an image with predicted weights; label j stands for ``label_values_[j]``. See :func:`gpulaf.label`."""
         weights = self.weights(image)
         if self.on_probabilities_:
             raise ValueError("the predictor was trained to refine probabilities. Call refine(image, probabilities).")
-        image, values = self._reader.image(image), self.label_prototypes_
-        return label(image, values, weights=weights, rho=self.rho, time=self.time, integrator=self._integrator)
+        image, values = self.reader.image(image), self.label_prototypes_
+        return label(image, values, weights=weights, rho=self.rho, time=self.time, integrator=self.solver)
 
     def refine(self, image: Any, probabilities: Any) -> Labeling:
         """Refine (H, W, J) probabilities with the weights predicted from the image; see :func:`gpulaf.refine`."""
@@ -246,14 +247,14 @@ class WeightPredictor:
             raise ValueError(
                 f"probabilities have shape {tuple(probabilities.shape)}; accepted is (H, W, {len(self.label_values_)})."
             )
-        return refine(probabilities, weights=weights, rho=self.rho, time=self.time, integrator=self._integrator)
+        return refine(probabilities, weights=weights, rho=self.rho, time=self.time, integrator=self.solver)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write what was learned and how to one safetensors file, whole or not at all.
 
-        A feature callable cannot be stored: its name is, and :meth:`load` asks for it.
+        A feature callable that is not of this library cannot be stored: its name is, and :meth:`load` asks for it.
         """
-        reader = self._reader
+        reader = self.reader
         tensors = {"prototypes": self.prototypes_, "tangents": self.tangents_, "sigma": np.array(self.sigma_)}
         tensors |= {"feature_scale": self.feature_scale_}
         tensors |= {"label_prototypes": reader.label_prototypes, "label_values": reader.label_values}
@@ -267,7 +268,7 @@ class WeightPredictor:
         ----------
         path : path
         features : callable, optional
-            The feature callable of a predictor that was trained with one.
+            The feature callable of a predictor that was trained with one of your own.
 
         Raises
         ------
@@ -288,11 +289,13 @@ class WeightPredictor:
         return predictor
 
     @property
-    def _integrator(self) -> Integrator:
+    def solver(self) -> Integrator:
+        """The integrator, Taylor(tol=1e-3) where none was given."""
         return self.integrator or Taylor(tol=1e-3)
 
     @property
-    def _reader(self) -> Reader:
+    def reader(self) -> Reader:
+        """How images and truths become what the predictor works on."""
         if not hasattr(self, "label_values_"):
             raise ValueError("this WeightPredictor is not trained. Call fit, or WeightPredictor.load for a saved one.")
         scale = self.feature_scale_ if callable(self.features) else None
@@ -326,7 +329,7 @@ class WeightPredictor:
 
 
 def _name(features: Any) -> str:
-    return qualified_name(features) if callable(features) else repr(features)
+    return (feature_names(features) or qualified_name(features)) if callable(features) else repr(features)
 
 
 def _held(validation: Sequence[Any], unlabeled: int) -> Samples:

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .array import contiguous, host_array, like, namespace
+from .array import contiguous, device_array, host_array, like, namespace
 from .distance import distances, log_likelihood
 from .features import patch_features
 from .image_io import read_array, read_image, read_values
 from .labeling import image_features, log_probabilities
 
-__all__ = ["Item", "Prepared", "Reader", "Samples", "batches", "is_path", "read_item"]
+__all__ = ["Files", "Item", "Prepared", "Reader", "Samples", "batches", "is_path", "read_item"]
 
 
 class Item(NamedTuple):
@@ -37,6 +37,21 @@ class Prepared(NamedTuple):
     truth: Any
     #: ℓ, (J, H, W).
     log_likelihood: Any
+
+
+@dataclass(frozen=True, eq=False)
+class Files(Sequence[Any]):
+    """Images in files, read to a device when they are asked for."""
+
+    paths: Sequence[Any]
+    device: str = "auto"
+    channel_axis: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, k: Any) -> Any:
+        return device_array(read_image(self.paths[k], channel_axis=self.channel_axis), self.device)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +82,11 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def called(self, k: int) -> str:
+        """How errors name an item: by its number, and its file where it has one."""
+        image = self.images.paths[k] if isinstance(self.images, Files) else self.images[k]
+        return f"{self.name} image {k}" + (f" ({image})" if is_path(image) else "")
 
     def __getitem__(self, k: int) -> Item:
         soft = None if self.probabilities is None else self.probabilities[k]

@@ -44,7 +44,7 @@ def survey(samples: Samples) -> Survey:
     sizes: set[tuple[int, int | None]] = set()
     whole = hashlib.sha256()
     for k in range(len(samples)):
-        with naming(f"training image {k}"):
+        with naming(samples, k):
             found, size = _survey_one(samples[k], counts, sums)
             if sizes and size not in sizes:
                 raise ValueError(
@@ -64,18 +64,18 @@ def checked_digest(samples: Samples, reader: Reader) -> str:
     """Read every image of another set as the training will, and the digest of everything."""
     whole = hashlib.sha256()
     for k in range(len(samples)):
-        with naming(f"{samples.name} image {k}"):
+        with naming(samples, k):
             whole.update(_read_digest(samples[k], reader).encode())
     return whole.hexdigest()
 
 
 @contextmanager
-def naming(what: str) -> Iterator[None]:
-    """Errors begin with what they are about."""
+def naming(samples: Samples, k: int) -> Iterator[None]:
+    """Errors begin with the image that they are about."""
     try:
         yield
     except (ValueError, TypeError) as error:
-        raise (TypeError if isinstance(error, TypeError) else ValueError)(f"{what}: {error}") from error
+        raise (TypeError if isinstance(error, TypeError) else ValueError)(f"{samples.called(k)}: {error}") from error
 
 
 def _sizes(size: tuple[int, int | None]) -> str:

@@ -167,6 +167,8 @@ def train(
     """Learn the parameters: those of the smallest validation loss, or the last ones; the history; why it stopped."""
     from tqdm import tqdm
 
+    from .kernels._numba import compiling
+
     training, (K, F) = course.training, start.prototypes.shape
     state = _load(course, start) or State.start(start)
     history, steps = state.history, training.steps
@@ -174,11 +176,13 @@ def train(
     first, reason = len(history), f"All {steps} steps were taken."
     turns = islice(batches(len(course.samples), training.batch, training.seed), first, None)
     hidden = None if progress is None else not progress
-    with tqdm(total=steps, initial=first, desc="training", unit="step", disable=hidden) as bar, reused():
+    bar = tqdm(total=steps, initial=first, desc="training", unit="step", disable=hidden)
+    with bar, reused(), compiling(lambda: bar.set_description("compiling kernels")):
         for count in range(first, steps + 1):
             row, derivative = _evaluate(course, state, (K, F), next(turns), count)
             row = row._replace(seconds=clock.perf_counter() - began)
             history.append(row)
+            bar.set_description("training", refresh=False)
             bar.set_postfix_str(f"loss {row.loss:.4f}, wrong {row.wrong:.2f} %")
             if _best(history) == count:
                 state.best = state.vector

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 
 # bottom to top; a room imports only rooms of earlier rows
 FLOORS = [
-    {"kernels", "files"},
+    {"kernels", "files", "metrics"},
     {"array"},
     {"dispatch", "dense"},
     {"vectors", "simplex", "patches", "phi", "checkpoint", "scenes", "distance", "features", "prediction",
@@ -29,11 +29,13 @@ FLOORS = [
     {"steps", "deep_flow"},
     {"fitting"},
     {"demo", "profile", "plots", "image_io"},
-    {"samples"},
+    {"samples", "pairing"},
     {"beginning", "survey", "work"},
     {"training"},
     {"model_file"},
     {"predictor"},
+    {"evaluation"},
+    {"model_plots"},
     {"cli"},
     {"__main__"},
 ]

@@ -6,6 +6,7 @@ import copy
 import json
 import os
 import pickle
+import re
 import weakref
 from functools import partial
 from pathlib import Path
@@ -19,9 +20,10 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 import gpulaf
-from gpulaf import Checkpoint, Training, WeightPredictor, gaussian_features
+from gpulaf import Checkpoint, Features, Training, WeightPredictor, gaussian_features
 from gpulaf.array import host_array
 from gpulaf.beginning import starting_parameters
+from gpulaf.features import feature_names
 from gpulaf.image_io import write_array
 from gpulaf.loss import wrong_share
 from gpulaf.samples import Item, Reader, Samples, batches
@@ -403,6 +405,7 @@ def test_checkpoints_of_another_training_are_refused(tmp_path: Path) -> None:
         ("batch", {"training": Training(steps=4, batch=1, checkpoint=again)}),
         ("loss", {"training": Training(steps=4, loss=gpulaf.cross_entropy_loss, checkpoint=again)}),
         ("features", {"features": partial(gaussian_features, scales=(1, 2))}),
+        ("features", {"features": Features("patch:1")}),
     ]:
         with pytest.raises(ValueError, match=rf"belongs to a training with other .*\b{what}\b"):
             fitted(**({"training": Training(steps=4, checkpoint=again)} | options))
@@ -470,20 +473,74 @@ def test_save_and_load_bit_for_bit(tmp_path: Path, integrator: Any) -> None:
     assert os.listdir(tmp_path) == ["model.safetensors"]
 
 
+def doubled(image: Any, factor: float = 2.0) -> Any:
+    return np.concatenate([image, factor * image**2], axis=-1)
+
+
 def test_feature_callables_are_asked_for(tmp_path: Path) -> None:
-    features = partial(gaussian_features, scales=(1, 2))
+    features = partial(doubled, factor=3.0)
     predictor = fitted(features=features)
     predictor.save(tmp_path / "f")
-    with pytest.raises(ValueError, match=r"gpulaf\.features\.gaussian_features\(scales=\(1, 2\)\).*features=…"):
+    with pytest.raises(ValueError, match=r"test_predictor\.doubled\(factor=3\.0\).*features=…"):
         WeightPredictor.load(tmp_path / "f")
     back = WeightPredictor.load(tmp_path / "f", features=features)
     np.testing.assert_array_equal(back.weights(IMAGES[3]), predictor.weights(IMAGES[3]))
     wrong = WeightPredictor.load(tmp_path / "f", features=gaussian_features)
-    with pytest.raises(ValueError, match=r"features have shape \(32, 32, 12\); accepted is \(H, W, 8\)"):
+    with pytest.raises(ValueError, match=r"features have shape \(32, 32, 12\); accepted is \(H, W, 2\)"):
         wrong.weights(IMAGES[3])
     fitted().save(tmp_path / "g")
     with pytest.raises(ValueError, match=r"raw patches of radius 1\. Leave features out"):
         WeightPredictor.load(tmp_path / "g", features=features)
+
+
+@pytest.mark.parametrize(
+    ("features", "names"),
+    [
+        (gaussian_features, "gaussian:1,2,4"),
+        (partial(gaussian_features, scales=(0.7, 2)), "gaussian:0.7,2"),
+        (gpulaf.patch_features, "patch:1"),
+        (Features("patch"), "patch:1"),
+        (Features("patch:2 + gaussian:1.5"), "patch:2+gaussian:1.5"),
+    ],
+)
+def test_features_of_this_library_come_back_with_the_model(tmp_path: Path, features: Any, names: str) -> None:
+    assert feature_names(features) == names
+    predictor = fitted(features=features)
+    predictor.save(tmp_path / "f")
+    for given in (None, features):
+        back = WeightPredictor.load(tmp_path / "f", features=given)
+        same(back, predictor)
+        np.testing.assert_array_equal(back.weights(IMAGES[3]), predictor.weights(IMAGES[3]))
+    back.save(tmp_path / "g")
+    same(WeightPredictor.load(tmp_path / "g"), predictor)
+    with pytest.raises(ValueError, match=f"with the features {names.replace('+', '.')!r}. Leave features out"):
+        WeightPredictor.load(tmp_path / "f", features=partial(gaussian_features, scales=(3,)))
+
+
+def test_features_side_by_side_are_those_of_each(xp: Any, dtype: np.dtype[Any]) -> None:
+    image = np.random.default_rng(0).random((7, 9, 2)).astype(dtype)
+    parts = [gpulaf.patch_features(image, 2), gaussian_features(image, (1, 3)), gpulaf.patch_features(image, 0)]
+    if xp.name != "strict":  # Gaussian derivatives are NumPy's and CuPy's
+        found = host_array(Features("patch:2+gaussian:1,3+patch:0")(xp(image)))
+        assert relative(found, np.concatenate(parts, axis=-1)) < tol(dtype)
+        assert found.dtype == dtype
+    found = host_array(Features("patch:2+patch:0")(xp(image)))
+    np.testing.assert_array_equal(found, np.concatenate(parts[::2], axis=-1))
+
+
+@pytest.mark.parametrize(
+    "names",
+    ["", "cats", "patch:", "patch:x", "patch:1.5", "patch:-1", "patch:inf", "patch:1,2", "gaussian:0", "gaussian:nan",
+     "gaussian:", "patch+", "gaussian:1;2"],
+)  # fmt: skip
+def test_names_that_are_no_features(names: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"features are {names!r}") + r".*(like|accepted are) patch:1, "):
+        Features(names)
+
+
+def test_callables_of_others_have_no_names() -> None:
+    for features in (doubled, partial(doubled), partial(gaussian_features, np.zeros((2, 2, 1))), np.sqrt):
+        assert feature_names(features) is None
 
 
 def change(path: Path, metadata: dict[str, Any] | None = None, **tensors: np.ndarray | None) -> None:
@@ -519,6 +576,8 @@ def test_an_unchanged_file_is_read(tmp_path: Path) -> None:
         ({"tangents": np.full((8, 9), np.nan)}, "holds values that are not finite"),
         ({"metadata": {"options": None}}, r"damaged metadata \(KeyError\('options'\)\)"),
         ({"metadata": {"integrator": ["Magic", {}]}}, "damaged metadata"),
+        ({"metadata": {"features": {"names": "magic"}}}, "damaged metadata"),
+        ({"metadata": {"features": {}}}, "damaged metadata"),
         ({"metadata": {"history": [[1]]}}, "damaged metadata"),
         ({"metadata": {"version": "2"}}, r"format version 2; accepted is up to 1\. Update gpulaf"),
     ],

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from .. import __version__
-from . import demo, info, label, learn, profile
+from . import demo, evaluate, info, label, learn, profile, train
 
 #: What a user can mend: one line and exit status 2.
 MISTAKES = (ValueError, TypeError, OSError, RuntimeError, FloatingPointError, MemoryError)
@@ -51,5 +51,7 @@ def main(debug: bool) -> None:
     """Label images with linearized assignment flows, and learn their weights from ground truth."""
 
 
-for command in (demo.demo, label.label, label.refine, learn.learn, profile.profile, info.info):
+for command in (
+    demo.demo, label.label, label.refine, learn.learn, train.train, evaluate.evaluate, profile.profile, info.info,
+):  # fmt: skip
     main.add_command(command)

@@ -9,12 +9,16 @@ import click
 import numpy as np
 
 from .options import (
+    check_model_alone,
     check_outputs,
+    compile_notice,
     first,
     flow_options,
+    model_option,
     output_option,
     preview_option,
     probabilities_option,
+    read_predictor,
     read_weights,
     write_labeling,
 )
@@ -38,33 +42,37 @@ from .options import (
     "--sigma", type=float, default=0.1, show_default=True, help="Scale of bilateral weights in image units, 0 to 1."
 )
 @click.option("--channel-axis", type=int, help="Axis of the channels, where the file does not say it.")
+@model_option
 @probabilities_option
 @preview_option
 @flow_options
 def label(
     image: Path, output: Path, prototypes: str | None, weights: str, rho: float | None, sigma: float,
-    channel_axis: int | None, probabilities: Path | None, preview: Path | None, time_: float | None, tol: float,
-    device: str,
+    channel_axis: int | None, model: Path | None, probabilities: Path | None, preview: Path | None,
+    time_: float | None, tol: float, device: str,
 ) -> None:  # fmt: skip
     """Label the pixels of IMAGE (PNG, JPEG, TIFF or .npy).
 
-    Labels are found by k-means or given as prototypes: one value per channel and label, in the units of the image.
+    Labels are found by k-means or given as prototypes: one value per channel and label, in the units of the image; or
+    they are those that a model of gpulaf train was trained on.
     """
     from ..array import device_array
     from ..image_io import read_image, read_prototypes
     from ..integrators import Krylov
     from ..labeling import image_features, label, prototype_array
-    from ..patches import bilateral_weights
 
-    check_outputs([image, Path(weights)], output, probabilities, preview)
+    check_outputs([image, Path(weights), model or Path()], output, probabilities, preview)
+    if model is not None:
+        check_model_alone("prototypes", "weights", "rho", "sigma", "time_", "tol")
+        predictor = read_predictor(model, soft=False)
+        pixels = read_image(image, channel_axis=channel_axis)
+        with compile_notice():
+            result = predictor.label(device_array(pixels, device))
+        write_labeling(result, output, probabilities, preview, pixels, predictor.label_values_.tolist())
+        return
     pixels = read_image(image, channel_axis=channel_axis)
     features, scale = image_features(pixels)
-    patches = None
-    stored: dict[str, Any] = {}
-    if weights == "bilateral":
-        patches = bilateral_weights(features, sigma=sigma)
-    elif weights != "uniform":
-        patches, stored = read_weights(weights)
+    patches, stored = _weights(weights, features, sigma)
     if prototypes is not None or "prototypes" not in stored:
         values = prototype_array(read_prototypes(prototypes or "5"), features, scale)
     else:
@@ -74,12 +82,13 @@ def label(
                 f"{weights} was learned on an image with {values.shape[1]} channel(s), "
                 f"{image} has {features.shape[-1]}. Weights belong to one image."
             )
-    result = label(
-        device_array(features, device), values,
-        weights=None if patches is None else device_array(patches, device),
-        rho=first(rho, stored.get("rho"), 0.1), time=first(time_, stored.get("time"), 3.0),
-        integrator=Krylov(tol=tol),
-    )  # fmt: skip
+    with compile_notice():
+        result = label(
+            device_array(features, device), values,
+            weights=None if patches is None else device_array(patches, device),
+            rho=first(rho, stored.get("rho"), 0.1), time=first(time_, stored.get("time"), 3.0),
+            integrator=Krylov(tol=tol),
+        )  # fmt: skip
     names = stored.get("label_values") if prototypes is None else None
     write_labeling(result, output, probabilities, preview, pixels, names)
 
@@ -89,7 +98,9 @@ def label(
 @output_option
 @click.option("--logits", is_flag=True, help="The file holds logits (scores before the softmax).")
 @click.option("--label-axis", type=int, default=-1, show_default=True, help="Axis of the labels.")
-@click.option("--image", type=click.Path(path_type=Path), help="The image, for bilateral weights and the preview.")
+@click.option(
+    "--image", type=click.Path(path_type=Path), help="The image, for a model, bilateral weights and the preview."
+)
 @click.option(
     "--weights", default="uniform", show_default=True, help="uniform, bilateral (of --image), or a .safetensors file."
 )
@@ -97,37 +108,62 @@ def label(
 @click.option(
     "--sigma", type=float, default=0.1, show_default=True, help="Scale of bilateral weights in image units, 0 to 1."
 )
+@model_option
 @probabilities_option
 @preview_option
 @flow_options
 def refine(
     probabilities_file: Path, output: Path, logits: bool, label_axis: int, image: Path | None, weights: str, rho: float,
-    sigma: float, probabilities: Path | None, preview: Path | None, time_: float | None, tol: float, device: str,
+    sigma: float, model: Path | None, probabilities: Path | None, preview: Path | None, time_: float | None,
+    tol: float, device: str,
 ) -> None:  # fmt: skip
-    """Clean up the soft predictions of a classifier, PROBABILITIES (.tif or .npy) of shape (H, W, labels)."""
+    """Clean up the soft predictions of a classifier, PROBABILITIES (.tif or .npy) of shape (H, W, labels).
+
+    With a model of gpulaf train --probabilities, the weights are predicted from --image.
+    """
     from ..array import device_array
     from ..image_io import read_array, read_image
     from ..integrators import Krylov
     from ..labeling import image_features, refine, refine_logits
-    from ..patches import bilateral_weights
 
-    check_outputs([probabilities_file, image or Path(), Path(weights)], output, probabilities, preview)
+    check_outputs([probabilities_file, image or Path(), Path(weights), model or Path()], output, probabilities, preview)
     values = read_array(probabilities_file)
     pixels = read_image(image) if image is not None else None
-    patches = None
-    stored: dict[str, Any] = {}
-    if weights == "bilateral":
-        if pixels is None:
-            raise ValueError("bilateral weights need the image. Name it with --image.")
-        patches = bilateral_weights(image_features(pixels)[0], sigma=sigma)
-    elif weights != "uniform":
-        patches, stored = read_weights(weights)
     size = tuple(np.delete(values.shape, label_axis).tolist()) if values.ndim == 3 and -3 <= label_axis < 3 else None
     if pixels is not None and size is not None and pixels.shape[:2] != size:
         raise ValueError(f"{image} has {pixels.shape[:2]} pixels, not {size} as the predictions. Check the pair.")
-    result = (refine_logits if logits else refine)(
-        device_array(values, device), label_axis=label_axis, rho=rho,
-        weights=None if patches is None else device_array(patches, device),
-        time=first(time_, stored.get("time"), 3.0), integrator=Krylov(tol=tol),
-    )  # fmt: skip
-    write_labeling(result, output, probabilities, preview, pixels)
+    options: dict[str, Any] = {"label_axis": label_axis}
+    names = None
+    with compile_notice():
+        if model is not None:
+            check_model_alone("weights", "rho", "sigma", "time_", "tol")
+            predictor = read_predictor(model, soft=True)
+            names = predictor.label_values_.tolist()
+            if pixels is None:
+                raise ValueError("a model predicts weights from the image. Name it with --image.")
+            if size is not None and values.shape[label_axis] != len(names):
+                raise ValueError(
+                    f"{probabilities_file} holds {values.shape[label_axis]} labels, {model} {len(names)}; accepted are "
+                    "as many. Check --label-axis."
+                )
+            options |= {"rho": predictor.rho, "time": predictor.time, "integrator": predictor.solver}
+            options["weights"] = predictor.weights(device_array(pixels, device))
+        else:
+            patches, stored = _weights(weights, None if pixels is None else image_features(pixels)[0], sigma)
+            options |= {"rho": rho, "time": first(time_, stored.get("time"), 3.0), "integrator": Krylov(tol=tol)}
+            options["weights"] = None if patches is None else device_array(patches, device)
+        result = (refine_logits if logits else refine)(device_array(values, device), **options)
+    write_labeling(result, output, probabilities, preview, pixels, names)
+
+
+def _weights(name: str, features: np.ndarray | None, sigma: float) -> tuple[np.ndarray | None, dict[str, Any]]:
+    """The weight patches that --weights names, None for uniform ones, and what their file says about them."""
+    from ..patches import bilateral_weights
+
+    if name == "uniform":
+        return None, {}
+    if name != "bilateral":
+        return read_weights(name)
+    if features is None:
+        raise ValueError("bilateral weights need the image. Name it with --image.")
+    return bilateral_weights(features, sigma=sigma), {}

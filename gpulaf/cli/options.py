@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 import numpy as np
+
+if TYPE_CHECKING:
+    from ..predictor import WeightPredictor
 
 
 def device_option(command: Any) -> Any:
@@ -40,6 +46,68 @@ probabilities_option = click.option(
 preview_option = click.option(
     "--preview", type=click.Path(path_type=Path), help="Also write a picture to look at (.png)."
 )
+model_option = click.option(
+    "--model", type=click.Path(path_type=Path), help="A predictor of gpulaf train: weights, labels, rho and time."
+)
+files_argument = click.argument("images", nargs=-1, required=True, metavar="IMAGES...")
+
+
+def files_option(name: str, text: str, required: bool = False) -> Any:
+    """An option that names files, folders and globs, and may be repeated."""
+    return click.option(name, multiple=True, required=required, metavar="FILES", help=text)
+
+
+@contextmanager
+def compile_notice() -> Iterator[None]:
+    """Say on a terminal that kernels are being compiled, where they are."""
+    from ..kernels._numba import compiling
+
+    def notice() -> None:
+        if sys.stderr.isatty():
+            click.echo("compiling kernels (once)…", err=True)
+
+    with compiling(notice):
+        yield
+
+
+def check_model_alone(*others: str) -> None:
+    """Refuse options of the command line that a model brings itself."""
+    context = click.get_current_context()
+    source = click.core.ParameterSource.COMMANDLINE
+    given = [f"--{name.rstrip('_')}" for name in others if context.get_parameter_source(name) == source]
+    if given:
+        raise ValueError(f"--model and {given[0]} are given; a model brings its own. Leave {', '.join(given)} out.")
+
+
+class FileSet(NamedTuple):
+    """Images with what belongs to each of them."""
+
+    images: list[Path]
+    truths: list[Path]
+    probabilities: list[Path] | None
+
+    def all(self) -> list[Path]:
+        """Every file."""
+        return [*self.images, *self.truths, *(self.probabilities or [])]
+
+
+def file_set(images: Sequence[str], truths: Sequence[str], probabilities: Sequence[str] = ()) -> FileSet:
+    """The files that the names stand for, paired by name."""
+    from ..pairing import expanded, paired
+
+    files = expanded(images)
+    soft = paired(files, expanded(probabilities), "probabilities") if probabilities else None
+    return FileSet(files, paired(files, expanded(truths)), soft)
+
+
+def image_sequence(paths: Sequence[Path], device: str, channel_axis: int | None = None) -> Sequence[Any]:
+    """Images to be read one at a time, to the device."""
+    from ..array import device_array, is_host_array
+    from ..samples import Files
+
+    if is_host_array(device_array(np.zeros(1), device)) and channel_axis is None:
+        return paths
+    return Files(paths, device, channel_axis)
 
 
 def read_weights(path: str) -> tuple[np.ndarray, dict[str, Any]]:
@@ -54,6 +122,18 @@ def read_weights(path: str) -> tuple[np.ndarray, dict[str, Any]]:
     if "weights" not in arrays:
         raise ValueError(f"{path} holds no tensor named weights. Write it again with gpulaf learn.")
     return arrays["weights"], metadata
+
+
+def read_predictor(path: Path, soft: bool) -> WeightPredictor:
+    """A model of gpulaf train that labels images, or one that refines soft predictions."""
+    from ..predictor import WeightPredictor
+
+    predictor = WeightPredictor.load(path)
+    if soft and not predictor.on_probabilities_:
+        raise ValueError(f"{path} was trained without probabilities. Use it with gpulaf label IMAGE --model.")
+    if predictor.on_probabilities_ and not soft:
+        raise ValueError(f"{path} was trained on probabilities. Use it with gpulaf refine PROBABILITIES --image IMAGE.")
+    return predictor
 
 
 def first(*values: float | None) -> float:
@@ -71,7 +151,11 @@ def check_outputs(inputs: list[Path], output: Path, probabilities: Path | None, 
     if preview is not None:
         check_output(preview)
     check_folders(output, probabilities, preview)
-    files = [path for path in (output, probabilities, preview) if path is not None]
+    check_files(inputs, [path for path in (output, probabilities, preview) if path is not None])
+
+
+def check_files(inputs: Sequence[Path], files: Sequence[Path]) -> None:
+    """Find out before any work whether a result is a folder, an input or another result."""
     for path in files:
         if path.is_dir():
             raise IsADirectoryError(f"{path} is a folder. Choose the name of a file.")
@@ -88,6 +172,12 @@ def check_folders(*paths: Path | None) -> None:
     for path in paths:
         if path is not None and not path.parent.is_dir():
             raise FileNotFoundError(f"folder {path.parent} does not exist. Create it first, or choose another path.")
+
+
+def check_figure(path: Path | None) -> None:
+    """Find out before any work whether a figure can be written to this type of file."""
+    if path is not None and path.suffix.lower() not in (".png", ".pdf", ".svg"):
+        raise ValueError(f"{path} ends in {path.suffix!r}; accepted for figures are .pdf, .png, .svg.")
 
 
 def write_labeling(

@@ -1,0 +1,176 @@
+"""gpulaf train: a predictor of weights from images with ground truth."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .options import (
+    FileSet,
+    check_figure,
+    check_files,
+    check_folders,
+    device_option,
+    file_set,
+    files_argument,
+    files_option,
+    image_sequence,
+)
+
+if TYPE_CHECKING:
+    from ..predictor import WeightPredictor
+    from ..training import Training
+
+
+@click.command()
+@files_argument
+@files_option("--truth", "Label images, paired with IMAGES by name.", required=True)
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Model file: .safetensors.")
+@files_option("--validate", "Images that are not learned from; the step that suits them best is kept.")
+@files_option("--validate-truth", "Their label images.")
+@files_option("--probabilities", "Soft predictions (H, W, labels) to refine, .npy or .tif; one for each image.")
+@files_option("--validate-probabilities", "Those of the validation images.")
+@click.option("--prototypes", type=click.IntRange(1), default=50, show_default=True, help="Prototypes of the features.")
+@click.option(
+    "--features",
+    default="patch:1",
+    show_default=True,
+    metavar="NAMES",
+    help="What weights depend on: patch:1 (3×3 pixels), patch:2, gaussian[:scales], or several joined by +.",
+)
+@click.option(
+    "--radius", type=click.IntRange(1, 3), default=1, show_default=True, help="1 for 3×3 weights, 2 for 5×5, 3 for 7×7."
+)
+@click.option(
+    "--rho", type=float, help="Scale of the data in image units, 0 to 1.  [default: 0.1; 1 with --probabilities]"
+)
+@click.option("--time", "time_", type=float, default=3.0, show_default=True, help="Integration time T.")
+@click.option("--steps", type=click.IntRange(0), default=60, show_default=True, help="Training steps.")
+@click.option("--step-size", type=float, default=0.05, show_default=True, help="Step of Adam.")
+@click.option("--decay", is_flag=True, help="Let the step size fall to 0: worth most with --batch and --crop.")
+@click.option("--batch", type=click.IntRange(1), help="Images per step.  [default: all]")
+@click.option("--crop", type=click.IntRange(1), help="Side of the random square of an image that a step looks at.")
+@click.option(
+    "--loss", type=click.Choice(["cosine", "cross-entropy"]), default="cosine", show_default=True, help="What to lower."
+)
+@click.option("--balanced", is_flag=True, help="Every class counts alike, however rare.")
+@click.option("--patience", type=click.IntRange(1), help="Stop after so many steps without a better validation.")
+@click.option("--unlabeled", type=int, help="Value of the truth at pixels without ground truth.")
+@click.option("--channel-axis", type=int, help="Axis of the channels, where the files do not say it.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--checkpoint", type=click.Path(path_type=Path), help="Save the state of training here on the way.")
+@click.option("--resume", is_flag=True, help="Continue from the checkpoint if it is there.")
+@click.option("--figure", type=click.Path(path_type=Path), help="Also draw what was learned: .png, .pdf or .svg.")
+@device_option
+def train(images: tuple[str, ...], truth: tuple[str, ...], output: Path, device: str, **options: Any) -> None:
+    """Train a predictor of weights on IMAGES with ground truth, for images without.
+
+    IMAGES, --truth and the other lists of files take files, folders and globs in quotes; an image and its truth have
+    the same name, or names that differ in how all of them begin or end (image_03.png and truth_03.png). Images are
+    read one at a time, to the GPU where --device says so; truths and the model stay on the host. Label unseen images
+    with gpulaf label IMAGE --model FILE.
+    """
+    from ..image_io import write_figure
+
+    training, validation = _sets(images, truth, options)
+    _check(output, [training, *([validation] if validation else [])], options)
+    soft = training.probabilities is not None
+    predictor = _predictor(options, 1.0 if soft else 0.1)
+    sequences: list[tuple[Any, ...]] = [
+        (image_sequence(files.images, device, options["channel_axis"]), files.truths, files.probabilities)
+        for files in (training, validation)
+        if files is not None
+    ]
+    predictor.fit(
+        *sequences[0][:2], probabilities=sequences[0][2], unlabeled=options["unlabeled"], training=_training(options),
+        validation=sequences[1] if validation else None,
+    )  # fmt: skip
+    predictor.save(output)
+    _report(predictor, len(training.images))
+    if options["figure"] is not None:
+        write_figure(options["figure"], _figure(predictor, sequences[-1], options["unlabeled"], validation is not None))
+        click.echo(f"figure: {options['figure']}")
+    click.echo(f"model: {output}")
+
+
+def _sets(images: tuple[str, ...], truth: tuple[str, ...], options: dict[str, Any]) -> tuple[FileSet, FileSet | None]:
+    """The files to learn from, and those to validate on."""
+    training = file_set(images, truth, options["probabilities"])
+    held = options["validate"], options["validate_truth"], options["validate_probabilities"]
+    if not any(held):
+        if options["patience"] is not None:
+            raise ValueError("--patience needs images to watch. Name them with --validate and --validate-truth.")
+        return training, None
+    if not (held[0] and held[1]):
+        raise ValueError("validation needs images and their truth. Give both --validate and --validate-truth.")
+    if bool(held[2]) != bool(options["probabilities"]):
+        raise ValueError("--probabilities and --validate-probabilities go together. Give both, or neither.")
+    validation = file_set(*held)
+    both = set(training.images) & set(validation.images)
+    if both:
+        raise ValueError(f"{min(both)} is an image of the training and of the validation. Leave it out of one of them.")
+    return training, validation
+
+
+def _check(output: Path, sets: list[FileSet], options: dict[str, Any]) -> None:
+    """Find out before any work whether the results can be written."""
+    if output.suffix != ".safetensors":
+        raise ValueError(f"{output} ends in {output.suffix!r}; models are written to .safetensors.")
+    if options["resume"] and options["checkpoint"] is None:
+        raise ValueError("--resume needs to know where from. Name the file with --checkpoint.")
+    check_figure(options["figure"])
+    results = [path for path in (output, options["checkpoint"], options["figure"]) if path is not None]
+    check_folders(*results)
+    check_files([path for files in sets for path in files.all()], results)
+
+
+def _predictor(options: dict[str, Any], rho: float) -> WeightPredictor:
+    from ..features import Features
+    from ..predictor import WeightPredictor
+
+    names = options["features"]
+    raw = re.fullmatch(r"patch(?::([0-9]+))?", names)  # alone: raw patches, not scaled
+    return WeightPredictor(
+        options["prototypes"], features=int(raw[1] or 1) if raw else Features(names), radius=options["radius"],
+        rho=rho if options["rho"] is None else options["rho"], time=options["time_"], seed=options["seed"],
+    )  # fmt: skip
+
+
+def _training(options: dict[str, Any]) -> Training:
+    from ..fitting import Checkpoint
+    from ..loss import cosine_loss, cross_entropy_loss
+    from ..training import Training
+
+    own = {
+        name: options[name] for name in ("steps", "step_size", "decay", "batch", "crop", "balanced", "patience", "seed")
+    }
+    path = options["checkpoint"]
+    return Training(
+        **own, loss={"cosine": cosine_loss, "cross-entropy": cross_entropy_loss}[options["loss"]],
+        checkpoint=None if path is None else Checkpoint(path, resume=options["resume"]),
+    )  # fmt: skip
+
+
+def _report(predictor: WeightPredictor, count: int) -> None:
+    history = predictor.history_
+    looked = [row for row in history if row.validation_loss is not None]
+    click.echo(f"{count} images, {len(predictor.label_values_)} labels, {len(predictor.prototypes_)} prototypes")
+    click.echo(f"  training: {history[0].wrong:.2f} % wrong in the first step, {history[-1].wrong:.2f} % in the last")
+    if looked:
+        kept = min(looked, key=lambda row: row.validation_loss or 0.0).validation_wrong
+        click.echo(f"  validation: {looked[0].validation_wrong:.2f} % wrong at first, {kept:.2f} % with the model")
+    click.echo(f"{predictor.reason_} {history[-1].seconds:.1f} s")
+
+
+def _figure(predictor: WeightPredictor, files: tuple[Any, ...], unlabeled: int | None, unseen: bool) -> Any:
+    """The figure of a model on the first image of a set."""
+    from ..model_plots import predictor_figure
+
+    images, truths, probabilities = files
+    return predictor_figure(
+        predictor, images[0], truths[0], probabilities=probabilities[0] if probabilities else None,
+        unlabeled=unlabeled, title="validation image" if unseen else "training image",
+    )  # fmt: skip
