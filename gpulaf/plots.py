@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["colored", "demo_figure", "label_colors"]
+__all__ = ["colored", "demo_figure", "frame", "label_colors", "patch_glyphs", "picture"]
 
 #: Colors that stay apart for color-blind readers (P. Tol, Colour schemes, SRON 2021, "bright" and "muted").
 QUALITATIVE = (
@@ -59,25 +59,27 @@ def demo_figure(scene: Any, panels: dict[str, np.ndarray], weights: np.ndarray, 
     axes = figure.subplot_mosaic(
         [["noisy", *panels], ["truth", "errors", "patches", "curve"]], gridspec_kw={"wspace": 0.04, "hspace": 0.04}
     )
-    _picture(axes["noisy"], scene.image.clip(0, 1), "noisy image")
+    picture(axes["noisy"], scene.image.clip(0, 1), "noisy image")
     for title, labels in panels.items():
         share = 100 * np.mean(labels != scene.truth)
-        _picture(axes[title], scene.prototypes[labels], f"{title}: {share:.2f} % wrong")
-    _picture(axes["truth"], scene.clean, "ground truth")
+        picture(axes[title], scene.prototypes[labels], f"{title}: {share:.2f} % wrong")
+    picture(axes["truth"], scene.clean, "ground truth")
     title = list(panels)[1]
     axes["errors"].imshow(panels[title] != scene.truth, cmap=_map("#F0F0F0", ALARM), interpolation="nearest")
-    _frame(axes["errors"], f"wrong with {title} (red)")
-    _patches(axes["patches"], axes["truth"], scene, weights)
+    frame(axes["errors"], f"wrong with {title} (red)")
+    patch_glyphs(axes["patches"], axes["truth"], scene, weights)
     _curve(axes["curve"], wrong)
     return figure
 
 
-def _picture(axis: Any, image: np.ndarray, title: str) -> None:
+def picture(axis: Any, image: np.ndarray, title: str) -> None:
+    """Show an (H, W, 1) or (H, W, 3) image with values in [0, 1]."""
     axis.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    _frame(axis, title)
+    frame(axis, title)
 
 
-def _frame(axis: Any, title: str) -> None:
+def frame(axis: Any, title: str) -> None:
+    """A title and no ticks."""
     axis.set_title(title, fontsize=10)
     axis.set_xticks([])
     axis.set_yticks([])
@@ -89,7 +91,7 @@ def _map(*colors: str) -> Any:
     return ListedColormap(colors)
 
 
-def _patches(axis: Any, overview: Any, scene: Any, weights: np.ndarray, side: int = 9) -> None:
+def patch_glyphs(axis: Any, overview: Any, scene: Any, weights: np.ndarray, side: int = 9) -> None:
     """The learned patches of a small window, each drawn as its 3×3 weights, over the borders of the true labels."""
     truth = scene.truth
     radius = (round(weights.shape[0] ** 0.5) - 1) // 2
@@ -109,7 +111,7 @@ def _patches(axis: Any, overview: Any, scene: Any, weights: np.ndarray, side: in
                 axis.plot([left, left], [top, top + step], color=ALARM, lw=1.6, solid_capstyle="butt")
             if y and crop[y, x] != crop[y - 1, x]:
                 axis.plot([left, left + step], [top, top], color=ALARM, lw=1.6, solid_capstyle="butt")
-    _frame(axis, f"learned weights of the boxed pixels\n(a {span}×{span} glyph each; red: true borders)")
+    frame(axis, f"learned weights of the boxed pixels\n(a {span}×{span} glyph each; red: true borders)")
     overview.add_patch(_box(x0, y0, side))
 
 

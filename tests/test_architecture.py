@@ -32,6 +32,7 @@ FLOORS = [
     {"training"},
     {"model_file"},
     {"predictor"},
+    {"experiments"},
     {"cli"},
     {"__main__"},
 ]

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from .. import __version__
-from . import demo, info, label, learn
+from . import demo, info, label, learn, reproduce
 
 #: What a user can mend: one line and exit status 2.
 MISTAKES = (ValueError, TypeError, OSError, RuntimeError, FloatingPointError, MemoryError)
@@ -51,5 +51,5 @@ def main(debug: bool) -> None:
     """Label images with linearized assignment flows, and learn their weights from ground truth."""
 
 
-for command in (demo.demo, label.label, label.refine, learn.learn, info.info):
+for command in (demo.demo, label.label, label.refine, learn.learn, reproduce.reproduce, info.info):
     main.add_command(command)
