@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .averaging import Graph, Grid
     from .checkpoint import read_tensors, write_tensors
-    from .descent import RiemannianAdam, RiemannianGradient
+    from .descent import Adam, AdaMax, RiemannianAdam, RiemannianGradient
     from .distance import distances, kmeans_prototypes, log_likelihood
     from .features import gaussian_features, patch_features
     from .fitting import Checkpoint, FitResult, fit_weights
@@ -41,7 +41,7 @@ if os.path.isfile(os.path.join(_ROOT, "kernels", "stencil.py")):
 _HOMES = {
     "averaging": ["Graph", "Grid"],
     "checkpoint": ["read_tensors", "write_tensors"],
-    "descent": ["RiemannianAdam", "RiemannianGradient"],
+    "descent": ["Adam", "AdaMax", "RiemannianAdam", "RiemannianGradient"],
     "distance": ["distances", "kmeans_prototypes", "log_likelihood"],
     "features": ["gaussian_features", "patch_features"],
     "fitting": ["Checkpoint", "FitResult", "fit_weights"],
