@@ -64,7 +64,7 @@ def derivative(
     labels = len(likelihood)
     B = S - 1 / labels
     v = _euler(A, B, time, integrator.steps) if isinstance(integrator, Euler) else _krylov(A, B, time, integrator)
-    target = one_hot(torch.from_numpy(truth).long(), labels).permute(2, 0, 1) - 1 / labels
+    target = one_hot(torch.from_numpy(truth).long(), labels).permute(2, 0, 1).to(v.dtype) - 1 / labels
     loss = 1 - (target * v).sum() / (torch.linalg.vector_norm(target) * torch.linalg.vector_norm(v))
     (gradient,) = torch.autograd.grad(loss, omega)
     return Derivative(float(loss.detach()), v.detach().numpy(), gradient.numpy())

@@ -33,14 +33,20 @@ def plain(axis: Any, title: str, x: str, y: str) -> None:
     axis.grid(axis="y", color="#E4E4E4", lw=0.6)
 
 
-def logarithmic(axis: Any, *, least: float) -> None:
-    """A logarithmic y axis that starts no lower than `least`, the smallest value that can be seen; plain numbers."""
+def logarithmic(axis: Any, *, least: float | None = None) -> None:
+    """A logarithmic y axis with plain numbers; values of `least`, which stand for 0, lie on a line called none."""
     axis.set_yscale("log")
-    axis.set_ylim(bottom=max(axis.get_ylim()[0], 0.7 * least))
     low, high = axis.get_ylim()
-    shown = "1" if high > 3e3 * low else "15" if high > 1e2 * low else "1235"
+    if least is not None and low < least:
+        low = 0.8 * least
+        axis.set_ylim(low, high)
+        axis.axhline(least, color="#999999", lw=0.8, zorder=0)
+        axis.annotate("none", (1, least), (0, 2), xycoords=("axes fraction", "data"), textcoords="offset points",
+                      ha="right", fontsize=8, color="#777777")  # fmt: skip
+    shown = "1" if high > 2e3 * low else "15" if high > 30 * low else "123468" if high < 6 * low else "1235"
     for which in (axis.yaxis.set_major_formatter, axis.yaxis.set_minor_formatter):
         which(lambda value, _: f"{value:g}" if f"{value:e}"[0] in shown else "")
+    axis.tick_params(which="both", labelsize=8)
 
 
 def band(axis: Any, x: np.ndarray, values: np.ndarray, least: float = 0.0, **line: Any) -> None:
