@@ -31,6 +31,8 @@ def plain(axis: Any, title: str, x: str, y: str) -> None:
     axis.tick_params(labelsize=8)
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(axis="y", color="#E4E4E4", lw=0.6)
+    if x.endswith("step"):
+        axis.xaxis.get_major_locator().set_params(integer=True)
 
 
 def logarithmic(axis: Any, *, least: float | None = None) -> None:

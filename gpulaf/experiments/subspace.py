@@ -25,6 +25,8 @@ from .style import COLORS, DASHES, RAMP, logarithmic, plain
 
 #: Singular values that are kept, Krylov dimension and step size per pixel.
 COUNT, DIMENSION, STEP = 5, 10, 0.1
+#: Degrees per step under which the subspace is said to rest.
+REST = 1.0
 
 
 def run(setting: Setting) -> Outcome:
@@ -51,12 +53,13 @@ def finding(rows: list[Row]) -> str:
     leads = (
         "leads the second by over ten times" if ratios.min() > 10 else "does not always lead the second by ten times"
     )
-    left, right = (np.array([row[f"{side} angle"] for row in rows[1:]]) for side in ("left", "right"))
-    calm = "comes to rest" if max(left[-1], right[-1]) < 2 else "still turns"
+    left, right = ([row[f"{side} angle"] for row in rows[1:]] for side in ("left", "right"))
+    late_left, late_right = (float(np.median(turns[-5:])) for turns in (left, right))
+    calm = "comes to rest" if max(late_left, late_right) < REST else "still turns"
     return (
         f"The first singular value {leads} (ratios {ratios.min():.3g} to {ratios.max():.3g}). The subspace {calm}: "
-        f"from step to step its left field turns by {left[0]:.2g} degrees at first and {left[-1]:.2g} at last, "
-        f"its right field by {right[0]:.2g} and {right[-1]:.2g}; "
+        f"from step to step its left field turns by {left[0]:.2g} degrees at first and {late_left:.2g} in the last "
+        f"steps, its right field by {right[0]:.2g} and {late_right:.2g}; "
         f"over all steps by {rows[-1]['left angle to start']:.3g} and {rows[-1]['right angle to start']:.3g}."
     )
 
@@ -100,16 +103,16 @@ def _draw(p: Problem, rows: list[Row], pairs: list[Any], weights: np.ndarray) ->
     steps = [row["step"] for row in rows]
     for k in range(COUNT):
         values = [row[f"sigma {k + 1}"] for row in rows]
-        axes[0, 0].plot(steps, values, color=RAMP[k], ls=DASHES[-k % 4], lw=2, label=f"σ{'₁₂₃₄₅'[k]}")
+        axes[0, 0].plot(steps, values, color=RAMP[k], ls=DASHES[-k % 4], lw=2)
+        axes[0, 0].annotate(f" σ{'₁₂₃₄₅'[k]}", (steps[-1], values[-1]), va="center", fontsize=10, color=RAMP[k])
     plain(axes[0, 0], "singular values of the core", "descent step", "singular value")
-    for k, side in enumerate(("left", "right")):
-        name = {"left": "left, P y₁", "right": "right, Q z₁"}[side]
-        turns = [row[f"{side} angle"] for row in rows[1:]]
+    for k, (which, name) in enumerate({"left": "left, P y₁", "right": "right, Q z₁"}.items()):
+        turns = [row[f"{which} angle"] for row in rows[1:]]
         axes[0, 1].plot(steps[1:], turns, color=COLORS[k], ls=DASHES[k], lw=2, label=name)
     plain(axes[0, 1], "turn of the leading fields", "descent step", "degrees from the step before")
     for axis in axes[0, :2]:
         logarithmic(axis)
-        axis.legend(fontsize=8, frameon=False)
+    axes[0, 1].legend(fontsize=8, frameon=False)
     picture(axes[0, 2], p.scene.clean, "ground truth")
     patch_glyphs(axes[0, 3], axes[0, 2], p.scene, weights)
     for column, (when, side, name) in zip(
