@@ -100,14 +100,14 @@ def _estimate(p: Problem, steps: int) -> np.ndarray:
 
 
 def _draw_images(scene: Scene, panels: dict[str, np.ndarray], weights: dict[str, np.ndarray]) -> Any:
-    figure, axes = canvas(2, 4, width=3.0, height=3.3)
+    figure, axes = canvas(2, 4, width=3.2, height=3.9)
     picture(axes[0, 0], scene.image.clip(0, 1), "unseen noisy image")
     for axis, (method, found) in zip(axes[0, 1:], panels.items(), strict=True):
         picture(axis, scene.prototypes[found], f"{method}\n{100 * np.mean(found != scene.truth):.2f} % wrong")
     picture(axes[1, 0], scene.clean, "ground truth")
     for axis, (name, patches) in zip(axes[1, 1:], weights.items(), strict=False):
         patch_glyphs(axis, axes[1, 0], scene, patches)
-        axis.set_title(f"weights {name},\n3×3 each; red: true borders", fontsize=10)
+        axis.set_title(f"weights {name}\n(red: true borders)", fontsize=10)
     _means(axes[1, 3], scene, weights)
     return figure
 
