@@ -83,10 +83,10 @@ def finding(rows: list[Row], descents: list[Row]) -> str:
         gaps = {name: float(abs(losses[name] / losses[OURS] - 1).max()) for name in names if name != OURS}
         alike = "train alike" if max(gaps.values()) <= ALIKE else "do not train alike"
         listed = ", ".join(f"{100 * gap:.2g} % for {name}" for name, gap in gaps.items())
-        ends = ", ".join(f"{_last_wrong(rows, noise, name):.3f} %" for name in names)
+        wrong = ", ".join(f"{_last_wrong(rows, noise, name):.3f} %" for name in names)
         words.append(
             f"On {noise} images the three gradients {alike} (largest difference of the mean loss to the closed "
-            f"form: {listed}; wrong pixels at the end: {ends})."
+            f"form: {listed}; wrong pixels at the end: {wrong})."
         )
     ours, *others = (step_seconds(select(rows, image="noisy", gradient=name)) for name in names)
     ratios = " and one of ".join(
