@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .averaging import Graph, Grid
     from .checkpoint import read_tensors, write_tensors
     from .deep_flow import DeepFlow, DeepGradient, DeepSolution
-    from .descent import RiemannianAdam, RiemannianGradient
+    from .descent import Adam, AdaMax, RiemannianAdam, RiemannianGradient
     from .distance import distances, kmeans_prototypes, log_likelihood
     from .evaluation import Evaluation, evaluate
     from .features import Features, gaussian_features, patch_features
@@ -47,7 +47,7 @@ _HOMES = {
     "averaging": ["Graph", "Grid"],
     "checkpoint": ["read_tensors", "write_tensors"],
     "deep_flow": ["DeepFlow", "DeepGradient", "DeepSolution"],
-    "descent": ["RiemannianAdam", "RiemannianGradient"],
+    "descent": ["Adam", "AdaMax", "RiemannianAdam", "RiemannianGradient"],
     "distance": ["distances", "kmeans_prototypes", "log_likelihood"],
     "evaluation": ["Evaluation", "evaluate"],
     "features": ["Features", "gaussian_features", "patch_features"],

@@ -1,4 +1,4 @@
-"""Descent on weight patches, a product of simplices: the plain Riemannian gradient and Riemannian Adam.
+"""Descent on weight patches, a product of simplices: the plain Riemannian gradient and three methods of Adam's kind.
 
 A method has ``start(weights) -> state`` and ``update(weights, gradient, state, count) -> (weights, state)``; the state
 is a dictionary of arrays. ``update`` is ``step_by`` with ``corrections(count)``, apart for steps that are recorded.
@@ -13,9 +13,9 @@ from typing import Any
 
 from .array import columns, namespace
 from .dispatch import implementation
-from .simplex import geodesic_step
+from .simplex import geodesic_step, replicator
 
-__all__ = ["RiemannianAdam", "RiemannianGradient", "squared_norms"]
+__all__ = ["AdaMax", "Adam", "RiemannianAdam", "RiemannianGradient", "squared_norms"]
 
 State = dict[str, Any]
 
@@ -80,12 +80,7 @@ class RiemannianAdam:
     epsilon: float = 1e-3
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "step", _step(self.step))
-        for name in ("beta1", "beta2", "epsilon"):
-            value = float(getattr(self, name))
-            object.__setattr__(self, name, value)
-            if not 0 <= value < 1:
-                raise ValueError(f"{name} is {value}; accepted are numbers from 0 to below 1. 0.9 and 0.999 are usual.")
+        _check(self)
 
     def start(self, weights: Any) -> State:
         """Moments of zero."""
@@ -111,6 +106,89 @@ class RiemannianAdam:
         return geodesic_step(weights, first, factor=-self.step, scale=scale), {"first": first, "second": second}
 
 
+@dataclass(frozen=True)
+class Adam:
+    """Adam on log-weights: one second moment per weight, of the derivative R_Ω ∂L in θ where Ω = softmax(θ).
+
+    With x = H·W R_Ω ∂L and its moments m and s: θ ← θ − h m̂/(√ŝ + ε rms(√ŝ)), hats for moments without their start
+    from 0.
+
+    Parameters
+    ----------
+    step : float
+        h; about the relative change of a weight in one step.
+    beta1, beta2 : float
+        Decay of the first and the second moment.
+    epsilon : float
+        Added to √ŝ, as a share of its root mean square over all weights.
+
+    Notes
+    -----
+    D. P. Kingma, J. Ba, Adam: a method for stochastic optimization, ICLR 2015, Algorithm 1.
+    """
+
+    step: float = 0.1
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-3
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def start(self, weights: Any) -> State:
+        """Moments of zero."""
+        return _zeros(weights)
+
+    def update(self, weights: Any, gradient: Any, state: State, count: int) -> tuple[Any, State]:
+        """One step, the `count`-th from 0: (N, H, W) weights and ∂L to new weights and moments."""
+        x = replicator(weights, gradient) * _pixels(weights)
+        first = self.beta1 * state["first"] + (1 - self.beta1) * x
+        second = self.beta2 * state["second"] + (1 - self.beta2) * (x * x)
+        length = namespace(weights).sqrt(second / (1 - self.beta2 ** (count + 1)))
+        return _log_step(self, weights, first, length, count), {"first": first, "second": second}
+
+
+@dataclass(frozen=True)
+class AdaMax:
+    """AdaMax on log-weights: Adam with the largest derivative of late in the place of the second moment.
+
+    With x = H·W R_Ω ∂L and its first moment m: u ← max(β₂ u, |x|), θ ← θ − h m̂/(u + ε rms(u)) where Ω = softmax(θ).
+
+    Parameters
+    ----------
+    step : float
+        h; about the relative change of a weight in one step.
+    beta1, beta2 : float
+        Decay of the first moment and of the largest derivative.
+    epsilon : float
+        Added to u, as a share of its root mean square over all weights.
+
+    Notes
+    -----
+    D. P. Kingma, J. Ba, Adam: a method for stochastic optimization, ICLR 2015, Algorithm 2.
+    """
+
+    step: float = 0.1
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-3
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def start(self, weights: Any) -> State:
+        """Moments of zero."""
+        return _zeros(weights)
+
+    def update(self, weights: Any, gradient: Any, state: State, count: int) -> tuple[Any, State]:
+        """One step, the `count`-th from 0: (N, H, W) weights and ∂L to new weights and moments."""
+        xp = namespace(weights)
+        x = replicator(weights, gradient) * _pixels(weights)
+        first = self.beta1 * state["first"] + (1 - self.beta1) * x
+        second = xp.maximum(self.beta2 * state["second"], xp.abs(x))
+        return _log_step(self, weights, first, second, count), {"first": first, "second": second}
+
+
 def squared_norms(weights: Any, gradient: Any) -> Any:
     """⟨∂L_i, R_Ω ∂L_i⟩: squared Fisher–Rao norm of every patch's Riemannian gradient, (N, H, W) to (H, W)."""
     return _moments(weights, gradient)[1]
@@ -122,6 +200,29 @@ def _moments(weights: Any, gradient: Any, first: Any = None, second: Any = None,
     flat = None if first is None else columns(first), None if second is None else xp.reshape(second, (-1,))
     new = implementation("moments", weights)(columns(weights), columns(gradient), *flat, *factors)
     return None if new[0] is None else xp.reshape(new[0], shape), xp.reshape(new[1], shape[1:])
+
+
+def _zeros(weights: Any) -> State:
+    xp = namespace(weights)
+    return {"first": xp.zeros_like(weights), "second": xp.zeros_like(weights)}
+
+
+def _log_step(method: Adam | AdaMax, weights: Any, first: Any, length: Any, count: int) -> Any:
+    """θ − h m̂/(length + ε rms(length)); entries without any derivative stay."""
+    xp = namespace(weights)
+    length = length + method.epsilon * xp.sqrt(xp.mean(length * length))
+    direction = first / xp.where(length > 0, length, xp.ones_like(length))
+    return geodesic_step(weights, direction, factor=-method.step / (1 - method.beta1 ** (count + 1)))
+
+
+def _check(method: Any) -> None:
+    """Plain numbers in the frozen options, in their ranges."""
+    object.__setattr__(method, "step", _step(method.step))
+    for name in ("beta1", "beta2", "epsilon"):
+        value = float(getattr(method, name))
+        object.__setattr__(method, name, value)
+        if not 0 <= value < 1:
+            raise ValueError(f"{name} is {value}; accepted are numbers from 0 to below 1. 0.9 and 0.999 are usual.")
 
 
 def _pixels(weights: Any) -> int:

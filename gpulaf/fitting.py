@@ -100,7 +100,7 @@ def fit_weights(
     loss : callable
         ``loss(v, truth)`` gives a value and its derivative in v: :func:`cosine_loss`, :func:`cross_entropy_loss` or
         your own.
-    descent : RiemannianGradient or RiemannianAdam, optional
+    descent : RiemannianGradient, RiemannianAdam, Adam or AdaMax, optional
         RiemannianAdam() if None.
     steps : int
         The most steps to take.

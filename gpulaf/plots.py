@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["colored", "curve_axis", "demo_figure", "frame", "label_colors", "roofline_figure"]
+__all__ = [
+    "colored", "curve_axis", "demo_figure", "frame", "label_colors", "patch_glyphs", "picture", "roofline_figure",
+]  # fmt: skip
 
 #: Colors that stay apart for color-blind readers (P. Tol, Colour schemes, SRON 2021, "bright" and "muted").
 QUALITATIVE = (
@@ -67,20 +69,21 @@ def demo_figure(scene: Any, panels: dict[str, np.ndarray], weights: np.ndarray, 
     axes = figure.subplot_mosaic(
         [["noisy", *panels], ["truth", "errors", "patches", "curve"]], gridspec_kw={"wspace": 0.04, "hspace": 0.04}
     )
-    _picture(axes["noisy"], scene.image.clip(0, 1), "noisy image")
+    picture(axes["noisy"], scene.image.clip(0, 1), "noisy image")
     for title, labels in panels.items():
         share = 100 * np.mean(labels != scene.truth)
-        _picture(axes[title], scene.prototypes[labels], f"{title}: {share:.2f} % wrong")
-    _picture(axes["truth"], scene.clean, "ground truth")
+        picture(axes[title], scene.prototypes[labels], f"{title}: {share:.2f} % wrong")
+    picture(axes["truth"], scene.clean, "ground truth")
     title = list(panels)[1]
     axes["errors"].imshow(panels[title] != scene.truth, cmap=_map("#F0F0F0", ALARM), interpolation="nearest")
     frame(axes["errors"], f"wrong with {title} (red)")
-    _patches(axes["patches"], axes["truth"], scene, weights)
+    patch_glyphs(axes["patches"], axes["truth"], scene, weights)
     _curve(axes["curve"], wrong)
     return figure
 
 
-def _picture(axis: Any, image: np.ndarray, title: str) -> None:
+def picture(axis: Any, image: np.ndarray, title: str) -> None:
+    """Show an (H, W, 1) or (H, W, 3) image with values in [0, 1]."""
     axis.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     frame(axis, title)
 
@@ -98,7 +101,7 @@ def _map(*colors: str) -> Any:
     return ListedColormap(colors)
 
 
-def _patches(axis: Any, overview: Any, scene: Any, weights: np.ndarray, side: int = 9) -> None:
+def patch_glyphs(axis: Any, overview: Any, scene: Any, weights: np.ndarray, side: int = 9) -> None:
     """The learned patches of a small window, each drawn as its 3×3 weights, over the borders of the true labels."""
     truth = scene.truth
     radius = (round(weights.shape[0] ** 0.5) - 1) // 2

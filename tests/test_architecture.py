@@ -36,6 +36,7 @@ FLOORS = [
     {"predictor"},
     {"evaluation"},
     {"model_plots"},
+    {"experiments"},
     {"cli"},
     {"__main__"},
 ]

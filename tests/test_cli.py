@@ -105,6 +105,27 @@ def test_help_and_version_are_no_mistakes(tmp_path: Path) -> None:
     assert succeeds(tmp_path, "--version").strip().endswith(gpulaf.__version__)
 
 
+# --- reproduce ------------------------------------------------------------------------------------------------------
+
+
+def test_reproduce_prints_the_finding_and_names_its_files(tmp_path: Path) -> None:
+    lines = succeeds(tmp_path, "reproduce", "subspace", "--quick", "-o", "new/folder").splitlines()
+    assert re.fullmatch(r"The first singular value .* \(ratios .*\)\. The subspace .*\.", lines[0])
+    names = [line.split(": ")[1] for line in lines[1:]]
+    assert names == ["new/folder/subspace.png", "new/folder/subspace.csv"]
+    written = {path.name for path in (tmp_path / "new/folder").iterdir()}
+    assert written == {"subspace.png", "subspace.pdf", "subspace.csv"}
+    assert read_image(tmp_path / names[0]).shape[0] > 400
+
+
+def test_reproduce_of_an_unknown_figure(tmp_path: Path) -> None:
+    done = gpulaf_process(tmp_path, "reproduce", "fig9")
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert "'fig9' is not one of 'fig1'" in done.stderr
+    assert snapshot(tmp_path) == {}
+
+
 # --- label ----------------------------------------------------------------------------------------------------------
 
 

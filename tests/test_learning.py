@@ -10,6 +10,8 @@ import pytest
 from conftest import random_problem, relative, tol
 
 from gpulaf import (
+    Adam,
+    AdaMax,
     Checkpoint,
     Euler,
     Grid,
@@ -167,6 +169,32 @@ def test_adam_steps_by_its_formula(xp, dtype):
     assert relative(found, expected) < tol(dtype)
 
 
+@pytest.mark.parametrize("method", [Adam(0.05, 0.8, 0.9), AdaMax(0.05, 0.8, 0.9)], ids=str)
+def test_adam_and_adamax_on_log_weights_by_their_formulas(xp, dtype, method):
+    """On θ with Ω = softmax(θ): the derivative in θ by a dense Jacobian, Algorithms 1 and 2 entry by entry."""
+    problem, rng = random_problem(), np.random.default_rng(0)
+    inside, logs = problem.weights > 0, np.where(problem.weights > 0, np.log(problem.weights + 1e-300), -np.inf)
+    found, state = xp(problem.weights.astype(dtype)), None
+    state, first, second = method.start(found), 0.0, np.zeros_like(logs)
+    for count in range(3):
+        gradient = 0.01 * rng.standard_normal(logs.shape)
+        found, state = method.update(found, xp(gradient.astype(dtype)), state, count)
+        exponential = np.exp(logs)
+        p = exponential / exponential.sum(axis=0)
+        jacobian = p[:, None] * (np.eye(9)[:, :, None, None] - p[None])  # dΩ_a/dθ_b
+        x = 20 * np.einsum("ab...,a...->b...", jacobian, gradient)
+        first = 0.8 * first + 0.2 * x
+        if isinstance(method, Adam):
+            second = 0.9 * second + 0.1 * x**2
+            length = np.sqrt(second / (1 - 0.9 ** (count + 1)))
+        else:
+            second = length = np.maximum(0.9 * second, abs(x))
+        length = length + 1e-3 * np.sqrt((length**2).mean())
+        logs = np.where(inside, logs - 0.05 * first / (1 - 0.8 ** (count + 1)) / length, -np.inf)
+    expected = np.exp(logs) / np.exp(logs).sum(axis=0)
+    assert relative(found, expected) < tol(dtype)
+
+
 def test_squared_norms_are_those_of_the_riemannian_gradient():
     weights, rng = random_problem().weights, np.random.default_rng(0)
     x = rng.standard_normal(weights.shape)
@@ -175,7 +203,10 @@ def test_squared_norms_are_those_of_the_riemannian_gradient():
     np.testing.assert_allclose(squared_norms(weights, x), expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize("method", [RiemannianGradient(1e6), RiemannianAdam(1e3), RiemannianAdam(1e-3)], ids=str)
+METHODS = [RiemannianGradient(1e6), RiemannianAdam(1e3), RiemannianAdam(1e-3), Adam(1e3), Adam(1e-3), AdaMax(1e3)]
+
+
+@pytest.mark.parametrize("method", METHODS, ids=str)
 def test_no_step_size_leaves_the_simplex(xp, dtype, method):
     weights = xp(random_problem().weights.astype(dtype))
     state, rng = method.start(weights), np.random.default_rng(0)
@@ -187,7 +218,7 @@ def test_no_step_size_leaves_the_simplex(xp, dtype, method):
 
 def test_no_gradient_no_step(dtype):
     weights = random_problem().weights.astype(dtype)
-    for method in (RiemannianGradient(), RiemannianAdam()):
+    for method in (RiemannianGradient(), RiemannianAdam(), Adam(), AdaMax()):
         moved, _ = method.update(weights, np.zeros_like(weights), method.start(weights), 0)
         assert relative(moved, weights) < tol(dtype)
 
@@ -195,6 +226,7 @@ def test_no_gradient_no_step(dtype):
 @pytest.mark.parametrize("call", [
     lambda: RiemannianGradient(0), lambda: RiemannianAdam(-1), lambda: RiemannianAdam(beta1=1),
     lambda: RiemannianAdam(beta2=-0.1), lambda: RiemannianGradient(float("nan")), lambda: RiemannianAdam(epsilon=-1),
+    lambda: Adam(0), lambda: Adam(beta1=1), lambda: AdaMax(epsilon=float("nan")), lambda: AdaMax(beta2=1.5),
     lambda: Checkpoint("x", every=0),
 ])  # fmt: skip
 def test_bad_descent_options(call):
@@ -295,7 +327,9 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("descent", [RiemannianAdam(0.2), RiemannianGradient(0.5)], ids=["adam", "plain"])
+@pytest.mark.parametrize(
+    "descent", [RiemannianAdam(0.2), RiemannianGradient(0.5), AdaMax(0.2)], ids=["adam", "plain", "adamax"]
+)
 @pytest.mark.parametrize("killed_at", [1, 3, 4, 7])
 def test_killed_and_resumed_ends_in_the_same_bits(tmp_path, dtype, descent, killed_at):
     l, truth = scene_problem(voronoi_colors(20, sites=5), dtype)

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from .. import __version__
-from . import demo, evaluate, info, label, learn, profile, train
+from . import demo, evaluate, info, label, learn, profile, reproduce, train
 
 #: What a user can mend: one line and exit status 2.
 MISTAKES = (ValueError, TypeError, OSError, RuntimeError, FloatingPointError, MemoryError)
@@ -52,6 +52,7 @@ def main(debug: bool) -> None:
 
 
 for command in (
-    demo.demo, label.label, label.refine, learn.learn, train.train, evaluate.evaluate, profile.profile, info.info,
+    demo.demo, label.label, label.refine, learn.learn, train.train, evaluate.evaluate, profile.profile,
+    reproduce.reproduce, info.info,
 ):  # fmt: skip
     main.add_command(command)

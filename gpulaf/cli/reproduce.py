@@ -1,0 +1,40 @@
+"""gpulaf reproduce: the experiments of the paper."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ..experiments import EXPERIMENTS
+
+
+@click.command()
+@click.argument("figure", type=click.Choice([*EXPERIMENTS, "all"]))
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, file_okay=False), default=Path("reproduced"), show_default=True,
+    help="Folder of the results.",
+)  # fmt: skip
+@click.option("--quick", is_flag=True, help="Small images and few steps: minutes instead of an hour.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the first scene.")
+def reproduce(figure: str, output: Path, quick: bool, seed: int) -> None:
+    """Redo an experiment of the paper (Sect. 4): its figure, the numbers behind it, and what they say.
+
+    FIGURE is one of fig1 (labelings), fig2 (training by three gradients; needs PyTorch), fig3 (low rank against exact),
+    fig4 (Krylov dimension, rank, time), fig5 (predicted weights), subspace, or all, which also writes report.md.
+    """
+    from ..experiments import Setting
+    from ..experiments import reproduce as redo
+    from ..experiments.report import reproduce_all
+
+    output.mkdir(parents=True, exist_ok=True)
+    if figure == "all":
+        path = reproduce_all(output, quick=quick, seed=seed)
+        click.echo(f"report: {path}")
+        return
+    outcome = redo(figure, output, Setting(quick, seed))
+    click.echo(outcome.finding)
+    for stem in outcome.drawings:
+        click.echo(f"figure: {output / stem}.png")
+    for stem in outcome.tables:
+        click.echo(f"numbers: {output / stem}.csv")

@@ -1,0 +1,154 @@
+"""Fig. 5: weights predicted from features label images that were not learned from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..descent import RiemannianAdam
+from ..integrators import Taylor
+from ..plots import patch_glyphs, picture
+from ..predictor import WeightPredictor
+from ..scenes import Scene, voronoi_lines
+from ..training import Training
+from .learning import Problem, closed_form, descend, labels, problem, start
+from .outcome import Drawing, Outcome, Row, Setting, select
+from .style import COLORS, DASHES, canvas, logarithmic, plain
+
+METHODS = ("pixelwise", "uniform weights", "predicted weights")
+
+
+def run(setting: Setting) -> Outcome:
+    """Train a predictor on some images of noisy lines, choose the step on others, label still others with it."""
+    count, steps = setting.pick(5, 2), setting.pick(60, 20)
+    scenes = [
+        voronoi_lines(setting.size, sites=setting.sites(30), seed=setting.seed + k) for k in range(3 * count)
+    ]  # fmt: skip
+    known, held, unseen = scenes[:count], scenes[count : 2 * count], scenes[2 * count :]
+    setting.tell("training")
+    predictor = WeightPredictor(prototypes=50, seed=setting.seed)
+    predictor.fit(
+        [scene.image for scene in known],
+        [scene.truth for scene in known],
+        clean=[scene.clean for scene in known],
+        validation=([scene.image for scene in held], [scene.truth for scene in held]),
+        training=Training(steps=steps),
+        progress=False,
+    )
+    columns = ("step", "loss", "wrong %", "validation loss", "validation wrong %")
+    history: list[Row] = [dict(zip(columns, row[:5], strict=True)) for row in predictor.history_]
+    setting.tell("unseen images")
+    rows: list[Row] = []
+    panels: dict[str, np.ndarray] = {}
+    for k, scene in enumerate(unseen):
+        found = _labelings(predictor, scene)
+        panels = panels or found
+        rows += [
+            {
+                "seed": setting.seed + 2 * count + k,
+                "method": method,
+                "wrong %": 100 * float(np.mean(picked != scene.truth)),
+            }
+            for method, picked in found.items()
+        ]
+    scene = unseen[0]
+    weights = {
+        "learned on the noise-free image": _estimate(problem(scene, clean=True), steps),
+        "predicted from the noisy image": predictor.weights(scene.image),
+    }
+    size = f"{count} images of noisy lines of {setting.size}×{setting.size} pixels"
+    drawings = {
+        "fig5": Drawing(
+            _draw_images(scene, panels, weights),
+            f"A predictor trained on {size}, applied to one that it has not seen: labelings above; below, weight "
+            "patches that were learned on its noise-free version and its truth, and those predicted from the noisy "
+            "image alone, of the pixels in the box.",
+        ),
+        "fig5-training": Drawing(
+            _draw_training(history, rows),
+            f"Training on {size}; {count} more choose the step whose parameters are kept. Dotted: pixelwise labels and "
+            f"uniform weights on {count} unseen images; dots: predicted weights on each of them.",
+        ),
+    }
+    return Outcome(drawings, {"fig5": rows, "fig5-training": history}, finding(rows))
+
+
+def finding(rows: list[Row]) -> str:
+    """Whether predicted weights label unseen images better than uniform weights and pixels."""
+    pixels, uniform, predicted = (_mean(rows, method) for method in METHODS)
+    won = "label unseen lines best" if predicted < min(pixels, uniform) else "do not label unseen lines best"
+    return (
+        f"Predicted weights {won}: {predicted:.2f} % wrong, against {uniform:.2f} % with uniform weights and "
+        f"{pixels:.2f} % pixelwise, means over {len(select(rows, method=METHODS[0]))} images."
+    )
+
+
+def _mean(rows: list[Row], method: str) -> float:
+    return float(np.mean([row["wrong %"] for row in select(rows, method=method)]))
+
+
+def _labelings(predictor: WeightPredictor, scene: Scene) -> dict[str, np.ndarray]:
+    p = problem(scene)
+    found = (p.likelihood.argmax(axis=0), labels(start(p), p), predictor.label(scene.image).labels)
+    return dict(zip(METHODS, found, strict=True))
+
+
+def _estimate(p: Problem, steps: int) -> np.ndarray:
+    """Weights learned on this image with its truth."""
+    return descend(p, closed_form(Taylor(tol=1e-4), tol=0.0), RiemannianAdam(0.2), steps).weights
+
+
+def _draw_images(scene: Scene, panels: dict[str, np.ndarray], weights: dict[str, np.ndarray]) -> Any:
+    figure, axes = canvas(2, 4, width=3.2, height=3.9)
+    picture(axes[0, 0], scene.image.clip(0, 1), "unseen noisy image")
+    for axis, (method, found) in zip(axes[0, 1:], panels.items(), strict=True):
+        picture(axis, scene.prototypes[found], f"{method}\n{100 * np.mean(found != scene.truth):.2f} % wrong")
+    picture(axes[1, 0], scene.clean, "ground truth")
+    for axis, (name, patches) in zip(axes[1, 1:], weights.items(), strict=False):
+        patch_glyphs(axis, axes[1, 0], scene, patches)
+        axis.set_title(f"weights {name}\n(red: true borders)", fontsize=10)
+    _means(axes[1, 3], scene, weights)
+    return figure
+
+
+def _means(axis: Any, scene: Scene, weights: dict[str, np.ndarray]) -> None:
+    """Share of the weight that pixels give to neighbors of their own label, lines and cells apart."""
+    names = ["uniform", *("learned" if "learned" in name else "predicted" for name in weights)]
+    every = [start(problem(scene)), *weights.values()]
+    for j, (kind, shift) in enumerate((("line pixels", -0.2), ("cell pixels", 0.2))):
+        share = [100 * float(own_share(patches, scene.truth)[scene.truth == j].mean()) for patches in every]
+        axis.bar(np.arange(len(every)) + shift, share, 0.36, color=COLORS[j], label=kind)
+    plain(axis, "weight given to the own label", "", "% of the weight")
+    axis.set_xticks(range(len(every)), names)
+    axis.set_ylim(0, 125)
+    axis.set_yticks([0, 25, 50, 75, 100])
+    axis.set_axisbelow(True)
+    axis.legend(fontsize=8, frameon=False, loc="upper left", ncol=2)
+
+
+def own_share(weights: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Σ_k ω_ik over the neighbors with the label of pixel i: (9, H, W) and (H, W) to (H, W)."""
+    height, width = truth.shape
+    padded = np.pad(truth, 1, constant_values=-1)
+    windows = np.stack([padded[o // 3 : o // 3 + height, o % 3 : o % 3 + width] for o in range(9)])
+    return (weights * (windows == truth)).sum(axis=0)
+
+
+def _draw_training(history: list[Row], rows: list[Row]) -> Any:
+    figure, (line,) = canvas(1, 2, width=4.3)
+    steps = [row["step"] for row in history]
+    for axis, column in ((line[0], "loss"), (line[1], "wrong %")):
+        for k, (prefix, name) in enumerate((("", "training images"), ("validation ", "validation images"))):
+            values = [row[f"{prefix}{column}"] for row in history]
+            axis.plot(steps, values, color=COLORS[k], ls=DASHES[k], lw=2, label=name)
+    for method, color in zip(METHODS[:2], (COLORS[2], COLORS[5]), strict=True):
+        line[1].axhline(_mean(rows, method), color=color, lw=1.2, ls=DASHES[2], label=f"{method}, unseen")
+    dots = [row["wrong %"] for row in select(rows, method=METHODS[2])]
+    line[1].plot([steps[-1]] * len(dots), dots, "o", color=COLORS[0], mfc="white", ms=5, label="predicted, unseen")
+    plain(line[0], "loss", "training step", "cosine loss")
+    plain(line[1], "wrong pixels", "training step", "% of pixels")
+    for axis in line:
+        logarithmic(axis)
+    figure.legend(*line[1].get_legend_handles_labels(), loc="outside right center", fontsize=8, frameon=False)
+    return figure

@@ -1,0 +1,44 @@
+"""All experiments one after the other, and a report of what they found."""
+
+from __future__ import annotations
+
+import time as clock
+from pathlib import Path
+
+from .. import __version__
+from ..files import whole_file
+from . import EXPERIMENTS, Setting, missing, reproduce
+from .outcome import Outcome
+
+
+def reproduce_all(folder: Path, *, quick: bool = False, seed: int = 0) -> Path:
+    """Run every experiment with a progress bar; the path of ``report.md``.
+
+    Raises
+    ------
+    RuntimeError
+        Before any work, if a package is missing.
+    """
+    from tqdm import tqdm
+
+    for name in EXPERIMENTS:
+        if lack := missing(name):
+            raise RuntimeError(lack)
+    parts, began = [], clock.perf_counter()
+    with tqdm(EXPERIMENTS, unit="experiment", disable=None) as bar:
+        for name in bar:
+            bar.set_description(name)
+            parts.append(section(name, reproduce(name, folder, Setting(quick, seed, bar.set_postfix_str))))
+    spent = clock.perf_counter() - began
+    size = "quick" if quick else "full"
+    head = f"# Experiments\n\ngpulaf {__version__}, {size} size, seed {seed}, {spent:.0f} seconds.\n"
+    with whole_file(folder / "report.md") as path:
+        path.write_text("\n".join([head, *parts]), encoding="utf-8")
+    return folder / "report.md"
+
+
+def section(name: str, outcome: Outcome) -> str:
+    """One experiment in Markdown: question, finding, figures with captions, numbers."""
+    figures = "\n".join(f"![{name}]({stem}.png)\n\n*{drawing.caption}*\n" for stem, drawing in outcome.drawings.items())
+    numbers = ", ".join(f"[{stem}.csv]({stem}.csv)" for stem in outcome.tables)
+    return f"## {name}: {EXPERIMENTS[name]}\n\n{outcome.finding}\n\n{figures}\nNumbers: {numbers}.\n"
