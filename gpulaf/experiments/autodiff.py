@@ -12,16 +12,21 @@ from typing import Any
 import numpy as np
 
 from ..integrators import Euler, Krylov
+from ..loss import cosine_loss
 from .learning import Derivative, Gradient, Problem
 
 __all__ = ["autodiff", "derivative"]
 
 
 def autodiff(integrator: Euler | Krylov) -> Gradient:
-    """The gradient of an integrator by backpropagation through it, for :func:`.learning.descend`."""
+    """The gradient of an integrator by backpropagation through it, for :func:`.learning.descend`.
+
+    The loss that it tells is summed in float64, as that of every other gradient: in float32, one near 0 has no digits.
+    """
 
     def gradient(weights: np.ndarray, p: Problem) -> Derivative:
-        return derivative(integrator, weights, p.likelihood, p.scene.truth, p.time)
+        found = derivative(integrator, weights, p.likelihood, p.scene.truth, p.time)
+        return found._replace(loss=cosine_loss(found.v, p.scene.truth).value)
 
     return gradient
 

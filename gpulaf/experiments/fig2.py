@@ -17,7 +17,7 @@ from .learning import TAU, Problem, closed_form, descend, problem, start
 from .outcome import Drawing, Outcome, Row, Setting, select
 from .style import COLORS, DASHES, band, canvas, logarithmic, plain
 
-OURS = "closed form, rank 1"
+OURS = "closed form (rank 1)"
 LOSS = "cosine loss + regularizer"
 #: h per pixel of the comparison of gradients.
 STEP = 0.3
@@ -27,8 +27,8 @@ ALIKE = 0.1
 DESCENTS = {
     "Riemannian descent": (RiemannianGradient, (0.3, 1.0, 3.0)),
     "Riemannian Adam": (RiemannianAdam, (0.1, 0.3, 1.0)),
-    "Adam, log-weights": (Adam, (0.1, 0.3, 1.0)),
-    "AdaMax, log-weights": (AdaMax, (0.1, 0.3, 1.0)),
+    "Adam on log-weights": (Adam, (0.1, 0.3, 1.0)),
+    "AdaMax on log-weights": (AdaMax, (0.1, 0.3, 1.0)),
 }
 
 
@@ -38,8 +38,8 @@ def run(setting: Setting) -> Outcome:
 
     gradients = {
         OURS: closed_form(Krylov(10), rank=1),
-        "autodiff of Euler, 20 steps": autodiff(Euler(20)),
-        "autodiff of Krylov, m = 10": autodiff(Krylov(10)),
+        "autodiff of Euler (20 steps)": autodiff(Euler(20)),
+        "autodiff of Krylov (m = 10)": autodiff(Krylov(10)),
     }
     scenes = [
         voronoi_colors(setting.size, sites=setting.sites(50), seed=setting.seed + k)
@@ -95,7 +95,7 @@ def finding(rows: list[Row], descents: list[Row]) -> str:
     words.append(f"A step of {ratios} as one of the closed form, in the median.")
     ends = {row["descent"]: row["loss"] for row in _last(_best(descents))}
     low = min(ends, key=lambda name: ends[name])
-    lows = ", ".join(f"{name} {loss:.4f}" for name, loss in ends.items())
+    lows = ", ".join(f"{name} {loss:.3g}" for name, loss in ends.items())
     words.append(f"{low} ends at the smallest mean loss ({lows}).")
     return " ".join(words)
 

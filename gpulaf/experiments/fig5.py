@@ -27,15 +27,7 @@ def run(setting: Setting) -> Outcome:
     ]  # fmt: skip
     known, held, unseen = scenes[:count], scenes[count : 2 * count], scenes[2 * count :]
     setting.tell("training")
-    predictor = WeightPredictor(prototypes=50, seed=setting.seed)
-    predictor.fit(
-        [scene.image for scene in known],
-        [scene.truth for scene in known],
-        clean=[scene.clean for scene in known],
-        validation=([scene.image for scene in held], [scene.truth for scene in held]),
-        training=Training(steps=steps),
-        progress=False,
-    )
+    predictor = _trained(known, held, steps, setting.seed)
     columns = ("step", "loss", "wrong %", "validation loss", "validation wrong %")
     history: list[Row] = [dict(zip(columns, row[:5], strict=True)) for row in predictor.history_]
     setting.tell("unseen images")
@@ -81,6 +73,18 @@ def finding(rows: list[Row]) -> str:
     return (
         f"Predicted weights {won}: {predicted:.2f} % wrong, against {uniform:.2f} % with uniform weights and "
         f"{pixels:.2f} % pixelwise, means over {len(select(rows, method=METHODS[0]))} images."
+    )
+
+
+def _trained(known: list[Scene], held: list[Scene], steps: int, seed: int) -> WeightPredictor:
+    """A predictor trained on the known scenes, at the step that was best on those held back."""
+    return WeightPredictor(prototypes=50, seed=seed).fit(
+        [scene.image for scene in known],
+        [scene.truth for scene in known],
+        clean=[scene.clean for scene in known],
+        validation=([scene.image for scene in held], [scene.truth for scene in held]),
+        training=Training(steps=steps),
+        progress=False,
     )
 
 
