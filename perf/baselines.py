@@ -96,12 +96,9 @@ def check_cut() -> None:
 def walk(probabilities: np.ndarray, edges: Edges, strength: float) -> np.ndarray:
     """Labels (H, W) of the random walker with priors (Grady 2005): (λL + I) x_j = p_j with the Laplacian L."""
     count, shape = probabilities[0].size, probabilities.shape[1:]
-    index = np.arange(count).reshape(shape)
-    L = sparse.csr_array((count, count))
-    for (y, x), weight in edges.items():
-        ends = (index[weight > 0], np.roll(index, (-y, -x), axis=(0, 1))[weight > 0])
-        L = L + sparse.coo_array((weight[weight > 0], ends), shape=L.shape).tocsr()
-    L = L + L.T
+    bands = {y * shape[1] + x: weight.ravel() for (y, x), weight in edges.items()}
+    half = sparse.diags_array([w[: count - k] for k, w in bands.items()], offsets=list(bands), shape=(count, count))
+    L = (half + half.T).tocsr()
     matrix = strength * (sparse.diags_array(L.sum(axis=1)) - L) + sparse.eye_array(count)
     inverse = sparse.diags_array(1 / matrix.diagonal())
     fields = []
@@ -161,19 +158,19 @@ class Method(NamedTuple):
         return [dict(zip(self.settings, chosen, strict=True)) for chosen in product(*values)]
 
 
-FLOW = {"radius": (1, 2), "rho": (0.05, 0.1, 0.3), "time": (1, 3, 6, 12, 24)}
+FLOW = {"radius": (1, 2), "rho": (0.05, 0.1, 0.3, 1), "time": (1, 3, 6, 12, 24)}
 METHODS = {
     "pixelwise": Method(lambda case: case.cost.argmin(axis=0), {}),
     "uniform": Method(uniform, FLOW, ("rho",)),
-    "bilateral": Method(bilateral, {"sigma": (0.1, 0.2, 0.4)} | FLOW, ("rho",)),
-    "random walker": Method(seeded, {"share": (0.02, 0.1, 0.3, 0.9), "beta": (1, 10, 100)}),
+    "bilateral": Method(bilateral, {"sigma": (0.1, 0.2, 0.4, 0.8)} | FLOW, ("rho",)),
+    "random walker": Method(seeded, {"share": (0.02, 0.1, 0.3, 0.9), "beta": (10, 100)}),
     "random walker, priors": Method(
-        walker, {"strength": (0.3, 1, 3, 10), "rho": (0.05, 0.1, 0.3), "sigma": (0.1, 0.2, np.inf)}, ("rho",)
+        walker, {"strength": (0.3, 1, 3, 10), "rho": (0.05, 0.1, 0.3, 1), "sigma": (0.1, 0.2, np.inf)}, ("rho",)
     ),
     "min cut, plain": Method(min_cut, {"strength": (0.01, 0.02, 0.04, 0.07, 0.1, 0.15, 0.2, 0.3)}, ("strength",)),
     "min cut, contrast": Method(
         min_cut,
-        {"strength": (0.02, 0.04, 0.07, 0.1, 0.15, 0.2, 0.3), "sigma": (0.1, 0.2, 0.4)},
+        {"strength": (0.02, 0.04, 0.07, 0.1, 0.15, 0.2, 0.3), "sigma": (0.1, 0.2, 0.4, 0.8, 1.6)},
         ("strength",),
     ),
 }

@@ -61,8 +61,8 @@ def classical(part: str, known: list[Case], unseen: list[Case], unit: float = 1,
         seconds = clock.perf_counter() - began
         own = {k: v for k, v in settings.items() if k != "offset"}
         found = [method.call(case.shifted(settings.get("offset", 0)), **own) for case in unseen]
-        rows.append(row(part, name, found, unseen, settings=spelled(settings), s=seconds))
-        print(f"{part}, {name}: {rows[-1]['wrong %']:.2f} % ({rows[-1]['settings']}, {seconds:.0f} s)", flush=True)
+        rows.append(row(part, name, found, unseen, settings=settings, s=seconds))
+        print(f"{part}, {name}: {rows[-1]['wrong %']:.2f} % ({spelled(settings)}, {seconds:.0f} s)", flush=True)
     return rows
 
 
