@@ -17,9 +17,6 @@ from autodiff import resident
 import gpulaf
 from gpulaf.image_io import read_image, read_truth
 
-#: What of a training is shortened while settings are chosen.
-SHORT = {"steps": 150}
-
 
 class Job(NamedTuple):
     """One training of a predictor."""
@@ -84,7 +81,7 @@ def chosen(job: Job, candidates: list[dict[str, Any]]) -> dict[str, Any]:
     count, scores = len(job.images) - 2, []
     truths = [read_truth(path)[0] for path in job.truths[count:]]
     for candidate in candidates:
-        model = alone(job.first(count)._replace(options=candidate, training=job.training | SHORT))[0]
+        model = alone(job.first(count)._replace(options=candidate))[0]
         soft = [None, None] if job.probabilities is None else [np.load(path) for path in job.probabilities[count:]]
         found = [labeled(model, read_image(image), p) for image, p in zip(job.images[count:], soft, strict=True)]
         scores.append(float(np.mean([np.mean(labels != truth) for labels, truth in zip(found, truths, strict=True)])))
