@@ -5,7 +5,7 @@
 
 lines: the paper's Voronoi lines, 5 training and 5 unseen images of 128², the predictor with all its defaults.
 em: electron micrographs, learned on 00 … 09, told of 10 … 14 at full size. The data term is the distance of the grey
-value to the mean of each class, alone or with an offset in favor of the membrane. soft: the same images; the data term
+value to the mean of each class, alone or with an offset in favor of the interior. soft: the same images; the data term
 are the probabilities of a gradient-boosted classifier of `gpulaf.gaussian_features`, for the training images from the
 classifier of the other half of them. speed: 100 steps on ten images of 512², all defaults.
 
