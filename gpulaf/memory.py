@@ -51,7 +51,8 @@ def memory_estimate(
     Returns
     -------
     int
-        An upper estimate, usually within a third. The interpreter and the libraries are not in it.
+        An upper estimate: 1.0 to 1.75 times the peak in the cases of ``tests/test_memory.py``. The interpreter and the
+        libraries are not in it.
 
     Examples
     --------
