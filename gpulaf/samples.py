@@ -11,9 +11,9 @@ import numpy as np
 
 from .array import contiguous, device_array, host_array, like, namespace
 from .distance import distances, log_likelihood
+from .door import image_features, log_probabilities
 from .features import patch_features
 from .image_io import read_array, read_image, read_values
-from .labeling import image_features, log_probabilities
 
 __all__ = ["Files", "Item", "Prepared", "Reader", "Samples", "batches", "is_path", "read_item"]
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from .array import host_array
 from .checkpoint import digest
-from .labeling import image_features, log_probabilities
+from .door import image_features, log_probabilities
 from .samples import Item, Reader, Samples, read_item
 
 __all__ = ["Survey", "checked_digest", "survey"]

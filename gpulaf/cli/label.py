@@ -57,9 +57,10 @@ def label(
     they are those that a model of gpulaf train was trained on.
     """
     from ..array import device_array
+    from ..door import image_features, prototype_array
     from ..image_io import read_image, read_prototypes
     from ..integrators import Krylov
-    from ..labeling import image_features, label, prototype_array
+    from ..labeling import label
 
     check_outputs([image, Path(weights), model or Path()], output, probabilities, preview)
     if model is not None:
@@ -122,9 +123,10 @@ def refine(
     With a model of gpulaf train --probabilities, the weights are predicted from --image.
     """
     from ..array import device_array
+    from ..door import image_features
     from ..image_io import read_array, read_image
     from ..integrators import Krylov
-    from ..labeling import image_features, refine, refine_logits
+    from ..labeling import refine, refine_logits
 
     check_outputs([probabilities_file, image or Path(), Path(weights), model or Path()], output, probabilities, preview)
     values = read_array(probabilities_file)

@@ -51,10 +51,10 @@ def learn(
     from ..checkpoint import write_tensors
     from ..descent import RiemannianAdam
     from ..distance import distances, log_likelihood
+    from ..door import image_features
     from ..fitting import Checkpoint, fit_weights
     from ..image_io import read_image, read_truth
     from ..integrators import Taylor
-    from ..labeling import image_features
     from ..loss import cosine_loss, cross_entropy_loss
     from ..patches import uniform_weights
 
