@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .assignment_flow import AssignmentFlow, DormandPrince, FlowResult, GeometricEuler, LinearizedFlows
+    from .assignment_flow import AssignmentFlow, FlowResult
     from .averaging import Graph, Grid
     from .checkpoint import read_tensors, write_tensors
     from .deep_flow import DeepFlow, DeepGradient, DeepSolution
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .prediction import Parameters, predict_weights, prediction_gradient
     from .predictor import WeightPredictor
     from .scenes import voronoi_colors, voronoi_lines
+    from .schemes import DormandPrince, GeometricEuler, LinearizedFlows
     from .training import Training, TrainingStep
 
 __version__ = "0.1.0"
@@ -43,7 +44,7 @@ if os.path.isfile(os.path.join(_ROOT, "kernels", "stencil.py")):
     __path__.append(_ROOT)
 
 _HOMES = {
-    "assignment_flow": ["AssignmentFlow", "DormandPrince", "FlowResult", "GeometricEuler", "LinearizedFlows"],
+    "assignment_flow": ["AssignmentFlow", "FlowResult"],
     "averaging": ["Graph", "Grid"],
     "checkpoint": ["read_tensors", "write_tensors"],
     "deep_flow": ["DeepFlow", "DeepGradient", "DeepSolution"],
@@ -63,6 +64,7 @@ _HOMES = {
     "prediction": ["Parameters", "predict_weights", "prediction_gradient"],
     "predictor": ["WeightPredictor"],
     "scenes": ["voronoi_colors", "voronoi_lines"],
+    "schemes": ["DormandPrince", "GeometricEuler", "LinearizedFlows"],
     "training": ["Training", "TrainingStep"],
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .array import contiguous, host_dtype, is_device_array, like, namespace
+from .assignment_flow import LONGEST, AssignmentFlow
 from .averaging import Grid
 from .distance import distances, log_likelihood
 from .door import image_features, label_fields, log_probabilities, prototype_array
@@ -15,6 +16,7 @@ from .integrators import Krylov
 from .integrators.solution import Integrator, check_time
 from .memory import check_memory
 from .patches import check_weights, uniform_weights
+from .schemes import Scheme
 from .simplex import softmax
 
 __all__ = ["Labeling", "label", "refine", "refine_logits"]
@@ -27,12 +29,16 @@ class Labeling(NamedTuple):
     labels: Any
     #: (H, W, J) array: the probability of every label, W(T).
     probabilities: Any
-    #: Error of v relative to v, as the integrator states it.
+    #: Error of v relative to v, as the integrator states it; with a scheme, the accepted error of one of its steps
+    #: relative to 1 + ‖v‖_∞, NaN where the steps are fixed.
     error: float
-    #: Products with A that were spent.
+    #: Products with A, or evaluations of the right-hand side, that were spent.
     products: int
-    #: Whether the integrator met its tolerance.
+    #: Whether the integrator met its tolerance; with a scheme, whether the flow came to rest: the mean entropy of the
+    #: probabilities fell under a thousandth of log J, and the labels are their rounding.
     converged: bool
+    #: Why it stopped, in one sentence.
+    reason: str
 
 
 def label(
@@ -41,11 +47,12 @@ def label(
     *,
     weights: Any = None,
     rho: float = 0.1,
-    time: float = 3.0,
+    time: float | None = None,
     integrator: Integrator | None = None,
+    scheme: Scheme | None = None,
     channel_axis: int | None = None,
 ) -> Labeling:
-    """Label every pixel by the linearized assignment flow (2.22).
+    """Label every pixel by the linearized assignment flow (2.22), or by the nonlinear one (2.9).
 
     Parameters
     ----------
@@ -59,10 +66,13 @@ def label(
         Weight patches for this image, learned or bilateral; uniform 3×3 averaging if None.
     rho : float
         Scale of the data: the distance, in scaled image units, that matters.
-    time : float
-        Integration time T, dimensionless; the larger, the smoother.
+    time : float, optional
+        Integration time T, dimensionless; the larger, the smoother. 3 if None. With a scheme the longest time, 50 if
+        None: the flow ends when it comes to rest.
     integrator : Krylov, Taylor or Euler, optional
-        Krylov() if None.
+        Of the linearized flow; Krylov() if None.
+    scheme : GeometricEuler, DormandPrince or LinearizedFlows, optional
+        Of the nonlinear flow, which is solved instead of the linearized one.
     channel_axis : int, optional
         The axis of the channels; the last one if None.
 
@@ -77,6 +87,8 @@ def label(
         With the value, what is accepted and the next step.
     MemoryError
         If the image takes more memory than is free; the message says how much, and which tiles would fit.
+    FloatingPointError
+        If the nonlinear flow overflows: the steps of its scheme are far too long.
 
     Examples
     --------
@@ -85,14 +97,16 @@ def label(
     >>> result = gpulaf.label(scene.image, scene.prototypes)
     >>> result.labels.shape, result.labels.dtype.name, result.probabilities.shape
     ((32, 32), 'uint8', (32, 32, 8))
+    >>> gpulaf.label(scene.image, scene.prototypes, scheme=gpulaf.DormandPrince()).converged
+    True
     """
     features, scale = image_features(image, channel_axis)
     if not rho > 0:
         raise ValueError(f"rho is {rho}; accepted are positive numbers. 0.1 suits images with values in [0, 1].")
-    check_time(time)
+    solver, time = _solver(integrator, scheme, time)
     values = prototype_array(prototypes, features, scale)
-    check_memory(features, tuple(features.shape[:2]), len(values), integrator=integrator or Krylov(), time=time)
-    return _solve(log_likelihood(distances(features, values), rho), weights, time, integrator)
+    check_memory(features, tuple(features.shape[:2]), len(values), integrator=solver, time=time)
+    return _solve(log_likelihood(distances(features, values), rho), weights, time, solver)
 
 
 def refine(
@@ -100,8 +114,9 @@ def refine(
     *,
     weights: Any = None,
     rho: float = 1.0,
-    time: float = 3.0,
+    time: float | None = None,
     integrator: Integrator | None = None,
+    scheme: Scheme | None = None,
     label_axis: int = -1,
 ) -> Labeling:
     """Regularize the soft predictions of any classifier.
@@ -110,7 +125,7 @@ def refine(
     ----------
     probabilities : (H, W, J) floating array
         Non-negative, summing to 1 over the labels (within 1e-3).
-    weights, time, integrator
+    weights, time, integrator, scheme
         As in :func:`label`.
     rho : float
         Temperature: ℓ = log(probabilities)/rho. Above 1 the predictions count for less.
@@ -128,7 +143,7 @@ def refine(
     MemoryError
         If the image takes more memory than is free; the message says how much, and which tiles would fit.
     """
-    return _refine(log_probabilities(probabilities, label_axis), weights, rho, time, integrator)
+    return _refine(log_probabilities(probabilities, label_axis), weights, rho, *_solver(integrator, scheme, time))
 
 
 def refine_logits(
@@ -136,8 +151,9 @@ def refine_logits(
     *,
     weights: Any = None,
     rho: float = 1.0,
-    time: float = 3.0,
+    time: float | None = None,
     integrator: Integrator | None = None,
+    scheme: Scheme | None = None,
     label_axis: int = -1,
 ) -> Labeling:
     """Regularize logits, the scores of a network before its softmax; see :func:`refine`.
@@ -146,7 +162,7 @@ def refine_logits(
     ----------
     logits : (H, W, J) floating array
         Finite; a constant per pixel changes nothing.
-    weights, rho, time, integrator, label_axis
+    weights, rho, time, integrator, scheme, label_axis
         As in :func:`refine`.
 
     Returns
@@ -158,7 +174,7 @@ def refine_logits(
     ValueError, TypeError
         With the value, what is accepted and the next step.
     """
-    return _refine(label_fields(logits, label_axis, "logits"), weights, rho, time, integrator)
+    return _refine(label_fields(logits, label_axis, "logits"), weights, rho, *_solver(integrator, scheme, time))
 
 
 def smallest_unsigned(labels: int) -> np.dtype[Any]:
@@ -166,26 +182,55 @@ def smallest_unsigned(labels: int) -> np.dtype[Any]:
     return np.min_scalar_type(labels - 1)
 
 
-def _refine(fields: Any, weights: Any, rho: float, time: float, integrator: Integrator | None) -> Labeling:
+def _solver(integrator: Integrator | None, scheme: Scheme | None, time: float | None) -> tuple[Any, float]:
+    """The integrator of one linearized flow or the scheme of the nonlinear one, and its time."""
+    if integrator is not None and scheme is not None:
+        raise ValueError(
+            f"integrator is {integrator} and scheme is {scheme}; accepted is one of them. A scheme of linearized flows "
+            "takes an integrator itself: LinearizedFlows(integrator=...)."
+        )
+    if integrator is not None and not hasattr(integrator, "solve"):
+        raise TypeError(
+            f"integrator is {integrator!r}; accepted are Krylov, Taylor and Euler. Pass a scheme of the nonlinear flow "
+            "as scheme."
+        )
+    if scheme is None:
+        return integrator or Krylov(), check_time(3.0 if time is None else time)
+    if not hasattr(scheme, "step"):
+        raise TypeError(
+            f"scheme is {scheme!r}; accepted are GeometricEuler, DormandPrince and LinearizedFlows. Pass an integrator "
+            "of the linearized flow as integrator."
+        )
+    return scheme, check_time(LONGEST if time is None else time)
+
+
+def _refine(fields: Any, weights: Any, rho: float, solver: Any, time: float) -> Labeling:
     if not rho > 0:
         raise ValueError(f"rho is {rho}; accepted are positive numbers. 1 takes the predictions as they are.")
-    check_time(time)
-    check_memory(fields, tuple(fields.shape[1:]), fields.shape[0], integrator=integrator or Krylov(), time=time)
+    check_memory(fields, tuple(fields.shape[1:]), fields.shape[0], integrator=solver, time=time)
     centred = fields - namespace(fields).max(fields, axis=0, keepdims=True)
-    return _solve(centred * float(1.0 / rho), weights, time, integrator)
+    return _solve(centred * float(1.0 / rho), weights, time, solver)
 
 
-def _solve(fields: Any, weights: Any, time: float, integrator: Integrator | None) -> Labeling:
+def _solve(fields: Any, weights: Any, time: float, solver: Any) -> Labeling:
     xp, shape = namespace(fields), tuple(fields.shape[1:])
     if weights is None:
         weights = uniform_weights(shape, dtype=host_dtype(fields))
     else:
         check_weights(weights if is_device_array(weights) else np.asarray(weights), shape)
-    flow = LinearFlow(Grid(contiguous(like(weights, fields))), fields)
+    averaging = Grid(contiguous(like(weights, fields)))
     with np.errstate(over="ignore", invalid="ignore"):
-        solution = (integrator or Krylov()).solve(flow, time, keep_basis=False)
+        if hasattr(solver, "step"):
+            end = AssignmentFlow(averaging, fields).solve(solver, time=time)
+            return _labeling(end.v, solver.accuracy, end.evaluations, end.converged, end.reason)
+        solution = solver.solve(LinearFlow(averaging, fields), time, keep_basis=False)
     if not (np.isfinite(solution.error) and bool(xp.all(xp.isfinite(solution.v)))):  # synchronize
         raise ValueError(f"the flow overflows before time {time}. Take a shorter time: 1 to 5 are usual.")
-    labels = xp.astype(xp.argmax(solution.v, axis=0), getattr(xp, smallest_unsigned(fields.shape[0]).name))
-    probabilities = xp.permute_dims(softmax(solution.v), (1, 2, 0))
-    return Labeling(labels, probabilities, solution.error, solution.products, solution.converged)
+    return _labeling(solution.v, solution.error, solution.products, solution.converged, solution.reason)
+
+
+def _labeling(v: Any, *found: Any) -> Labeling:
+    """Round and normalize v; `found` are the remaining entries."""
+    xp = namespace(v)
+    labels = xp.astype(xp.argmax(v, axis=0), getattr(xp, smallest_unsigned(v.shape[0]).name))
+    return Labeling(labels, xp.permute_dims(softmax(v), (1, 2, 0)), *found)

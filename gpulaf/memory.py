@@ -39,7 +39,8 @@ def memory_estimate(
     labels : int
         J.
     integrator : Krylov, Taylor or Euler
-        Where it chooses its size by a tolerance, the size for ‖A‖ = 1/2, the largest possible, counts.
+        Where it chooses its size by a tolerance, the size for ‖A‖ = 1/2, the largest possible, counts. A scheme of
+        the nonlinear flow takes its place for :func:`gpulaf.label` and :func:`gpulaf.refine`.
     time : float
         T.
     learn : bool
@@ -54,6 +55,11 @@ def memory_estimate(
         An upper estimate: 1.0 to 1.75 times the peak in the cases of ``tests/test_memory.py``. The interpreter and the
         libraries are not in it.
 
+    Raises
+    ------
+    ValueError
+        If a scheme of the nonlinear flow is to learn.
+
     Examples
     --------
     >>> from gpulaf import Taylor, memory_estimate
@@ -61,6 +67,11 @@ def memory_estimate(
     >>> round(gigabytes, 1)
     21.6
     """
+    if learn and hasattr(integrator, "step"):
+        raise ValueError(
+            f"integrator is {integrator}, a scheme of the nonlinear flow, and learn is True; weights are learned with "
+            "the linearized flow. Pass Krylov, Taylor or Euler."
+        )
     patch, fields = (2 * radius + 1) ** len(shape), integrator.fields(time, learn)
     # learning: ℓ, S, B, what the integrator holds; weights before, at and after the step, ∂Ω, two moments, the truth;
     # labeling: ℓ, S, B, what the integrator holds, or at the end W and what the softmax needs; weights, image, labels

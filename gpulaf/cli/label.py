@@ -13,6 +13,7 @@ from .options import (
     check_outputs,
     compile_notice,
     first,
+    flow_arguments,
     flow_options,
     model_option,
     output_option,
@@ -49,7 +50,7 @@ from .options import (
 def label(
     image: Path, output: Path, prototypes: str | None, weights: str, rho: float | None, sigma: float,
     channel_axis: int | None, model: Path | None, probabilities: Path | None, preview: Path | None,
-    time_: float | None, tol: float, device: str,
+    flow: str, time_: float | None, tol: float, device: str,
 ) -> None:  # fmt: skip
     """Label the pixels of IMAGE (PNG, JPEG, TIFF or .npy).
 
@@ -59,12 +60,11 @@ def label(
     from ..array import device_array
     from ..door import image_features, prototype_array
     from ..image_io import read_image, read_prototypes
-    from ..integrators import Krylov
     from ..labeling import label
 
     check_outputs([image, Path(weights), model or Path()], output, probabilities, preview)
     if model is not None:
-        check_model_alone("prototypes", "weights", "rho", "sigma", "time_", "tol")
+        check_model_alone("prototypes", "weights", "rho", "sigma", "flow", "time_", "tol")
         predictor = read_predictor(model, soft=False)
         pixels = read_image(image, channel_axis=channel_axis)
         with compile_notice():
@@ -87,8 +87,7 @@ def label(
         result = label(
             device_array(features, device), values,
             weights=None if patches is None else device_array(patches, device),
-            rho=first(rho, stored.get("rho"), 0.1), time=first(time_, stored.get("time"), 3.0),
-            integrator=Krylov(tol=tol),
+            rho=first(rho, stored.get("rho"), 0.1), **flow_arguments(flow, time_, tol, stored),
         )  # fmt: skip
     names = stored.get("label_values") if prototypes is None else None
     write_labeling(result, output, probabilities, preview, pixels, names)
@@ -115,8 +114,8 @@ def label(
 @flow_options
 def refine(
     probabilities_file: Path, output: Path, logits: bool, label_axis: int, image: Path | None, weights: str, rho: float,
-    sigma: float, model: Path | None, probabilities: Path | None, preview: Path | None, time_: float | None,
-    tol: float, device: str,
+    sigma: float, model: Path | None, probabilities: Path | None, preview: Path | None, flow: str,
+    time_: float | None, tol: float, device: str,
 ) -> None:  # fmt: skip
     """Clean up the soft predictions of a classifier, PROBABILITIES (.tif or .npy) of shape (H, W, labels).
 
@@ -125,7 +124,6 @@ def refine(
     from ..array import device_array
     from ..door import image_features
     from ..image_io import read_array, read_image
-    from ..integrators import Krylov
     from ..labeling import refine, refine_logits
 
     check_outputs([probabilities_file, image or Path(), Path(weights), model or Path()], output, probabilities, preview)
@@ -138,7 +136,7 @@ def refine(
     names = None
     with compile_notice():
         if model is not None:
-            check_model_alone("weights", "rho", "sigma", "time_", "tol")
+            check_model_alone("weights", "rho", "sigma", "flow", "time_", "tol")
             predictor = read_predictor(model, soft=True)
             names = predictor.label_values_.tolist()
             if pixels is None:
@@ -152,7 +150,7 @@ def refine(
             options["weights"] = predictor.weights(device_array(pixels, device))
         else:
             patches, stored = _weights(weights, None if pixels is None else image_features(pixels)[0], sigma)
-            options |= {"rho": rho, "time": first(time_, stored.get("time"), 3.0), "integrator": Krylov(tol=tol)}
+            options |= {"rho": rho} | flow_arguments(flow, time_, tol, stored)
             options["weights"] = None if patches is None else device_array(patches, device)
         result = (refine_logits if logits else refine)(device_array(values, device), **options)
     write_labeling(result, output, probabilities, preview, pixels, names)

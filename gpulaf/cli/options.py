@@ -27,13 +27,27 @@ def device_option(command: Any) -> Any:
 
 
 def flow_options(command: Any) -> Any:
-    """Add --time, --tol and --device."""
+    """Add --flow, --time, --tol and --device."""
     command = device_option(command)
     command = click.option(
-        "--tol", type=float, default=1e-4, show_default=True, help="Accepted relative error of the flow."
+        "--tol",
+        type=float,
+        default=1e-4,
+        show_default=True,
+        help="Accepted relative error of the linear flow, or of a step of the nonlinear one.",
+    )(command)
+    command = click.option(
+        "--time",
+        "time_",
+        type=float,
+        help="Integration time T: the larger, the smoother. [default: 3, or the file's; nonlinear: at most 50]",
     )(command)
     return click.option(
-        "--time", "time_", type=float, help="Integration time T: the larger, the smoother. [default: 3, or the file's]"
+        "--flow",
+        type=click.Choice(["linear", "nonlinear"]),
+        default="linear",
+        show_default=True,
+        help="Linearized, over --time; or the assignment flow itself, until its labels are certain.",
     )(command)
 
 
@@ -47,7 +61,7 @@ preview_option = click.option(
     "--preview", type=click.Path(path_type=Path), help="Also write a picture to look at (.png)."
 )
 model_option = click.option(
-    "--model", type=click.Path(path_type=Path), help="A predictor of gpulaf train: weights, labels, rho and time."
+    "--model", type=click.Path(path_type=Path), help="A predictor of gpulaf train: weights, labels, rho, time and flow."
 )
 files_argument = click.argument("images", nargs=-1, required=True, metavar="IMAGES...")
 
@@ -77,6 +91,16 @@ def check_model_alone(*others: str) -> None:
     given = [f"--{name.rstrip('_')}" for name in others if context.get_parameter_source(name) == source]
     if given:
         raise ValueError(f"--model and {given[0]} are given; a model brings its own. Leave {', '.join(given)} out.")
+
+
+def flow_arguments(flow: str, time: float | None, tol: float, stored: dict[str, Any]) -> dict[str, Any]:
+    """What --flow, --time and --tol ask for; `stored` is what the file of the weights says about the linear flow."""
+    from ..integrators import Krylov
+    from ..schemes import DormandPrince
+
+    if flow == "nonlinear":
+        return {"time": time, "scheme": DormandPrince(tol=tol)}
+    return {"time": first(time, stored.get("time"), 3.0), "integrator": Krylov(tol=tol)}
 
 
 class FileSet(NamedTuple):
@@ -203,6 +227,10 @@ def write_labeling(
         write_array(probabilities, host_array(result.probabilities))
     if preview is not None:
         write_array(preview, colored(labels, count, pixels))
-    click.echo(f"{labels.shape[0]}×{labels.shape[1]} pixels, {count} labels, error {result.error:.1e}: {output}")
-    if not result.converged:
+    nonlinear = click.get_current_context().params["flow"] == "nonlinear"
+    found = f"error {result.error:.1e}{' per step' if nonlinear else ''}"
+    click.echo(f"{labels.shape[0]}×{labels.shape[1]} pixels, {count} labels, {found}: {output}")
+    if nonlinear:
+        click.echo(result.reason)
+    elif not result.converged:
         click.echo("The flow did not reach its tolerance: shorten --time or raise --tol.", err=True)
