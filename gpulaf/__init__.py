@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .patches import bilateral_weights, check_weights, normalize_weights, uniform_weights
     from .prediction import Parameters, predict_weights, prediction_gradient
     from .predictor import WeightPredictor
+    from .s_flow import SFlowSolution, s_flow_solution
     from .scenes import voronoi_colors, voronoi_lines
     from .schemes import DormandPrince, GeometricEuler, LinearizedFlows
     from .training import Training, TrainingStep
@@ -63,6 +64,7 @@ _HOMES = {
     "patches": ["bilateral_weights", "check_weights", "normalize_weights", "uniform_weights"],
     "prediction": ["Parameters", "predict_weights", "prediction_gradient"],
     "predictor": ["WeightPredictor"],
+    "s_flow": ["SFlowSolution", "s_flow_solution"],
     "scenes": ["voronoi_colors", "voronoi_lines"],
     "schemes": ["DormandPrince", "GeometricEuler", "LinearizedFlows"],
     "training": ["Training", "TrainingStep"],

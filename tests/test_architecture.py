@@ -23,7 +23,7 @@ FLOORS = [
     {"vectors", "simplex", "patches", "phi", "checkpoint", "scenes", "distance", "features", "prediction",
      "costs", "timing"},
     {"averaging", "arnoldi", "powers", "loss", "descent", "memory", "door"},
-    {"flow"},
+    {"flow", "s_flow"},
     {"integrators"},
     {"gradient", "captured", "schemes"},
     {"assignment_flow"},
