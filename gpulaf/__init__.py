@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .assignment_flow import AssignmentFlow, FlowResult
     from .averaging import Graph, Grid
     from .checkpoint import read_tensors, write_tensors
+    from .coupled_flow import CoupledFlow, CoupledGradient, CoupledSolution
     from .deep_flow import DeepFlow, DeepGradient, DeepSolution
     from .descent import Adam, AdaMax, RiemannianAdam, RiemannianGradient
     from .distance import distances, kmeans_prototypes, log_likelihood
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from .gradient import WeightGradient, exact_gradient, weight_gradient
     from .integrators import Euler, Krylov, Solution, Taylor
     from .labeling import Labeling, label, refine, refine_logits
+    from .linear_maps import LabelMap, LinearMap
     from .loss import cosine_loss, cross_entropy_loss
     from .memory import memory_estimate
     from .model_plots import confusion_figure, predictor_figure
@@ -48,6 +50,7 @@ _HOMES = {
     "assignment_flow": ["AssignmentFlow", "FlowResult"],
     "averaging": ["Graph", "Grid"],
     "checkpoint": ["read_tensors", "write_tensors"],
+    "coupled_flow": ["CoupledFlow", "CoupledGradient", "CoupledSolution"],
     "deep_flow": ["DeepFlow", "DeepGradient", "DeepSolution"],
     "descent": ["Adam", "AdaMax", "RiemannianAdam", "RiemannianGradient"],
     "distance": ["distances", "kmeans_prototypes", "log_likelihood"],
@@ -58,6 +61,7 @@ _HOMES = {
     "gradient": ["WeightGradient", "exact_gradient", "weight_gradient"],
     "integrators": ["Euler", "Krylov", "Solution", "Taylor"],
     "labeling": ["Labeling", "label", "refine", "refine_logits"],
+    "linear_maps": ["LabelMap", "LinearMap"],
     "loss": ["cosine_loss", "cross_entropy_loss"],
     "memory": ["memory_estimate"],
     "model_plots": ["confusion_figure", "predictor_figure"],
