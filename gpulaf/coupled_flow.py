@@ -140,13 +140,7 @@ class CoupledFlow:
         ValueError
             If the number or a shape of the derivatives does not fit.
         """
-        count = len(self.times)
-        adjoints = list(g) if isinstance(g, (list, tuple)) else [None] * (count - 1) + [g]
-        if len(adjoints) != count:
-            raise ValueError(
-                f"there are {len(adjoints)} derivatives and {count} flows; accepted are as many, or one array for the "
-                "last flow. Give None where the loss does not depend on a solution."
-            )
+        count, adjoints = len(self.times), _derivatives(g, solution.v)
         weights: list[Any] = [None] * count
         fields: list[Any] = [None] * count
         couplings: dict[tuple[int, int], Any] = {}
@@ -202,6 +196,23 @@ class CoupledFlow:
             layer = self.integrator.solve(flow, self.times[s])
         found = weight_gradient(flow, layer, adjoint, tol=0.0 if isinstance(self.integrator, Taylor) else 1e-3)
         return found.weights, found.log_likelihood
+
+
+def _derivatives(g: Any, v: Sequence[Any]) -> list[Any]:
+    """The derivative of the loss in every v_s, or None."""
+    derivatives = list(g) if isinstance(g, (list, tuple)) else [None] * (len(v) - 1) + [g]
+    if len(derivatives) != len(v):
+        raise ValueError(
+            f"there are {len(derivatives)} derivatives and {len(v)} flows; accepted are as many, or one array for the "
+            "last flow. Give None where the loss does not depend on a solution."
+        )
+    for s, (derivative, field) in enumerate(zip(derivatives, v, strict=True)):
+        if derivative is not None and tuple(derivative.shape) != tuple(field.shape):
+            raise ValueError(
+                f"the derivative in v of flow {s} has shape {tuple(derivative.shape)}; accepted is "
+                f"{tuple(field.shape)}. Give None where the loss does not depend on it."
+            )
+    return [x if x is None else like(x, field) for x, field in zip(derivatives, v, strict=True)]
 
 
 def _check_coupling(r: int, s: int, coupling: Any, count: int) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from .array import contiguous, host_dtype, like
+from .array import contiguous, host_array, host_dtype, like
 from .vectors import combine, inner_products, norm
 
 __all__ = ["LabelMap", "LinearMap", "check_adjoint"]
@@ -45,7 +45,7 @@ class LabelMap:
     matrix: Any
 
     def __post_init__(self) -> None:
-        matrix = np.asarray(self.matrix)
+        matrix = host_array(self.matrix)
         if matrix.dtype.kind not in "buif":
             raise TypeError(f"matrix has dtype {matrix.dtype}; accepted are real numbers. Convert it first.")
         if matrix.ndim != 2 or 0 in matrix.shape:

@@ -244,6 +244,15 @@ def test_label_with_learned_weights_has_the_error_that_learn_printed(tmp_path: P
         example.image / np.float32(255), metadata["prototypes"], weights=arrays["weights"], rho=0.2, time=4
     )
     np.testing.assert_allclose(np.load(tmp_path / "p.npy"), expected.probabilities, atol=1e-5)
+    nonlinear = succeeds(
+        tmp_path, "label", "im.png", "--weights", "w.safetensors", "--flow", "nonlinear", "-o", "labels.png"
+    )  # fmt: skip
+    expected = gpulaf.label(  # the time of the file is that of its linear flow
+        example.image / np.float32(255), metadata["prototypes"], weights=arrays["weights"], rho=0.2,
+        scheme=gpulaf.DormandPrince(tol=1e-4),
+    )  # fmt: skip
+    assert nonlinear.splitlines()[1] == expected.reason
+    np.testing.assert_array_equal(read_image(tmp_path / "labels.png"), np.array([40, 200])[expected.labels])
 
 
 def test_learning_leaves_unlabeled_pixels_out(tmp_path: Path, example: Example) -> None:

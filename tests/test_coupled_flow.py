@@ -298,7 +298,8 @@ def two(couplings):
     (lambda: two({(0, 1): LabelMap(np.ones((3, 2)))}).solve([L3, L3]), ValueError, r"\(3, 2\), and flow 0 has 3 labe"),
     (lambda: two({(0, 1): LabelMap(np.ones((2, 3)))}).solve([L3, L3]), ValueError, r"gives shape \(2, 4, 5\); accept"),
     (lambda: two({}).gradient(two({}).solve([L3, L3]), [L3]), ValueError, "there are 1 derivatives and 2 flows"),
-    (lambda: two({}).gradient(two({}).solve([L3, L3]), L3[:2]), ValueError, r"g has shape \(2, 4, 5\)"),
+    (lambda: two({}).gradient(two({}).solve([L3, L3]), L3[:2]), ValueError, r"flow 1 has shape \(2, 4, 5\); a"),
+    (lambda: two({(0, 1): EYE}).gradient(two({}).solve([L3, L3]), [L3[:1], L3]), ValueError, r"flow 0 has shape \(1, "),
 ])  # fmt: skip
 def test_what_cannot_be_coupled_is_refused(call, kind, said):
     with pytest.raises(kind, match=said):
