@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from .array import like, namespace
+from .array import like, namespace, reused
 from .averaging import Grid
 from .flow import LinearFlow
 from .gradient import weight_gradient
@@ -117,11 +117,12 @@ class CoupledFlow:
             )
         v: list[Any] = []
         fields: list[Any] = []
-        for s in range(count):
-            fields.append(self._data(s, log_likelihoods[s], v))
-            flow = LinearFlow(self.averagings[s], fields[s])
-            solution = self.integrator.solve(flow, self.times[s], keep_basis=s + 1 == count)
-            v.append(solution.v)
+        with reused():
+            for s in range(count):
+                fields.append(self._data(s, log_likelihoods[s], v))
+                flow = LinearFlow(self.averagings[s], fields[s])
+                solution = self.integrator.solve(flow, self.times[s], keep_basis=s + 1 == count)
+                v.append(solution.v)
         return CoupledSolution(v, fields, (flow, solution))
 
     def gradient(self, solution: CoupledSolution, g: Any) -> CoupledGradient:
@@ -144,23 +145,24 @@ class CoupledFlow:
         weights: list[Any] = [None] * count
         fields: list[Any] = [None] * count
         couplings: dict[tuple[int, int], Any] = {}
-        for s in reversed(range(count)):
-            weights[s], fields[s] = self._own_gradient(s, solution, adjoints[s])
-            for (r, t), coupling in self.couplings.items():
-                if t != s:
-                    continue
-                if isinstance(coupling, LabelMap):
-                    couplings[r, s] = coupling.gradient(fields[s], solution.v[r])
-                back = like(coupling.adjoint(fields[s]), solution.v[r])
-                adjoints[r] = back if adjoints[r] is None else adjoints[r] + back
+        with reused():
+            for s in reversed(range(count)):
+                weights[s], fields[s] = self._own_gradient(s, solution, adjoints[s])
+                for r, coupling in self._heard(s):
+                    if isinstance(coupling, LabelMap):
+                        couplings[r, s] = coupling.gradient(fields[s], solution.v[r])
+                    back = like(coupling.adjoint(fields[s]), solution.v[r])
+                    adjoints[r] = back if adjoints[r] is None else adjoints[r] + back
         return CoupledGradient(weights, fields, dict(sorted(couplings.items())))
+
+    def _heard(self, s: int) -> list[tuple[int, Coupling]]:
+        """The flows that speak to flow s, and how."""
+        return [(r, coupling) for (r, t), coupling in self.couplings.items() if t == s]
 
     def _data(self, s: int, own: Any, v: Sequence[Any]) -> Any:
         """ℓ_s = d_s + Σ_r L_rs v_r, checked."""
         total, averaging = own, self.averagings[s]
-        for (r, t), coupling in self.couplings.items():
-            if t != s:
-                continue
+        for r, coupling in self._heard(s):
             name = f"the coupling ({r}, {s})"
             if isinstance(coupling, LabelMap) and coupling.matrix.shape[1] != v[r].shape[0]:
                 raise ValueError(
