@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from .array import like, namespace, reused
+from .array import contiguous, like, namespace, reused
 from .averaging import Grid
 from .flow import LinearFlow
 from .gradient import weight_gradient
@@ -151,7 +151,7 @@ class CoupledFlow:
                 for r, coupling in self._heard(s):
                     if isinstance(coupling, LabelMap):
                         couplings[r, s] = coupling.gradient(fields[s], solution.v[r])
-                    back = like(coupling.adjoint(fields[s]), solution.v[r])
+                    back = contiguous(like(coupling.adjoint(fields[s]), solution.v[r]))
                     adjoints[r] = back if adjoints[r] is None else adjoints[r] + back
         return CoupledGradient(weights, fields, dict(sorted(couplings.items())))
 
@@ -169,7 +169,7 @@ class CoupledFlow:
                     f"{name} has a matrix of shape {coupling.matrix.shape}, and flow {r} has {v[r].shape[0]} labels; "
                     "accepted is a column for each of them. Transpose it, or check the labels."
                 )
-            term = like(coupling.apply(v[r]), v[r])
+            term = contiguous(like(coupling.apply(v[r]), v[r]))
             shape = (term.shape[0] if total is None else total.shape[0], *averaging.shape)
             if tuple(term.shape) != tuple(shape):
                 raise ValueError(f"{name} gives shape {tuple(term.shape)}; accepted is {shape}. Check the map.")

@@ -200,6 +200,18 @@ def test_another_resolution_and_a_flow_without_data():
     assert found == pytest.approx(central(lambda l: float((g * dense(l)).sum()), l, direction), rel=1e-7)
 
 
+def test_maps_may_give_views(dtype):
+    weights, l, g = (x.astype(dtype) for x in (patches(1), data(3, 0), data(3, 1)))
+    found = []
+    for finish in (lambda x: x, np.ascontiguousarray):
+        mirror = LinearMap(*[lambda x, finish=finish: finish(x[:, ::-1])] * 2)
+        flow = CoupledFlow([weights, weights], [1.0, 2.0], {(0, 1): mirror})
+        solution = flow.solve([l, None])
+        found.append((solution.v[1], *flow.gradient(solution, g).weights))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_what_the_loss_does_not_see_has_the_gradient_zero():
     case = SideBySide()
     flow, fields = coupled(case, np.asarray, np.float64)
