@@ -7,7 +7,7 @@ from functools import cached_property
 from importlib import import_module
 from typing import Any
 
-from .array import contiguous, host_array, namespace, scalar
+from .array import contiguous, host_array, is_host_array, namespace, scalar
 from .dispatch import implementation
 from .kernels.stencil import slot, store
 from .simplex import replicator, softmax
@@ -75,6 +75,17 @@ class Grid:
         """∂Ω (N, H, W) and R_S c (J, H, W) from m̄ and M = Σ_r u_r v_rᵀ; u, v, Av (R, J, H, W); Theorem 3.8."""
         return self._run("weight_gradient", similarity, log_likelihood, mean, left, right, image)
 
+    @property
+    def in_one_wave(self) -> bool:
+        """Whether :meth:`series_gradient` has a kernel of its own here."""
+        if self.periodic or self.weights.ndim != 3 or not is_host_array(self.weights):
+            return False
+        return bool(import_module("gpulaf.kernels._numba").available)
+
+    def series_gradient(self, similarity: Any, log_likelihood: Any, g: Any, coefficients: Any) -> tuple[Any, Any]:
+        """∂Ω (N, H, W) and R_S c (J, H, W) of a Taylor solution; see :mod:`gpulaf.kernels.reverse_horner`."""
+        return self._run("reverse_horner", similarity, log_likelihood, g, coefficients)
+
     def _run(self, kernel: str, *operands: Any, **options: Any) -> Any:
         if self.periodic:
             return import_module(f"gpulaf.kernels.{kernel}").reference(
@@ -107,6 +118,7 @@ class Graph:
     """
 
     matrix: Any
+    in_one_wave = False
 
     def __post_init__(self) -> None:
         matrix = self.matrix
