@@ -23,7 +23,7 @@ from .integrators import Solution, Taylor
 from .integrators.solution import Integrator, check_time
 from .vectors import combine
 
-__all__ = ["DeepFlow", "DeepGradient", "DeepSolution", "Layers"]
+__all__ = ["DeepFlow", "DeepGradient", "DeepSolution", "Layers", "as_layers", "as_time"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,19 @@ class Layers:
             raise ValueError("there are no times; accepted is one for each layer. Give times like (2.0, 2.0).")
         object.__setattr__(self, "times", times)
         object.__setattr__(self, "shared", bool(self.shared))
+
+
+def as_time(time: Any) -> float | Layers:
+    """A time as a number, or layers from a sequence of times."""
+    if isinstance(time, Layers):
+        return time
+    return Layers(tuple(time)) if np.ndim(time) else check_time(time)
+
+
+def as_layers(time: Any) -> Layers:
+    """The same, where one time is one layer."""
+    time = as_time(time)
+    return time if isinstance(time, Layers) else Layers((time,))
 
 
 class DeepSolution(NamedTuple):

@@ -65,10 +65,7 @@ def pack_transposed(weights, radius, y, x0, n, packed):
 
 @inline
 def load(field, radius, y, x0, n, ring):
-    """Put row y of a field (J, H, W) into its slot of the ring (2r+1, J, COLUMNS + 2r); 0 outside the image.
-
-    Rings of more rows work alike: row y stands in slot (y + r) mod their length.
-    """
+    """Put row y of a field (J, H, W) into its slot of the ring (2r+1, J, COLUMNS + 2r); 0 outside the image."""
     labels, height, width = field.shape
     slot = (y + radius) % (2 * radius + 1)
     lo, hi = max(0, x0 - radius), min(width, x0 + n + radius)
@@ -84,33 +81,24 @@ def load(field, radius, y, x0, n, ring):
 
 
 @inline
-def average(packed, ring, radius, y, x0, n, row, result, at=0):
-    """result[j, row, x0 … x0+n] = Σ_o packed_o · (neighbor o), in the order of o at every pixel, for all labels j.
-
-    The stretch starts in column `at` of the ring.
-    """
-    side, labels, slots = 2 * radius + 1, ring.shape[1], ring.shape[0]
+def average(packed, ring, radius, y, x0, n, row, result):
+    """result[j, row, x0 … x0+n] = Σ_o packed_o · (neighbor o), in the order of o at every pixel, for all labels j."""
+    side, labels = 2 * radius + 1, ring.shape[1]
     if radius > 1:
         for j in range(labels):
             target = result[j, row, x0 : x0 + n]
             clear(target)
             for o in range(side * side):
-                neighbor = ring[(y + o // side) % slots, j, at + o % side : at + o % side + n]
+                neighbor = ring[(y + o // side) % side, j, o % side : o % side + n]
                 multiply_add(packed[o * COLUMNS : o * COLUMNS + n], neighbor, target)
         return
     for j in range(0, labels - 1, 2):  # two labels share the loads of the weights
-        a, b, c = ring[y % slots, j, at:], ring[(y + 1) % slots, j, at:], ring[(y + 2) % slots, j, at:]
-        d, e, f = ring[y % slots, j + 1, at:], ring[(y + 1) % slots, j + 1, at:], ring[(y + 2) % slots, j + 1, at:]
+        a, b, c = ring[y % 3, j], ring[(y + 1) % 3, j], ring[(y + 2) % 3, j]
+        d, e, f = ring[y % 3, j + 1], ring[(y + 1) % 3, j + 1], ring[(y + 2) % 3, j + 1]
         _nine_twice(packed, a, b, c, d, e, f, result[j, row, x0 : x0 + n], result[j + 1, row, x0 : x0 + n])
     if labels % 2:
         j = labels - 1
-        _nine(
-            packed,
-            ring[y % slots, j, at:],
-            ring[(y + 1) % slots, j, at:],
-            ring[(y + 2) % slots, j, at:],
-            result[j, row, x0 : x0 + n],
-        )
+        _nine(packed, ring[y % 3, j], ring[(y + 1) % 3, j], ring[(y + 2) % 3, j], result[j, row, x0 : x0 + n])
 
 
 @inline
@@ -152,26 +140,23 @@ def _nine_twice(packed, a, b, c, d, e, f, first, second):
 
 
 @inline
-def correlate(z, ring, radius, y, n, sums, at=0):
-    """sums_o += Σ_j z_j · (neighbor o of label j); z (J, COLUMNS), sums packed like the weights.
-
-    The stretch starts in column `at` of the ring.
-    """
-    side, labels, slots = 2 * radius + 1, z.shape[0], ring.shape[0]
+def correlate(z, ring, radius, y, n, sums):
+    """sums_o += Σ_j z_j · (neighbor o of label j); z (J, COLUMNS), sums packed like the weights."""
+    side, labels = 2 * radius + 1, z.shape[0]
     if radius > 1:
         for j in range(labels):
             for o in range(side * side):
-                row = ring[(y + o // side) % slots, j, at + o % side : at + o % side + n]
+                row = ring[(y + o // side) % side, j, o % side : o % side + n]
                 multiply_add(z[j, :n], row, sums[o * COLUMNS : o * COLUMNS + n])
         return
     for j in range(0, labels - 1, 2):  # two labels share the loads and stores of the sums
         for d in range(3):
-            one, other = ring[(y + d) % slots, j, at:], ring[(y + d) % slots, j + 1, at:]
+            one, other = ring[(y + d) % 3, j], ring[(y + d) % 3, j + 1]
             _three_products_twice(z[j, :n], z[j + 1, :n], one, other, sums[3 * d * COLUMNS : 3 * (d + 1) * COLUMNS])
     if labels % 2:
         for d in range(3):
             _three_products(
-                z[labels - 1, :n], ring[(y + d) % slots, labels - 1, at:], sums[3 * d * COLUMNS : 3 * (d + 1) * COLUMNS]
+                z[labels - 1, :n], ring[(y + d) % 3, labels - 1], sums[3 * d * COLUMNS : 3 * (d + 1) * COLUMNS]
             )
 
 

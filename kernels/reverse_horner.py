@@ -21,20 +21,17 @@ from array_api_compat import array_namespace
 from . import adjoint, operator, weight_gradient
 from ._memory import empty_like
 from ._numba import in_blocks, inline, kernel
-from ._rows import (
-    COLUMNS,
-    average,
-    clear,
-    copy,
-    correlate,
-    dot_labels,
-    load,
-    multiply_add,
+from ._rings import (
+    STRETCH,
+    average_ring,
+    correlate_ring,
+    dot_row,
+    load_row,
     new_packed,
-    pack,
-    pack_transposed,
-    replicated,
+    pack_row,
+    pack_row_transposed,
 )
+from ._rows import clear, copy, multiply_add
 from .stencil import radius_of
 
 
@@ -63,85 +60,75 @@ def _rows(first, last, weights, similarity, log_likelihood, g, c, radius, gradie
     terms, (labels, height, width), dtype = c.size - 1, g.shape, g.dtype
     padded, side = width + 2 * radius, 2 * radius + 1
     most = (terms + 1) * radius + 1
-    # a_q needs (terms + 1 − q) r + 1 rows, R_S y its neighbors, y − ⟨S, y⟩ one row less each than a
+    # of a_q (terms + 1 − q) r + 1 rows are used, of y − ⟨S, y⟩ r fewer, of R_S y the neighbors
     series = np.zeros((terms, most, labels, padded), dtype)
     replicas = np.zeros((terms, side, labels, padded), dtype)
     differences = np.empty((terms, most, labels, padded), dtype)
-    evidence, image = np.empty((side, labels, padded), dtype), np.empty((labels, COLUMNS), dtype)
-    averaged, factor = np.empty((labels, 1, COLUMNS), dtype), np.empty((labels, COLUMNS), dtype)
-    w, dot = np.empty((labels, COLUMNS), dtype), np.empty(COLUMNS, dtype)
-    packed, sums = new_packed(radius, dtype), new_packed(radius, dtype)
+    evidence = np.empty((side, labels, padded), dtype)
+    averaged, image = np.empty((labels, STRETCH), dtype), np.empty((labels, STRETCH), dtype)
+    factor, w = np.empty((labels, STRETCH), dtype), np.empty((labels, STRETCH), dtype)
+    dot, packed, sums = np.empty(STRETCH, dtype), new_packed(radius, dtype), new_packed(radius, dtype)
     for front in range(first - max(2, terms) * radius, last + terms * radius):
-        for q in range(terms):
+        for q in range(terms):  # a_q and y_{terms−1−q}
             y, reach = front - q * radius, (terms - q) * radius
-            if first - reach <= y < last + reach:
-                a, R, D = series[q, : reach + radius + 1], replicas[q], differences[q, : reach + 1]
-                power, replica, difference = a[_slot(y, radius, a)], R[_slot(y, radius, R)], D[_slot(y, radius, D)]
-                if y < 0 or y >= height:
-                    for j in range(labels):
-                        clear(power[j])
-                        clear(replica[j])
-                    continue
-                for x0 in range(0, width, COLUMNS):
-                    n = min(COLUMNS, width - x0)
-                    if q == 0:
-                        _source(similarity, y, x0, n, radius, power)
-                        _scaled(g, c[terms], y, x0, n, averaged)
-                    else:
-                        before = series[q - 1, : reach + 2 * radius + 1]
-                        pack(weights, radius, y, x0, n, packed)
-                        average(packed, before, radius, y, 0, n, 0, averaged, x0)
-                        _replicate(similarity, averaged, y, x0, n, dot, power, radius)
-                        _adjoint(weights, replicas[q - 1], g, c[terms - q], y, x0, n, radius, packed, averaged)
-                    _difference(similarity, averaged, y, x0, n, dot, difference, replica, radius)
+            if not first - reach <= y < last + reach:
+                continue
+            power = series[q, y % (reach + radius + 1)]
+            replica, difference = replicas[q, y % side], differences[q, y % (reach + 1)]
+            if y < 0 or y >= height:
+                for j in range(labels):
+                    clear(power[j])
+                    clear(replica[j])
+                continue
+            for x0 in range(0, width, STRETCH):
+                n = min(STRETCH, width - x0)
+                if q == 0:
+                    _source(similarity, y, x0, n, radius, power)
+                    _scaled(g, c[terms], y, x0, n, averaged)
+                else:
+                    before = series[q - 1, : reach + 2 * radius + 1]
+                    pack_row(weights, y, x0, n, packed)
+                    average_ring(packed, before, radius, y, x0, n, averaged)
+                    _replicate(similarity, averaged, y, x0, n, dot, power, x0 + radius)
+                    _adjoint(weights, replicas[q - 1], g, c[terms - q], y, x0, n, radius, packed, averaged)
+                _difference(similarity, averaged, y, x0, n, dot, difference, replica, radius)
         y = front - terms * radius
         if y + radius >= first - radius:
-            load(log_likelihood, radius, y + radius, 0, width, evidence)
+            load_row(log_likelihood, radius, y + radius, evidence)
         if not first <= y < last:
             continue
-        for x0 in range(0, width, COLUMNS):
-            n = min(COLUMNS, width - x0)
+        for x0 in range(0, width, STRETCH):
+            n = min(STRETCH, width - x0)
             clear(sums)
             if terms == 0:
                 _scaled(g, c[0], y, x0, n, averaged)
             else:
                 _adjoint(weights, replicas[terms - 1], g, c[0], y, x0, n, radius, packed, averaged)
-                pack(weights, radius, y, x0, n, packed)
             for j in range(labels):
-                _product(similarity[j, y, x0 : x0 + n], averaged[j, 0, :n], w[j, :n])
+                _product(similarity[j, y, x0 : x0 + n], averaged[j, :n], w[j, :n])
             if terms:
-                average(packed, series[terms - 1, : 2 * radius + 1], radius, y, 0, n, 0, averaged, x0)
-                _replicate(similarity, averaged, y, x0, n, dot, image, -x0)
+                pack_row(weights, y, x0, n, packed)
+                average_ring(packed, series[terms - 1, : 2 * radius + 1], radius, y, x0, n, averaged)
+                _replicate(similarity, averaged, y, x0, n, dot, image, 0)
             for q in range(terms):
                 m = terms - 1 - q
-                D = differences[m, : (terms - m) * radius + 1]
-                row = D[_slot(y, radius, D)]
+                difference = differences[m, y % ((terms - m) * radius + 1)]
+                following = series[min(q + 1, terms - 1), y % ((terms - q) * radius + 1)]
                 for j in range(labels):
-                    d, s = row[j, x0 : x0 + n], similarity[j, y, x0 : x0 + n]
-                    if q == terms - 1:
-                        multiply_add(d, image[j, :n], w[j, :n])
-                    else:
-                        a = series[q + 1, : (terms - q) * radius + 1]
-                        at = x0 + radius
-                        multiply_add(d, a[_slot(y, radius, a), j, at : at + n], w[j, :n])
-                    _product(s, d, factor[j, :n])
-                a = series[q, : (terms - q + 1) * radius + 1]
-                correlate(factor, a, radius, y, n, sums, x0)
+                    d, at = difference[j, x0 : x0 + n], x0 + radius
+                    Aa = image[j, :n] if m == 0 else following[j, at : at + n]
+                    multiply_add(d, Aa, w[j, :n])
+                    _product(similarity[j, y, x0 : x0 + n], d, factor[j, :n])
+                correlate_ring(factor, series[q, : (terms - q + 1) * radius + 1], radius, y, x0, n, sums)
             clear(dot[:n])
             for j in range(labels):
                 _add(w[j, :n], dot)
             for j in range(labels):
                 _subtract(w[j, :n], similarity[j, y, x0 : x0 + n], dot, factor[j, :n])
                 copy(factor[j, :n], z[j, y, x0 : x0 + n])
-            correlate(factor, evidence, radius, y, n, sums, x0)
+            correlate_ring(factor, evidence, radius, y, x0, n, sums)
             for o in range(side * side):
-                copy(sums[o * COLUMNS : o * COLUMNS + n], gradient[o, y, x0 : x0 + n])
-
-
-@inline
-def _slot(y, radius, ring):
-    """Where row y stands in a ring, as `load` and `average` have it."""
-    return (y + radius) % ring.shape[0]
+                copy(sums[o * STRETCH : o * STRETCH + n], gradient[o, y, x0 : x0 + n])
 
 
 @inline
@@ -158,7 +145,7 @@ def _source(similarity, y, x0, n, radius, row):
 @inline
 def _scaled(g, scale, y, x0, n, result):
     for j in range(g.shape[0]):
-        source, target = g[j, y, x0 : x0 + n], result[j, 0, :n]
+        source, target = g[j, y, x0 : x0 + n], result[j, :n]
         for x in range(n):
             target[x] = scale * source[x]
 
@@ -166,29 +153,30 @@ def _scaled(g, scale, y, x0, n, result):
 @inline
 def _adjoint(weights, ring, g, scale, y, x0, n, radius, packed, result):
     """scale·g + Ωᵀ z of the rows of z in a ring."""
-    pack_transposed(weights, radius, y, x0, n, packed)
-    average(packed, ring, radius, y, 0, n, 0, result, x0)
+    pack_row_transposed(weights, radius, y, x0, n, packed)
+    average_ring(packed, ring, radius, y, x0, n, result)
     for j in range(g.shape[0]):
-        source, target = g[j, y, x0 : x0 + n], result[j, 0, :n]
+        source, target = g[j, y, x0 : x0 + n], result[j, :n]
         for x in range(n):
             target[x] += scale * source[x]
 
 
 @inline
-def _replicate(similarity, averaged, y, x0, n, dot, row, padding):
-    """R_S x into a row that starts `padding` before the image."""
-    dot_labels(similarity, averaged, y, x0, n, dot)
-    at = x0 + padding
+def _replicate(similarity, x, y, x0, n, dot, result, at):
+    """R_S x, from `at` on in the rows of the result."""
+    dot_row(similarity, x, y, x0, n, dot)
     for j in range(similarity.shape[0]):
-        replicated(similarity[j, y, x0 : x0 + n], averaged[j, 0, :n], dot[:n], row[j, at : at + n])
+        s, row, target = similarity[j, y, x0 : x0 + n], x[j, :n], result[j, at : at + n]
+        for k in range(n):
+            target[k] = s[k] * (row[k] - dot[k])
 
 
 @inline
 def _difference(similarity, u, y, x0, n, dot, difference, replica, radius):
     """u − ⟨S, u⟩, and S times that into a padded row."""
-    dot_labels(similarity, u, y, x0, n, dot)
+    dot_row(similarity, u, y, x0, n, dot)
     for j in range(similarity.shape[0]):
-        s, row = similarity[j, y, x0 : x0 + n], u[j, 0, :n]
+        s, row = similarity[j, y, x0 : x0 + n], u[j, :n]
         d, z = difference[j, x0 : x0 + n], replica[j, x0 + radius : x0 + radius + n]
         for x in range(n):
             d[x] = row[x] - dot[x]
