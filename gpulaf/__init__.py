@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .averaging import Graph, Grid
     from .checkpoint import read_tensors, write_tensors
     from .coupled_flow import CoupledFlow, CoupledGradient, CoupledSolution
-    from .deep_flow import DeepFlow, DeepGradient, DeepSolution
+    from .deep_flow import DeepFlow, DeepGradient, DeepSolution, Layers
     from .descent import Adam, AdaMax, RiemannianAdam, RiemannianGradient
     from .distance import distances, kmeans_prototypes, log_likelihood
     from .evaluation import Evaluation, evaluate
@@ -25,12 +25,14 @@ if TYPE_CHECKING:
     from .fitting import Checkpoint, FitResult, fit_weights
     from .flow import LinearFlow
     from .gradient import WeightGradient, exact_gradient, weight_gradient
+    from .graphs import nearest_neighbor_graph, region_graph, region_means
     from .integrators import Euler, Krylov, Solution, Taylor
     from .labeling import Labeling, label, refine, refine_logits
     from .linear_maps import LabelMap, LinearMap
     from .loss import cosine_loss, cross_entropy_loss
     from .memory import memory_estimate
     from .model_plots import confusion_figure, predictor_figure
+    from .node_labeling import NodeLabeling, label_nodes, refine_nodes
     from .patches import bilateral_weights, check_weights, normalize_weights, uniform_weights
     from .prediction import Parameters, predict_weights, prediction_gradient
     from .predictor import WeightPredictor
@@ -51,7 +53,7 @@ _HOMES = {
     "averaging": ["Graph", "Grid"],
     "checkpoint": ["read_tensors", "write_tensors"],
     "coupled_flow": ["CoupledFlow", "CoupledGradient", "CoupledSolution"],
-    "deep_flow": ["DeepFlow", "DeepGradient", "DeepSolution"],
+    "deep_flow": ["DeepFlow", "DeepGradient", "DeepSolution", "Layers"],
     "descent": ["Adam", "AdaMax", "RiemannianAdam", "RiemannianGradient"],
     "distance": ["distances", "kmeans_prototypes", "log_likelihood"],
     "evaluation": ["Evaluation", "evaluate"],
@@ -59,12 +61,14 @@ _HOMES = {
     "fitting": ["Checkpoint", "FitResult", "fit_weights"],
     "flow": ["LinearFlow"],
     "gradient": ["WeightGradient", "exact_gradient", "weight_gradient"],
+    "graphs": ["nearest_neighbor_graph", "region_graph", "region_means"],
     "integrators": ["Euler", "Krylov", "Solution", "Taylor"],
     "labeling": ["Labeling", "label", "refine", "refine_logits"],
     "linear_maps": ["LabelMap", "LinearMap"],
     "loss": ["cosine_loss", "cross_entropy_loss"],
     "memory": ["memory_estimate"],
     "model_plots": ["confusion_figure", "predictor_figure"],
+    "node_labeling": ["NodeLabeling", "label_nodes", "refine_nodes"],
     "patches": ["bilateral_weights", "check_weights", "normalize_weights", "uniform_weights"],
     "prediction": ["Parameters", "predict_weights", "prediction_gradient"],
     "predictor": ["WeightPredictor"],

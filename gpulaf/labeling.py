@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,9 +10,9 @@ import numpy as np
 from .array import contiguous, host_dtype, is_device_array, like, namespace
 from .assignment_flow import LONGEST, AssignmentFlow
 from .averaging import Grid
+from .deep_flow import DeepFlow
 from .distance import distances, log_likelihood
 from .door import image_features, label_fields, log_probabilities, prototype_array
-from .flow import LinearFlow
 from .integrators import Krylov
 from .integrators.solution import Integrator, check_time
 from .memory import check_memory
@@ -29,8 +30,8 @@ class Labeling(NamedTuple):
     labels: Any
     #: (H, W, J) array: the probability of every label, W(T).
     probabilities: Any
-    #: Error of v relative to v, as the integrator states it; with a scheme, the accepted error of one of its steps
-    #: relative to 1 + ‖v‖_∞, NaN where the steps are fixed.
+    #: Error of v relative to v, as the integrator states it, the sum of those of layers; with a scheme, the accepted
+    #: error of one of its steps relative to 1 + ‖v‖_∞, NaN where the steps are fixed.
     error: float
     #: Products with A, or evaluations of the right-hand side, that were spent.
     products: int
@@ -47,7 +48,7 @@ def label(
     *,
     weights: Any = None,
     rho: float = 0.1,
-    time: float | None = None,
+    time: float | Sequence[float] | None = None,
     integrator: Integrator | None = None,
     scheme: Scheme | None = None,
     channel_axis: int | None = None,
@@ -62,13 +63,15 @@ def label(
     prototypes : int or (J, C) array
         One feature per label, in the units of the image ((J,) for grey images), or the number of labels, whose
         prototypes are then found by k-means.
-    weights : (N, H, W) array, optional
-        Weight patches for this image, learned or bilateral; uniform 3×3 averaging if None.
+    weights : (N, H, W) array, or sequence of them, optional
+        Weight patches for this image, learned or bilateral; uniform 3×3 averaging if None. A sequence holds those of
+        layers: linearized flows one after the other, (1.5)–(1.6).
     rho : float
         Scale of the data: the distance, in scaled image units, that matters.
-    time : float, optional
-        Integration time T, dimensionless; the larger, the smoother. 3 if None. With a scheme the longest time, 50 if
-        None: the flow ends when it comes to rest.
+    time : float or sequence of float, optional
+        Integration time T, dimensionless; the larger, the smoother. 3 if None. A sequence holds that of each layer,
+        which share their weights where these are no sequence; a number is the time of all layers together, in equal
+        parts. With a scheme the longest time, 50 if None: the flow ends when it comes to rest.
     integrator : Krylov, Taylor or Euler, optional
         Of the linearized flow; Krylov() if None.
     scheme : GeometricEuler, DormandPrince or LinearizedFlows, optional
@@ -103,10 +106,10 @@ def label(
     features, scale = image_features(image, channel_axis)
     if not rho > 0:
         raise ValueError(f"rho is {rho}; accepted are positive numbers. 0.1 suits images with values in [0, 1].")
-    solver, time = _solver(integrator, scheme, time)
+    solver, layers = _solver(integrator, scheme), _layers(weights, time, scheme)
     values = prototype_array(prototypes, features, scale)
-    check_memory(features, tuple(features.shape[:2]), len(values), integrator=solver, time=time)
-    return _solve(log_likelihood(distances(features, values), rho), weights, time, solver)
+    check_memory(features, tuple(features.shape[:2]), len(values), integrator=solver, time=max(layers[1]))
+    return _solve(log_likelihood(distances(features, values), rho), *layers, solver)
 
 
 def refine(
@@ -114,7 +117,7 @@ def refine(
     *,
     weights: Any = None,
     rho: float = 1.0,
-    time: float | None = None,
+    time: float | Sequence[float] | None = None,
     integrator: Integrator | None = None,
     scheme: Scheme | None = None,
     label_axis: int = -1,
@@ -143,7 +146,8 @@ def refine(
     MemoryError
         If the image takes more memory than is free; the message says how much, and which tiles would fit.
     """
-    return _refine(log_probabilities(probabilities, label_axis), weights, rho, *_solver(integrator, scheme, time))
+    fields = log_probabilities(probabilities, label_axis)
+    return _refine(fields, rho, _layers(weights, time, scheme), _solver(integrator, scheme))
 
 
 def refine_logits(
@@ -151,7 +155,7 @@ def refine_logits(
     *,
     weights: Any = None,
     rho: float = 1.0,
-    time: float | None = None,
+    time: float | Sequence[float] | None = None,
     integrator: Integrator | None = None,
     scheme: Scheme | None = None,
     label_axis: int = -1,
@@ -174,7 +178,8 @@ def refine_logits(
     ValueError, TypeError
         With the value, what is accepted and the next step.
     """
-    return _refine(label_fields(logits, label_axis, "logits"), weights, rho, *_solver(integrator, scheme, time))
+    fields = label_fields(logits, label_axis, "logits")
+    return _refine(fields, rho, _layers(weights, time, scheme), _solver(integrator, scheme))
 
 
 def smallest_unsigned(labels: int) -> np.dtype[Any]:
@@ -182,8 +187,8 @@ def smallest_unsigned(labels: int) -> np.dtype[Any]:
     return np.min_scalar_type(labels - 1)
 
 
-def _solver(integrator: Integrator | None, scheme: Scheme | None, time: float | None) -> tuple[Any, float]:
-    """The integrator of one linearized flow or the scheme of the nonlinear one, and its time."""
+def _solver(integrator: Integrator | None, scheme: Scheme | None) -> Any:
+    """The integrator of linearized flows or the scheme of the nonlinear one."""
     if integrator is not None and scheme is not None:
         raise ValueError(
             f"integrator is {integrator} and scheme is {scheme}; accepted is one of them. A scheme of linearized flows "
@@ -194,39 +199,62 @@ def _solver(integrator: Integrator | None, scheme: Scheme | None, time: float | 
             f"integrator is {integrator!r}; accepted are Krylov, Taylor and Euler. Pass a scheme of the nonlinear flow "
             "as scheme."
         )
-    if scheme is None:
-        return integrator or Krylov(), check_time(3.0 if time is None else time)
-    if not hasattr(scheme, "step"):
+    if scheme is not None and not hasattr(scheme, "step"):
         raise TypeError(
             f"scheme is {scheme!r}; accepted are GeometricEuler, DormandPrince and LinearizedFlows. Pass an integrator "
             "of the linearized flow as integrator."
         )
-    return scheme, check_time(LONGEST if time is None else time)
+    return scheme or integrator or Krylov()
 
 
-def _refine(fields: Any, weights: Any, rho: float, solver: Any, time: float) -> Labeling:
+def _layers(weights: Any, time: Any, scheme: Scheme | None) -> tuple[list[Any], list[float]]:
+    """Weights, None for uniform ones, and time of each layer; a scheme has one."""
+    listed = isinstance(weights, (list, tuple))
+    if time is None:
+        time = 3.0 if scheme is None else LONGEST
+    if not np.ndim(time) and not (listed and weights):
+        return [weights], [check_time(time)]
+    if scheme is not None:
+        raise ValueError(
+            f"there are layers and the scheme {scheme}; accepted is one of them. The nonlinear flow has one field of "
+            "weights and one time."
+        )
+    times = [check_time(t) for t in (time if np.ndim(time) else [check_time(time) / len(weights)] * len(weights))]
+    own = list(weights) if listed else [weights] * len(times)
+    if not times or len(own) != len(times):
+        raise ValueError(
+            f"there are {len(own)} weights and {len(times)} times; accepted are as many, one of each for every layer, "
+            "or one array of weights that the layers share."
+        )
+    return own, times
+
+
+def _refine(fields: Any, rho: float, layers: tuple[list[Any], list[float]], solver: Any) -> Labeling:
     if not rho > 0:
         raise ValueError(f"rho is {rho}; accepted are positive numbers. 1 takes the predictions as they are.")
-    check_memory(fields, tuple(fields.shape[1:]), fields.shape[0], integrator=solver, time=time)
+    check_memory(fields, tuple(fields.shape[1:]), fields.shape[0], integrator=solver, time=max(layers[1]))
     centred = fields - namespace(fields).max(fields, axis=0, keepdims=True)
-    return _solve(centred * float(1.0 / rho), weights, time, solver)
+    return _solve(centred * float(1.0 / rho), *layers, solver)
 
 
-def _solve(fields: Any, weights: Any, time: float, solver: Any) -> Labeling:
+def _solve(fields: Any, weights: list[Any], times: list[float], solver: Any) -> Labeling:
     xp, shape = namespace(fields), tuple(fields.shape[1:])
-    if weights is None:
-        weights = uniform_weights(shape, dtype=host_dtype(fields))
-    else:
-        check_weights(weights if is_device_array(weights) else np.asarray(weights), shape)
-    averaging = Grid(contiguous(like(weights, fields)))
+    for omega in weights:
+        if omega is not None:
+            check_weights(omega if is_device_array(omega) else np.asarray(omega), shape)
+    own = (uniform_weights(shape, dtype=host_dtype(fields)) if omega is None else omega for omega in weights)
+    layers = [contiguous(like(omega, fields)) for omega in own]
     with np.errstate(over="ignore", invalid="ignore"):
         if hasattr(solver, "step"):
-            end = AssignmentFlow(averaging, fields).solve(solver, time=time)
+            end = AssignmentFlow(Grid(layers[0]), fields).solve(solver, time=times[0])
             return _labeling(end.v, solver.accuracy, end.evaluations, end.converged, end.reason)
-        solution = solver.solve(LinearFlow(averaging, fields), time, keep_basis=False)
-    if not (np.isfinite(solution.error) and bool(xp.all(xp.isfinite(solution.v)))):  # synchronize
-        raise ValueError(f"the flow overflows before time {time}. Take a shorter time: 1 to 5 are usual.")
-    return _labeling(solution.v, solution.error, solution.products, solution.converged, solution.reason)
+        solution = DeepFlow(layers, times, integrator=solver).solve(fields, keep_basis=False)
+    parts = [part for _, part in solution.layers]
+    error, products = sum(part.error for part in parts), sum(part.products for part in parts)
+    if not (np.isfinite(error) and bool(xp.all(xp.isfinite(solution.v)))):  # synchronize
+        raise ValueError(f"the flow overflows before time {sum(times)}. Take a shorter time: 1 to 5 are usual.")
+    reason = " ".join(dict.fromkeys(part.reason for part in parts))
+    return _labeling(solution.v, error, products, all(part.converged for part in parts), reason)
 
 
 def _labeling(v: Any, *found: Any) -> Labeling:
