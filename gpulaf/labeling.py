@@ -209,7 +209,8 @@ def _solver(integrator: Integrator | None, scheme: Scheme | None) -> Any:
 
 def _layers(weights: Any, time: Any, scheme: Scheme | None) -> tuple[list[Any], list[float]]:
     """Weights, None for uniform ones, and time of each layer; a scheme has one."""
-    listed = isinstance(weights, (list, tuple))
+    # a list of patches or of None holds layers; one of planes or numbers is a field of patches itself
+    listed = isinstance(weights, (list, tuple)) and all(x is None or getattr(x, "ndim", 0) > 2 for x in weights)
     if time is None:
         time = 3.0 if scheme is None else LONGEST
     if not np.ndim(time) and not (listed and weights):
