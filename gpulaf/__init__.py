@@ -24,15 +24,18 @@ if TYPE_CHECKING:
     from .fitting import Checkpoint, FitResult, fit_weights
     from .flow import LinearFlow
     from .gradient import WeightGradient, exact_gradient, weight_gradient
+    from .halo import BilateralWeights, tile_halo
     from .integrators import Euler, Krylov, Solution, Taylor
     from .labeling import Labeling, label, refine, refine_logits
     from .loss import cosine_loss, cross_entropy_loss
     from .memory import memory_estimate
     from .model_plots import confusion_figure, predictor_figure
+    from .overlap import LabelArrays
     from .patches import bilateral_weights, check_weights, normalize_weights, uniform_weights
     from .prediction import Parameters, predict_weights, prediction_gradient
     from .predictor import WeightPredictor
     from .scenes import voronoi_colors, voronoi_lines
+    from .tiles import label_array, refine_array
     from .training import Training, TrainingStep
 
 __version__ = "0.1.0"
@@ -54,15 +57,18 @@ _HOMES = {
     "fitting": ["Checkpoint", "FitResult", "fit_weights"],
     "flow": ["LinearFlow"],
     "gradient": ["WeightGradient", "exact_gradient", "weight_gradient"],
+    "halo": ["BilateralWeights", "tile_halo"],
     "integrators": ["Euler", "Krylov", "Solution", "Taylor"],
     "labeling": ["Labeling", "label", "refine", "refine_logits"],
     "loss": ["cosine_loss", "cross_entropy_loss"],
     "memory": ["memory_estimate"],
     "model_plots": ["confusion_figure", "predictor_figure"],
+    "overlap": ["LabelArrays"],
     "patches": ["bilateral_weights", "check_weights", "normalize_weights", "uniform_weights"],
     "prediction": ["Parameters", "predict_weights", "prediction_gradient"],
     "predictor": ["WeightPredictor"],
     "scenes": ["voronoi_colors", "voronoi_lines"],
+    "tiles": ["label_array", "refine_array"],
     "training": ["Training", "TrainingStep"],
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

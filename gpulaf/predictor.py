@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import replace
+from functools import partial
 from inspect import signature
 from typing import Any
 
@@ -12,14 +14,17 @@ import numpy as np
 
 from .beginning import starting_parameters
 from .checkpoint import qualified_name
-from .features import feature_names
+from .features import feature_names, feature_reach
+from .halo import fixed, tile_halo
 from .integrators import Taylor
 from .integrators.solution import Integrator, check_time
 from .labeling import Labeling, label, refine
 from .model_file import Model, read_model, write_model
+from .overlap import Cuts, LabelArrays, label_tiles
 from .prediction import Parameters, predict_weights
 from .samples import Reader, Samples
 from .survey import checked_digest, survey
+from .tiles import checked_array
 from .training import Course, Training, TrainingStep, fingerprint, train
 
 __all__ = ["WeightPredictor"]
@@ -233,21 +238,54 @@ class WeightPredictor:
     def label(self, image: Any) -> Labeling:
         """Label an image with predicted weights; label j stands for ``label_values_[j]``. See :func:`gpulaf.label`."""
         weights = self.weights(image)
-        if self.on_probabilities_:
-            raise ValueError("the predictor was trained to refine probabilities. Call refine(image, probabilities).")
+        self._check_use(soft=False)
         image, values = self.reader.image(image), self.label_prototypes_
         return label(image, values, weights=weights, rho=self.rho, time=self.time, integrator=self.solver)
 
     def refine(self, image: Any, probabilities: Any) -> Labeling:
         """Refine (H, W, J) probabilities with the weights predicted from the image; see :func:`gpulaf.refine`."""
         weights = self.weights(image)
-        if not self.on_probabilities_:
-            raise ValueError("the predictor was trained without probabilities. Call label(image), or train it on them.")
-        if probabilities.shape[-1] != len(self.label_values_):
-            raise ValueError(
-                f"probabilities have shape {tuple(probabilities.shape)}; accepted is (H, W, {len(self.label_values_)})."
-            )
+        self._check_use(soft=True, probabilities=probabilities)
         return refine(probabilities, weights=weights, rho=self.rho, time=self.time, integrator=self.solver)
+
+    def label_array(self, image: Any) -> LabelArrays:
+        """Label a Dask array tile by tile: what :meth:`label` gives with ``Taylor.fixed(time)``, bit for bit.
+
+        See :func:`gpulaf.label_array`; the halo is ``tile_halo(time, integrator=…, weights=predictor)``. Features that
+        are a callable of your own have to tell their ``reach`` in pixels.
+        """
+        self._check_use(soft=False)
+        return self._tiled(checked_array(image, "image"))
+
+    def refine_array(self, image: Any, probabilities: Any) -> LabelArrays:
+        """Refine a Dask array of probabilities as :meth:`refine` does; see :meth:`label_array`."""
+        self._check_use(soft=True, probabilities=probabilities)
+        return self._tiled(checked_array(image, "image"), checked_array(probabilities, "probabilities"))
+
+    @property
+    def reach(self) -> int:
+        """Pixels around a pixel that its weights depend on; ValueError for features that do not tell."""
+        return feature_reach(self.features)
+
+    def _tiled(self, *arrays: Any) -> LabelArrays:
+        halo = tile_halo(self.time, integrator=self.solver, weights=self)
+        if arrays[0].shape[2] != self.n_channels_:
+            raise ValueError(
+                f"image has {arrays[0].shape[2]} channels; accepted are {self.n_channels_}, as in the training. "
+                "Convert it, or train on such images."
+            )
+        alike = copy(self).set_params(integrator=fixed(self.solver, self.time)[0])
+        return label_tiles(partial(_label_tile, predictor=alike), arrays, len(self.label_values_), halo)
+
+    def _check_use(self, *, soft: bool, probabilities: Any = None) -> None:
+        """Whether it was trained for labeling images or for refining probabilities, of so many labels."""
+        labels = len(self.reader.label_values)
+        if self.on_probabilities_ and not soft:
+            raise ValueError("the predictor was trained to refine probabilities. Call refine(image, probabilities).")
+        if soft and not self.on_probabilities_:
+            raise ValueError("the predictor was trained without probabilities. Call label(image), or train it on them.")
+        if soft and probabilities.shape[-1] != labels:
+            raise ValueError(f"probabilities have shape {tuple(probabilities.shape)}; accepted is (H, W, {labels}).")
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write what was learned and how to one safetensors file, whole or not at all.
@@ -326,6 +364,10 @@ class WeightPredictor:
                 f"cluster is a {type(cluster).__name__}; accepted is a distributed.Client. "
                 "Install it with: python -m pip install 'gpulaf[large]'."
             )
+
+
+def _label_tile(cuts: Cuts, *tiles: Any, predictor: WeightPredictor) -> Labeling:
+    return predictor.refine(*tiles) if predictor.on_probabilities_ else predictor.label(*tiles)
 
 
 def _name(features: Any) -> str:

@@ -1,0 +1,111 @@
+"""How far around a pixel its labeling looks: the halo that makes a tile exact, and the tile that fits in memory.
+
+A Taylor series of n substeps of degree d makes D = n·d steps from pixel to neighbor, D steps of explicit Euler as many.
+With patches of radius r the result at a pixel depends on ℓ within D·r pixels, on the weights within (D − 1)·r, and on
+what those weights were made of, s pixels farther: a tile with a halo of (D − 1)·r + max(r, s) pixels holds everything.
+Nothing else about the image enters: the plan is made for α = 1/2 (``Taylor.fixed``), kernels add up in the order of the
+neighbors at every pixel, and all other operations work on single pixels. Krylov spaces need inner products over the
+whole image, and the step control of nonlinear flows looks at all of it: they have no halo.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from .door import image_features
+from .integrators import Euler, Taylor
+from .integrators.solution import Integrator, check_time
+from .kernels.stencil import radius_of
+from .patches import bilateral_weights
+
+__all__ = ["BilateralWeights", "fixed", "surroundings", "tile_halo"]
+
+
+@dataclass(frozen=True)
+class BilateralWeights:
+    """Bilateral weights of every tile: :func:`gpulaf.bilateral_weights` of the image as :func:`gpulaf.label` scales it.
+
+    Parameters
+    ----------
+    sigma : float
+        Scale of the features, in scaled image units.
+    radius : int
+        1 for 3×3 patches.
+    """
+
+    sigma: float = 0.1
+    radius: int = 1
+
+    @property
+    def reach(self) -> int:
+        """Pixels that the weights of a pixel look around."""
+        return self.radius
+
+    def __call__(self, image: Any) -> Any:
+        """(H, W) or (H, W, C) image to (N, H, W) weight patches."""
+        return bilateral_weights(image_features(image)[0], sigma=self.sigma, radius=self.radius)
+
+
+def tile_halo(time: float = 3.0, *, integrator: Integrator | None = None, weights: Any = None) -> int:
+    """Pixels around a tile that its labeling depends on: (D − 1)·r + max(r, s), see :mod:`gpulaf.halo`.
+
+    Parameters
+    ----------
+    time : float
+        T.
+    integrator : Taylor or Euler, optional
+        D is substeps · degree of ``Taylor.fixed(time)``, or the steps of Euler; Taylor() if None.
+    weights : (N, H, W) array, BilateralWeights, WeightPredictor or callable, optional
+        r is the ``radius`` of their patches (1 for a callable that does not say it), s their ``reach``, the pixels that
+        the weights of a pixel look around (0 for arrays). 3×3 patches if None.
+
+    Returns
+    -------
+    int
+        A square tile of side t takes (1 + 2·halo/t)² times the work of its own pixels.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the integrator or the weights depend on the whole image, or do not say how far they look.
+
+    Examples
+    --------
+    >>> import gpulaf
+    >>> gpulaf.tile_halo(3.0), gpulaf.tile_halo(3.0, weights=gpulaf.BilateralWeights(radius=2))
+    (8, 16)
+    """
+    radius, reach = surroundings(weights)
+    return (fixed(integrator, time)[1] - 1) * radius + max(radius, reach)
+
+
+def fixed(integrator: Integrator | None, time: float) -> tuple[Integrator, int]:
+    """An integrator that solves every tile alike, and D, the steps from pixel to neighbor that it makes."""
+    integrator, time = integrator or Taylor(), check_time(time)
+    if isinstance(integrator, Taylor):
+        plan = integrator.fixed(time)
+        return plan, int(plan.substeps or 1) * int(plan.degree or 1)
+    if isinstance(integrator, Euler):
+        return integrator, int(integrator.steps)
+    raise TypeError(
+        f"integrator is {integrator!r}; accepted in tiles are Taylor and Euler: a tile does not know what others take "
+        "from the whole image, like the inner products of Krylov spaces. Leave integrator out."
+    )
+
+
+def surroundings(weights: Any) -> tuple[int, int]:
+    """r, the radius of weight patches, and s, the pixels around a pixel that its patch was made of."""
+    if weights is None:
+        return 1, 0
+    reach = getattr(weights, "reach", None)
+    if reach is None and hasattr(weights, "ndim"):
+        return radius_of(weights), 0
+    radius = getattr(weights, "radius", 1)
+    for name, value, least in (("reach", reach, 0), ("radius", radius, 1)):
+        if value is None or isinstance(value, bool) or int(value) != value or value < least:
+            raise ValueError(
+                f"the {name} of the weights {weights!r} is {value}; accepted are whole numbers from {least}: a tile "
+                f"needs to know how far they look. Set weights.{name} to that many pixels."
+            )
+    return int(radius), int(reach or 0)
