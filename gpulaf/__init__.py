@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .fitting import Checkpoint, FitResult, fit_weights
     from .flow import LinearFlow
     from .gradient import WeightGradient, exact_gradient, weight_gradient
-    from .halo import BilateralWeights, tile_halo
+    from .halo import BilateralWeights, tile_halo, tile_side
     from .integrators import Euler, Krylov, Solution, Taylor
     from .labeling import Labeling, label, refine, refine_logits
     from .loss import cosine_loss, cross_entropy_loss
@@ -57,7 +57,7 @@ _HOMES = {
     "fitting": ["Checkpoint", "FitResult", "fit_weights"],
     "flow": ["LinearFlow"],
     "gradient": ["WeightGradient", "exact_gradient", "weight_gradient"],
-    "halo": ["BilateralWeights", "tile_halo"],
+    "halo": ["BilateralWeights", "tile_halo", "tile_side"],
     "integrators": ["Euler", "Krylov", "Solution", "Taylor"],
     "labeling": ["Labeling", "label", "refine", "refine_logits"],
     "loss": ["cosine_loss", "cross_entropy_loss"],

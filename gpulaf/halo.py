@@ -13,13 +13,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from .door import image_features
 from .integrators import Euler, Taylor
 from .integrators.solution import Integrator, check_time
 from .kernels.stencil import radius_of
+from .memory import TILE_STEP, memory_estimate
 from .patches import bilateral_weights
 
-__all__ = ["BilateralWeights", "fixed", "surroundings", "tile_halo"]
+__all__ = ["BilateralWeights", "fixed", "surroundings", "tile_halo", "tile_side"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,10 @@ class BilateralWeights:
     def reach(self) -> int:
         """Pixels that the weights of a pixel look around."""
         return self.radius
+
+    def floats(self, channels: int) -> int:
+        """Numbers per pixel that are held while the weights are made, at most."""
+        return 7 * (2 * self.radius + 1) ** 2 + 4 * channels + 8
 
     def __call__(self, image: Any) -> Any:
         """(H, W) or (H, W, C) image to (N, H, W) weight patches."""
@@ -78,6 +85,69 @@ def tile_halo(time: float = 3.0, *, integrator: Integrator | None = None, weight
     """
     radius, reach = surroundings(weights)
     return (fixed(integrator, time)[1] - 1) * radius + max(radius, reach)
+
+
+def tile_side(
+    memory: float,
+    labels: int,
+    *,
+    channels: int = 1,
+    dtype: Any = np.uint8,
+    weights: Any = None,
+    time: float = 3.0,
+    integrator: Integrator | None = None,
+) -> int:
+    """The side of the largest square tile that can be labeled in `memory` bytes, a multiple of 64.
+
+    Parameters
+    ----------
+    memory : float
+        Bytes for one tile at a time, besides what the interpreter and the libraries take; every further tile that is
+        worked on at the same time takes as much again.
+    labels, channels : int
+        J and C.
+    dtype : dtype
+        Of the image.
+    weights, time, integrator
+        As in :func:`tile_halo`. A callable may tell by a method ``floats(channels)`` how many numbers per pixel it
+        holds; as many as bilateral weights are assumed otherwise.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    ValueError
+        If not even a tile of 64×64 pixels fits; the message says what it takes.
+
+    Examples
+    --------
+    >>> import gpulaf
+    >>> gpulaf.tile_side(1e9, labels=8, channels=3)
+    1472
+    """
+    plan, (radius, _) = fixed(integrator, time)[0], surroundings(weights)
+    count, number = (2 * radius + 1) ** 2, np.dtype(np.float64 if np.dtype(dtype) == np.float64 else np.float32)
+    solving = memory_estimate((1, 1), labels, integrator=plan, time=time, dtype=number, radius=radius)
+    making = 0
+    if hasattr(weights, "reach"):
+        making = getattr(weights, "floats", BilateralWeights(radius=radius).floats)(channels) * number.itemsize
+    elif weights is not None:
+        solving += 11 * count * number.itemsize  # nine chunks that the tile is cut from, a copy, what its check takes
+    # the tile and the nine chunks that it is cut from; without the halo: the result
+    each = max(solving, making) + channels * (number.itemsize + 9 * np.dtype(dtype).itemsize)
+    halo, result = tile_halo(time, integrator=integrator, weights=weights), (labels + 1) * number.itemsize
+    # each·(t + 2h)² + result·t² ≤ memory
+    a, b, c = each + result, 4 * halo * each, 4 * halo**2 * each - memory
+    side = TILE_STEP * int(((b * b - 4 * a * c) ** 0.5 - b) / (2 * a) / TILE_STEP) if c < 0 else 0
+    if side < TILE_STEP:
+        least = each * (TILE_STEP + 2 * halo) ** 2 + result * TILE_STEP**2
+        raise ValueError(
+            f"memory is {memory:.4g} bytes; a tile of {TILE_STEP}×{TILE_STEP} pixels with a halo of {halo} takes "
+            f"{least:.4g}. Give at least as much, or take a shorter time or a looser tol."
+        )
+    return side
 
 
 def fixed(integrator: Integrator | None, time: float) -> tuple[Integrator, int]:

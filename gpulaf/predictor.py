@@ -267,6 +267,10 @@ class WeightPredictor:
         """Pixels around a pixel that its weights depend on; ValueError for features that do not tell."""
         return feature_reach(self.features)
 
+    def floats(self, channels: int) -> int:
+        """Numbers per pixel that are held while weights are predicted, at most."""
+        return 2 * len(self.feature_scale_) + (2 * self.radius + 1) ** 2 + 2 * channels + 8
+
     def _tiled(self, *arrays: Any) -> LabelArrays:
         halo = tile_halo(self.time, integrator=self.solver, weights=self)
         if arrays[0].shape[2] != self.n_channels_:

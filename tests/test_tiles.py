@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
+import tracemalloc
 from functools import partial
 from typing import Any, ClassVar
 
@@ -444,3 +447,81 @@ def test_without_dask_there_is_a_way_to_get_it(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setitem(sys.modules, "dask.array", None)
     with pytest.raises(ImportError, match=r"Install it with: python -m pip install 'gpulaf\[large\]'"):
         label_array(GREY, [0.2, 0.8])
+
+
+# --- memory ---------------------------------------------------------------------------------------------------------
+
+
+def drawn(dtype: str, block_info: Any = None) -> np.ndarray:
+    """A chunk of random numbers, as a file would give it."""
+    values = np.random.default_rng(0).random(block_info[None]["chunk-shape"])
+    return (255 * values).astype(dtype) if dtype == "uint8" else values.astype(dtype)
+
+
+def drawn_image(side: int, channels: int, dtype: str) -> Any:
+    chunks = ((side,) * 3, (side,) * 3, (channels,))
+    return da.map_blocks(drawn, dtype, dtype=dtype, chunks=chunks, meta=np.empty((0, 0, 0), dtype))
+
+
+@pytest.mark.parametrize(
+    ("labels", "channels", "dtype", "memory"),
+    [(2, 1, "uint8", 1.6e7), (8, 3, "float32", 3e7), (3, 16, "float32", 3e7), (9, 3, "float64", 6e7)],
+)
+@pytest.mark.parametrize("weights", [None, BilateralWeights(), BilateralWeights(0.1, 2), "given", "predicted"], ids=str)
+def test_a_tile_of_the_side_that_fits_does_fit(
+    labels: int, channels: int, dtype: str, memory: float, weights: Any
+) -> None:
+    prototypes, options, label_tile = 255 * np.random.default_rng(0).random((labels, channels)), {}, label_array
+    if weights == "predicted":
+        truth = np.arange(24 * 24).reshape(24, 24) % labels
+        image = np.random.default_rng(0).random((24, 24, channels))
+        weights = WeightPredictor(prototypes=9).fit([image], [truth], training=gpulaf.Training(steps=1))
+        options["integrator"] = weights.solver
+        label_tile = lambda image, _, weights: weights.label_array(image)  # noqa: E731
+    shown = gpulaf.uniform_weights((4, 4)) if weights == "given" else weights
+    memory *= 2 if getattr(weights, "radius", 1) > 1 else 1
+    side = gpulaf.tile_side(memory, labels, channels=channels, dtype=dtype, weights=shown, **options)
+    if weights == "given":
+        weights = da.from_array(gpulaf.uniform_weights((3 * side, 3 * side)), chunks=(9, side, side))
+    result = label_tile(drawn_image(side, channels, dtype), prototypes, weights=weights)
+    middle = [array.blocks[1, 1] for array in result]
+    computed(middle)
+    tracemalloc.start()
+    try:
+        computed(middle)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert 0.2 * memory < peak < memory
+    assert side % 64 == 0
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/clear_refs"), reason="the system does not tell peaks of memory")
+def test_the_process_stays_under_the_memory_that_a_tile_may_take() -> None:
+    """Resident memory, with what the allocator keeps, while nine tiles are labeled one after the other."""
+    code = """if True:
+        import sys, dask, dask.array as da
+        sys.path.insert(0, sys.argv[1])
+        from test_tiles import drawn_image, gpulaf, np
+        class Nowhere:
+            def __setitem__(self, key, value): pass
+        def resident(name):
+            rows = open("/proc/self/status").read().splitlines()
+            return 1024 * int(next(row.split()[1] for row in rows if row.startswith(name)))
+        for side in (64, gpulaf.tile_side(1.5e8, 3, channels=3)):
+            open("/proc/self/clear_refs", "w").write("5")  # the peak starts anew
+            before = resident("VmRSS")
+            result = gpulaf.label_array(drawn_image(side, 3, "uint8"), 255 * np.eye(3))
+            da.store(list(result), [Nowhere(), Nowhere()], scheduler="synchronous")
+        print(resident("VmHWM") - before)
+    """
+    folder = os.path.dirname(__file__)
+    done = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True, check=True)
+    assert 0.2 * 1.5e8 < int(done.stdout) < 1.5e8
+
+
+def test_memory_for_not_even_a_small_tile() -> None:
+    with pytest.raises(ValueError, match=r"^memory is 1e\+05 bytes; a tile of 64×64 pixels with a halo of 8") as e:
+        gpulaf.tile_side(1e5, labels=3)
+    least = float(str(e.value).split("takes ")[1].split(". ")[0])
+    assert gpulaf.tile_side(1.001 * least, labels=3) == 64
