@@ -25,7 +25,7 @@ FLOORS = [
     {"averaging", "arnoldi", "powers", "loss", "descent", "memory", "door"},
     {"flow"},
     {"integrators"},
-    {"gradient", "captured", "assignment_flow"},
+    {"gradient", "captured", "assignment_flow", "layers"},
     {"steps", "deep_flow", "labeling"},
     {"fitting"},
     {"demo", "profile", "plots", "image_io"},
