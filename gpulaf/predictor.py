@@ -328,6 +328,8 @@ class WeightPredictor:
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
                 more = ", or a callable" if name == "features" else ""
                 raise ValueError(f"{name} is {value!r}; accepted are whole numbers from {least}{more}.")
+        if not isinstance(self.shared_layers, bool):
+            raise ValueError(f"shared_layers is {self.shared_layers!r}; accepted are True and False.")
         if not self.rho > 0:
             raise ValueError(
                 f"rho is {self.rho}; accepted are positive numbers. 0.1 suits images with values in [0, 1]."
