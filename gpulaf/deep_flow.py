@@ -49,7 +49,9 @@ class Layers:
     def __post_init__(self) -> None:
         times = tuple(check_time(time) for time in self.times)
         if not times:
-            raise ValueError("there are no times; accepted is one for each layer, at least one. Give times like (2, 2).")
+            raise ValueError(
+                "there are no times; accepted is one for each layer, at least one. Give times like (2, 2)."
+            )
         object.__setattr__(self, "times", times)
         object.__setattr__(self, "shared", bool(self.shared))
 

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .array import contiguous, host_dtype, is_device_array, like, namespace
+from .deep_flow import DeepFlow
 from .distance import distances, log_likelihood
 from .door import image_features, label_fields, log_probabilities, prototype_array
 from .integrators import Krylov
 from .integrators.solution import Integrator, check_time
-from .layers import solve_layers
 from .memory import check_memory
 from .patches import check_weights, uniform_weights
 from .simplex import softmax
@@ -201,9 +201,11 @@ def _solve(fields: Any, weights: list[Any], times: list[float], integrator: Inte
     own = (uniform_weights(shape, dtype=host_dtype(fields)) if omega is None else omega for omega in weights)
     layers = [contiguous(like(omega, fields)) for omega in own]
     with np.errstate(over="ignore", invalid="ignore"):
-        solution = solve_layers(layers, fields, times, integrator or Krylov())
-    if not (np.isfinite(solution.error) and bool(xp.all(xp.isfinite(solution.v)))):  # synchronize
+        solution = DeepFlow(layers, times, integrator=integrator or Krylov()).solve(fields, keep_basis=False)
+    parts = [part for _, part in solution.layers]
+    error, products = sum(part.error for part in parts), sum(part.products for part in parts)
+    if not (np.isfinite(error) and bool(xp.all(xp.isfinite(solution.v)))):  # synchronize
         raise ValueError(f"the flow overflows before time {sum(times)}. Take a shorter time: 1 to 5 are usual.")
     labels = xp.astype(xp.argmax(solution.v, axis=0), getattr(xp, smallest_unsigned(fields.shape[0]).name))
     probabilities = xp.permute_dims(softmax(solution.v), (1, 2, 0))
-    return Labeling(labels, probabilities, solution.error, solution.products, solution.converged)
+    return Labeling(labels, probabilities, error, products, all(part.converged for part in parts))

@@ -11,7 +11,6 @@ import numpy as np
 from .array import host_array
 from .deep_flow import DeepFlow
 from .integrators.solution import Integrator
-from .layers import solve_layers
 from .loss import Loss, wrong_share
 from .prediction import Parameters, predict_weights, prediction_gradient
 from .samples import Item, Reader
@@ -40,13 +39,12 @@ class Work:
         features = self.reader.pixel_features(image)
         parameters = unpacked(vector, K, features.shape[2], 1 if self.shared else self.layers)
         weights, times = predict_weights(parameters, features), [self.time / self.layers] * self.layers
-        if not gradient:
-            v = solve_layers(weights, log_likelihood, times, self.integrator).v
-            return Outcome(float(self.loss(v, truth).value), 100 * wrong_share(v, truth), None)
         flow = DeepFlow(weights, times, integrator=self.integrator)
-        solution = flow.solve(log_likelihood)
+        solution = flow.solve(log_likelihood, keep_basis=gradient)
         value, g = self.loss(solution.v, truth)
         wrong = 100 * wrong_share(solution.v, truth)
+        if not gradient:
+            return Outcome(float(value), wrong, None)
         G = flow.gradient(solution, g).weights
         p, nu, sigma = prediction_gradient(parameters, features, G if isinstance(weights, list) else G[0])
         return Outcome(float(value), wrong, packed(Parameters(p, nu, sigma * parameters.sigma)))

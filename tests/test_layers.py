@@ -19,7 +19,6 @@ import gpulaf
 from gpulaf import Checkpoint, DeepFlow, Parameters, Taylor, Training, WeightPredictor, cosine_loss, predict_weights
 from gpulaf.array import host_array
 from gpulaf.evaluation import labelings
-from gpulaf.layers import solve_layers
 from gpulaf.loss import wrong_share
 from gpulaf.model_plots import own_weights
 from gpulaf.prediction import prediction_gradient
@@ -79,33 +78,6 @@ def test_derivatives_through_three_layers_against_central_differences(dtype: np.
             up, down = (loss(own._replace(**{name: value + s})) for s in (step, -step))
             expected[at] = (up - down) / (2 * h)
         assert relative(getattr(found, name), expected) < max(1e-6, 20 * tol(dtype)), name
-
-
-@pytest.mark.parametrize("integrator", [Taylor(tol=1e-13), gpulaf.Krylov(tol=1e-14)], ids=str)
-def test_the_flow_without_a_basis_against_dense_matrices(xp: Any, dtype: np.dtype[Any], integrator: Any) -> None:
-    problem, weights = random_problem(3, 4, 5), [random_problem(3, 4, 5, seed=s).weights for s in range(3)]
-    l = xp(problem.log_likelihood.astype(dtype))
-    found = solve_layers([xp(w.astype(dtype)) for w in weights], l, TIMES, integrator)
-    assert relative(found.v, dense_v(problem, weights)) < 4 * tol(dtype)
-    assert found.time == 3.5
-    assert found.basis is None
-    shared = solve_layers(xp(weights[0].astype(dtype)), l, TIMES, integrator)
-    assert relative(shared.v, dense_v(problem, weights[:1] * 3)) < 4 * tol(dtype)
-
-
-def test_layers_converge_together() -> None:
-    """Errors and products are sums, and one layer that fails is enough."""
-    problem = random_problem()
-    alone = [
-        solve_layers(problem.weights, problem.log_likelihood, [time], gpulaf.Euler(steps=4)) for time in (1.0, 50.0)
-    ]
-    both = solve_layers(problem.weights, problem.log_likelihood, [1.0, 50.0], gpulaf.Euler(steps=4))
-    assert both.products == sum(one.products for one in alone)
-    assert both.error > alone[0].error
-    bad, good = gpulaf.Krylov(dimension=1, tol=1e-9), gpulaf.Krylov(tol=1e-9)
-    for integrator, converged in ((bad, False), (good, True)):
-        found = solve_layers(problem.weights, problem.log_likelihood, TIMES, integrator)
-        assert found.converged == converged
 
 
 @pytest.mark.parametrize("shared", [False, True])
@@ -269,6 +241,15 @@ def test_label_and_refine_with_layers() -> None:
     soft = np.moveaxis(soft / soft.sum(axis=0), 0, -1)
     again = gpulaf.refine(soft, weights=weights, time=[1.0, 2.0], integrator=Taylor(tol=1e-9))
     assert relative(again.probabilities, found.probabilities) < 1e-6
+    parts = []
+    for omega, l, time in zip(weights, (likelihood, None), (1.0, 2.0), strict=True):
+        flow = gpulaf.LinearFlow(gpulaf.Grid(omega), l if l is not None else likelihood + parts[0].v)
+        parts.append(Taylor(tol=1e-9).solve(flow, time))
+    assert found.products == sum(part.products for part in parts)
+    assert found.error == pytest.approx(sum(part.error for part in parts))
+    assert found.converged
+    failing = gpulaf.label(scene.image, scene.prototypes, time=[0.01, 9.0], integrator=gpulaf.Krylov(2, tol=1e-6))
+    assert not failing.converged
     for times in ([1.0], [], [1.0, 1.0, 1.0]):
         with pytest.raises(ValueError, match=f"there are 2 weights and {len(times)} times; accepted are as many"):
             gpulaf.label(scene.image, scene.prototypes, weights=weights, time=times)
