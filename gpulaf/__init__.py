@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .assignment_flow import AssignmentFlow, DormandPrince, FlowResult, GeometricEuler, LinearizedFlows
     from .averaging import Graph, Grid
     from .checkpoint import read_tensors, write_tensors
-    from .deep_flow import DeepFlow, DeepGradient, DeepSolution
+    from .deep_flow import DeepFlow, DeepGradient, DeepSolution, Layers
     from .descent import Adam, AdaMax, RiemannianAdam, RiemannianGradient
     from .distance import distances, kmeans_prototypes, log_likelihood
     from .evaluation import Evaluation, evaluate
@@ -49,7 +49,7 @@ _HOMES = {
     "assignment_flow": ["AssignmentFlow", "DormandPrince", "FlowResult", "GeometricEuler", "LinearizedFlows"],
     "averaging": ["Graph", "Grid"],
     "checkpoint": ["read_tensors", "write_tensors"],
-    "deep_flow": ["DeepFlow", "DeepGradient", "DeepSolution"],
+    "deep_flow": ["DeepFlow", "DeepGradient", "DeepSolution", "Layers"],
     "descent": ["Adam", "AdaMax", "RiemannianAdam", "RiemannianGradient"],
     "distance": ["distances", "kmeans_prototypes", "log_likelihood"],
     "evaluation": ["Evaluation", "evaluate"],

@@ -3,13 +3,15 @@
 A Taylor series of n substeps of degree d makes D = n·d steps from pixel to neighbor, D steps of explicit Euler as many.
 With patches of radius r the result at a pixel depends on ℓ within D·r pixels, on the weights within (D − 1)·r, and on
 what those weights were made of, s pixels farther: a tile with a halo of (D − 1)·r + max(r, s) pixels holds everything.
-Nothing else about the image enters: the plan is made for α = 1/2 (``Taylor.fixed``), kernels add up in the order of the
-neighbors at every pixel, and all other operations work on single pixels. Krylov spaces need inner products over the
-whole image, and the step control of nonlinear flows looks at all of it: they have no halo.
+The steps of layers, linearized flows one after the other, add up. Nothing else about the image enters: the plan is made
+for α = 1/2 (``Taylor.fixed``), kernels add up in the order of the neighbors at every pixel, and all other operations
+work on single pixels. Krylov spaces need inner products over the whole image, and the step control of nonlinear flows
+looks at all of it: they have no halo.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,16 +56,16 @@ class BilateralWeights:
         return bilateral_weights(image_features(image)[0], sigma=self.sigma, radius=self.radius)
 
 
-def tile_halo(time: float = 3.0, *, integrator: Integrator | None = None, weights: Any = None) -> int:
+def tile_halo(time: float | Sequence[float] = 3.0, *, integrator: Integrator | None = None, weights: Any = None) -> int:
     """Pixels around a tile that its labeling depends on: (D − 1)·r + max(r, s), see :mod:`gpulaf.halo`.
 
     Parameters
     ----------
-    time : float
-        T.
+    time : float, or sequence of float
+        T, or that of each layer.
     integrator : Taylor or Euler, optional
-        D is substeps · degree of ``Taylor.fixed(time)``, or the steps of Euler; Taylor() if None.
-    weights : (N, H, W) array, BilateralWeights, WeightPredictor or callable, optional
+        D is substeps · degree of ``Taylor.fixed(time)``, or the steps of Euler, times the layers; Taylor() if None.
+    weights : (N, H, W) array or sequence of them, BilateralWeights, WeightPredictor or callable, optional
         r is the ``radius`` of their patches (1 for a callable that does not say it), s their ``reach``, the pixels that
         the weights of a pixel look around (0 for arrays). 3×3 patches if None.
 
@@ -84,6 +86,11 @@ def tile_halo(time: float = 3.0, *, integrator: Integrator | None = None, weight
     (8, 16)
     """
     radius, reach = surroundings(weights)
+    if isinstance(weights, (list, tuple)) and len(weights) != np.size(time):
+        raise ValueError(
+            f"there are {len(weights)} weights and {np.size(time)} times; accepted are as many, one of each for every "
+            "layer, or one array of weights that the layers share."
+        )
     return (fixed(integrator, time)[1] - 1) * radius + max(radius, reach)
 
 
@@ -94,7 +101,7 @@ def tile_side(
     channels: int = 1,
     dtype: Any = np.uint8,
     weights: Any = None,
-    time: float = 3.0,
+    time: float | Sequence[float] = 3.0,
     integrator: Integrator | None = None,
 ) -> int:
     """The side of the largest square tile that can be labeled in `memory` bytes, a multiple of 64.
@@ -129,7 +136,7 @@ def tile_side(
     """
     plan, (radius, _) = fixed(integrator, time)[0], surroundings(weights)
     count, number = (2 * radius + 1) ** 2, np.dtype(np.float64 if np.dtype(dtype) == np.float64 else np.float32)
-    solving = memory_estimate((1, 1), labels, integrator=plan, time=time, dtype=number, radius=radius)
+    solving = memory_estimate((1, 1), labels, integrator=plan, time=float(np.max(time)), dtype=number, radius=radius)
     making = 0
     if hasattr(weights, "reach"):
         making = getattr(weights, "floats", BilateralWeights(radius=radius).floats)(channels) * number.itemsize
@@ -150,14 +157,16 @@ def tile_side(
     return side
 
 
-def fixed(integrator: Integrator | None, time: float) -> tuple[Integrator, int]:
-    """An integrator that solves every tile alike, and D, the steps from pixel to neighbor that it makes."""
-    integrator, time = integrator or Taylor(), check_time(time)
+def fixed(integrator: Integrator | None, time: float | Sequence[float]) -> tuple[Integrator, int]:
+    """An integrator that solves every tile and layer alike, and D, the steps from pixel to neighbor that it makes."""
+    integrator, times = integrator or Taylor(), [check_time(t) for t in np.atleast_1d(np.asarray(time, float))]
+    if not times:
+        raise ValueError(f"time is {time}; accepted are a positive number, or one for each layer. Give at least one.")
     if isinstance(integrator, Taylor):
-        plan = integrator.fixed(time)
-        return plan, int(plan.substeps or 1) * int(plan.degree or 1)
+        plan = integrator.fixed(max(times))
+        return plan, len(times) * int(plan.substeps or 1) * int(plan.degree or 1)
     if isinstance(integrator, Euler):
-        return integrator, int(integrator.steps)
+        return integrator, len(times) * int(integrator.steps)
     raise TypeError(
         f"integrator is {integrator!r}; accepted in tiles are Taylor and Euler: a tile does not know what others take "
         "from the whole image, like the inner products of Krylov spaces. Leave integrator out."
@@ -165,9 +174,12 @@ def fixed(integrator: Integrator | None, time: float) -> tuple[Integrator, int]:
 
 
 def surroundings(weights: Any) -> tuple[int, int]:
-    """r, the radius of weight patches, and s, the pixels around a pixel that its patch was made of."""
+    """r, the radius of weight patches, and s, the pixels that each was made of; of layers the largest."""
     if weights is None:
         return 1, 0
+    if isinstance(weights, (list, tuple)) and weights:
+        every = [surroundings(layer) for layer in weights]
+        return max(radius for radius, _ in every), max(reach for _, reach in every)
     reach = getattr(weights, "reach", None)
     if reach is None and hasattr(weights, "ndim"):
         return radius_of(weights), 0
