@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .flow import LinearFlow
     from .gradient import WeightGradient, exact_gradient, weight_gradient
     from .graphs import nearest_neighbor_graph, region_graph, region_means
+    from .halo import BilateralWeights, tile_halo, tile_side
     from .integrators import Euler, Krylov, Solution, Taylor
     from .labeling import Labeling, label, refine, refine_logits
     from .linear_maps import LabelMap, LinearMap
@@ -33,12 +34,14 @@ if TYPE_CHECKING:
     from .memory import memory_estimate
     from .model_plots import confusion_figure, predictor_figure
     from .node_labeling import NodeLabeling, label_nodes, refine_nodes
+    from .overlap import LabelArrays
     from .patches import bilateral_weights, check_weights, normalize_weights, uniform_weights
     from .prediction import Parameters, predict_weights, prediction_gradient
     from .predictor import WeightPredictor
     from .s_flow import SFlowSolution, s_flow_solution
     from .scenes import voronoi_colors, voronoi_lines
     from .schemes import DormandPrince, GeometricEuler, LinearizedFlows
+    from .tiles import label_array, refine_array
     from .training import Training, TrainingStep
 
 __version__ = "0.1.0"
@@ -62,6 +65,7 @@ _HOMES = {
     "flow": ["LinearFlow"],
     "gradient": ["WeightGradient", "exact_gradient", "weight_gradient"],
     "graphs": ["nearest_neighbor_graph", "region_graph", "region_means"],
+    "halo": ["BilateralWeights", "tile_halo", "tile_side"],
     "integrators": ["Euler", "Krylov", "Solution", "Taylor"],
     "labeling": ["Labeling", "label", "refine", "refine_logits"],
     "linear_maps": ["LabelMap", "LinearMap"],
@@ -69,12 +73,14 @@ _HOMES = {
     "memory": ["memory_estimate"],
     "model_plots": ["confusion_figure", "predictor_figure"],
     "node_labeling": ["NodeLabeling", "label_nodes", "refine_nodes"],
+    "overlap": ["LabelArrays"],
     "patches": ["bilateral_weights", "check_weights", "normalize_weights", "uniform_weights"],
     "prediction": ["Parameters", "predict_weights", "prediction_gradient"],
     "predictor": ["WeightPredictor"],
     "s_flow": ["SFlowSolution", "s_flow_solution"],
     "scenes": ["voronoi_colors", "voronoi_lines"],
     "schemes": ["DormandPrince", "GeometricEuler", "LinearizedFlows"],
+    "tiles": ["label_array", "refine_array"],
     "training": ["Training", "TrainingStep"],
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

@@ -25,11 +25,11 @@ FLOORS = [
     {"averaging", "arnoldi", "powers", "loss", "descent", "memory", "door", "linear_maps"},
     {"flow", "graphs", "s_flow"},
     {"integrators"},
-    {"gradient", "captured", "schemes"},
+    {"gradient", "captured", "schemes", "halo"},
     {"assignment_flow", "deep_flow"},
     {"steps", "coupled_flow", "labeling", "node_labeling"},
-    {"fitting"},
-    {"demo", "profile", "plots", "image_io"},
+    {"fitting", "overlap"},
+    {"tiles", "demo", "profile", "plots", "image_io"},
     {"samples", "pairing"},
     {"beginning", "survey", "work"},
     {"training"},
@@ -94,7 +94,7 @@ def test_kernels_import_nothing_of_gpulaf():
 
 def test_import_is_light_and_cupy_never_imported():
     code = (
-        "import sys, gpulaf; heavy = {'numba', 'matplotlib', 'cupy', 'scipy', 'tifffile', 'imageio', 'tqdm'};"
+        "import sys, gpulaf; heavy = {'numba', 'matplotlib', 'dask', 'cupy', 'scipy', 'tifffile', 'imageio', 'tqdm'};"
         "print(sorted(heavy & set(sys.modules)));"
         "import numpy as np; gpulaf.label(np.random.default_rng(0).random((8, 8)), 2); print('cupy' in sys.modules,"
         "'matplotlib' in sys.modules)"

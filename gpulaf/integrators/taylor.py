@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any, NamedTuple
 
@@ -49,21 +49,24 @@ class Taylor:
     tol : float
         Accepted truncation error in the maximum norm, relative to the largest |v| that the flow can reach,
         T φ(Tα) ‖B‖_∞.
+    substeps : int, optional
+        n, the number of series in succession. None takes as many as keep T·α/n under 2.5.
 
     Notes
     -----
     ``error`` of a solution bounds ‖v − v(T)‖_∞/‖v‖_∞ up to rounding: ‖B‖_∞ Σ_{k≥d} T^{k+1} α^k/(k+1)! over ‖v‖_∞.
-    With one series (T·α ≤ 2.5) of a given degree, the value at a pixel depends on nothing farther than d patch radii:
-    tiles with a halo of d·r pixels equal the whole image bit for bit.
+    With degree and substeps given (:meth:`fixed`) the value at a pixel depends on nothing farther than n·d patch radii:
+    tiles with a halo of n·d·r pixels equal the whole image bit for bit.
     """
 
     degree: int | None = None
     tol: float = 1e-4
+    substeps: int | None = None
 
     def __post_init__(self) -> None:
-        d = self.degree
-        if d is not None and (int(d) != d or d < 1):
-            raise ValueError(f"degree is {d}; accepted are whole numbers from 1, or None. 10 suits T up to 5.")
+        for name, n, usual in (("degree", self.degree, 10), ("substeps", self.substeps, 1)):
+            if n is not None and (int(n) != n or n < 1):
+                raise ValueError(f"{name} is {n}; accepted are whole numbers from 1, or None. {usual} suits T up to 5.")
         if not self.tol > 0:
             raise ValueError(f"tol is {self.tol}; accepted are positive numbers. 1e-4 is usual.")
 
@@ -72,7 +75,7 @@ class Taylor:
 
         The bound of n substeps of reach ρ/n sums what each one truncates, carried to the end by the growth e^{ρ−t}.
         """
-        substeps = max(1, ceil(reach / MAX_REACH))
+        substeps = self.substeps or max(1, ceil(reach / MAX_REACH))
         degrees = range(1, MAX_DEGREE + 1) if self.degree is None else (self.degree,)
         with np.errstate(over="ignore", invalid="ignore"):  # of absurd times
             for degree in degrees:
@@ -80,6 +83,20 @@ class Taylor:
                 if bound <= self.tol:
                     break
         return substeps, degree, bound
+
+    def fixed(self, time: float) -> Taylor:
+        """The same with the substeps and the degree that α = 1/2 asks for, the largest possible (``plan``).
+
+        They do not depend on the image then: every image, and every tile of one, is solved by the same operations.
+
+        Examples
+        --------
+        >>> from gpulaf import Taylor
+        >>> Taylor(tol=1e-4).fixed(time=3.0)
+        Taylor(degree=8, tol=0.0001, substeps=1)
+        """
+        substeps, degree, _ = self.plan(0.5 * check_time(time))
+        return replace(self, degree=degree, substeps=substeps)
 
     def solve(self, flow: Any, time: float, *, keep_basis: bool = True) -> Solution:
         """Integrate to `time`; `keep_basis` keeps the terms A^k B, (d, J, H, W), for the gradient."""
