@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .halo import BilateralWeights, tile_halo
     from .integrators import Euler, Krylov, Solution, Taylor
     from .labeling import Labeling, label, refine, refine_logits
+    from .large import Labeler, Tiling, label_file, open_image
     from .loss import cosine_loss, cross_entropy_loss
     from .memory import memory_estimate
     from .model_plots import confusion_figure, predictor_figure
@@ -60,6 +61,7 @@ _HOMES = {
     "halo": ["BilateralWeights", "tile_halo"],
     "integrators": ["Euler", "Krylov", "Solution", "Taylor"],
     "labeling": ["Labeling", "label", "refine", "refine_logits"],
+    "large": ["Labeler", "Tiling", "label_file", "open_image"],
     "loss": ["cosine_loss", "cross_entropy_loss"],
     "memory": ["memory_estimate"],
     "model_plots": ["confusion_figure", "predictor_figure"],

@@ -34,6 +34,7 @@ FLOORS = [
     {"training"},
     {"model_file"},
     {"predictor"},
+    {"large"},
     {"evaluation"},
     {"model_plots"},
     {"experiments"},
