@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .label_file import TiledLabeling, label_file
 from .labeler import Labeler, PredictedWeights, sample_prototypes
+from .labeling import TiledLabeling, label_file
 from .plan import Tiling
 from .source import open_image, open_source
 
