@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .assignment_flow import AssignmentFlow, DormandPrince, FlowResult, GeometricEuler, LinearizedFlows
     from .averaging import Graph, Grid
     from .checkpoint import read_tensors, write_tensors
-    from .deep_flow import DeepFlow, DeepGradient, DeepSolution
+    from .deep_flow import DeepFlow, DeepGradient, DeepSolution, Layers
     from .descent import Adam, AdaMax, RiemannianAdam, RiemannianGradient
     from .distance import distances, kmeans_prototypes, log_likelihood
     from .evaluation import Evaluation, evaluate
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .fitting import Checkpoint, FitResult, fit_weights
     from .flow import LinearFlow
     from .gradient import WeightGradient, exact_gradient, weight_gradient
-    from .halo import BilateralWeights, tile_halo
+    from .halo import BilateralWeights, tile_halo, tile_side
     from .integrators import Euler, Krylov, Solution, Taylor
     from .labeling import Labeling, label, refine, refine_logits
     from .large import Labeler, Tiling, label_file, open_image
@@ -50,7 +50,7 @@ _HOMES = {
     "assignment_flow": ["AssignmentFlow", "DormandPrince", "FlowResult", "GeometricEuler", "LinearizedFlows"],
     "averaging": ["Graph", "Grid"],
     "checkpoint": ["read_tensors", "write_tensors"],
-    "deep_flow": ["DeepFlow", "DeepGradient", "DeepSolution"],
+    "deep_flow": ["DeepFlow", "DeepGradient", "DeepSolution", "Layers"],
     "descent": ["Adam", "AdaMax", "RiemannianAdam", "RiemannianGradient"],
     "distance": ["distances", "kmeans_prototypes", "log_likelihood"],
     "evaluation": ["Evaluation", "evaluate"],
@@ -58,7 +58,7 @@ _HOMES = {
     "fitting": ["Checkpoint", "FitResult", "fit_weights"],
     "flow": ["LinearFlow"],
     "gradient": ["WeightGradient", "exact_gradient", "weight_gradient"],
-    "halo": ["BilateralWeights", "tile_halo"],
+    "halo": ["BilateralWeights", "tile_halo", "tile_side"],
     "integrators": ["Euler", "Krylov", "Solution", "Taylor"],
     "labeling": ["Labeling", "label", "refine", "refine_logits"],
     "large": ["Labeler", "Tiling", "label_file", "open_image"],

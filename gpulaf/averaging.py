@@ -44,9 +44,9 @@ class Grid:
         """Ω x: (J, H, W) to (J, H, W)."""
         return self._run("operator", None, field)
 
-    def adjoint(self, field: Any) -> Any:
-        """Ωᵀ z: (J, H, W) to (J, H, W)."""
-        return self._run("adjoint", None, field)
+    def adjoint(self, field: Any, start: Any = None) -> Any:
+        """Ωᵀ z, plus `start` where there is one: (J, H, W) to (J, H, W)."""
+        return self._run("adjoint", None, field, start)
 
     def similarity(self, log_likelihood: Any) -> tuple[Any, Any]:
         """S = softmax(Ω ℓ), (J, H, W) to (J, H, W) (2.17), and an array whose maximum is max 2S(1 − S)."""
@@ -138,9 +138,10 @@ class Graph:
         """Ω x: (J, n) to (J, n)."""
         return _product(self.matrix, field)
 
-    def adjoint(self, field: Any) -> Any:
-        """Ωᵀ z: (J, n) to (J, n)."""
-        return _product(self._transposed, field)
+    def adjoint(self, field: Any, start: Any = None) -> Any:
+        """Ωᵀ z, plus `start` where there is one: (J, n) to (J, n)."""
+        product = _product(self._transposed, field)
+        return product if start is None else start + product
 
     def similarity(self, log_likelihood: Any) -> tuple[Any, Any]:
         """S = softmax(Ω ℓ), (J, n) to (J, n) (2.17), and max 2S(1 − S)."""

@@ -41,6 +41,10 @@ class WeightGradient:
         """∂ℓ = Ωᵀ R_S c, (J, H, W): what a layer below needs; one more product, on first use."""
         return self._flow.log_likelihood_derivative(self._z)
 
+    def added_to(self, g: Any) -> Any:
+        """g + ∂ℓ, (J, H, W), in one pass: the adjoint of the layer below."""
+        return self._flow.log_likelihood_derivative(self._z, g)
+
 
 def weight_gradient(
     flow: LinearFlow, solution: Solution, g: Any, *, rank: int | None = None, tol: float = 1e-3
@@ -72,12 +76,12 @@ def weight_gradient(
     ValueError
         If the shape of `g` is not that of the solution, or `rank` or `tol` is not positive.
     """
-    _check_shape(g, solution.v)
+    _check_shape(g, flow.S)
     if rank is not None and (int(rank) != rank or rank < 1):
         raise ValueError(f"rank is {rank}; accepted are whole numbers from 1, or None for a choice by tol.")
     if not tol >= 0:
         raise ValueError(f"tol is {tol}; accepted are numbers from 0. 1e-3 is usual, 0 drops nothing.")
-    return _assemble(flow, solution.integrator.sensitivity(flow, solution, like(g, solution.v), rank=rank, tol=tol))
+    return _assemble(flow, solution.integrator.sensitivity(flow, solution, like(g, flow.S), rank=rank, tol=tol))
 
 
 def exact_gradient(flow: LinearFlow, time: float, g: Any, *, nodes: int = 16) -> WeightGradient:

@@ -3,23 +3,28 @@
 A Taylor series of n substeps of degree d makes D = n·d steps from pixel to neighbor, D steps of explicit Euler as many.
 With patches of radius r the result at a pixel depends on ℓ within D·r pixels, on the weights within (D − 1)·r, and on
 what those weights were made of, s pixels farther: a tile with a halo of (D − 1)·r + max(r, s) pixels holds everything.
-Nothing else about the image enters: the plan is made for α = 1/2 (``Taylor.fixed``), kernels add up in the order of the
-neighbors at every pixel, and all other operations work on single pixels. Krylov spaces need inner products over the
-whole image, and the step control of nonlinear flows looks at all of it: they have no halo.
+The steps of layers, linearized flows one after the other, add up. Nothing else about the image enters: the plan is made
+for α = 1/2 (``Taylor.fixed``), kernels add up in the order of the neighbors at every pixel, and all other operations
+work on single pixels. Krylov spaces need inner products over the whole image, and the step control of nonlinear flows
+looks at all of it: they have no halo.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from .door import image_features
 from .integrators import Euler, Taylor
 from .integrators.solution import Integrator, check_time
 from .kernels.stencil import radius_of
+from .memory import TILE_STEP, memory_estimate
 from .patches import bilateral_weights
 
-__all__ = ["BilateralWeights", "fixed", "surroundings", "tile_halo"]
+__all__ = ["BilateralWeights", "fixed", "surroundings", "tile_halo", "tile_side"]
 
 
 @dataclass(frozen=True)
@@ -42,21 +47,25 @@ class BilateralWeights:
         """Pixels that the weights of a pixel look around."""
         return self.radius
 
+    def floats(self, channels: int) -> int:
+        """Numbers per pixel that are held while the weights are made, at most."""
+        return 7 * (2 * self.radius + 1) ** 2 + 4 * channels + 8
+
     def __call__(self, image: Any) -> Any:
         """(H, W) or (H, W, C) image to (N, H, W) weight patches."""
         return bilateral_weights(image_features(image)[0], sigma=self.sigma, radius=self.radius)
 
 
-def tile_halo(time: float = 3.0, *, integrator: Integrator | None = None, weights: Any = None) -> int:
+def tile_halo(time: float | Sequence[float] = 3.0, *, integrator: Integrator | None = None, weights: Any = None) -> int:
     """Pixels around a tile that its labeling depends on: (D − 1)·r + max(r, s), see :mod:`gpulaf.halo`.
 
     Parameters
     ----------
-    time : float
-        T.
+    time : float, or sequence of float
+        T, or that of each layer.
     integrator : Taylor or Euler, optional
-        D is substeps · degree of ``Taylor.fixed(time)``, or the steps of Euler; Taylor() if None.
-    weights : (N, H, W) array, BilateralWeights, WeightPredictor or callable, optional
+        D is substeps · degree of ``Taylor.fixed(time)``, or the steps of Euler, times the layers; Taylor() if None.
+    weights : (N, H, W) array or sequence of them, BilateralWeights, WeightPredictor or callable, optional
         r is the ``radius`` of their patches (1 for a callable that does not say it), s their ``reach``, the pixels that
         the weights of a pixel look around (0 for arrays). 3×3 patches if None.
 
@@ -77,17 +86,87 @@ def tile_halo(time: float = 3.0, *, integrator: Integrator | None = None, weight
     (8, 16)
     """
     radius, reach = surroundings(weights)
+    if isinstance(weights, (list, tuple)) and len(weights) != np.size(time):
+        raise ValueError(
+            f"there are {len(weights)} weights and {np.size(time)} times; accepted are as many, one of each for every "
+            "layer, or one array of weights that the layers share."
+        )
     return (fixed(integrator, time)[1] - 1) * radius + max(radius, reach)
 
 
-def fixed(integrator: Integrator | None, time: float) -> tuple[Integrator, int]:
-    """An integrator that solves every tile alike, and D, the steps from pixel to neighbor that it makes."""
-    integrator, time = integrator or Taylor(), check_time(time)
+def tile_side(
+    memory: float,
+    labels: int,
+    *,
+    channels: int = 1,
+    dtype: Any = np.uint8,
+    weights: Any = None,
+    time: float | Sequence[float] = 3.0,
+    integrator: Integrator | None = None,
+) -> int:
+    """The side of the largest square tile that can be labeled in `memory` bytes, a multiple of 64.
+
+    Parameters
+    ----------
+    memory : float
+        Bytes for one tile at a time, besides what the interpreter and the libraries take; every further tile that is
+        worked on at the same time takes as much again.
+    labels, channels : int
+        J and C.
+    dtype : dtype
+        Of the image.
+    weights, time, integrator
+        As in :func:`tile_halo`. A callable may tell by a method ``floats(channels)`` how many numbers per pixel it
+        holds; as many as bilateral weights are assumed otherwise.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    ValueError
+        If not even a tile of 64×64 pixels fits; the message says what it takes.
+
+    Examples
+    --------
+    >>> import gpulaf
+    >>> gpulaf.tile_side(1e9, labels=8, channels=3)
+    1472
+    """
+    plan, (radius, _) = fixed(integrator, time)[0], surroundings(weights)
+    count, number = (2 * radius + 1) ** 2, np.dtype(np.float64 if np.dtype(dtype) == np.float64 else np.float32)
+    solving = memory_estimate((1, 1), labels, integrator=plan, time=float(np.max(time)), dtype=number, radius=radius)
+    making = 0
+    if hasattr(weights, "reach"):
+        making = getattr(weights, "floats", BilateralWeights(radius=radius).floats)(channels) * number.itemsize
+    elif weights is not None:
+        solving += 11 * count * number.itemsize  # nine chunks that the tile is cut from, a copy, what its check takes
+    # the tile and the nine chunks that it is cut from; without the halo: the result
+    each = max(solving, making) + channels * (number.itemsize + 9 * np.dtype(dtype).itemsize)
+    halo, result = tile_halo(time, integrator=integrator, weights=weights), (labels + 1) * number.itemsize
+    # each·(t + 2h)² + result·t² ≤ memory
+    a, b, c = each + result, 4 * halo * each, 4 * halo**2 * each - memory
+    side = TILE_STEP * int(((b * b - 4 * a * c) ** 0.5 - b) / (2 * a) / TILE_STEP) if c < 0 else 0
+    if side < TILE_STEP:
+        least = each * (TILE_STEP + 2 * halo) ** 2 + result * TILE_STEP**2
+        raise ValueError(
+            f"memory is {memory:.4g} bytes; a tile of {TILE_STEP}×{TILE_STEP} pixels with a halo of {halo} takes "
+            f"{least:.4g}. Give at least as much, or take a shorter time or a looser tol."
+        )
+    return side
+
+
+def fixed(integrator: Integrator | None, time: float | Sequence[float]) -> tuple[Integrator, int]:
+    """An integrator that solves every tile and layer alike, and D, the steps from pixel to neighbor that it makes."""
+    integrator, times = integrator or Taylor(), [check_time(t) for t in np.atleast_1d(np.asarray(time, float))]
+    if not times:
+        raise ValueError(f"time is {time}; accepted are a positive number, or one for each layer. Give at least one.")
     if isinstance(integrator, Taylor):
-        plan = integrator.fixed(time)
-        return plan, int(plan.substeps or 1) * int(plan.degree or 1)
+        plan = integrator.fixed(max(times))
+        return plan, len(times) * int(plan.substeps or 1) * int(plan.degree or 1)
     if isinstance(integrator, Euler):
-        return integrator, int(integrator.steps)
+        return integrator, len(times) * int(integrator.steps)
     raise TypeError(
         f"integrator is {integrator!r}; accepted in tiles are Taylor and Euler: a tile does not know what others take "
         "from the whole image, like the inner products of Krylov spaces. Leave integrator out."
@@ -95,9 +174,12 @@ def fixed(integrator: Integrator | None, time: float) -> tuple[Integrator, int]:
 
 
 def surroundings(weights: Any) -> tuple[int, int]:
-    """r, the radius of weight patches, and s, the pixels around a pixel that its patch was made of."""
+    """r, the radius of weight patches, and s, the pixels that each was made of; of layers the largest."""
     if weights is None:
         return 1, 0
+    if isinstance(weights, (list, tuple)) and weights:
+        every = [surroundings(layer) for layer in weights]
+        return max(radius for radius, _ in every), max(reach for _, reach in every)
     reach = getattr(weights, "reach", None)
     if reach is None and hasattr(weights, "ndim"):
         return radius_of(weights), 0

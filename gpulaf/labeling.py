@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .array import contiguous, host_dtype, is_device_array, like, namespace
-from .averaging import Grid
+from .deep_flow import DeepFlow
 from .distance import distances, log_likelihood
 from .door import image_features, label_fields, log_probabilities, prototype_array
-from .flow import LinearFlow
 from .integrators import Krylov
 from .integrators.solution import Integrator, check_time
 from .memory import check_memory
@@ -27,7 +27,7 @@ class Labeling(NamedTuple):
     labels: Any
     #: (H, W, J) array: the probability of every label, W(T).
     probabilities: Any
-    #: Error of v relative to v, as the integrator states it.
+    #: Error of v relative to v, as the integrator states it; the sum of those of layers.
     error: float
     #: Products with A that were spent.
     products: int
@@ -41,7 +41,7 @@ def label(
     *,
     weights: Any = None,
     rho: float = 0.1,
-    time: float = 3.0,
+    time: float | Sequence[float] = 3.0,
     integrator: Integrator | None = None,
     channel_axis: int | None = None,
 ) -> Labeling:
@@ -55,12 +55,14 @@ def label(
     prototypes : int or (J, C) array
         One feature per label, in the units of the image ((J,) for grey images), or the number of labels, whose
         prototypes are then found by k-means.
-    weights : (N, H, W) array, optional
-        Weight patches for this image, learned or bilateral; uniform 3×3 averaging if None.
+    weights : (N, H, W) array, or sequence of them, optional
+        Weight patches for this image, learned or bilateral; uniform 3×3 averaging if None. A sequence holds those of
+        layers: linearized flows one after the other, (1.5)–(1.6).
     rho : float
         Scale of the data: the distance, in scaled image units, that matters.
-    time : float
-        Integration time T, dimensionless; the larger, the smoother.
+    time : float, or sequence of float
+        Integration time T, dimensionless; the larger, the smoother. A sequence holds that of each layer, which share
+        their weights where these are no sequence.
     integrator : Krylov, Taylor or Euler, optional
         Krylov() if None.
     channel_axis : int, optional
@@ -89,10 +91,11 @@ def label(
     features, scale = image_features(image, channel_axis)
     if not rho > 0:
         raise ValueError(f"rho is {rho}; accepted are positive numbers. 0.1 suits images with values in [0, 1].")
-    check_time(time)
+    layers = _layers(weights, time)
     values = prototype_array(prototypes, features, scale)
-    check_memory(features, tuple(features.shape[:2]), len(values), integrator=integrator or Krylov(), time=time)
-    return _solve(log_likelihood(distances(features, values), rho), weights, time, integrator)
+    longest = max(layers[1])
+    check_memory(features, tuple(features.shape[:2]), len(values), integrator=integrator or Krylov(), time=longest)
+    return _solve(log_likelihood(distances(features, values), rho), *layers, integrator)
 
 
 def refine(
@@ -100,7 +103,7 @@ def refine(
     *,
     weights: Any = None,
     rho: float = 1.0,
-    time: float = 3.0,
+    time: float | Sequence[float] = 3.0,
     integrator: Integrator | None = None,
     label_axis: int = -1,
 ) -> Labeling:
@@ -136,7 +139,7 @@ def refine_logits(
     *,
     weights: Any = None,
     rho: float = 1.0,
-    time: float = 3.0,
+    time: float | Sequence[float] = 3.0,
     integrator: Integrator | None = None,
     label_axis: int = -1,
 ) -> Labeling:
@@ -166,26 +169,43 @@ def smallest_unsigned(labels: int) -> np.dtype[Any]:
     return np.min_scalar_type(labels - 1)
 
 
-def _refine(fields: Any, weights: Any, rho: float, time: float, integrator: Integrator | None) -> Labeling:
+def _refine(fields: Any, weights: Any, rho: float, time: Any, integrator: Integrator | None) -> Labeling:
     if not rho > 0:
         raise ValueError(f"rho is {rho}; accepted are positive numbers. 1 takes the predictions as they are.")
-    check_time(time)
-    check_memory(fields, tuple(fields.shape[1:]), fields.shape[0], integrator=integrator or Krylov(), time=time)
+    layers = _layers(weights, time)
+    longest = max(layers[1])
+    check_memory(fields, tuple(fields.shape[1:]), fields.shape[0], integrator=integrator or Krylov(), time=longest)
     centred = fields - namespace(fields).max(fields, axis=0, keepdims=True)
-    return _solve(centred * float(1.0 / rho), weights, time, integrator)
+    return _solve(centred * float(1.0 / rho), *layers, integrator)
 
 
-def _solve(fields: Any, weights: Any, time: float, integrator: Integrator | None) -> Labeling:
+def _layers(weights: Any, time: Any) -> tuple[list[Any], list[float]]:
+    """Weights, None for uniform ones, and time of each layer."""
+    if not np.ndim(time):
+        return [weights], [check_time(time)]
+    times = [check_time(t) for t in time]
+    own = list(weights) if isinstance(weights, (list, tuple)) else [weights] * len(times)
+    if not times or len(own) != len(times):
+        raise ValueError(
+            f"there are {len(own)} weights and {len(times)} times; accepted are as many, one of each for every layer, "
+            "or one array of weights that the layers share."
+        )
+    return own, times
+
+
+def _solve(fields: Any, weights: list[Any], times: list[float], integrator: Integrator | None) -> Labeling:
     xp, shape = namespace(fields), tuple(fields.shape[1:])
-    if weights is None:
-        weights = uniform_weights(shape, dtype=host_dtype(fields))
-    else:
-        check_weights(weights if is_device_array(weights) else np.asarray(weights), shape)
-    flow = LinearFlow(Grid(contiguous(like(weights, fields))), fields)
+    for omega in weights:
+        if omega is not None:
+            check_weights(omega if is_device_array(omega) else np.asarray(omega), shape)
+    own = (uniform_weights(shape, dtype=host_dtype(fields)) if omega is None else omega for omega in weights)
+    layers = [contiguous(like(omega, fields)) for omega in own]
     with np.errstate(over="ignore", invalid="ignore"):
-        solution = (integrator or Krylov()).solve(flow, time, keep_basis=False)
-    if not (np.isfinite(solution.error) and bool(xp.all(xp.isfinite(solution.v)))):  # synchronize
-        raise ValueError(f"the flow overflows before time {time}. Take a shorter time: 1 to 5 are usual.")
+        solution = DeepFlow(layers, times, integrator=integrator or Krylov()).solve(fields, keep_basis=False)
+    parts = [part for _, part in solution.layers]
+    error, products = sum(part.error for part in parts), sum(part.products for part in parts)
+    if not (np.isfinite(error) and bool(xp.all(xp.isfinite(solution.v)))):  # synchronize
+        raise ValueError(f"the flow overflows before time {sum(times)}. Take a shorter time: 1 to 5 are usual.")
     labels = xp.astype(xp.argmax(solution.v, axis=0), getattr(xp, smallest_unsigned(fields.shape[0]).name))
     probabilities = xp.permute_dims(softmax(solution.v), (1, 2, 0))
-    return Labeling(labels, probabilities, solution.error, solution.products, solution.converged)
+    return Labeling(labels, probabilities, error, products, all(part.converged for part in parts))

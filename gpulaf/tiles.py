@@ -5,7 +5,7 @@ Every tile with its halo (:mod:`gpulaf.halo`) is labeled like an image of its ow
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -29,7 +29,7 @@ def label_array(
     *,
     weights: Any = None,
     rho: float = 0.1,
-    time: float = 3.0,
+    time: float | Sequence[float] = 3.0,
     integrator: Integrator | None = None,
 ) -> LabelArrays:
     """Label a Dask array of any size: what :func:`gpulaf.label` gives with ``Taylor.fixed(time)``, bit for bit.
@@ -40,10 +40,10 @@ def label_array(
         Of NumPy or CuPy chunks, which are the tiles. Values as in :func:`gpulaf.label`.
     prototypes : (J, C) array
         One feature per label, in the units of the image ((J,) for grey images).
-    weights : (N, H, W) array or Dask array, BilateralWeights or callable, optional
-        Uniform 3×3 averaging if None. A callable gets each tile with its halo and returns (N, h, w) patches for it;
-        its attribute ``reach`` tells how many pixels around a pixel they depend on, ``radius`` the radius of the
-        patches (1 if it is missing).
+    weights : (N, H, W) array or Dask array, or sequence of them, BilateralWeights or callable, optional
+        Uniform 3×3 averaging if None. A callable gets each tile with its halo and returns (N, h, w) patches for it, or
+        a list of those of each layer; its attribute ``reach`` tells how many pixels around a pixel they depend on,
+        ``radius`` the radius of the patches (1 if it is missing).
     rho, time
         As in :func:`gpulaf.label`.
     integrator : Taylor or Euler, optional
@@ -86,9 +86,9 @@ def label_array(
             "Find them on a part of the image with kmeans_prototypes."
         )
     values = prototype_array(prototypes, np.empty((1, 1, image.shape[2])))
-    options: dict[str, Any] = {"rho": float(rho), "time": time, "integrator": fixed(integrator, time)[0]}
-    solve = partial(_solve, label=partial(label, prototypes=values, **options), source=_source(weights))
+    call = partial(label, prototypes=values, rho=float(rho), time=time, integrator=fixed(integrator, time)[0])
     halo = tile_halo(time, integrator=integrator, weights=weights)
+    solve = partial(_solve, label=call, source=_source(weights), layers=isinstance(weights, (list, tuple)))
     return label_tiles(solve, [image, *_patches(weights, image)], len(values), halo)
 
 
@@ -98,7 +98,7 @@ def refine_array(
     image: Any = None,
     weights: Any = None,
     rho: float = 1.0,
-    time: float = 3.0,
+    time: float | Sequence[float] = 3.0,
     integrator: Integrator | None = None,
 ) -> LabelArrays:
     """Regularize soft predictions in a Dask array: what :func:`gpulaf.refine` gives, bit for bit.
@@ -125,26 +125,28 @@ def refine_array(
     """
     probabilities = checked_array(probabilities, "probabilities")
     _check_rho(rho, "1 takes the predictions as they are")
-    options: dict[str, Any] = {"rho": float(rho), "time": time, "integrator": fixed(integrator, time)[0]}
+    call = partial(refine, rho=float(rho), time=time, integrator=fixed(integrator, time)[0])
     halo = tile_halo(time, integrator=integrator, weights=weights)
     source = _source(weights)
     if source is not None and image is None:
         raise ValueError(f"weights is {weights!r}, but there is no image for it to look at. Pass image, too.")
     others = _patches(weights, probabilities) if source is None else [checked_array(image, "image")]
-    solve = partial(_solve, label=partial(refine, **options), source=source)
+    solve = partial(_solve, label=call, source=source, layers=isinstance(weights, (list, tuple)))
     return label_tiles(solve, [probabilities, *others], probabilities.shape[2], halo)
 
 
-def _solve(cuts: Cuts, tile: Any, other: Any = None, *, label: Callable[..., Labeling], source: Any) -> Labeling:
-    """Label a tile; `other` holds weight patches, (h, w, N), or what `source` makes them of, if not the tile itself."""
+def _solve(cuts: Cuts, tile: Any, *others: Any, label: Callable[..., Labeling], source: Any, layers: bool) -> Labeling:
+    """Label a tile; `others` hold weight patches, (h, w, N), or what `source` makes them of, if not the tile itself."""
     if source is None:
-        return label(tile, weights=None if other is None else _closed(other, cuts))
-    weights, radius = source(tile if other is None else other), surroundings(source)[0]
-    if radius_of(weights) != radius:
-        raise ValueError(
-            f"the weights have shape {tuple(weights.shape)}, patches of radius {radius_of(weights)}; accepted is the "
-            f"radius {radius} that they told. Set weights.radius."
-        )
+        patches = [_closed(other, cuts) for other in others] or [None]
+        return label(tile, weights=patches if layers else patches[0])
+    weights, radius = source(others[0] if others else tile), surroundings(source)[0]
+    for layer in weights if isinstance(weights, (list, tuple)) else [weights]:
+        if radius_of(layer) != radius:
+            raise ValueError(
+                f"the weights have shape {tuple(layer.shape)}, patches of radius {radius_of(layer)}; accepted is the "
+                f"radius {radius} that they told. Set weights.radius."
+            )
     return label(tile, weights=weights)
 
 
@@ -169,9 +171,11 @@ def _source(weights: Any) -> Any:
 
 
 def _patches(weights: Any, image: Any) -> list[Any]:
-    """Weights given for the whole image, one (H, W, N) Dask array with the tiles of `image`; none for others."""
+    """Weights given for the whole image, (H, W, N) Dask arrays with the tiles of `image`; none for others."""
     if weights is None or callable(weights):
         return []
+    if isinstance(weights, (list, tuple)):
+        return [patches for layer in weights for patches in _patches(layer, image)]
     da = dask_array()
     if getattr(weights, "ndim", None) != 3 or tuple(weights.shape[1:]) != image.shape[:2]:
         shape = tuple(getattr(weights, "shape", ()))

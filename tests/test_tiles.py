@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
+import tracemalloc
 from functools import partial
 from typing import Any, ClassVar
 
@@ -184,6 +187,46 @@ def test_predicted_weights(features: Any) -> None:
     same_bits(result, predictor.label(image))
 
 
+@pytest.mark.parametrize("shared", [True, False])
+def test_predicted_weights_of_layers(shared: bool) -> None:
+    scene = gpulaf.voronoi_lines(80, sites=9)
+    predictor = WeightPredictor(prototypes=9, time=4.0, layers=2, shared_layers=shared, integrator=Taylor(4))
+    predictor.fit([scene.image], [scene.truth], training=gpulaf.Training(steps=2))
+    result = predictor.label_array(da.from_array(scene.image, chunks=(27, 31, 1)))
+    assert result.labels.numblocks[0] > 1
+    predictor.set_params(integrator=Taylor(4).fixed(2.0))
+    same_bits(result, predictor.label(scene.image))
+
+
+@pytest.mark.parametrize("kind", ["uniform", "bilateral", "shared", "each", "made"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_layers(kind: str, dtype: Any) -> None:
+    """Linearized flows one after the other: the halo adds up."""
+    rng, times = np.random.default_rng(0), [1.0, 6.0, 2.0]
+    image, prototypes = rng.random((50, 70)).astype(dtype), [0.2, 0.5, 0.9]
+    own = [gpulaf.normalize_weights(rng.random((n, 50, 70)).astype(dtype)) for n in (9, 25, 9)]
+    weights = {"uniform": None, "bilateral": BilateralWeights(), "shared": own[1], "each": own, "made": Thrice()}[kind]
+    plan, halo = Taylor(2), tile_halo(times, integrator=Taylor(2), weights=weights)
+    assert halo == {"uniform": 12, "bilateral": 12, "shared": 24, "each": 24, "made": 12}[kind]
+    lazy = da.from_array(image, chunks=25)
+    result = label_array(lazy, prototypes, weights=weights, time=times, integrator=plan)
+    assert result.labels.numblocks[1] > 1
+    known = weights(image) if callable(weights) else weights
+    options: dict[str, Any] = {"weights": known, "time": times, "integrator": plan.fixed(6.0)}
+    same_bits(result, gpulaf.label(image, prototypes, **options))
+    soft = rng.dirichlet(np.ones(3), (50, 70)).astype(dtype)
+    lazy, guide = da.from_array(soft, chunks=(25, 25, 3)), da.from_array(image, chunks=(25, 25))
+    result = refine_array(lazy, image=guide, weights=weights, time=times, integrator=plan)
+    same_bits(result, gpulaf.refine(soft, **options))
+
+
+class Thrice(BilateralWeights):
+    """Weights of three layers."""
+
+    def __call__(self, image: np.ndarray) -> list[np.ndarray]:
+        return [BilateralWeights(sigma)(image) for sigma in (0.1, 0.2, 0.4)]
+
+
 def test_predicted_weights_for_probabilities() -> None:
     scenes = [gpulaf.voronoi_lines(60, sites=9, seed=seed) for seed in range(2)]
     soft = [np.stack([1 - s.image[..., 0].clip(0, 1), s.image[..., 0].clip(0, 1)], axis=-1) for s in scenes]
@@ -246,6 +289,7 @@ def test_halo_adds_up_steps_patches_and_what_weights_look_at() -> None:
     assert tile_halo(3.0, integrator=seven, weights=gpulaf.uniform_weights((9, 9), 2)) == 14
     assert tile_halo(3.0, integrator=seven, weights=Box(5)) == 6 * 2 + 5
     assert tile_halo(3.0, integrator=Euler(100)) == 100
+    assert tile_halo([1.0, 3.0], integrator=Euler(100)) == 200
     predictor = WeightPredictor(features=Features("patch:2+gaussian:1,2"), radius=1)
     assert tile_halo(3.0, integrator=seven, weights=predictor) == 6 + 8
     assert tile_halo(3.0, integrator=seven, weights=WeightPredictor(features=3)) == 6 + 3
@@ -381,13 +425,16 @@ class Silent:
         (GREY, {"prototypes": 3}, ValueError, r"prototypes is 3; accepted in tiles is an array \(J, C\)\. .*kmeans"),
         (GREY, {"prototypes": [[0, 1]]}, ValueError, r"prototypes have shape \(1, 2\); accepted is \(J, 1\)"),
         (GREY, {"rho": 0}, ValueError, "rho is 0; accepted are positive numbers"),
-        (GREY, {"time": -1}, ValueError, "time is -1; accepted are positive numbers"),
+        (GREY, {"time": -1}, ValueError, "time is -1.0; accepted are positive numbers"),
         (GREY, {"integrator": Krylov()}, TypeError, r"Krylov\(.*accepted in tiles are Taylor and Euler.*inner prod"),
         (GREY, {"weights": np.zeros((9, 20, 29))}, ValueError, r"weights have shape \(9, 20, 29\); .* \(N, 20, 30\)"),
         (GREY, {"weights": np.zeros((8, 20, 30))}, ValueError, "patches of 8 neighbors"),
         (GREY, {"weights": np.zeros((9, 20, 30), "f2")}, TypeError, "weights have dtype float16; accepted are float32"),
         (GREY, {"weights": "bilateral"}, ValueError, r"'bilateral'|shape \(\)"),
         (GREY, {"weights": Silent()}, ValueError, "the reach of the weights .* is None; accepted .* Set"),
+        (GREY, {"weights": [gpulaf.uniform_weights((20, 30))] * 2}, ValueError, "there are 2 weights and 1 times"),
+        (GREY, {"time": []}, ValueError, r"time is \[\]; accepted are a positive number, or one for each layer"),
+        (GREY, {"time": [1, 0]}, ValueError, "time is 0.0; accepted are positive numbers"),
         (GREY, {"weights": BilateralWeights(0.1, 0)}, ValueError, "the radius of the weights .* is 0; accepted"),
     ],
 )  # fmt: skip
@@ -444,3 +491,81 @@ def test_without_dask_there_is_a_way_to_get_it(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setitem(sys.modules, "dask.array", None)
     with pytest.raises(ImportError, match=r"Install it with: python -m pip install 'gpulaf\[large\]'"):
         label_array(GREY, [0.2, 0.8])
+
+
+# --- memory ---------------------------------------------------------------------------------------------------------
+
+
+def drawn(dtype: str, block_info: Any = None) -> np.ndarray:
+    """A chunk of random numbers, as a file would give it."""
+    values = np.random.default_rng(0).random(block_info[None]["chunk-shape"])
+    return (255 * values).astype(dtype) if dtype == "uint8" else values.astype(dtype)
+
+
+def drawn_image(side: int, channels: int, dtype: str) -> Any:
+    chunks = ((side,) * 3, (side,) * 3, (channels,))
+    return da.map_blocks(drawn, dtype, dtype=dtype, chunks=chunks, meta=np.empty((0, 0, 0), dtype))
+
+
+@pytest.mark.parametrize(
+    ("labels", "channels", "dtype", "memory"),
+    [(2, 1, "uint8", 1.6e7), (8, 3, "float32", 3e7), (3, 16, "float32", 3e7), (9, 3, "float64", 6e7)],
+)
+@pytest.mark.parametrize("weights", [None, BilateralWeights(), BilateralWeights(0.1, 2), "given", "predicted"], ids=str)
+def test_a_tile_of_the_side_that_fits_does_fit(
+    labels: int, channels: int, dtype: str, memory: float, weights: Any
+) -> None:
+    prototypes, options, label_tile = 255 * np.random.default_rng(0).random((labels, channels)), {}, label_array
+    if weights == "predicted":
+        truth = np.arange(24 * 24).reshape(24, 24) % labels
+        image = np.random.default_rng(0).random((24, 24, channels))
+        weights = WeightPredictor(prototypes=9).fit([image], [truth], training=gpulaf.Training(steps=1))
+        options["integrator"] = weights.solver
+        label_tile = lambda image, _, weights: weights.label_array(image)  # noqa: E731
+    shown = gpulaf.uniform_weights((4, 4)) if weights == "given" else weights
+    memory *= 2 if getattr(weights, "radius", 1) > 1 else 1
+    side = gpulaf.tile_side(memory, labels, channels=channels, dtype=dtype, weights=shown, **options)
+    if weights == "given":
+        weights = da.from_array(gpulaf.uniform_weights((3 * side, 3 * side)), chunks=(9, side, side))
+    result = label_tile(drawn_image(side, channels, dtype), prototypes, weights=weights)
+    middle = [array.blocks[1, 1] for array in result]
+    computed(middle)
+    tracemalloc.start()
+    try:
+        computed(middle)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert 0.2 * memory < peak < memory
+    assert side % 64 == 0
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/clear_refs"), reason="the system does not tell peaks of memory")
+def test_the_process_stays_under_the_memory_that_a_tile_may_take() -> None:
+    """Resident memory, with what the allocator keeps, while nine tiles are labeled one after the other."""
+    code = """if True:
+        import sys, dask, dask.array as da
+        sys.path.insert(0, sys.argv[1])
+        from test_tiles import drawn_image, gpulaf, np
+        class Nowhere:
+            def __setitem__(self, key, value): pass
+        def resident(name):
+            rows = open("/proc/self/status").read().splitlines()
+            return 1024 * int(next(row.split()[1] for row in rows if row.startswith(name)))
+        for side in (64, gpulaf.tile_side(1.5e8, 3, channels=3)):
+            open("/proc/self/clear_refs", "w").write("5")  # the peak starts anew
+            before = resident("VmRSS")
+            result = gpulaf.label_array(drawn_image(side, 3, "uint8"), 255 * np.eye(3))
+            da.store(list(result), [Nowhere(), Nowhere()], scheduler="synchronous")
+        print(resident("VmHWM") - before)
+    """
+    folder = os.path.dirname(__file__)
+    done = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True, check=True)
+    assert 0.2 * 1.5e8 < int(done.stdout) < 1.5e8
+
+
+def test_memory_for_not_even_a_small_tile() -> None:
+    with pytest.raises(ValueError, match=r"^memory is 1e\+05 bytes; a tile of 64×64 pixels with a halo of 8") as e:
+        gpulaf.tile_side(1e5, labels=3)
+    least = float(str(e.value).split("takes ")[1].split(". ")[0])
+    assert gpulaf.tile_side(1.001 * least, labels=3) == 64

@@ -157,7 +157,7 @@ def refine(
                     f"{probabilities_file} holds {values.shape[label_axis]} labels, {model} {len(names)}; accepted are "
                     "as many. Check --label-axis."
                 )
-            options |= {"rho": predictor.rho, "time": predictor.time, "integrator": predictor.solver}
+            options |= {"rho": predictor.rho, "time": predictor.layer_times, "integrator": predictor.solver}
             options["weights"] = predictor.weights(device_array(pixels, device))
         else:
             patches, stored = _weights(weights, None if pixels is None else image_features(pixels)[0], sigma)

@@ -26,10 +26,15 @@ class Steps(NamedTuple):
     """The substeps of a Taylor solution, for the gradient: their length and the series of each."""
 
     length: float
-    #: v at the beginning of each substep, (J, H, W) each.
+    #: v at the beginning of each substep, (J, H, W) each; None for 0, where the first one starts.
     starts: list[Any]
     #: a_k = A^k (A v + B), k < degree, of each substep: (degree, J, H, W) each.
     series: list[Any]
+
+    @property
+    def end(self) -> Any:
+        """v after the last substep."""
+        return combine(coefficients(self.length, self.series[-1].shape[0]), self.series[-1], self.starts[-1])
 
 
 @dataclass(frozen=True)
@@ -98,27 +103,15 @@ class Taylor:
         time = check_time(time)
         reach = time * flow.alpha
         substeps, degree, bound = self.plan(reach)
-        h, xp = time / substeps, namespace(flow.B)
-        v, b = xp.zeros_like(flow.B), flow.B
-        starts: list[Any] = []
-        terms: list[Any] = []
-        for step in range(substeps):
-            if step:
-                b = flow.A(v, flow.B)
-            starts.append(v)
-            if keep_basis:
-                terms.append(series(flow, b, degree))
-                v = combine(coefficients(h, degree), terms[-1], v if step else None)
-            else:
-                change = _horner(flow, b, h, degree)
-                v = v + change if step else change
+        h = time / substeps
+        basis = _steps(flow, h, substeps, degree) if keep_basis else None
+        v = _without_basis(flow, h, substeps, degree) if basis is None else basis.end
         largest, source = _largest(v), _largest(flow.B)
         error = with_rounding(bound * time * phi1(reach) * source / largest if largest else 0.0, v.dtype)
         converged = bound <= self.tol or error == 0
         reason = f"Degree {degree} in {substeps} substep(s) bounds the error by {bound:.1e} of the flow's reach."
         if not converged:
             reason += f" The tolerance {self.tol:.1e} asks for a higher degree."
-        basis = Steps(h, starts, terms) if keep_basis else None
         return Solution(v, error, substeps * degree - 1, converged, reason, time, self, basis)
 
     def fields(self, time: float, gradient: bool) -> int:
@@ -132,7 +125,10 @@ class Taylor:
         self, flow: Any, solution: Solution, g: Any, *, rank: int | None = None, tol: float = 1e-3
     ) -> Sensitivity:
         """Split M: with tol = 0 and no rank by reverse Horner, exact and fast; else by moments, in few terms."""
-        steps = solution.basis or self.solve(flow, solution.time).basis
+        steps = solution.basis
+        if steps is None:  # v is known: the series alone
+            substeps, degree, _ = self.plan(solution.time * flow.alpha)
+            steps = _steps(flow, solution.time / substeps, substeps, degree)
         if rank is None and tol == 0:
             return reverse_horner(flow, steps, g)
         return _by_moments(flow, steps, g, rank, tol)
@@ -208,6 +204,24 @@ def series(flow: Any, x: Any, count: int, *, transposed: bool = False) -> Any:
     terms[0, ...] = x
     flow.chain(terms[0, ...], None, np.zeros(count - 1), out=terms[1:, ...], transposed=transposed)
     return terms
+
+
+def _steps(flow: Any, h: float, substeps: int, degree: int) -> Steps:
+    """The series of every substep, and v where they start."""
+    steps = Steps(h, [None], [series(flow, flow.B, degree)])
+    for _ in range(1, substeps):
+        v = steps.end
+        steps.starts.append(v)
+        steps.series.append(series(flow, flow.A(v, flow.B), degree))
+    return steps
+
+
+def _without_basis(flow: Any, h: float, substeps: int, degree: int) -> Any:
+    """v after all substeps, nothing else."""
+    v = _horner(flow, flow.B, h, degree)
+    for _ in range(1, substeps):
+        v = v + _horner(flow, flow.A(v, flow.B), h, degree)
+    return v
 
 
 def _horner(flow: Any, b: Any, h: float, degree: int) -> Any:
