@@ -80,7 +80,7 @@ def test_mistakes_cost_one_line_and_no_file(tmp_path: Path, image: Path) -> None
     assert "learned weights, train a --model" in refused(tmp_path, *common, "-o", "o.tif", "--weights", "w.safetensors")
     assert "multiples of 16" in refused(tmp_path, *common[:-1], "100", "-o", "o.tif")
     assert "is no size" in refused(tmp_path, *common, "-o", "o.tif", "--memory", "much")
-    assert "may be used" in refused(tmp_path, *common, "-o", "o.tif", "--memory", "10MB")
+    assert "no tile fits into 0.01 GB" in refused(tmp_path, *common, "-o", "o.tif", "--memory", "10MB")
     assert "does not exist" in refused(tmp_path, "label", "no.zarr", "-o", "o.zarr")
 
 

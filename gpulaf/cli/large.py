@@ -137,7 +137,7 @@ def _predicting(options: dict[str, Any]) -> Labeler:
         predictor.label_prototypes_,
         PredictedWeights(predictor, hashlib.sha256(path.read_bytes()).hexdigest()[:16]),
         rho=predictor.rho,
-        time=predictor.time,
+        time=predictor.layer_times,
         integrator=predictor.solver,
         values=values if min(values) >= 0 and max(values) < 65536 else None,
         device=_device(options["device"]),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ class Labeler:
     prototypes: np.ndarray
     weights: Callable[[Any], Any] | None = None
     rho: float = 0.1
-    time: float = 3.0
+    time: float | Sequence[float] = 3.0
     integrator: Integrator = field(default_factory=Taylor)
     values: np.ndarray | None = None
     device: str = "auto"
@@ -98,6 +98,10 @@ class PredictedWeights:
     def reach(self) -> int:
         """Pixels that the weights of a pixel look around."""
         return self.predictor.reach
+
+    def floats(self, channels: int) -> int:
+        """Numbers per pixel that are held while weights are predicted, at most."""
+        return self.predictor.floats(channels)
 
     def __call__(self, features: Any) -> Any:
         """(H, W, C) image to (N, H, W) weight patches."""

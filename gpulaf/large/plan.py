@@ -5,18 +5,19 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from ..memory import USABLE, free_bytes, memory_estimate
+from .. import halo
+from ..memory import USABLE, free_bytes
 from .labeler import Labeler
 from .source import Source
 
 __all__ = ["Tiling", "check_disk", "chunk_side", "tile_side"]
 
 #: Bytes that a process holds besides its tile: the interpreter, the libraries, compiled kernels.
-BASE = 400e6
-#: Sides of tiles in pixels: what they are multiples of, and the largest that is chosen.
-STEP, LARGEST = 16, 2048
+BASE = 250e6
+#: Sides of tiles in pixels: what they are multiples of, and those that are chosen.
+STEP = 16
+SIDES = (2048, 1536, 1024, 768, 512, 384, 256, 192, 128, 64)
 #: The largest side of the chunks that are stored.
 CHUNK = 1024
 
@@ -69,40 +70,27 @@ def tile_side(tiling: Tiling, source: Source, labeler: Labeler) -> int:
     """
     free = tiling.memory or free_bytes()
     if free is None:
-        return tiling.side or LARGEST
-    usable = free if tiling.memory else USABLE * free
-    count = tiling.workers
-
-    def needed(side: int) -> float:
-        return (count + (count > 1)) * BASE + count * tile_bytes(min(side, max(source.shape[:2])), source, labeler)
-
-    sides = [2048, 1536, 1024, 768, 512, 384, 256, 128, 64] if tiling.side is None else [tiling.side]
-    for side in sides:
-        if needed(side) <= usable:
-            return side
-    smallest = needed(sides[-1])
-    fits = next((side for side in range(sides[-1], 0, -STEP) if needed(side) <= usable), None)
-    advice = f"Tiles of {fits} pixels would fit." if fits else "Give more memory, or take fewer workers."
-    raise MemoryError(
-        f"tiles of {sides[-1]} pixels with a halo of {labeler.halo} take about {smallest / 1e9:.3g} GB in {count} "
-        f"process(es), and {usable / 1e9:.3g} GB may be used. {advice}"
+        return tiling.side or SIDES[0]
+    usable, count = free if tiling.memory else USABLE * free, tiling.workers
+    each = (usable - BASE * (count > 1)) / count - BASE - source.chunk_bytes  # the first process only hands tiles out
+    told = (
+        f"{usable / 1e9:.3g} GB for {count} process(es), each with {(BASE + source.chunk_bytes) / 1e9:.2g} GB besides"
     )
-
-
-def tile_bytes(side: int, source: Source, labeler: Labeler) -> float:
-    """Bytes that a tile takes at its peak: the flow on it, two windows of the file, a stored chunk."""
-    whole = side + 2 * labeler.halo
-    channels, itemsize = source.layout.channels or 1, source.dtype.itemsize
-    floats = floating_dtype_size(source)
-    options: dict[str, Any] = {"integrator": labeler.integrator, "time": labeler.time}
-    flow = memory_estimate((whole, whole), labeler.labels, **options) * floats / 4
-    features = whole**2 * channels * floats * (1 if labeler.weights is None else 12)
-    return flow + features + 2 * whole**2 * channels * itemsize + source.chunk_bytes
-
-
-def floating_dtype_size(source: Source) -> int:
-    """Bytes of a float that the image is worked on in."""
-    return 8 if source.dtype == "float64" else 4
+    try:
+        most = halo.tile_side(
+            each, labeler.labels, channels=source.layout.channels or 1, dtype=source.dtype, weights=labeler.weights,
+            time=labeler.time, integrator=labeler.integrator,
+        )  # fmt: skip
+    except ValueError as error:
+        raise MemoryError(f"no tile fits into {told}. Give more memory, or take fewer workers.") from error
+    if tiling.side is None:
+        return next(side for side in SIDES if side <= most)
+    if min(tiling.side, max(source.shape[:2])) > most:
+        raise MemoryError(
+            f"tiles of {tiling.side} pixels do not fit into {told}; the largest that do have {most}. "
+            "Take those, or give more memory."
+        )
+    return tiling.side
 
 
 def chunk_side(side: int) -> int:

@@ -75,7 +75,7 @@ class Run:
             "values": None if options.values is None else np.asarray(options.values).tolist(),
             "weights": "uniform" if weights is None else repr(weights),
             "rho": float(options.rho),
-            "time": float(options.time),
+            "time": np.asarray(options.time, float).tolist(),
             "integrator": repr(options.integrator),
             "device": options.device,
             "tile": self.side,
