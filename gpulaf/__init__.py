@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .halo import BilateralWeights, tile_halo, tile_side
     from .integrators import Euler, Krylov, Solution, Taylor
     from .labeling import Labeling, label, refine, refine_logits
+    from .large import Labeler, Tiling, label_file, open_image
     from .linear_maps import LabelMap, LinearMap
     from .loss import cosine_loss, cross_entropy_loss
     from .memory import memory_estimate
@@ -68,6 +69,7 @@ _HOMES = {
     "halo": ["BilateralWeights", "tile_halo", "tile_side"],
     "integrators": ["Euler", "Krylov", "Solution", "Taylor"],
     "labeling": ["Labeling", "label", "refine", "refine_logits"],
+    "large": ["Labeler", "Tiling", "label_file", "open_image"],
     "linear_maps": ["LabelMap", "LinearMap"],
     "loss": ["cosine_loss", "cross_entropy_loss"],
     "memory": ["memory_estimate"],

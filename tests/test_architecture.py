@@ -35,6 +35,7 @@ FLOORS = [
     {"training"},
     {"model_file"},
     {"predictor"},
+    {"large"},
     {"evaluation"},
     {"model_plots"},
     {"experiments"},

@@ -8,6 +8,7 @@ from typing import Any
 import click
 import numpy as np
 
+from .large import goes_large, label_large, large_options
 from .options import (
     check_model_alone,
     check_outputs,
@@ -48,21 +49,29 @@ from .options import (
 @probabilities_option
 @preview_option
 @flow_options
+@large_options
 def label(
     image: Path, output: Path, prototypes: str | None, weights: str, rho: float | None, sigma: float,
     channel_axis: int | None, model: Path | None, probabilities: Path | None, preview: Path | None,
-    flow: str, time_: float | None, tol: float, device: str,
+    flow: str, time_: float | None, tol: float, device: str, **_: Any,
 ) -> None:  # fmt: skip
-    """Label the pixels of IMAGE (PNG, JPEG, TIFF or .npy).
+    """Label the pixels of IMAGE (PNG, JPEG, TIFF, .npy, Zarr or OME-Zarr).
 
     Labels are found by k-means or given as prototypes: one value per channel and label, in the units of the image; or
     they are those that a model of gpulaf train was trained on.
+
+    Images of any size are labeled in tiles, into .zarr, .ome.zarr (a pyramid) or .tif, where the input or the output is
+    a .zarr, one of the last options is given, or a TIFF does not fit into memory. Stopped at any moment and started
+    again, the same command goes on where it was.
     """
     from ..array import device_array
     from ..door import image_features, prototype_array
     from ..image_io import read_image, read_prototypes
     from ..labeling import label
 
+    if goes_large(options := click.get_current_context().params):
+        label_large(options)
+        return
     check_outputs([image, Path(weights), model or Path()], output, probabilities, preview)
     if model is not None:
         check_model_alone("prototypes", "weights", "rho", "sigma", "flow", "time_", "tol")
