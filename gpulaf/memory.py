@@ -73,8 +73,8 @@ def memory_estimate(
     stages = (fields, 7 * patch + 3) if learn else (max(fields, 5), 2 * patch + 4)
     # layers: ℓ and S of each and the sum of what they add; their weights, and what learning holds of those
     if more:
-        own = 0 if shared else more
-        stages = (stages[0] + (2 * more + 5 if learn else 2), stages[1] + own * (7 if learn else 1) * patch)
+        own = 2 if shared else (7 if learn else 1) * more  # the sum of ∂Ω where the weights are shared
+        stages = (stages[0] + (2 * more + 5 if learn else 2), stages[1] + own * patch)
     floats = labels * (3 + stages[0]) + stages[1]
     return int(prod(shape) * floats * np.dtype(dtype).itemsize)
 
