@@ -66,7 +66,7 @@ def memory_estimate(
     """
     times, shared = np.atleast_1d(getattr(time, "times", time)).tolist(), getattr(time, "shared", False)
     patch, more = (2 * radius + 1) ** len(shape), len(times) - 1
-    in_wave = learn and more and device == "cpu"
+    in_wave = learn and more and device == "cpu" and len(shape) == 2
     fields = max(integrator.fields(h, learn and not (in_wave and _one_series(integrator, h))) for h in times)
     # learning: ℓ, S, B, what the integrator holds; weights before, at and after the step, ∂Ω, two moments, the truth;
     # labeling: ℓ, S, B, what the integrator holds, or at the end W and what the softmax needs; weights, image, labels

@@ -26,7 +26,9 @@ from gpulaf import (
     fit_weights,
     label,
     log_likelihood,
+    memory,
     memory_estimate,
+    nearest_neighbor_graph,
     uniform_weights,
     voronoi_colors,
     voronoi_lines,
@@ -284,6 +286,23 @@ def test_the_estimate_of_layers_is_above_the_peak_and_not_far(integrator, time, 
     options = {"integrator": integrator, "time": time}
     found = peak(lambda: fit_weights(l, truth, steps=2, progress=False, **options)) + l.nbytes
     assert 0.97 < memory_estimate((128, 128), labels, learn=True, **options) / found < 1.75
+
+
+@pytest.mark.parametrize("time", [3.0, [1.0, 1.0]], ids=str)
+@pytest.mark.parametrize(("labels", "neighbors"), [(2, 8), (8, 8), (4, 20)])
+def test_what_is_refused_for_graphs_is_above_the_peak_and_not_far(time, labels, neighbors, monkeypatch):
+    rng, told = np.random.default_rng(0), []
+    graph = nearest_neighbor_graph(rng.random((20_000, 2)).astype(np.float32), neighbors)
+    l, truth = rng.standard_normal((labels, 20_000)).astype(np.float32), rng.integers(0, labels, 20_000)
+
+    def run():
+        fit_weights(l, truth, weights=graph, time=time, steps=2, integrator=Taylor(), progress=False)
+
+    found = peak(run) + l.nbytes + 2 * graph.matrix.data.nbytes
+    estimate = memory.memory_estimate
+    monkeypatch.setattr(memory, "memory_estimate", lambda *a, **k: told.append(estimate(*a, **k)) or told[-1])
+    run()
+    assert 0.97 < told[0] / found < 1.75
 
 
 def test_a_number_is_the_time_of_all_layers_together(dtype):
