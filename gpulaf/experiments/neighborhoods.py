@@ -36,8 +36,9 @@ def run(setting: Setting) -> Outcome:
     caption = (
         f"Weights on 3×3, 5×5 and 7×7 pixels, predicted from 3×3 pixels, T = {TIME:g}. Left: wrong pixels of "
         f"{len(scenes.unseen)} unseen images, mean (line) and range (band) over {repeats} trainings on "
-        f"{len(scenes.known)} other images each; dotted, uniform weights on as many pixels. Middle and right: median time of a training step, of {BATCH} images, "
-        f"and of labeling one image, of {size[0]}×{size[1]} pixels; median and range over the trainings."
+        f"{len(scenes.known)} other images each; dotted, uniform weights on as many pixels. Middle and right: median "
+        f"time of a training step, of {BATCH} images, and of labeling one image, of {size[0]}×{size[1]} pixels; median "
+        "and range over the trainings."
     )
     return Outcome({"neighborhoods": Drawing(_draw(rows), caption)}, {"neighborhoods": rows}, finding(rows))
 
@@ -65,13 +66,13 @@ def finding(rows: list[Row]) -> str:
             slower = [np.median(_values(mine, column, side) / _values(mine, column, small)) for column in (STEP, LABEL)]
             parts.append(
                 f"{side}×{side} {compared(base, wrong)} ({wrong.mean():.2f} % wrong, uniform weights "
-                f"{_values(mine, UNIFORM, side)[0]:.2f} %; a training step takes {slower[0]:.1f} times as long, labeling "
-                f"{slower[1]:.1f} times)"
+                f"{_values(mine, UNIFORM, side)[0]:.2f} %; a training step takes {slower[0]:.1f} times as long, "
+                f"labeling {slower[1]:.1f} times)"
             )
         uniform = _values(mine, UNIFORM, small)[0]
         words.append(
-            f"On unseen {scene}, {small}×{small} weights leave {base.mean():.2f} % wrong, uniform ones {uniform:.2f} %; "
-            f"{' and '.join(parts)}."
+            f"On unseen {scene}, {small}×{small} weights leave {base.mean():.2f} % wrong, uniform ones "
+            f"{uniform:.2f} %; {' and '.join(parts)}."
         )
     return " ".join(words)
 
@@ -84,7 +85,7 @@ def _values(rows: list[Row], column: str, side: int) -> np.ndarray:
 def _draw(rows: list[Row]) -> Any:
     figure, (line,) = canvas(1, 3, width=3.3)
     scenes, sides = (list(dict.fromkeys(row[name] for row in rows)) for name in ("scene", "side"))
-    panels = (
+    panels: tuple[tuple[str, str, str, float, Any], ...] = (
         ("wrong pixels of unseen images", "wrong %", "% of pixels", 1, np.mean),
         ("a training step", STEP, "milliseconds", 1000, np.median),
         ("labeling an image", LABEL, "milliseconds", 1000, np.median),
