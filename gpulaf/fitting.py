@@ -223,9 +223,9 @@ def _start(weights: Any, log_likelihood: Any, time: float | Layers, integrator: 
 
 
 def _radius(weights: Any) -> float:
-    """Of weight patches; of a graph, that of patches on a line that are as long as its longest row and a half."""
-    if isinstance(weights, Graph):
-        return (1.5 * weights.sparsity.longest - 1) / 2
+    """Of weight patches; of a graph, that of patches on a line which take as much memory with all that it keeps."""
+    if isinstance(weights, Graph):  # rows, columns, places and order of the entries beside them
+        return (2.5 * weights.sparsity.longest - 1) / 2
     return 1 if weights is None else radius_of(weights)
 
 

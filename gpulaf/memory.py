@@ -66,15 +66,15 @@ def memory_estimate(
     """
     times, shared = np.atleast_1d(getattr(time, "times", time)).tolist(), getattr(time, "shared", False)
     patch, more = (2 * radius + 1) ** len(shape), len(times) - 1
-    in_wave = learn and more and device == "cpu"
+    in_wave = learn and more and device == "cpu" and len(shape) == 2
     fields = max(integrator.fields(h, learn and not (in_wave and _one_series(integrator, h))) for h in times)
     # learning: ℓ, S, B, what the integrator holds; weights before, at and after the step, ∂Ω, two moments, the truth;
     # labeling: ℓ, S, B, what the integrator holds, or at the end W and what the softmax needs; weights, image, labels
     stages = (fields, 7 * patch + 3) if learn else (max(fields, 5), 2 * patch + 4)
     # layers: ℓ and S of each and the sum of what they add; their weights, and what learning holds of those
     if more:
-        own = 0 if shared else more
-        stages = (stages[0] + (2 * more + 5 if learn else 2), stages[1] + own * (7 if learn else 1) * patch)
+        own = 2 if shared else (7 if learn else 1) * more  # the sum of ∂Ω where the weights are shared
+        stages = (stages[0] + (2 * more + 5 if learn else 2), stages[1] + own * patch)
     floats = labels * (3 + stages[0]) + stages[1]
     return int(prod(shape) * floats * np.dtype(dtype).itemsize)
 

@@ -135,7 +135,7 @@ def _check_rho(rho: float) -> None:
         raise ValueError(f"rho is {rho}; accepted are positive numbers. 0.1 suits features in [0, 1].")
 
 
-def _solve(fields: Any, graph: Graphs, time: Any, integrator: Integrator | None) -> NodeLabeling:
+def _solve(fields: Any, graph: Any, time: Any, integrator: Integrator | None) -> NodeLabeling:
     xp, listed = namespace(fields), isinstance(graph, (list, tuple))
     for x in graph if listed else [graph]:
         if not isinstance(x, Graph):

@@ -226,6 +226,27 @@ def test_label_with_learned_weights_has_the_error_that_learn_printed(tmp_path: P
     np.testing.assert_allclose(np.load(tmp_path / "p.npy"), expected.probabilities, atol=1e-5)
 
 
+def test_layers_are_learned_and_applied(tmp_path: Path, example: Example) -> None:
+    options = ("--steps", 4, "--layers", 2, "--time", 4)
+    output = succeeds(tmp_path, "learn", "im.png", "truth.png", "-o", "w.safetensors", *options)
+    arrays, metadata = read_tensors(tmp_path / "w.safetensors", "weights")
+    assert sorted(arrays) == ["weights[0]", "weights[1]"]
+    assert metadata["time"] == 4
+    succeeds(tmp_path, "label", "im.png", "--weights", "w.safetensors", "-o", "labels.png")
+    wrong = 100 * np.mean(read_image(tmp_path / "labels.png") != example.truth)
+    assert wrong == pytest.approx(metadata["wrong_percent"], abs=0.1)
+    assert f"{metadata['wrong_percent']:.2f} % after 4 steps" in output
+    weights = [arrays["weights[0]"], arrays["weights[1]"]]
+    expected = gpulaf.label(
+        example.image, 255 * np.array(metadata["prototypes"]), weights=weights, rho=metadata["rho"], time=[2.0, 2.0]
+    )
+    np.testing.assert_array_equal(read_image(tmp_path / "labels.png"), np.array([40, 200])[expected.labels])
+    np.save(tmp_path / "p.npy", example_probabilities(example))
+    succeeds(tmp_path, "refine", "p.npy", "--weights", "w.safetensors", "-o", "refined.png")
+    refined = gpulaf.refine(example_probabilities(example), weights=weights, time=4.0)
+    np.testing.assert_array_equal(read_image(tmp_path / "refined.png"), refined.labels)
+
+
 def test_learning_leaves_unlabeled_pixels_out(tmp_path: Path, example: Example) -> None:
     truth = example.truth.copy()
     truth[:, 16:] = 0
