@@ -181,8 +181,8 @@ def _refine(fields: Any, weights: Any, rho: float, time: Any, integrator: Integr
 
 def _layers(weights: Any, time: Any) -> tuple[list[Any], list[float]]:
     """Weights, None for uniform ones, and time of each layer."""
-    listed = isinstance(weights, (list, tuple))
-    if not np.ndim(time) and not (listed and weights):
+    listed = isinstance(weights, (list, tuple)) and len(weights) > 0 and np.ndim(weights[0]) > 2  # no nested numbers
+    if not np.ndim(time) and not listed:
         return [weights], [check_time(time)]
     times = [check_time(t) for t in (time if np.ndim(time) else [check_time(time) / len(weights)] * len(weights))]
     own = list(weights) if listed else [weights] * len(times)
