@@ -58,77 +58,111 @@ def cpu(
 @kernel
 def _rows(first, last, weights, similarity, log_likelihood, g, c, radius, gradient, z):
     terms, (labels, height, width), dtype = c.size - 1, g.shape, g.dtype
-    padded, side = width + 2 * radius, 2 * radius + 1
-    most = (terms + 1) * radius + 1
-    # of a_q (terms + 1 − q) r + 1 rows are used, of y − ⟨S, y⟩ r fewer, of R_S y the neighbors
+    padded, side, most = width + 2 * radius, 2 * radius + 1, (terms + 1) * radius + 1
+    # of a_q (terms + 1 − q) r + 1 rows are used, of y − ⟨S, y⟩ r fewer, of R_S y and ℓ the neighbors
     series = np.zeros((terms, most, labels, padded), dtype)
-    replicas = np.zeros((terms, side, labels, padded), dtype)
     differences = np.empty((terms, most, labels, padded), dtype)
-    evidence = np.empty((side, labels, padded), dtype)
-    averaged, image = np.empty((labels, STRETCH), dtype), np.empty((labels, STRETCH), dtype)
-    factor, w = np.empty((labels, STRETCH), dtype), np.empty((labels, STRETCH), dtype)
-    dot, packed, sums = np.empty(STRETCH, dtype), new_packed(radius, dtype), new_packed(radius, dtype)
+    replicas, evidence = np.zeros((terms, side, labels, padded), dtype), np.empty((side, labels, padded), dtype)
+    fields, rings = (weights, similarity, g, c), (series, differences, replicas, evidence)
+    stretches = np.empty((4, labels, STRETCH), dtype)
+    scratch = (stretches, np.empty(STRETCH, dtype), new_packed(radius, dtype), new_packed(radius, dtype))
     for front in range(first - max(2, terms) * radius, last + terms * radius):
-        for q in range(terms):  # a_q and y_{terms−1−q}
+        for q in range(terms):
             y, reach = front - q * radius, (terms - q) * radius
             if not first - reach <= y < last + reach:
                 continue
-            power = series[q, y % (reach + radius + 1)]
-            replica, difference = replicas[q, y % side], differences[q, y % (reach + 1)]
-            if y < 0 or y >= height:
+            if 0 <= y < height:
+                _series_row(q, y, radius, fields, rings, scratch)
+            else:
+                power, replica = series[q, y % (reach + radius + 1)], replicas[q, y % side]
                 for j in range(labels):
                     clear(power[j])
                     clear(replica[j])
-                continue
-            for x0 in range(0, width, STRETCH):
-                n = min(STRETCH, width - x0)
-                if q == 0:
-                    _source(similarity, y, x0, n, radius, power)
-                    _scaled(g, c[terms], y, x0, n, averaged)
-                else:
-                    before = series[q - 1, : reach + 2 * radius + 1]
-                    pack_row(weights, y, x0, n, packed)
-                    average_ring(packed, before, radius, y, x0, n, averaged)
-                    _replicate(similarity, averaged, y, x0, n, dot, power, x0 + radius)
-                    _adjoint(weights, replicas[q - 1], g, c[terms - q], y, x0, n, radius, packed, averaged)
-                _difference(similarity, averaged, y, x0, n, dot, difference, replica, radius)
         y = front - terms * radius
         if y + radius >= first - radius:
             load_row(log_likelihood, radius, y + radius, evidence)
-        if not first <= y < last:
-            continue
-        for x0 in range(0, width, STRETCH):
-            n = min(STRETCH, width - x0)
-            clear(sums)
-            if terms == 0:
-                _scaled(g, c[0], y, x0, n, averaged)
-            else:
-                _adjoint(weights, replicas[terms - 1], g, c[0], y, x0, n, radius, packed, averaged)
-            for j in range(labels):
-                _product(similarity[j, y, x0 : x0 + n], averaged[j, :n], w[j, :n])
-            if terms:
-                pack_row(weights, y, x0, n, packed)
-                average_ring(packed, series[terms - 1, : 2 * radius + 1], radius, y, x0, n, averaged)
-                _replicate(similarity, averaged, y, x0, n, dot, image, 0)
-            for q in range(terms):
-                m = terms - 1 - q
-                difference = differences[m, y % ((terms - m) * radius + 1)]
-                following = series[min(q + 1, terms - 1), y % ((terms - q) * radius + 1)]
-                for j in range(labels):
-                    d, at = difference[j, x0 : x0 + n], x0 + radius
-                    Aa = image[j, :n] if m == 0 else following[j, at : at + n]
-                    multiply_add(d, Aa, w[j, :n])
-                    _product(similarity[j, y, x0 : x0 + n], d, factor[j, :n])
-                correlate_ring(factor, series[q, : (terms - q + 1) * radius + 1], radius, y, x0, n, sums)
-            clear(dot[:n])
-            for j in range(labels):
-                _add(w[j, :n], dot)
-            for j in range(labels):
-                _subtract(w[j, :n], similarity[j, y, x0 : x0 + n], dot, factor[j, :n])
-                copy(factor[j, :n], z[j, y, x0 : x0 + n])
-            correlate_ring(factor, evidence, radius, y, x0, n, sums)
-            for o in range(side * side):
-                copy(sums[o * STRETCH : o * STRETCH + n], gradient[o, y, x0 : x0 + n])
+        if first <= y < last:
+            _gradient_row(y, radius, fields, rings, scratch, gradient, z)
+
+
+@inline
+def _series_row(q, y, radius, fields, rings, scratch):
+    """Row y of a_q, and of y_{d−2−q} what the chain rule and the next adjoint need."""
+    (weights, similarity, g, c), (series, differences, replicas, _) = fields, rings
+    stretches, dot, packed, _ = scratch
+    averaged, terms = stretches[0], c.size - 1
+    reach = (terms - q) * radius
+    power, difference = series[q, y % (reach + radius + 1)], differences[q, y % (reach + 1)]
+    replica = replicas[q, y % (2 * radius + 1)]
+    for x0 in range(0, g.shape[2], STRETCH):
+        n = min(STRETCH, g.shape[2] - x0)
+        if q == 0:
+            _source(similarity, y, x0, n, radius, power)
+            _scaled(g, c[terms], y, x0, n, averaged)
+        else:
+            before = series[q - 1, : reach + 2 * radius + 1]
+            pack_row(weights, y, x0, n, packed)
+            average_ring(packed, before, radius, y, x0, n, averaged)
+            _replicate(similarity, averaged, y, x0, n, dot, power, x0 + radius)
+            _adjoint(weights, replicas[q - 1], g, c[terms - q], y, x0, n, radius, packed, averaged)
+        _difference(similarity, averaged, y, x0, n, dot, difference, replica, radius)
+
+
+@inline
+def _gradient_row(y, radius, fields, rings, scratch, gradient, z):
+    """Row y of ∂Ω and z, once every series and adjoint is there."""
+    (_, similarity, g, c), (_, _, _, evidence) = fields, rings
+    stretches, dot, _, sums = scratch
+    factor, w, labels = stretches[2], stretches[3], len(g)
+    for x0 in range(0, g.shape[2], STRETCH):
+        n = min(STRETCH, g.shape[2] - x0)
+        clear(sums)
+        _mean_and_image(y, x0, n, radius, fields, rings, scratch)
+        for q in range(c.size - 1):
+            _term(q, y, x0, n, radius, fields, rings, scratch)
+        clear(dot[:n])
+        for j in range(labels):
+            _add(w[j, :n], dot)
+        for j in range(labels):
+            _subtract(w[j, :n], similarity[j, y, x0 : x0 + n], dot, factor[j, :n])
+            copy(factor[j, :n], z[j, y, x0 : x0 + n])
+        correlate_ring(factor, evidence, radius, y, x0, n, sums)
+        for o in range(len(gradient)):
+            copy(sums[o * STRETCH : o * STRETCH + n], gradient[o, y, x0 : x0 + n])
+
+
+@inline
+def _mean_and_image(y, x0, n, radius, fields, rings, scratch):
+    """w = S∘m̄, and A a_{d−2}, the one product whose neighbors nobody needs."""
+    (weights, similarity, g, c), (series, _, replicas, _) = fields, rings
+    stretches, dot, packed, _ = scratch
+    averaged, image, w, terms = stretches[0], stretches[1], stretches[3], c.size - 1
+    if terms == 0:
+        _scaled(g, c[0], y, x0, n, averaged)
+    else:
+        _adjoint(weights, replicas[terms - 1], g, c[0], y, x0, n, radius, packed, averaged)
+    for j in range(len(g)):
+        _product(similarity[j, y, x0 : x0 + n], averaged[j, :n], w[j, :n])
+    if terms:
+        pack_row(weights, y, x0, n, packed)
+        average_ring(packed, series[terms - 1, : 2 * radius + 1], radius, y, x0, n, averaged)
+        _replicate(similarity, averaged, y, x0, n, dot, image, 0)
+
+
+@inline
+def _term(q, y, x0, n, radius, fields, rings, scratch):
+    """w += (y_q − ⟨S, y_q⟩)∘(A a_q) and the correlation of R_S y_q with a_q."""
+    (_, similarity, g, c), (series, differences, _, _) = fields, rings
+    stretches, _, _, sums = scratch
+    image, factor, w, terms = stretches[1], stretches[2], stretches[3], c.size - 1
+    difference = differences[terms - 1 - q, y % ((q + 1) * radius + 1)]
+    following = series[min(q + 1, terms - 1), y % ((terms - q) * radius + 1)]
+    for j in range(len(g)):
+        d, at = difference[j, x0 : x0 + n], x0 + radius
+        Aa = image[j, :n] if q == terms - 1 else following[j, at : at + n]
+        multiply_add(d, Aa, w[j, :n])
+        _product(similarity[j, y, x0 : x0 + n], d, factor[j, :n])
+    correlate_ring(factor, series[q, : (terms - q + 1) * radius + 1], radius, y, x0, n, sums)
 
 
 @inline
