@@ -24,12 +24,14 @@ if TYPE_CHECKING:
     from .fitting import Checkpoint, FitResult, fit_weights
     from .flow import LinearFlow
     from .gradient import WeightGradient, exact_gradient, weight_gradient
+    from .graphs import nearest_neighbor_graph, region_graph, region_means
     from .halo import BilateralWeights, tile_halo, tile_side
     from .integrators import Euler, Krylov, Solution, Taylor
     from .labeling import Labeling, label, refine, refine_logits
     from .loss import cosine_loss, cross_entropy_loss
     from .memory import memory_estimate
     from .model_plots import confusion_figure, predictor_figure
+    from .node_labeling import NodeLabeling, label_nodes, refine_nodes
     from .overlap import LabelArrays
     from .patches import bilateral_weights, check_weights, normalize_weights, uniform_weights
     from .prediction import Parameters, predict_weights, prediction_gradient
@@ -58,12 +60,14 @@ _HOMES = {
     "flow": ["LinearFlow"],
     "gradient": ["WeightGradient", "exact_gradient", "weight_gradient"],
     "halo": ["BilateralWeights", "tile_halo", "tile_side"],
+    "graphs": ["nearest_neighbor_graph", "region_graph", "region_means"],
     "integrators": ["Euler", "Krylov", "Solution", "Taylor"],
     "labeling": ["Labeling", "label", "refine", "refine_logits"],
     "loss": ["cosine_loss", "cross_entropy_loss"],
     "memory": ["memory_estimate"],
     "model_plots": ["confusion_figure", "predictor_figure"],
     "overlap": ["LabelArrays"],
+    "node_labeling": ["NodeLabeling", "label_nodes", "refine_nodes"],
     "patches": ["bilateral_weights", "check_weights", "normalize_weights", "uniform_weights"],
     "prediction": ["Parameters", "predict_weights", "prediction_gradient"],
     "predictor": ["WeightPredictor"],

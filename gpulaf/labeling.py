@@ -62,7 +62,7 @@ def label(
         Scale of the data: the distance, in scaled image units, that matters.
     time : float, or sequence of float
         Integration time T, dimensionless; the larger, the smoother. A sequence holds that of each layer, which share
-        their weights where these are no sequence.
+        their weights where these are no sequence; a number is the time of all layers together, in equal parts.
     integrator : Krylov, Taylor or Euler, optional
         Krylov() if None.
     channel_axis : int, optional
@@ -181,10 +181,11 @@ def _refine(fields: Any, weights: Any, rho: float, time: Any, integrator: Integr
 
 def _layers(weights: Any, time: Any) -> tuple[list[Any], list[float]]:
     """Weights, None for uniform ones, and time of each layer."""
-    if not np.ndim(time):
+    listed = isinstance(weights, (list, tuple))
+    if not np.ndim(time) and not (listed and weights):
         return [weights], [check_time(time)]
-    times = [check_time(t) for t in time]
-    own = list(weights) if isinstance(weights, (list, tuple)) else [weights] * len(times)
+    times = [check_time(t) for t in (time if np.ndim(time) else [check_time(time) / len(weights)] * len(weights))]
+    own = list(weights) if listed else [weights] * len(times)
     if not times or len(own) != len(times):
         raise ValueError(
             f"there are {len(own)} weights and {len(times)} times; accepted are as many, one of each for every layer, "

@@ -25,10 +25,11 @@ def memory_estimate(
     labels: int,
     *,
     integrator: Any,
-    time: float = 3.0,
+    time: Any = 3.0,
     learn: bool = False,
     dtype: Any = np.float32,
-    radius: int = 1,
+    radius: float = 1,
+    device: str = "cpu",
 ) -> int:
     """Bytes that labeling an image, or learning its weights, holds at once, the arguments included.
 
@@ -40,13 +41,15 @@ def memory_estimate(
         J.
     integrator : Krylov, Taylor or Euler
         Where it chooses its size by a tolerance, the size for ‖A‖ = 1/2, the largest possible, counts.
-    time : float
-        T.
+    time : float, sequence of float or Layers
+        T, or the times of layers.
     learn : bool
         False for :func:`gpulaf.label` and :func:`gpulaf.refine`, True for :func:`gpulaf.fit_weights`.
     dtype : float32 or float64
     radius : int
         Of the weight patches.
+    device : "cpu" or "gpu"
+        A GPU holds the basis of a Taylor series where the CPU computes the gradient of layers in one wave.
 
     Returns
     -------
@@ -61,12 +64,24 @@ def memory_estimate(
     >>> round(gigabytes, 1)
     21.6
     """
-    patch, fields = (2 * radius + 1) ** len(shape), integrator.fields(time, learn)
+    times, shared = np.atleast_1d(getattr(time, "times", time)).tolist(), getattr(time, "shared", False)
+    patch, more = (2 * radius + 1) ** len(shape), len(times) - 1
+    in_wave = learn and more and device == "cpu"
+    fields = max(integrator.fields(h, learn and not (in_wave and _one_series(integrator, h))) for h in times)
     # learning: ℓ, S, B, what the integrator holds; weights before, at and after the step, ∂Ω, two moments, the truth;
     # labeling: ℓ, S, B, what the integrator holds, or at the end W and what the softmax needs; weights, image, labels
     stages = (fields, 7 * patch + 3) if learn else (max(fields, 5), 2 * patch + 4)
+    # layers: ℓ and S of each and the sum of what they add; their weights, and what learning holds of those
+    if more:
+        own = 0 if shared else more
+        stages = (stages[0] + (2 * more + 5 if learn else 2), stages[1] + own * (7 if learn else 1) * patch)
     floats = labels * (3 + stages[0]) + stages[1]
-    return prod(shape) * floats * np.dtype(dtype).itemsize
+    return int(prod(shape) * floats * np.dtype(dtype).itemsize)
+
+
+def _one_series(integrator: Any, time: float) -> bool:
+    """Whether a Taylor series suits any flow over `time`."""
+    return hasattr(integrator, "plan") and integrator.plan(0.5 * time)[0] == 1
 
 
 def check_memory(array: Any, shape: tuple[int, ...], labels: int, **options: Any) -> None:
@@ -77,7 +92,7 @@ def check_memory(array: Any, shape: tuple[int, ...], labels: int, **options: Any
     MemoryError
         With the bytes, what is free, and the largest square tile that would fit.
     """
-    options["dtype"] = host_dtype(array)
+    options |= {"dtype": host_dtype(array), "device": "gpu" if is_device_array(array) else "cpu"}
     free, needed = free_bytes(is_device_array(array)), memory_estimate(shape, labels, **options)
     if free is None or needed <= USABLE * free:
         return

@@ -7,6 +7,7 @@ similarity           S = softmax(Ω ℓ)               the linearization point, 
 operator             y = R_S Ω v                    one product with A, (2.22)
 adjoint              y = Ωᵀ R_S u                   one product with Aᵀ, gather form
 weight_gradient      ∂Ω and z = R_S c               chain rule of the closed-form gradient
+reverse_horner       ∂Ω of a Taylor solution        series, adjoint and chain rule in one wave
 inner_products       G_kp = ⟨q_k, x_p⟩              Gram–Schmidt, Gram matrices
 combination          y_r = s_r + Σ_k c_rk q_k       Gram–Schmidt, low rank
 prediction           Ω̂ = exp_1(softmax(−σd) ν)      weight patches from features; no ``gpu`` yet

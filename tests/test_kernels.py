@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 from conftest import dense_average, relative, tol
-from gpulaf.kernels import adjoint, combination, inner_products, operator, similarity, stencil, weight_gradient
+from gpulaf.kernels import (
+    adjoint,
+    combination,
+    inner_products,
+    operator,
+    reverse_horner,
+    similarity,
+    stencil,
+    weight_gradient,
+)
 
 from gpulaf.array import host_array
 from gpulaf.dispatch import implementation
@@ -79,6 +88,18 @@ def test_reference_against_dense_matrix(shape, radius):
     assert bound == (2 * S * (1 - S)).max()
 
 
+@pytest.mark.parametrize("shape", [*SHAPES, (67, 40), (9, 4300)])
+@pytest.mark.parametrize("radius", [1, 2])
+@pytest.mark.parametrize("degree", [1, 2, 5])
+def test_reverse_horner_in_one_wave_equals_its_definition(xp, dtype, shape, radius, degree):
+    arguments = operands(3, shape, radius, dtype)[:4]
+    c = 1.5 ** np.arange(1, degree + 1) / np.cumprod(np.arange(1, degree + 1))
+    expected = reverse_horner.reference(*(np.asarray(a, np.float64) for a in arguments), c)
+    found = implementation("reverse_horner", xp(arguments[0]))(*map(xp, arguments), c)
+    for x, y in zip(found, expected, strict=True):
+        assert relative(x, y) < tol(dtype)
+
+
 def test_similarity_survives_large_log_likelihoods(xp, dtype):
     weights, _, l, _, _ = operands(4, (5, 6), 1, dtype)
     S = host_array(implementation("similarity", xp(weights))(xp(weights), xp(3000 * l))[0])
@@ -94,6 +115,7 @@ def test_results_repeat_bit_for_bit_whatever_the_threads(dtype, monkeypatch):
     def everything():
         dw, c = weight_gradient.cpu(weights, S, l, u, u[None], v[None], l[None])
         return [
+            *reverse_horner.cpu(weights, S, l, u, np.array([1.0, 0.5, 0.2, 0.1])),
             *similarity.cpu(weights, l), operator.cpu(weights, S, v), adjoint.cpu(weights, S, u), dw, c,
             inner_products.cpu(rows, rows), combination.cpu(np.ones((2, 3)), rows),
         ]  # fmt: skip

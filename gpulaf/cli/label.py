@@ -20,6 +20,7 @@ from .options import (
     probabilities_option,
     read_predictor,
     read_weights,
+    to_device,
     write_labeling,
 )
 
@@ -86,7 +87,7 @@ def label(
     with compile_notice():
         result = label(
             device_array(features, device), values,
-            weights=None if patches is None else device_array(patches, device),
+            weights=to_device(patches, device),
             rho=first(rho, stored.get("rho"), 0.1), time=first(time_, stored.get("time"), 3.0),
             integrator=Krylov(tol=tol),
         )  # fmt: skip
@@ -153,13 +154,13 @@ def refine(
         else:
             patches, stored = _weights(weights, None if pixels is None else image_features(pixels)[0], sigma)
             options |= {"rho": rho, "time": first(time_, stored.get("time"), 3.0), "integrator": Krylov(tol=tol)}
-            options["weights"] = None if patches is None else device_array(patches, device)
+            options["weights"] = to_device(patches, device)
         result = (refine_logits if logits else refine)(device_array(values, device), **options)
     write_labeling(result, output, probabilities, preview, pixels, names)
 
 
-def _weights(name: str, features: np.ndarray | None, sigma: float) -> tuple[np.ndarray | None, dict[str, Any]]:
-    """The weight patches that --weights names, None for uniform ones, and what their file says about them."""
+def _weights(name: str, features: np.ndarray | None, sigma: float) -> tuple[Any, dict[str, Any]]:
+    """The weights that --weights names, a list of those of layers, None for uniform ones; and what their file says."""
     from ..patches import bilateral_weights
 
     if name == "uniform":

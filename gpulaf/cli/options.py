@@ -110,8 +110,8 @@ def image_sequence(paths: Sequence[Path], device: str, channel_axis: int | None 
     return Files(paths, device, channel_axis)
 
 
-def read_weights(path: str) -> tuple[np.ndarray, dict[str, Any]]:
-    """The weights of a file of gpulaf learn, and what it says about them."""
+def read_weights(path: str) -> tuple[np.ndarray | list[np.ndarray], dict[str, Any]]:
+    """The weights of a file of gpulaf learn, a list of those of layers, and what it says about them."""
     from ..checkpoint import read_tensors
 
     if not path.endswith(".safetensors"):
@@ -119,9 +119,21 @@ def read_weights(path: str) -> tuple[np.ndarray, dict[str, Any]]:
             f"--weights is {path!r}; accepted are uniform, bilateral or a .safetensors file of gpulaf learn."
         )
     arrays, metadata = read_tensors(path, "weights")
+    layers = [arrays[f"weights[{s}]"] for s in range(len(arrays)) if f"weights[{s}]" in arrays]
+    if layers and len(layers) == len(arrays):
+        return layers, metadata
     if "weights" not in arrays:
         raise ValueError(f"{path} holds no tensor named weights. Write it again with gpulaf learn.")
     return arrays["weights"], metadata
+
+
+def to_device(weights: Any, device: str) -> Any:
+    """Weights, those of each layer or None for uniform ones, to the device."""
+    from ..array import device_array
+
+    if isinstance(weights, list):
+        return [device_array(x, device) for x in weights]
+    return None if weights is None else device_array(weights, device)
 
 
 def read_predictor(path: Path, soft: bool) -> WeightPredictor:
