@@ -140,14 +140,13 @@ def refine_array(
 
 def predicted_array(predictor: Any, image: Any, probabilities: Any = None) -> LabelArrays:
     """Tiles labeled, or their probabilities refined, by a WeightPredictor whose integrator solves them alike."""
-    arrays = [_checked(image, "image")]
-    if arrays[0].shape[2] != predictor.n_channels_:
+    image = _checked(image, "image")
+    if image.shape[2] != predictor.n_channels_:
         raise ValueError(
-            f"image has {arrays[0].shape[2]} channels; accepted are {predictor.n_channels_}, as in the training. "
+            f"image has {image.shape[2]} channels; accepted are {predictor.n_channels_}, as in the training. "
             "Convert it, or train on such images."
         )
-    if probabilities is not None:
-        arrays.append(_checked(probabilities, "probabilities"))
+    arrays = [image] if probabilities is None else [_checked(probabilities, "probabilities"), image]
     halo = tile_halo(predictor.layer_times, integrator=predictor.solver, weights=predictor)
     alike = copy(predictor).set_params(integrator=fixed(predictor.solver, predictor.layer_times)[0])
     solve = partial(_predict, label=alike.label if probabilities is None else alike.refine)
@@ -155,7 +154,7 @@ def predicted_array(predictor: Any, image: Any, probabilities: Any = None) -> La
 
 
 def _predict(cuts: Cuts, *tiles: Any, label: Callable[..., Labeling]) -> Labeling:
-    return label(*tiles)
+    return label(*reversed(tiles))  # the image, probabilities
 
 
 def _solve(cuts: Cuts, tile: Any, *others: Any, label: Callable[..., Labeling], source: Any, layers: bool) -> Labeling:

@@ -243,6 +243,9 @@ def test_predicted_weights_for_probabilities() -> None:
     )
     predictor.set_params(integrator=predictor.solver.fixed(2.0))
     same_bits(result, predictor.refine(scenes[0].image, soft[0]))
+    grey, double = (255 * scenes[0].image[..., 0].clip(0, 1)).astype(np.uint8), soft[0].astype(float)
+    result = predictor.refine_array(da.from_array(grey, chunks=20), da.from_array(double, chunks=chunks))
+    same_bits(result, predictor.refine(grey, double))
 
 
 # --- the halo -------------------------------------------------------------------------------------------------------
