@@ -149,7 +149,7 @@ class Flaky:
     def __init__(self, error: BaseException | None = None, at: tuple[int, ...] = ()) -> None:
         self.error, self.at, self.calls = error, at, 0
 
-    def __repr__(self) -> str:
+    def __repr__(self) -> str:  # the same weights, whatever happens
         return "Flaky"
 
     def __call__(self, features: np.ndarray) -> np.ndarray:
@@ -159,8 +159,8 @@ class Flaky:
         return gpulaf.uniform_weights(features.shape[:2], dtype=features.dtype)
 
 
-def stopped(image: Path, output: Path, after: int = 7, **options: Any) -> Path:
-    """A run that ends after some tiles; what it leaves."""
+def stopped(image: Path, output: Path, after: int = 8, **options: Any) -> Path:
+    """A run that ends after some tiles, the last of which is not noted yet; what it leaves."""
     with pytest.raises(KeyboardInterrupt):
         labeled(image, output, Labeler(PROTOTYPES, Flaky(KeyboardInterrupt(), (after,))), **options)
     assert not output.exists()
@@ -375,6 +375,42 @@ def test_a_full_disk_ends_the_run_and_the_next_one_goes_on(tmp_path: Path, image
     assert np.array_equal(zarr.open_array(tmp_path / "out.zarr", mode="r")[:], whole(picture(), labeler).labels)
 
 
+class Filling(Flaky):
+    """Fills the disk of a folder after some calls."""
+
+    def __init__(self, folder: Path, after: int) -> None:
+        super().__init__()
+        self.folder, self.after = folder, after
+
+    def __call__(self, features: np.ndarray) -> np.ndarray:
+        if self.calls == self.after:
+            with open(self.folder / "filler", "wb", buffering=0) as file, contextlib.suppress(OSError):
+                while True:
+                    file.write(bytes(4096))
+        return super().__call__(features)
+
+
+def test_a_disk_that_another_program_fills(tmp_path: Path, image: Path) -> None:
+    expected = undisturbed(image, tmp_path / "whole.zarr")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(disk)]
+    try:
+        subprocess.run(command, capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("mounting a small disk needs root")
+    try:
+        with pytest.raises(OSError, match=r"the disk is full \(No space left on device\); what is finished is kept"):
+            labeled(image, disk / "out.zarr", Labeler(PROTOTYPES, Filling(disk, 5)))
+        assert not (disk / "out.zarr").exists()
+        (disk / "filler").unlink()
+        done = labeled(image, disk / "out.zarr", Labeler(PROTOTYPES, Flaky()))
+        assert 0 < done.kept <= 5
+        assert tree(disk / "out.zarr") == expected
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
 class Deadly(Flaky):
     """Kills its process at the first pixel of the image, as often as there are no files to tell that it did."""
 
@@ -416,8 +452,11 @@ class Echo:
     def read(self, place: Place) -> None:
         return None
 
-    def __call__(self, place: Place, read: Any = None) -> dict[str, Any]:
-        return {"file": place.column}
+    def compute(self, place: Place, read: None) -> int:
+        return place.column
+
+    def write(self, place: Place, blocks: int) -> dict[str, Any]:
+        return {"file": blocks}
 
 
 @pytest.mark.parametrize("threads", [0, 2])
@@ -441,7 +480,7 @@ def test_few_tiles_are_in_flight(threads: int) -> None:
         for done in work(Echo(), places(), client):
             assert done.files == {"file": done.place.column}
             seen.add(done.place)
-            assert len(taken) <= len(seen) + max(2, 2 * threads)
+            assert len(taken) <= len(seen) + max(3, 2 * threads)
             if len(seen) == 20:
                 break
     assert len(seen) == 20

@@ -62,8 +62,11 @@ class Halving:
         rows, columns = place.window(2 * self.side, finer.shape)
         return finer[rows, columns][::2, ::2]
 
-    def __call__(self, place: Place, block: Any = None) -> dict[str, Any]:
+    def compute(self, place: Place, read: Any) -> Any:
+        """Nothing is left to do."""
+        return read
+
+    def write(self, place: Place, blocks: Any) -> dict[str, Any]:
         """Write the tile; its files."""
-        block = self.read(place) if block is None else block
-        rows, columns = (slice(k * self.side, k * self.side + n) for k, n in zip(place[1:], block.shape, strict=True))
-        return write_block(self.folder, f"{self.name}/{place.level}", (rows, columns), block)
+        rows, columns = (slice(k * self.side, k * self.side + n) for k, n in zip(place[1:], blocks.shape, strict=True))
+        return write_block(self.folder, f"{self.name}/{place.level}", (rows, columns), blocks)
