@@ -6,8 +6,8 @@ Grey images of thin lines under noise as Zarr arrays of 1024² chunks, 2 labels,
 processes of its own, from its start to its end; memory is the sum over the process tree every 20 ms, shared pages
 counted in each. `gpulaf.label` on 2048² pixels in memory, with the same series, runs before and after each; a ratio is
 time per pixel over the mean of both, and so is one of processor times, which a busy machine changes less. What other
-programs took of the cores meanwhile is in the column `others`. The largest image is labeled once more, killed halfway with SIGKILL and started again. FOLDER needs room for 16384² pixels
-two times.
+programs took of the cores meanwhile is in the column `others`. The largest image is labeled once more, killed halfway
+with SIGKILL and started again. FOLDER needs room for 16384² pixels two times.
 """
 
 from __future__ import annotations
