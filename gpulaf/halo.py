@@ -112,9 +112,9 @@ def tile_side(
         Bytes for one tile at a time, besides what the interpreter and the libraries take; every further tile that is
         worked on at the same time takes as much again.
     labels, channels : int
-        J and C.
+        J and C; for :func:`gpulaf.refine_array` C + J.
     dtype : dtype
-        Of the image.
+        Of the image, or of the probabilities.
     weights, time, integrator
         As in :func:`tile_halo`. A callable may tell by a method ``floats(channels)`` how many numbers per pixel it
         holds; as many as bilateral weights are assumed otherwise.
@@ -134,27 +134,36 @@ def tile_side(
     >>> gpulaf.tile_side(1e9, labels=8, channels=3)
     1472
     """
-    plan, (radius, _) = fixed(integrator, time)[0], surroundings(weights)
-    count, number = (2 * radius + 1) ** 2, np.dtype(np.float64 if np.dtype(dtype) == np.float64 else np.float32)
-    solving = memory_estimate((1, 1), labels, integrator=plan, time=float(np.max(time)), dtype=number, radius=radius)
-    making = 0
-    if hasattr(weights, "reach"):
-        making = getattr(weights, "floats", BilateralWeights(radius=radius).floats)(channels) * number.itemsize
-    elif weights is not None:
-        solving += 11 * count * number.itemsize  # nine chunks that the tile is cut from, a copy, what its check takes
-    # the tile and the nine chunks that it is cut from; without the halo: the result
-    each = max(solving, making) + channels * (number.itemsize + 9 * np.dtype(dtype).itemsize)
-    halo, result = tile_halo(time, integrator=integrator, weights=weights), (labels + 1) * number.itemsize
-    # each·(t + 2h)² + result·t² ≤ memory
-    a, b, c = each + result, 4 * halo * each, 4 * halo**2 * each - memory
-    side = TILE_STEP * int(((b * b - 4 * a * c) ** 0.5 - b) / (2 * a) / TILE_STEP) if c < 0 else 0
-    if side < TILE_STEP:
-        least = each * (TILE_STEP + 2 * halo) ** 2 + result * TILE_STEP**2
+    number = np.dtype(np.float64 if np.dtype(dtype) == np.float64 else np.float32).itemsize
+    working = number * _floats(labels, channels, weights, time, fixed(integrator, time)[0])
+    working += channels * (number + 9 * np.dtype(dtype).itemsize)  # the tile, and the nine chunks that it is cut from
+    halo, result = tile_halo(time, integrator=integrator, weights=weights), number * (labels + 1)
+
+    def needed(side: int) -> int:
+        return working * (side + 2 * halo) ** 2 + result * side**2
+
+    side = 0
+    while needed(side + TILE_STEP) <= memory:
+        side += TILE_STEP
+    if not side:
         raise ValueError(
             f"memory is {memory:.4g} bytes; a tile of {TILE_STEP}×{TILE_STEP} pixels with a halo of {halo} takes "
-            f"{least:.4g}. Give at least as much, or take a shorter time or a looser tol."
+            f"{needed(TILE_STEP):.4g}. Give at least as much, or take a shorter time or a looser tol."
         )
     return side
+
+
+def _floats(labels: int, channels: int, weights: Any, time: float | Sequence[float], integrator: Integrator) -> int:
+    """Numbers per pixel of a tile that are held at once, while its weights are made or after that, at most."""
+    radius, layers = surroundings(weights)[0], np.size(time)
+    patch, longest = layers * (2 * radius + 1) ** 2, float(np.max(time))
+    solving = memory_estimate((1, 1), labels, integrator=integrator, time=longest, dtype=np.uint8, radius=radius)
+    solving += 2 * labels * (layers > 1) + 2 * (patch - patch // layers)
+    if weights is None:
+        return solving
+    if not hasattr(weights, "reach"):
+        return solving + 11 * patch  # nine chunks that the tile is cut from, a copy, what its check takes
+    return max(solving, getattr(weights, "floats", BilateralWeights(radius=radius).floats)(channels))
 
 
 def fixed(integrator: Integrator | None, time: float | Sequence[float]) -> tuple[Integrator, int]:
@@ -168,8 +177,8 @@ def fixed(integrator: Integrator | None, time: float | Sequence[float]) -> tuple
     if isinstance(integrator, Euler):
         return integrator, len(times) * int(integrator.steps)
     raise TypeError(
-        f"integrator is {integrator!r}; accepted in tiles are Taylor and Euler: a tile does not know what others take "
-        "from the whole image, like the inner products of Krylov spaces. Leave integrator out."
+        f"integrator is {integrator!r}; accepted in tiles are Taylor and Euler: others take from the whole image what "
+        "a tile does not know, inner products of Krylov spaces, step control of nonlinear flows. Leave integrator out."
     )
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from copy import copy
 from dataclasses import replace
-from functools import partial
 from inspect import signature
 from typing import Any
 
@@ -15,16 +13,15 @@ import numpy as np
 from .beginning import starting_parameters
 from .checkpoint import qualified_name
 from .features import feature_names, feature_reach
-from .halo import fixed, tile_halo
 from .integrators import Taylor
 from .integrators.solution import Integrator, check_time
 from .labeling import Labeling, label, refine
 from .model_file import Model, read_model, stored_options, write_model
-from .overlap import Cuts, LabelArrays, label_tiles
+from .overlap import LabelArrays
 from .prediction import Parameters, predict_weights
 from .samples import Reader, Samples
 from .survey import checked_digest, survey
-from .tiles import checked_array
+from .tiles import predicted_array
 from .training import Course, Training, TrainingStep, fingerprint, train
 
 __all__ = ["WeightPredictor"]
@@ -273,12 +270,12 @@ class WeightPredictor:
         Features that are a callable of your own have to tell their ``reach`` in pixels.
         """
         self._check_use(soft=False)
-        return self._tiled(checked_array(image, "image"))
+        return predicted_array(self, image)
 
     def refine_array(self, image: Any, probabilities: Any) -> LabelArrays:
         """Refine a Dask array of probabilities as :meth:`refine` does; see :meth:`label_array`."""
         self._check_use(soft=True, probabilities=probabilities)
-        return self._tiled(checked_array(image, "image"), checked_array(probabilities, "probabilities"))
+        return predicted_array(self, image, probabilities)
 
     @property
     def reach(self) -> int:
@@ -287,17 +284,7 @@ class WeightPredictor:
 
     def floats(self, channels: int) -> int:
         """Numbers per pixel that are held while weights are predicted, at most."""
-        return 2 * len(self.feature_scale_) + (2 * self.radius + 1) ** 2 + 2 * channels + 8
-
-    def _tiled(self, *arrays: Any) -> LabelArrays:
-        halo = tile_halo(self.layer_times, integrator=self.solver, weights=self)
-        if arrays[0].shape[2] != self.n_channels_:
-            raise ValueError(
-                f"image has {arrays[0].shape[2]} channels; accepted are {self.n_channels_}, as in the training. "
-                "Convert it, or train on such images."
-            )
-        alike = copy(self).set_params(integrator=fixed(self.solver, self.layer_times)[0])
-        return label_tiles(partial(_label_tile, predictor=alike), arrays, len(self.label_values_), halo)
+        return 2 * len(self.feature_scale_) + self.layers * (2 * self.radius + 1) ** 2 + 2 * channels + 8
 
     def _check_use(self, *, soft: bool, probabilities: Any = None) -> None:
         """Whether it was trained for labeling images or for refining probabilities, of so many labels."""
@@ -388,10 +375,6 @@ class WeightPredictor:
                 f"cluster is a {type(cluster).__name__}; accepted is a distributed.Client. "
                 "Install it with: python -m pip install 'gpulaf[large]'."
             )
-
-
-def _label_tile(cuts: Cuts, *tiles: Any, predictor: WeightPredictor) -> Labeling:
-    return predictor.refine(*tiles) if predictor.on_probabilities_ else predictor.label(*tiles)
 
 
 def _name(features: Any) -> str:

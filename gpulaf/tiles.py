@@ -6,6 +6,7 @@ Every tile with its halo (:mod:`gpulaf.halo`) is labeled like an image of its ow
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from functools import partial
 from typing import Any
 
@@ -20,7 +21,7 @@ from .labeling import Labeling, label, refine
 from .overlap import Cuts, LabelArrays, dask_array, label_tiles
 from .patches import uniform_weights
 
-__all__ = ["checked_array", "label_array", "refine_array"]
+__all__ = ["label_array", "predicted_array", "refine_array"]
 
 
 def label_array(
@@ -78,7 +79,7 @@ def label_array(
     >>> bool((result.labels.compute() == whole.labels).all())
     True
     """
-    image = checked_array(image, "image")
+    image = _checked(image, "image")
     _check_rho(rho, "0.1 suits images with values in [0, 1]")
     if np.ndim(prototypes) == 0 and not is_device_array(prototypes):
         raise ValueError(
@@ -123,16 +124,36 @@ def refine_array(
     ValueError, TypeError, ImportError
         As in :func:`label_array`.
     """
-    probabilities = checked_array(probabilities, "probabilities")
+    probabilities = _checked(probabilities, "probabilities")
     _check_rho(rho, "1 takes the predictions as they are")
     call = partial(refine, rho=float(rho), time=time, integrator=fixed(integrator, time)[0])
     halo = tile_halo(time, integrator=integrator, weights=weights)
     source = _source(weights)
     if source is not None and image is None:
         raise ValueError(f"weights is {weights!r}, but there is no image for it to look at. Pass image, too.")
-    others = _patches(weights, probabilities) if source is None else [checked_array(image, "image")]
+    others = _patches(weights, probabilities) if source is None else [_checked(image, "image")]
     solve = partial(_solve, label=call, source=source, layers=isinstance(weights, (list, tuple)))
     return label_tiles(solve, [probabilities, *others], probabilities.shape[2], halo)
+
+
+def predicted_array(predictor: Any, image: Any, probabilities: Any = None) -> LabelArrays:
+    """Tiles labeled, or their probabilities refined, by a WeightPredictor whose integrator solves them alike."""
+    arrays = [_checked(image, "image")]
+    if arrays[0].shape[2] != predictor.n_channels_:
+        raise ValueError(
+            f"image has {arrays[0].shape[2]} channels; accepted are {predictor.n_channels_}, as in the training. "
+            "Convert it, or train on such images."
+        )
+    if probabilities is not None:
+        arrays.append(_checked(probabilities, "probabilities"))
+    halo = tile_halo(predictor.layer_times, integrator=predictor.solver, weights=predictor)
+    alike = copy(predictor).set_params(integrator=fixed(predictor.solver, predictor.layer_times)[0])
+    solve = partial(_predict, label=alike.label if probabilities is None else alike.refine)
+    return label_tiles(solve, arrays, len(predictor.label_values_), halo)
+
+
+def _predict(cuts: Cuts, *tiles: Any, label: Callable[..., Labeling]) -> Labeling:
+    return label(*tiles)
 
 
 def _solve(cuts: Cuts, tile: Any, *others: Any, label: Callable[..., Labeling], source: Any, layers: bool) -> Labeling:
@@ -190,7 +211,7 @@ def _patches(weights: Any, image: Any) -> list[Any]:
     return [da.moveaxis(weights, 0, 2)]
 
 
-def checked_array(x: Any, name: str) -> Any:
+def _checked(x: Any, name: str) -> Any:
     """Check a Dask array and bring it to (H, W, C)."""
     da = dask_array()
     if not isinstance(x, da.Array):

@@ -524,6 +524,12 @@ def test_names_that_cannot_be_results(tmp_path: Path, image: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.tif", "there.zarr"]
 
 
+def test_prototypes_of_another_kind_of_image(tmp_path: Path, image: Path) -> None:
+    with pytest.raises(ValueError, match=r"has 1 channel\(s\), the prototypes have 3; accepted are as many"):
+        labeled(image, tmp_path / "out.zarr", Labeler(np.zeros((2, 3))))
+    assert [path.name for path in tmp_path.iterdir()] == ["in.tif"]
+
+
 @pytest.mark.parametrize(
     ("options", "text"),
     [

@@ -427,6 +427,7 @@ class Silent:
         (GREY, {"rho": 0}, ValueError, "rho is 0; accepted are positive numbers"),
         (GREY, {"time": -1}, ValueError, "time is -1.0; accepted are positive numbers"),
         (GREY, {"integrator": Krylov()}, TypeError, r"Krylov\(.*accepted in tiles are Taylor and Euler.*inner prod"),
+        (GREY, {"integrator": gpulaf.LinearizedFlows()}, TypeError, "accepted in tiles .* control of nonlinear"),
         (GREY, {"weights": np.zeros((9, 20, 29))}, ValueError, r"weights have shape \(9, 20, 29\); .* \(N, 20, 30\)"),
         (GREY, {"weights": np.zeros((8, 20, 30))}, ValueError, "patches of 8 neighbors"),
         (GREY, {"weights": np.zeros((9, 20, 30), "f2")}, TypeError, "weights have dtype float16; accepted are float32"),
@@ -511,23 +512,28 @@ def drawn_image(side: int, channels: int, dtype: str) -> Any:
     ("labels", "channels", "dtype", "memory"),
     [(2, 1, "uint8", 1.6e7), (8, 3, "float32", 3e7), (3, 16, "float32", 3e7), (9, 3, "float64", 6e7)],
 )
-@pytest.mark.parametrize("weights", [None, BilateralWeights(), BilateralWeights(0.1, 2), "given", "predicted"], ids=str)
+@pytest.mark.parametrize(
+    "weights", [None, BilateralWeights(), BilateralWeights(0.1, 2), "given", "predicted", "layers"], ids=str
+)
 def test_a_tile_of_the_side_that_fits_does_fit(
     labels: int, channels: int, dtype: str, memory: float, weights: Any
 ) -> None:
-    prototypes, options, label_tile = 255 * np.random.default_rng(0).random((labels, channels)), {}, label_array
+    prototypes, label_tile = 255 * np.random.default_rng(0).random((labels, channels)), label_array
+    options: dict[str, Any] = {}
+    if weights == "layers":
+        weights, options["time"], memory = None, [3.0] * 3, 3 * memory
     if weights == "predicted":
         truth = np.arange(24 * 24).reshape(24, 24) % labels
         image = np.random.default_rng(0).random((24, 24, channels))
         weights = WeightPredictor(prototypes=9).fit([image], [truth], training=gpulaf.Training(steps=1))
         options["integrator"] = weights.solver
-        label_tile = lambda image, _, weights: weights.label_array(image)  # noqa: E731
+        label_tile = lambda image, _, weights, **options: weights.label_array(image)  # noqa: E731
     shown = gpulaf.uniform_weights((4, 4)) if weights == "given" else weights
     memory *= 2 if getattr(weights, "radius", 1) > 1 else 1
     side = gpulaf.tile_side(memory, labels, channels=channels, dtype=dtype, weights=shown, **options)
     if weights == "given":
         weights = da.from_array(gpulaf.uniform_weights((3 * side, 3 * side)), chunks=(9, side, side))
-    result = label_tile(drawn_image(side, channels, dtype), prototypes, weights=weights)
+    result = label_tile(drawn_image(side, channels, dtype), prototypes, weights=weights, **options)
     middle = [array.blocks[1, 1] for array in result]
     computed(middle)
     tracemalloc.start()
