@@ -21,7 +21,7 @@ import zarr
 import gpulaf
 from gpulaf import BilateralWeights, Taylor
 from gpulaf.door import image_features
-from gpulaf.large import Labeler, Tiling, label_file, open_source, sample_prototypes
+from gpulaf.large import Labeler, Tiling, engine, label_file, open_source, sample_prototypes
 from gpulaf.large.engine import work
 from gpulaf.large.plan import BASE, chunk_side, tile_side
 from gpulaf.large.results import Targets
@@ -444,6 +444,12 @@ def test_a_running_scheduler(tmp_path: Path, image: Path) -> None:
     with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0") as processes:
         labeled(image, tmp_path / "out.zarr", scheduler=processes.scheduler_address)
     assert np.array_equal(zarr.open_array(tmp_path / "out.zarr")[:], whole(picture(), Labeler(PROTOTYPES)).labels)
+
+
+def test_a_scheduler_that_does_not_answer(tmp_path: Path, image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "PATIENCE", 1)
+    with pytest.raises(ConnectionError, match=r"scheduler tcp://.*:9 or its workers do not answer: .*dask worker"):
+        labeled(image, tmp_path / "out.zarr", scheduler="tcp://127.0.0.1:9")
 
 
 class Echo:

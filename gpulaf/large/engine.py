@@ -11,7 +11,6 @@ from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
-from .source import INSTALL
 from .store import Place
 
 __all__ = ["Done", "Job", "cluster", "work"]
@@ -119,22 +118,12 @@ def cluster(workers: int, scheduler: str | None, gpu: bool = False) -> Iterator[
     if scheduler is None and workers <= 1:
         yield None
         return
-    try:
-        import dask
-        from distributed import Client, LocalCluster
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"{error.name} is not installed. {INSTALL}") from error
+    import dask
+    from distributed import Client, LocalCluster
 
     if scheduler is not None:
-        try:
-            with Client(scheduler, timeout=PATIENCE) as client:
-                client.wait_for_workers(1, timeout=PATIENCE)
-                yield client
-        except TimeoutError as error:
-            raise TimeoutError(
-                f"the scheduler {scheduler} or its workers did not answer in {PATIENCE} s. Check the address, and "
-                f"start workers with: dask worker {scheduler}"
-            ) from error
+        with _connected(scheduler) as client:
+            yield client
         return
     threads = str(max(1, (os.cpu_count() or 1) // workers))
     options: dict[str, Any] = {"dashboard_address": ":0", "memory_limit": 0}
@@ -149,3 +138,21 @@ def cluster(workers: int, scheduler: str | None, gpu: bool = False) -> Iterator[
     alone = dask.config.set({"distributed.scheduler.worker-saturation": 1.0})  # a worker that dies takes one tile along
     with alone, started(**options) as processes, Client(processes) as client:
         yield client
+
+
+def _connected(scheduler: str) -> Any:
+    """A client of a running scheduler that has workers."""
+    from distributed import Client
+
+    client = None
+    try:
+        client = Client(scheduler, timeout=PATIENCE)
+        client.wait_for_workers(1, timeout=PATIENCE)
+    except (OSError, ValueError) as error:  # TimeoutError is one, too
+        if client is not None:
+            client.close()
+        raise ConnectionError(
+            f"the scheduler {scheduler} or its workers do not answer: {error}. Check the address, and start workers "
+            f"with: dask worker {scheduler}"
+        ) from error
+    return client
