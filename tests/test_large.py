@@ -527,6 +527,8 @@ def test_names_that_cannot_be_results(tmp_path: Path, image: Path) -> None:
     ):
         with pytest.raises((ValueError, OSError), match=text):
             labeled(image, tmp_path / output, probabilities=soft and tmp_path / soft)
+    with pytest.raises(ValueError, match=r"in\.tif is also the input"):
+        labeled(image, image)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.tif", "there.zarr"]
 
 
