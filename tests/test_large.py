@@ -74,12 +74,13 @@ def whole(pixels: np.ndarray, labeler: Labeler) -> gpulaf.Labeling:
 
 
 @pytest.mark.parametrize("weights", [None, BilateralWeights(0.1)], ids=["uniform", "bilateral"])
-@pytest.mark.parametrize("color", [False, True], ids=["grey", "color"])
-def test_labels_and_probabilities_equal_the_image_in_memory_bit_for_bit(
-    tmp_path: Path, weights: Any, color: bool
-) -> None:
-    pixels = picture(color=color)
-    tifffile.imwrite(tmp_path / "in.tif", pixels, tile=(SIDE, SIDE))
+@pytest.mark.parametrize("kind", ["grey uint8", "color uint16", "color float32", "grey float64"])
+def test_labels_and_probabilities_equal_those_in_memory_bit_for_bit(tmp_path: Path, weights: Any, kind: str) -> None:
+    color, dtype = kind.split()
+    scale = {"uint8": 1, "uint16": 257}.get(dtype, 1 / 255)
+    pixels = (picture(color=color == "color") * np.float64(scale)).astype(dtype)
+    photometric = "rgb" if color == "color" else "minisblack"
+    tifffile.imwrite(tmp_path / "in.tif", pixels, tile=(SIDE, SIDE), photometric=photometric)
     prototypes = sample_prototypes(open_source(tmp_path / "in.tif"), 3)
     assert np.array_equal(prototypes, gpulaf.kmeans_prototypes(image_features(pixels)[0], 3))
     labeler = Labeler(prototypes, weights)
@@ -89,6 +90,7 @@ def test_labels_and_probabilities_equal_the_image_in_memory_bit_for_bit(
     assert done[1:] == ((300, 250), 3, SIDE, 20, 0)
     labels, soft = (zarr.open_array(tmp_path / name, mode="r") for name in ("out.zarr", "soft.zarr"))
     assert labels.dtype == np.uint8
+    assert soft.dtype == (np.float64 if dtype == "float64" else np.float32)
     assert np.array_equal(labels[:], expected.labels)
     assert np.array_equal(soft[:], expected.probabilities)
     labeled(tmp_path / "in.tif", tmp_path / "out.tif", labeler)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .store import Place, create_array, write_block
+from .store import Place, create_array, flush, write_block
 
 __all__ = ["Halving", "create_pyramid", "level_shapes"]
 
@@ -42,6 +42,7 @@ def create_pyramid(
     attributes = {"ome": {"version": "0.5", "multiscales": [multiscale]}}
     if not (folder / name / "zarr.json").is_file():
         zarr.create_group(str(folder / name), attributes=attributes)
+        flush(folder / name / "zarr.json")
     for level, shape in enumerate(shapes):
         create_array(folder, f"{name}/{level}", shape, (chunk, chunk), dtype, ("y", "x"))
 
