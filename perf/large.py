@@ -5,9 +5,9 @@
 Grey images of thin lines under noise as Zarr arrays of 1024² chunks, 2 labels, T = 3. Each run is `gpulaf label` in
 processes of its own, from its start to its end; memory is the sum over the process tree every 20 ms, shared pages
 counted in each. `gpulaf.label` on 2048² pixels in memory, with the same series, runs before and after each; a ratio is
-time per pixel over the mean of both. What other programs took of the cores meanwhile is in the column `others`. The
-largest image is labeled once more, killed halfway with SIGKILL and started again. FOLDER needs room for 16384² pixels
-two times.
+time per pixel over the mean of both, and so is one of processor times, which a busy machine changes less. What other
+programs took of the cores meanwhile is in the column `others`. The largest image is labeled once more, killed halfway
+with SIGKILL and started again. FOLDER needs room for 16384² pixels two times.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -62,18 +63,18 @@ def write_model(path: Path) -> gpulaf.WeightPredictor:
     return predictor.set_params(integrator=predictor.solver.fixed(predictor.time))
 
 
-def in_memory(folder: Path, predictor: gpulaf.WeightPredictor, weights: str) -> float:
-    """Seconds per megapixel of an image in memory, the mean of two."""
+def in_memory(folder: Path, predictor: gpulaf.WeightPredictor, weights: str) -> np.ndarray:
+    """Seconds and processor seconds per megapixel of an image in memory, the mean of two."""
     pixels, times = zarr.open_array(folder / f"{REFERENCE}.zarr", mode="r")[:], []
     for _ in range(2):
-        began = time.perf_counter()
+        began = np.array([time.perf_counter(), time.process_time()])
         if weights == "predicted":
             predictor.label(pixels)
         else:
             features = image_features(pixels)[0]
             gpulaf.label(features, PROTOTYPES, integrator=gpulaf.Taylor().fixed(3.0))
-        times.append(time.perf_counter() - began)
-    return sum(times) / len(times) / (REFERENCE**2 / 1e6)
+        times.append(np.array([time.perf_counter(), time.process_time()]) - began)
+    return np.mean(times, axis=0) / (REFERENCE**2 / 1e6)
 
 
 class Watch:
@@ -103,9 +104,15 @@ class Watch:
         return times.user + times.nice + times.system
 
 
+def processor() -> float:
+    """Processor seconds of the processes that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def run(folder: Path, arguments: list[str], kill_at: int | None = None) -> dict[str, float]:
     """Seconds, peak memory and the cores of others of one run; killed after so many tiles if asked for."""
-    began = time.perf_counter()
+    began, spent = time.perf_counter(), processor()
     process = subprocess.Popen([*PROGRAM, *arguments], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     watch, journal = Watch(process), folder / f"{arguments[arguments.index('-o') + 1]}.partial/journal"
     while process.poll() is None:
@@ -115,7 +122,8 @@ def run(folder: Path, arguments: list[str], kill_at: int | None = None) -> dict[
         time.sleep(0.02)
     if process.returncode != (0 if kill_at is None else -signal.SIGKILL):
         raise RuntimeError(f"gpulaf label {' '.join(arguments)} ended with {process.returncode}")
-    return {"seconds": time.perf_counter() - began, "peak GB": watch.peak / 1e9, "others": watch.others()}
+    times = {"seconds": time.perf_counter() - began, "cpu": processor() - spent}
+    return times | {"peak GB": watch.peak / 1e9, "others": watch.others()}
 
 
 def measure(folder: Path, predictor: gpulaf.WeightPredictor, what: dict[str, Any], keep: str = "") -> dict[str, Any]:
@@ -130,8 +138,11 @@ def measure(folder: Path, predictor: gpulaf.WeightPredictor, what: dict[str, Any
     reference = (before + in_memory(folder, predictor, what["weights"])) / 2
     if not keep:
         shutil.rmtree(folder / output)
-    each = found["seconds"] / (what["side"] ** 2 / 1e6)
-    row = what | found | {"s/Mpixel": each, "in memory": reference, "ratio": each / reference}
+    each = np.array([found["seconds"], found.pop("cpu")]) / (what["side"] ** 2 / 1e6)
+    row = what | found
+    for k, (name, ratio) in enumerate((("s/Mpixel", "ratio"), ("cpu s/Mpixel", "cpu ratio"))):
+        more = "in memory" if k == 0 else "cpu in memory"
+        row |= {name: float(each[k]), more: float(reference[k]), ratio: float(each[k] / reference[k])}
     print({k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()}, flush=True)
     return row
 
@@ -217,7 +228,8 @@ def report(rows: list[dict[str, Any]], again: dict[str, Any], text: str, quick: 
     largest = [row for row in rows if row["side"] == again["side"] and not row["tile"]]
     each = "; ".join(
         f"{row['weights']} weights {row['s/Mpixel']:.2f} s per megapixel, {row['ratio']:.2f} of the image in memory "
-        f"({'kept' if row['ratio'] <= RATIO else 'missed'}: {RATIO}), {row['peak GB']:.2f} GB "
+        f"({'kept' if row['ratio'] <= RATIO else 'missed'}: {RATIO}) and {row['cpu ratio']:.2f} of its processor time, "
+        f"{row['peak GB']:.2f} GB "
         f"({'kept' if row['peak GB'] < MEMORY else 'missed'}: {MEMORY:g})"
         for row in largest
     )

@@ -21,7 +21,7 @@ import zarr
 import gpulaf
 from gpulaf import BilateralWeights, Taylor
 from gpulaf.door import image_features
-from gpulaf.large import Labeler, Tiling, label_file, open_source, sample_prototypes
+from gpulaf.large import Labeler, Tiling, engine, label_file, open_source, sample_prototypes
 from gpulaf.large.engine import work
 from gpulaf.large.plan import BASE, chunk_side, tile_side
 from gpulaf.large.results import Targets
@@ -74,12 +74,13 @@ def whole(pixels: np.ndarray, labeler: Labeler) -> gpulaf.Labeling:
 
 
 @pytest.mark.parametrize("weights", [None, BilateralWeights(0.1)], ids=["uniform", "bilateral"])
-@pytest.mark.parametrize("color", [False, True], ids=["grey", "color"])
-def test_labels_and_probabilities_equal_the_image_in_memory_bit_for_bit(
-    tmp_path: Path, weights: Any, color: bool
-) -> None:
-    pixels = picture(color=color)
-    tifffile.imwrite(tmp_path / "in.tif", pixels, tile=(SIDE, SIDE))
+@pytest.mark.parametrize("kind", ["grey uint8", "color uint16", "color float32", "grey float64"])
+def test_labels_and_probabilities_equal_those_in_memory_bit_for_bit(tmp_path: Path, weights: Any, kind: str) -> None:
+    color, dtype = kind.split()
+    scale = {"uint8": 1, "uint16": 257}.get(dtype, 1 / 255)
+    pixels = (picture(color=color == "color") * np.float64(scale)).astype(dtype)
+    photometric = "rgb" if color == "color" else "minisblack"
+    tifffile.imwrite(tmp_path / "in.tif", pixels, tile=(SIDE, SIDE), photometric=photometric)
     prototypes = sample_prototypes(open_source(tmp_path / "in.tif"), 3)
     assert np.array_equal(prototypes, gpulaf.kmeans_prototypes(image_features(pixels)[0], 3))
     labeler = Labeler(prototypes, weights)
@@ -89,6 +90,7 @@ def test_labels_and_probabilities_equal_the_image_in_memory_bit_for_bit(
     assert done[1:] == ((300, 250), 3, SIDE, 20, 0)
     labels, soft = (zarr.open_array(tmp_path / name, mode="r") for name in ("out.zarr", "soft.zarr"))
     assert labels.dtype == np.uint8
+    assert soft.dtype == (np.float64 if dtype == "float64" else np.float32)
     assert np.array_equal(labels[:], expected.labels)
     assert np.array_equal(soft[:], expected.probabilities)
     labeled(tmp_path / "in.tif", tmp_path / "out.tif", labeler)
@@ -149,7 +151,7 @@ class Flaky:
     def __init__(self, error: BaseException | None = None, at: tuple[int, ...] = ()) -> None:
         self.error, self.at, self.calls = error, at, 0
 
-    def __repr__(self) -> str:
+    def __repr__(self) -> str:  # the same weights, whatever happens
         return "Flaky"
 
     def __call__(self, features: np.ndarray) -> np.ndarray:
@@ -159,8 +161,8 @@ class Flaky:
         return gpulaf.uniform_weights(features.shape[:2], dtype=features.dtype)
 
 
-def stopped(image: Path, output: Path, after: int = 7, **options: Any) -> Path:
-    """A run that ends after some tiles; what it leaves."""
+def stopped(image: Path, output: Path, after: int = 8, **options: Any) -> Path:
+    """A run that ends after some tiles, the last of which is not noted yet; what it leaves."""
     with pytest.raises(KeyboardInterrupt):
         labeled(image, output, Labeler(PROTOTYPES, Flaky(KeyboardInterrupt(), (after,))), **options)
     assert not output.exists()
@@ -375,6 +377,42 @@ def test_a_full_disk_ends_the_run_and_the_next_one_goes_on(tmp_path: Path, image
     assert np.array_equal(zarr.open_array(tmp_path / "out.zarr", mode="r")[:], whole(picture(), labeler).labels)
 
 
+class Filling(Flaky):
+    """Fills the disk of a folder after some calls."""
+
+    def __init__(self, folder: Path, after: int) -> None:
+        super().__init__()
+        self.folder, self.after = folder, after
+
+    def __call__(self, features: np.ndarray) -> np.ndarray:
+        if self.calls == self.after:
+            with open(self.folder / "filler", "wb", buffering=0) as file, contextlib.suppress(OSError):
+                while True:
+                    file.write(bytes(4096))
+        return super().__call__(features)
+
+
+def test_a_disk_that_another_program_fills(tmp_path: Path, image: Path) -> None:
+    expected = undisturbed(image, tmp_path / "whole.zarr")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(disk)]
+    try:
+        subprocess.run(command, capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("mounting a small disk needs root")
+    try:
+        with pytest.raises(OSError, match=r"the disk is full \(No space left on device\); what is finished is kept"):
+            labeled(image, disk / "out.zarr", Labeler(PROTOTYPES, Filling(disk, 5)))
+        assert not (disk / "out.zarr").exists()
+        (disk / "filler").unlink()
+        done = labeled(image, disk / "out.zarr", Labeler(PROTOTYPES, Flaky()))
+        assert 0 < done.kept <= 5
+        assert tree(disk / "out.zarr") == expected
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
 class Deadly(Flaky):
     """Kills its process at the first pixel of the image, as often as there are no files to tell that it did."""
 
@@ -410,14 +448,23 @@ def test_a_running_scheduler(tmp_path: Path, image: Path) -> None:
     assert np.array_equal(zarr.open_array(tmp_path / "out.zarr")[:], whole(picture(), Labeler(PROTOTYPES)).labels)
 
 
+def test_a_scheduler_that_does_not_answer(tmp_path: Path, image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "PATIENCE", 1)
+    with pytest.raises(ConnectionError, match=r"scheduler tcp://.*:9 or its workers do not answer: .*dask worker"):
+        labeled(image, tmp_path / "out.zarr", scheduler="tcp://127.0.0.1:9")
+
+
 class Echo:
     """A job that does nothing."""
 
     def read(self, place: Place) -> None:
         return None
 
-    def __call__(self, place: Place, read: Any = None) -> dict[str, Any]:
-        return {"file": place.column}
+    def compute(self, place: Place, read: None) -> int:
+        return place.column
+
+    def write(self, place: Place, blocks: int) -> dict[str, Any]:
+        return {"file": blocks}
 
 
 @pytest.mark.parametrize("threads", [0, 2])
@@ -441,7 +488,7 @@ def test_few_tiles_are_in_flight(threads: int) -> None:
         for done in work(Echo(), places(), client):
             assert done.files == {"file": done.place.column}
             seen.add(done.place)
-            assert len(taken) <= len(seen) + max(2, 2 * threads)
+            assert len(taken) <= len(seen) + max(3, 2 * threads)
             if len(seen) == 20:
                 break
     assert len(seen) == 20
@@ -482,7 +529,15 @@ def test_names_that_cannot_be_results(tmp_path: Path, image: Path) -> None:
     ):
         with pytest.raises((ValueError, OSError), match=text):
             labeled(image, tmp_path / output, probabilities=soft and tmp_path / soft)
+    with pytest.raises(ValueError, match=r"in\.tif is also the input"):
+        labeled(image, image)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.tif", "there.zarr"]
+
+
+def test_prototypes_of_another_kind_of_image(tmp_path: Path, image: Path) -> None:
+    with pytest.raises(ValueError, match=r"has 1 channel\(s\), the prototypes have 3; accepted are as many"):
+        labeled(image, tmp_path / "out.zarr", Labeler(np.zeros((2, 3))))
+    assert [path.name for path in tmp_path.iterdir()] == ["in.tif"]
 
 
 @pytest.mark.parametrize(

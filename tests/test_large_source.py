@@ -12,6 +12,7 @@ import zarr
 
 from gpulaf.image_io import read_image, write_array
 from gpulaf.large import open_image, open_source
+from gpulaf.large import source as source_module
 
 WINDOW = (slice(17, 203), slice(100, 249))
 GREY = np.random.default_rng(0).integers(0, 255, (300, 250), np.uint8)
@@ -136,6 +137,12 @@ def test_what_cannot_be_opened(tmp_path: Path) -> None:
     zarr.create_array(tmp_path / "e.zarr", shape=(0, 8), chunks=(8, 8), dtype="u1")
     with pytest.raises(ValueError, match=r"is empty: it has \(0, 8\) pixels"):
         open_source(tmp_path / "e.zarr")
+
+
+def test_missing_packages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source_module, "PACKAGES", ("dask", "no_such_package"))
+    with pytest.raises(ModuleNotFoundError, match=r"need no_such_package\. .*'gpulaf\[large\]'"):
+        open_source(tmp_path / "in.zarr")
 
 
 @pytest.mark.parametrize("storage", STORAGE)

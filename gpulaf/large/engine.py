@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
-from .source import INSTALL
 from .store import Place
 
 __all__ = ["Done", "Job", "cluster", "work"]
@@ -20,13 +20,16 @@ PATIENCE = 30
 
 
 class Job(Protocol):
-    """What is done with a tile: reading and computing apart, so that the next one can be read meanwhile."""
+    """What is done with a tile, in three parts: files can be read and written while another tile is computed."""
 
     def read(self, place: Place) -> Any:
         """What the tile needs."""
 
-    def __call__(self, place: Place, read: Any = None, /) -> dict[str, Any]:
-        """Compute and write the tile; its files with sizes and checksums."""
+    def compute(self, place: Place, read: Any) -> Any:
+        """The blocks of the tile."""
+
+    def write(self, place: Place, blocks: Any) -> dict[str, Any]:
+        """Write them; the files with sizes and checksums."""
 
 
 class Done(NamedTuple):
@@ -55,26 +58,36 @@ def work(job: Job, places: Iterable[Place], client: Any = None) -> Iterator[Done
 
 
 def _here(job: Job, places: Iterator[Place]) -> Iterator[Done]:
-    """One tile after the other, the next one being read meanwhile."""
-    with ThreadPoolExecutor(1, thread_name_prefix="gpulaf-read") as reader:
-        ahead = [(place, reader.submit(job.read, place)) for place in islice(places, 1)]
+    """One tile after the other; meanwhile the next one is read and the one before is written."""
+    with ThreadPoolExecutor(2, thread_name_prefix="gpulaf-files") as files:
+        written: Future[Done] | None = None
+        ahead = [(place, files.submit(job.read, place)) for place in islice(places, 1)]
         while ahead:
             place, read = ahead.pop()
-            error = read.exception()
-            ahead = [(following, reader.submit(job.read, following)) for following in islice(places, 1)]
-            if error is None:
-                yield _done(place, job, read.result())
-            elif isinstance(error, Exception):
-                yield Done(place, {}, error)
-            else:
-                raise error
+            try:
+                found: Any = read.result()
+                ahead = [(after, files.submit(job.read, after)) for after in islice(places, 1)]
+                found = job.compute(place, found)
+                write = partial(_done, job.write, place, found)
+            except Exception as error:  # of any kind: the other tiles go on
+                write = partial(Done, place, {}, error)
+                ahead = ahead or [(after, files.submit(job.read, after)) for after in islice(places, 1)]
+            if written is not None:
+                yield written.result()
+            written = files.submit(write)
+        if written is not None:
+            yield written.result()
 
 
-def _done(place: Place, job: Callable[..., dict[str, Any]], *read: Any) -> Done:
+def _done(task: Callable[..., dict[str, Any]], place: Place, *operands: Any) -> Done:
     try:
-        return Done(place, job(place, *read), None)
+        return Done(place, task(place, *operands), None)
     except Exception as error:  # of any kind: the other tiles go on
         return Done(place, {}, error)
+
+
+def _at_once(job: Job, place: Place) -> dict[str, Any]:
+    return job.write(place, job.compute(place, job.read(place)))
 
 
 def _there(job: Job, places: Iterator[Place], client: Any) -> Iterator[Done]:
@@ -82,7 +95,7 @@ def _there(job: Job, places: Iterator[Place], client: Any) -> Iterator[Done]:
     from distributed import as_completed
 
     def submit(place: Place) -> Any:
-        future = client.submit(_done, place, job, pure=False)
+        future = client.submit(_done, partial(_at_once, job), place, pure=False)
         waiting[future.key] = place
         return future
 
@@ -105,22 +118,12 @@ def cluster(workers: int, scheduler: str | None, gpu: bool = False) -> Iterator[
     if scheduler is None and workers <= 1:
         yield None
         return
-    try:
-        import dask
-        from distributed import Client, LocalCluster
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"{error.name} is not installed. {INSTALL}") from error
+    import dask
+    from distributed import Client, LocalCluster
 
     if scheduler is not None:
-        try:
-            with Client(scheduler, timeout=PATIENCE) as client:
-                client.wait_for_workers(1, timeout=PATIENCE)
-                yield client
-        except TimeoutError as error:
-            raise TimeoutError(
-                f"the scheduler {scheduler} or its workers did not answer in {PATIENCE} s. Check the address, and "
-                f"start workers with: dask worker {scheduler}"
-            ) from error
+        with _connected(scheduler) as client:
+            yield client
         return
     threads = str(max(1, (os.cpu_count() or 1) // workers))
     options: dict[str, Any] = {"dashboard_address": ":0", "memory_limit": 0}
@@ -135,3 +138,21 @@ def cluster(workers: int, scheduler: str | None, gpu: bool = False) -> Iterator[
     alone = dask.config.set({"distributed.scheduler.worker-saturation": 1.0})  # a worker that dies takes one tile along
     with alone, started(**options) as processes, Client(processes) as client:
         yield client
+
+
+def _connected(scheduler: str) -> Any:
+    """A client of a running scheduler that has workers."""
+    from distributed import Client
+
+    client = None
+    try:
+        client = Client(scheduler, timeout=PATIENCE)
+        client.wait_for_workers(1, timeout=PATIENCE)
+    except (OSError, ValueError) as error:  # TimeoutError is one, too
+        if client is not None:
+            client.close()
+        raise ConnectionError(
+            f"the scheduler {scheduler} or its workers do not answer: {error}. Check the address, and start workers "
+            f"with: dask worker {scheduler}"
+        ) from error
+    return client

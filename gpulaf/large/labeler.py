@@ -124,16 +124,22 @@ class LabelTiles:
         """The window of a tile."""
         return self.source[place.window(self.side, self.source.shape, self.labeler.halo)]
 
-    def __call__(self, place: Place, window: np.ndarray | None = None) -> dict[str, Any]:
-        """Label and write the tile; its files."""
-        window = self.read(place) if window is None else window
+    def compute(self, place: Place, read: np.ndarray) -> dict[str, np.ndarray]:
+        """What lies inside the tile, for each array."""
         outer = place.window(self.side, self.source.shape, self.labeler.halo)
         inner = place.window(self.side, self.source.shape)
         cut = tuple(slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, outer, strict=True))
-        labels, probabilities = self.labeler(window)
-        files = write_block(self.folder, self.labels, inner, labels[cut])
+        labels, probabilities = self.labeler(read)
+        blocks = {self.labels: labels[cut].copy()}  # not a view, which would keep the whole window
         if self.probabilities is not None:
-            files |= write_block(self.folder, self.probabilities, inner, host_array(probabilities[cut]))
+            blocks[self.probabilities] = host_array(probabilities[cut]).copy()
+        return blocks
+
+    def write(self, place: Place, blocks: dict[str, np.ndarray]) -> dict[str, Any]:
+        """Write it; the files."""
+        inner, files = place.window(self.side, self.source.shape), dict[str, Any]()
+        for name, block in blocks.items():
+            files |= write_block(self.folder, name, inner, block)
         return files
 
 

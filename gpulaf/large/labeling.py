@@ -93,6 +93,13 @@ def label_file(
     targets = Targets(Path(output).absolute(), None if probabilities is None else Path(probabilities).absolute())
     check_targets(targets)
     source = image if isinstance(image, Source) else open_source(image)
+    if targets.labels.exists() and targets.labels.samefile(source.path):
+        raise ValueError(f"{targets.labels} is also the input. Choose another name for the result.")
+    if labeler.prototypes.shape[1] != (channels := source.layout.channels or 1):
+        raise ValueError(
+            f"{source.path} has {channels} channel(s), the prototypes have {labeler.prototypes.shape[1]}; accepted are "
+            "as many. Take an image like those of the prototypes or the model."
+        )
     if tiling.side is None and not tiling.restart:  # the memory that is free may have changed
         tiling = replace(tiling, side=begun_with(targets.partial).get("tile"))
     side = tile_side(tiling, source, labeler)

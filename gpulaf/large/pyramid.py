@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .store import Place, create_array, write_block
+from .store import Place, create_array, flush, write_block
 
 __all__ = ["Halving", "create_pyramid", "level_shapes"]
 
@@ -42,6 +42,7 @@ def create_pyramid(
     attributes = {"ome": {"version": "0.5", "multiscales": [multiscale]}}
     if not (folder / name / "zarr.json").is_file():
         zarr.create_group(str(folder / name), attributes=attributes)
+        flush(folder / name / "zarr.json")
     for level, shape in enumerate(shapes):
         create_array(folder, f"{name}/{level}", shape, (chunk, chunk), dtype, ("y", "x"))
 
@@ -62,8 +63,11 @@ class Halving:
         rows, columns = place.window(2 * self.side, finer.shape)
         return finer[rows, columns][::2, ::2]
 
-    def __call__(self, place: Place, block: Any = None) -> dict[str, Any]:
+    def compute(self, place: Place, read: Any) -> Any:
+        """Nothing is left to do."""
+        return read
+
+    def write(self, place: Place, blocks: Any) -> dict[str, Any]:
         """Write the tile; its files."""
-        block = self.read(place) if block is None else block
-        rows, columns = (slice(k * self.side, k * self.side + n) for k, n in zip(place[1:], block.shape, strict=True))
-        return write_block(self.folder, f"{self.name}/{place.level}", (rows, columns), block)
+        rows, columns = (slice(k * self.side, k * self.side + n) for k, n in zip(place[1:], blocks.shape, strict=True))
+        return write_block(self.folder, f"{self.name}/{place.level}", (rows, columns), blocks)

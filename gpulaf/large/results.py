@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..image_io import TIFFS
-from .store import is_complete
+from .store import flush, is_complete
 
 __all__ = ["Targets", "check_targets", "write_tiff"]
 
@@ -84,3 +84,4 @@ def write_tiff(path: Path, array_path: Path, side: int) -> None:
         path, tiles(), shape=(height, width), dtype=array.dtype, bigtiff=True, tile=(side, side), compression="zlib",
         photometric="minisblack", metadata={"axes": "YX"},
     )  # fmt: skip
+    flush(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.util import find_spec
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,12 @@ import numpy as np
 from ..image_io import TIFFS, read_image
 from .layouts import Contents, Layout, npy_contents, stamp, tiff_contents, zarr_contents
 
-__all__ = ["INSTALL", "Source", "is_zarr", "open_image", "open_source"]
+__all__ = ["Source", "check_installed", "is_zarr", "open_image", "open_source"]
 
 #: Files that say that a folder is a Zarr array or group.
 ZARR_FILES = ("zarr.json", ".zarray", ".zgroup")
-INSTALL = "Install what large images need: python -m pip install 'gpulaf[large]'."
+#: What large images need beside the libraries of all others.
+PACKAGES = ("dask", "distributed", "zarr")
 
 
 @dataclass(frozen=True)
@@ -106,13 +108,11 @@ def open_image(path: str | os.PathLike[str], *, channel_axis: int | None = None,
 
 def open_source(path: str | os.PathLike[str], *, channel_axis: int | None = None) -> Source:
     """Find out what a file holds; see :func:`open_image`."""
+    check_installed()
     path = Path(path).absolute()
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist. Check the path.")
-    try:
-        found = _contents(path, channel_axis)
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"{error.name} is not installed. {INSTALL}") from error
+    found = _contents(path, channel_axis)
     if found.dtype.kind not in "buif":
         raise TypeError(f"{path} holds {found.dtype} values; accepted are real numbers. Convert it first.")
     y, x = (found.layout.axes.index(axis) for axis in "yx")
@@ -122,6 +122,15 @@ def open_source(path: str | os.PathLike[str], *, channel_axis: int | None = None
     whole = shape if found.layout.channels is None else (*shape, found.layout.channels)
     chunks = (int(found.chunks[y]), int(found.chunks[x]))
     return Source(str(found.path), found.layout, found.stamp, whole, chunks, found.dtype)
+
+
+def check_installed() -> None:
+    """Raise ModuleNotFoundError with the next step where a package is missing that large images need."""
+    missing = [name for name in PACKAGES if find_spec(name) is None]
+    if missing:
+        raise ModuleNotFoundError(
+            f"large images need {', '.join(missing)}. Install what is missing: python -m pip install 'gpulaf[large]'."
+        )
 
 
 def is_zarr(path: str | os.PathLike[str]) -> bool:

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..files import whole_file
 
-__all__ = ["Partial", "Place", "begin", "begun_with", "create_array", "is_complete", "write_block"]
+__all__ = ["Partial", "Place", "begin", "begun_with", "create_array", "flush", "is_complete", "write_block"]
 
 #: Marks a folder as a partial result of this library, with the version of its layout.
 FORMAT = "gpulaf partial result 1"
@@ -67,7 +67,6 @@ class Partial:
         The moves are noted first: a run that is killed in between is ended by the next one.
         """
         run = _read_run(self.folder) | {"moves": {name: str(target) for name, target in moves.items()}}
-        os.sync()
         _write_json(self.folder / RUN, run)
         self.end_moves()
 
@@ -139,6 +138,7 @@ def create_array(
         str(folder / name), shape=shape, chunks=chunks, dtype=dtype, fill_value=0, dimension_names=axes,
         compressors=ZstdCodec(level=3, checksum=True), overwrite=True,
     )  # fmt: skip
+    flush(folder / name / "zarr.json")
 
 
 def write_block(folder: Path, name: str, window: tuple[slice, slice], block: np.ndarray) -> dict[str, tuple[int, int]]:
@@ -151,15 +151,20 @@ def write_block(folder: Path, name: str, window: tuple[slice, slice], block: np.
     spans = [range(s.start // c, -(-s.stop // c)) for s, c in zip(window, array.chunks, strict=False)]
     last = ["0"] * (array.ndim - 2)
     files = ["/".join([name, "c", str(row), str(column), *last]) for row in spans[0] for column in spans[1]]
-    return {file: _sealed(folder / file, flush=True) for file in files}
+    for file in files:
+        flush(folder / file)
+    return {file: _sealed(folder / file) for file in files}
 
 
-def _sealed(path: Path, *, flush: bool = False) -> tuple[int, int]:
+def flush(path: Path) -> None:
+    """Have a file on disk, not only on its way there."""
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _sealed(path: Path) -> tuple[int, int]:
     """Size and checksum of a file."""
-    with open(path, "rb") as file:
-        if flush:
-            os.fsync(file.fileno())
-        content = file.read()
+    content = path.read_bytes()
     return len(content), crc32(content)
 
 
