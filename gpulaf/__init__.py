@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .loss import cosine_loss, cross_entropy_loss
     from .memory import memory_estimate
     from .model_plots import confusion_figure, predictor_figure
-    from .patches import bilateral_weights, check_weights, normalize_weights, uniform_weights
+    from .patches import bilateral_weights, check_weights, normalize_weights, spaced_weights, uniform_weights
     from .prediction import Parameters, predict_weights, prediction_gradient
     from .predictor import WeightPredictor
     from .scenes import voronoi_colors, voronoi_lines
@@ -59,7 +59,7 @@ _HOMES = {
     "loss": ["cosine_loss", "cross_entropy_loss"],
     "memory": ["memory_estimate"],
     "model_plots": ["confusion_figure", "predictor_figure"],
-    "patches": ["bilateral_weights", "check_weights", "normalize_weights", "uniform_weights"],
+    "patches": ["bilateral_weights", "check_weights", "normalize_weights", "spaced_weights", "uniform_weights"],
     "prediction": ["Parameters", "predict_weights", "prediction_gradient"],
     "predictor": ["WeightPredictor"],
     "scenes": ["voronoi_colors", "voronoi_lines"],

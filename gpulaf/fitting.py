@@ -87,12 +87,12 @@ def fit_weights(
 
     Parameters
     ----------
-    log_likelihood : (J, H, W) floating array
+    log_likelihood : (J, H, W) floating array, of a volume (J, D, H, W)
         ℓ = −D/ρ; see :func:`gpulaf.distance.log_likelihood`. Its library, device and dtype are those of the work.
-    truth : (H, W) integer array
+    truth : (H, W) or (D, H, W) integer array
         Labels 0 … J−1; −1 marks pixels without ground truth.
-    weights : (N, H, W) array, optional
-        Where the descent starts; uniform 3×3 patches if None.
+    weights : (N, H, W) or (N, D, H, W) array, optional
+        Where the descent starts; uniform 3×3 or 3×3×3 patches if None.
     time : float
         T, dimensionless.
     integrator : Krylov, Taylor or Euler, optional
@@ -197,9 +197,10 @@ def _stalled(history: list[FitStep], patience: int) -> bool:
 
 def _check_problem(log_likelihood: Any, truth: Any, steps: int, tau: float, patience: int | None) -> None:
     xp = namespace(log_likelihood)
-    if log_likelihood.ndim != 3 or log_likelihood.shape[0] < 2:
+    if log_likelihood.ndim not in (3, 4) or log_likelihood.shape[0] < 2:
         raise ValueError(
-            f"log_likelihood has shape {tuple(log_likelihood.shape)}; accepted is (J, H, W) with J ≥ 2, labels first."
+            f"log_likelihood has shape {tuple(log_likelihood.shape)}; accepted is (J, H, W) with J ≥ 2, labels first, "
+            "or (J, D, H, W)."
         )
     if log_likelihood.dtype not in (xp.float32, xp.float64):
         raise TypeError(f"log_likelihood has dtype {log_likelihood.dtype}; accepted are float32 and float64.")

@@ -9,19 +9,19 @@ import numpy as np
 from .array import contiguous, host_dtype, is_device_array, like, namespace
 from .averaging import Grid
 from .distance import distances, log_likelihood
-from .door import image_features, label_fields, log_probabilities, prototype_array
+from .door import image_features, label_fields, log_probabilities, prototype_array, spatial_axes
 from .flow import LinearFlow
 from .integrators import Krylov
 from .integrators.solution import Integrator, check_time
 from .memory import check_memory
-from .patches import check_weights, uniform_weights
+from .patches import check_weights, spaced_weights, uniform_weights
 from .simplex import softmax
 
 __all__ = ["Labeling", "label", "refine", "refine_logits"]
 
 
 class Labeling(NamedTuple):
-    """A labeled image."""
+    """A labeled image, or a volume with its D planes on a first axis."""
 
     #: (H, W) array of label indices, in the smallest unsigned type that holds them.
     labels: Any
@@ -44,6 +44,7 @@ def label(
     time: float = 3.0,
     integrator: Integrator | None = None,
     channel_axis: int | None = None,
+    spacing: tuple[float, ...] | None = None,
 ) -> Labeling:
     """Label every pixel by the linearized assignment flow (2.22).
 
@@ -65,6 +66,10 @@ def label(
         Krylov() if None.
     channel_axis : int, optional
         The axis of the channels; the last one if None.
+    spacing : (sy, sx) or (sz, sy, sx), optional
+        Distance of the pixels on each axis, which uniform averaging then respects; see :func:`gpulaf.spaced_weights`.
+        Three numbers say that the image is a volume, (D, H, W) or (D, H, W, C): of three axes alone it does not show
+        whether the last one holds channels. Weights then are (N, D, H, W).
 
     Returns
     -------
@@ -86,13 +91,14 @@ def label(
     >>> result.labels.shape, result.labels.dtype.name, result.probabilities.shape
     ((32, 32), 'uint8', (32, 32, 8))
     """
-    features, scale = image_features(image, channel_axis)
+    features, scale = image_features(image, channel_axis, spatial_axes(spacing))
     if not rho > 0:
         raise ValueError(f"rho is {rho}; accepted are positive numbers. 0.1 suits images with values in [0, 1].")
     check_time(time)
     values = prototype_array(prototypes, features, scale)
-    check_memory(features, tuple(features.shape[:2]), len(values), integrator=integrator or Krylov(), time=time)
-    return _solve(log_likelihood(distances(features, values), rho), weights, time, integrator)
+    check_memory(features, tuple(features.shape[:-1]), len(values), integrator=integrator or Krylov(), time=time)
+    fields = log_likelihood(distances(features, values), rho)
+    return _solve(fields, _spaced(weights, spacing, fields), time, integrator)
 
 
 def refine(
@@ -103,14 +109,15 @@ def refine(
     time: float = 3.0,
     integrator: Integrator | None = None,
     label_axis: int = -1,
+    spacing: tuple[float, ...] | None = None,
 ) -> Labeling:
     """Regularize the soft predictions of any classifier.
 
     Parameters
     ----------
-    probabilities : (H, W, J) floating array
+    probabilities : (H, W, J) floating array, of a volume with its spacing (D, H, W, J)
         Non-negative, summing to 1 over the labels (within 1e-3).
-    weights, time, integrator
+    weights, time, integrator, spacing
         As in :func:`label`.
     rho : float
         Temperature: ℓ = log(probabilities)/rho. Above 1 the predictions count for less.
@@ -128,7 +135,8 @@ def refine(
     MemoryError
         If the image takes more memory than is free; the message says how much, and which tiles would fit.
     """
-    return _refine(log_probabilities(probabilities, label_axis), weights, rho, time, integrator)
+    fields = log_probabilities(probabilities, label_axis, spatial_axes(spacing))
+    return _refine(fields, _spaced(weights, spacing, fields), rho, time, integrator)
 
 
 def refine_logits(
@@ -139,14 +147,15 @@ def refine_logits(
     time: float = 3.0,
     integrator: Integrator | None = None,
     label_axis: int = -1,
+    spacing: tuple[float, ...] | None = None,
 ) -> Labeling:
     """Regularize logits, the scores of a network before its softmax; see :func:`refine`.
 
     Parameters
     ----------
-    logits : (H, W, J) floating array
+    logits : (H, W, J) floating array, of a volume with its spacing (D, H, W, J)
         Finite; a constant per pixel changes nothing.
-    weights, rho, time, integrator, label_axis
+    weights, rho, time, integrator, label_axis, spacing
         As in :func:`refine`.
 
     Returns
@@ -158,12 +167,20 @@ def refine_logits(
     ValueError, TypeError
         With the value, what is accepted and the next step.
     """
-    return _refine(label_fields(logits, label_axis, "logits"), weights, rho, time, integrator)
+    fields = label_fields(logits, label_axis, "logits", spatial_axes(spacing))
+    return _refine(fields, _spaced(weights, spacing, fields), rho, time, integrator)
 
 
 def smallest_unsigned(labels: int) -> np.dtype[Any]:
     """The smallest unsigned dtype for label indices 0 … labels−1."""
     return np.min_scalar_type(labels - 1)
+
+
+def _spaced(weights: Any, spacing: Any, fields: Any) -> Any:
+    """The weights; where there are none but a spacing, uniform averaging that respects it."""
+    if weights is not None or spacing is None:
+        return weights
+    return spaced_weights(tuple(fields.shape[1:]), spacing, dtype=host_dtype(fields))
 
 
 def _refine(fields: Any, weights: Any, rho: float, time: float, integrator: Integrator | None) -> Labeling:
@@ -187,5 +204,5 @@ def _solve(fields: Any, weights: Any, time: float, integrator: Integrator | None
     if not (np.isfinite(solution.error) and bool(xp.all(xp.isfinite(solution.v)))):  # synchronize
         raise ValueError(f"the flow overflows before time {time}. Take a shorter time: 1 to 5 are usual.")
     labels = xp.astype(xp.argmax(solution.v, axis=0), getattr(xp, smallest_unsigned(fields.shape[0]).name))
-    probabilities = xp.permute_dims(softmax(solution.v), (1, 2, 0))
+    probabilities = xp.moveaxis(softmax(solution.v), 0, -1)
     return Labeling(labels, probabilities, solution.error, solution.products, solution.converged)

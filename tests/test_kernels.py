@@ -193,7 +193,8 @@ def test_compiled_kernels_know_every_file_they_are_made_of(tmp_path):
     before = run()
     assert before > 0
     helper = copy / "_rows.py"
-    helper.write_text(helper.read_text(encoding="utf-8").replace("result[x] = similarity[x] *", "result[x] = 2 * similarity[x] *"))
+    text = helper.read_text(encoding="utf-8")
+    helper.write_text(text.replace("result[x] = similarity[x] *", "result[x] = 2 * similarity[x] *"))
     assert run() == 2 * before
 
 
