@@ -187,7 +187,7 @@ def bilateral_weights(
         squared = xp.sum((neighbor - features) ** 2, axis=0)
         template[index, ...] = xp.exp(-squared / (2 * sigma**2)) * shifted(mask, offset)
     if spacing is not None:
-        template = template * xp.asarray(spaced_weights(shape, spacing, radius), dtype=dtype)
+        template = template * xp.asarray(spaced_weights(shape, spacing, radius, dtype=np.float64), dtype=dtype)
     return normalize_weights(template)
 
 

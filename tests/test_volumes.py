@@ -73,7 +73,7 @@ def test_weights_of_a_volume_are_learned(xp, dtype):
     l = log_likelihood(np.stack([abs(volume - j) for j in (0, 1)]), 0.1).astype(dtype)
     result = fit_weights(xp(l), xp(truth.astype(np.int32)), steps=6, progress=False)
     assert result.weights.shape == (27, *truth.shape)
-    assert result.weights.dtype == dtype
+    assert host_array(result.weights).dtype == dtype
     assert result.history[-1].loss < 0.7 * result.history[0].loss
     assert result.history[-1].wrong < result.history[0].wrong
     labels = label(xp(volume.astype(dtype)), [0, 1], weights=result.weights, spacing=(1, 1, 1)).labels
@@ -129,7 +129,7 @@ def test_a_ball_in_noise(xp, spacing):
     pixelwise = np.mean((volume > 0.5) != truth)
     assert result.labels.shape == truth.shape
     assert result.probabilities.shape == (*truth.shape, 2)
-    assert np.mean(host_array(result.labels) != truth) < 0.15 * pixelwise
+    assert np.mean(host_array(result.labels) != truth) < 0.2 * pixelwise
     channels = label(xp(np.stack([volume, volume])), [[0.0, 0.0], [1.0, 1.0]], spacing=spacing, channel_axis=0)
     assert channels.labels.shape == truth.shape
 
@@ -137,7 +137,7 @@ def test_a_ball_in_noise(xp, spacing):
 def test_thick_slices_are_averaged_less_across():
     volume, truth = ball((4, 1, 1), noise=0.4)
     wrong = [np.mean(label(volume, [0, 1], spacing=s).labels != truth) for s in ((4, 1, 1), (1, 1, 1))]
-    assert wrong[0] < 0.8 * wrong[1]
+    assert wrong[0] < 0.5 * wrong[1]
 
 
 def test_spacing_of_an_image():

@@ -20,6 +20,7 @@ from .options import (
     probabilities_option,
     read_predictor,
     read_weights,
+    spacing_option,
     write_labeling,
 )
 
@@ -42,38 +43,40 @@ from .options import (
     "--sigma", type=float, default=0.1, show_default=True, help="Scale of bilateral weights in image units, 0 to 1."
 )
 @click.option("--channel-axis", type=int, help="Axis of the channels, where the file does not say it.")
+@spacing_option
 @model_option
 @probabilities_option
 @preview_option
 @flow_options
 def label(
     image: Path, output: Path, prototypes: str | None, weights: str, rho: float | None, sigma: float,
-    channel_axis: int | None, model: Path | None, probabilities: Path | None, preview: Path | None,
-    time_: float | None, tol: float, device: str,
+    channel_axis: int | None, spacing: tuple[float, ...] | None, model: Path | None, probabilities: Path | None,
+    preview: Path | None, time_: float | None, tol: float, device: str,
 ) -> None:  # fmt: skip
-    """Label the pixels of IMAGE (PNG, JPEG, TIFF or .npy).
+    """Label the pixels of IMAGE (PNG, JPEG, TIFF or .npy), or of a volume (TIFF or .npy, with --spacing).
 
     Labels are found by k-means or given as prototypes: one value per channel and label, in the units of the image; or
     they are those that a model of gpulaf train was trained on.
     """
     from ..array import device_array
-    from ..door import image_features, prototype_array
-    from ..image_io import read_image, read_prototypes
+    from ..door import image_features, prototype_array, spatial_axes
+    from ..image_io import read_image, read_prototypes, read_volume
     from ..integrators import Krylov
     from ..labeling import label
 
-    check_outputs([image, Path(weights), model or Path()], output, probabilities, preview)
+    axes = spatial_axes(spacing)
+    check_outputs([image, Path(weights), model or Path()], output, probabilities, preview, volume=axes == 3)
     if model is not None:
-        check_model_alone("prototypes", "weights", "rho", "sigma", "time_", "tol")
+        check_model_alone("prototypes", "weights", "rho", "sigma", "spacing", "time_", "tol")
         predictor = read_predictor(model, soft=False)
         pixels = read_image(image, channel_axis=channel_axis)
         with compile_notice():
             result = predictor.label(device_array(pixels, device))
         write_labeling(result, output, probabilities, preview, pixels, predictor.label_values_.tolist())
         return
-    pixels = read_image(image, channel_axis=channel_axis)
-    features, scale = image_features(pixels)
-    patches, stored = _weights(weights, features, sigma)
+    pixels = (read_volume if axes == 3 else read_image)(image, channel_axis=channel_axis)
+    features, scale = image_features(pixels, axes=axes)
+    patches, stored = _weights(weights, features, sigma, spacing)
     if prototypes is not None or "prototypes" not in stored:
         values = prototype_array(read_prototypes(prototypes or "5"), features, scale)
     else:
@@ -85,7 +88,7 @@ def label(
             )
     with compile_notice():
         result = label(
-            device_array(features, device), values,
+            device_array(features, device), values, spacing=spacing,
             weights=None if patches is None else device_array(patches, device),
             rho=first(rho, stored.get("rho"), 0.1), time=first(time_, stored.get("time"), 3.0),
             integrator=Krylov(tol=tol),
@@ -158,7 +161,9 @@ def refine(
     write_labeling(result, output, probabilities, preview, pixels, names)
 
 
-def _weights(name: str, features: np.ndarray | None, sigma: float) -> tuple[np.ndarray | None, dict[str, Any]]:
+def _weights(
+    name: str, features: np.ndarray | None, sigma: float, spacing: tuple[float, ...] | None = None
+) -> tuple[np.ndarray | None, dict[str, Any]]:
     """The weight patches that --weights names, None for uniform ones, and what their file says about them."""
     from ..patches import bilateral_weights
 
@@ -168,4 +173,4 @@ def _weights(name: str, features: np.ndarray | None, sigma: float) -> tuple[np.n
         return read_weights(name)
     if features is None:
         raise ValueError("bilateral weights need the image. Name it with --image.")
-    return bilateral_weights(features, sigma=sigma), {}
+    return bilateral_weights(features, sigma=sigma, spacing=spacing), {}
