@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from .model_plots import confusion_figure, predictor_figure
     from .node_labeling import NodeLabeling, label_nodes, refine_nodes
     from .overlap import LabelArrays
-    from .patches import bilateral_weights, check_weights, normalize_weights, uniform_weights
+    from .patches import bilateral_weights, check_weights, normalize_weights, spaced_weights, uniform_weights
     from .prediction import Parameters, predict_weights, prediction_gradient
     from .predictor import WeightPredictor
     from .s_flow import SFlowSolution, s_flow_solution
@@ -76,7 +76,7 @@ _HOMES = {
     "model_plots": ["confusion_figure", "predictor_figure"],
     "node_labeling": ["NodeLabeling", "label_nodes", "refine_nodes"],
     "overlap": ["LabelArrays"],
-    "patches": ["bilateral_weights", "check_weights", "normalize_weights", "uniform_weights"],
+    "patches": ["bilateral_weights", "check_weights", "normalize_weights", "spaced_weights", "uniform_weights"],
     "prediction": ["Parameters", "predict_weights", "prediction_gradient"],
     "predictor": ["WeightPredictor"],
     "s_flow": ["SFlowSolution", "s_flow_solution"],

@@ -1,4 +1,4 @@
-"""Ω as an object: weighted averages over the 3×3 (or larger) neighborhood of every pixel, or over any graph."""
+"""Ω as an object: weighted averages over the 3×3, 3×3×3 or larger neighborhood of every pixel, or over any graph."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ __all__ = ["Graph", "Grid", "graph_like"]
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """Averaging on an image grid: (Ωx)_i = Σ_{k ∈ N_i} ω_ik x_k (2.18), with the products that the flow needs.
+    """Averaging on an image or volume: (Ωx)_i = Σ_{k ∈ N_i} ω_ik x_k (2.18), with the products that the flow needs.
 
     Parameters
     ----------
-    weights : (N, H, W) floating array
-        Weight patches, N = (2r+1)²; see :mod:`gpulaf.patches`. NumPy arrays run on the CPU, CuPy arrays on the GPU.
-        They are trusted here: :func:`gpulaf.check_weights` checks them.
+    weights : (N, H, W) or (N, D, H, W) floating array
+        Weight patches, N = (2r+1)² or (2r+1)³; see :mod:`gpulaf.patches`. NumPy arrays run on the CPU, CuPy arrays on
+        the GPU. They are trusted here: :func:`gpulaf.check_weights` checks them.
     periodic : bool
         Wrap around at the border; for analysis (plane waves are then eigenvectors of uniform averaging).
 
     Notes
     -----
-    Fields are (J, H, W) arrays of the dtype of `weights`, labels first. Averaging acts on every label alike.
+    Fields are (J, H, W) arrays of the dtype of `weights`, labels first; on a volume (J, D, H, W), in what follows, too.
+    Averaging acts on every label alike.
     """
 
     weights: Any
@@ -38,7 +39,7 @@ class Grid:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The size (H, W) of the image."""
+        """The size (H, W) of the image, or (D, H, W) of the volume."""
         return tuple(self.weights.shape[1:])
 
     @property

@@ -90,12 +90,12 @@ def fit_weights(
 
     Parameters
     ----------
-    log_likelihood : (J, H, W) floating array; (J, n) on a graph
+    log_likelihood : (J, H, W) floating array; (J, D, H, W) of a volume, (J, n) on a graph
         ℓ = −D/ρ; see :func:`gpulaf.distance.log_likelihood`. Its library, device and dtype are those of the work.
-    truth : (H, W) integer array; (n,) on a graph
+    truth : (H, W) integer array; (D, H, W) of a volume, (n,) on a graph
         Labels 0 … J−1; −1 marks pixels without ground truth.
-    weights : (N, H, W) array or Graph, or a list with one for each layer, optional
-        Where the descent starts; uniform 3×3 patches if None. The neighbors of a graph stay who they are.
+    weights : (N, H, W) or (N, D, H, W) array or Graph, or a list with one for each layer, optional
+        Where the descent starts; uniform 3×3 or 3×3×3 patches if None. The neighbors of a graph stay who they are.
     time : float, sequence of float or Layers
         T, dimensionless. Several times are those of the layers of a :class:`gpulaf.DeepFlow`, each with weights of
         its own; ``Layers(times, shared=True)`` learns weights that they share.
@@ -233,10 +233,10 @@ def _check_problem(
     log_likelihood: Any, truth: Any, steps: int, tau: float, patience: int | None, *, on_graph: bool
 ) -> None:
     xp = namespace(log_likelihood)
-    if log_likelihood.ndim != (2 if on_graph else 3) or log_likelihood.shape[0] < 2:
+    if log_likelihood.ndim not in ((2,) if on_graph else (3, 4)) or log_likelihood.shape[0] < 2:
         raise ValueError(
             f"log_likelihood has shape {tuple(log_likelihood.shape)}; accepted is "
-            f"{'(J, n) for a graph' if on_graph else '(J, H, W)'} with J ≥ 2, labels first."
+            f"{'(J, n) for a graph' if on_graph else '(J, H, W) or (J, D, H, W)'} with J ≥ 2, labels first."
         )
     if log_likelihood.dtype not in (xp.float32, xp.float64):
         raise TypeError(f"log_likelihood has dtype {log_likelihood.dtype}; accepted are float32 and float64.")

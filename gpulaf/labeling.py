@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,11 +13,11 @@ from .assignment_flow import LONGEST, AssignmentFlow
 from .averaging import Grid
 from .deep_flow import DeepFlow
 from .distance import distances, log_likelihood
-from .door import image_features, label_fields, log_probabilities, prototype_array
+from .door import image_features, label_fields, log_probabilities, prototype_array, spatial_axes
 from .integrators import Krylov
 from .integrators.solution import Integrator, check_time
 from .memory import check_memory
-from .patches import check_weights, uniform_weights
+from .patches import check_weights, spaced_weights, uniform_weights
 from .schemes import Scheme
 from .simplex import softmax
 
@@ -24,7 +25,7 @@ __all__ = ["Labeling", "label", "refine", "refine_logits"]
 
 
 class Labeling(NamedTuple):
-    """A labeled image."""
+    """A labeled image, or a volume with its D planes on a first axis."""
 
     #: (H, W) array of label indices, in the smallest unsigned type that holds them.
     labels: Any
@@ -52,6 +53,7 @@ def label(
     integrator: Integrator | None = None,
     scheme: Scheme | None = None,
     channel_axis: int | None = None,
+    spacing: tuple[float, ...] | None = None,
 ) -> Labeling:
     """Label every pixel by the linearized assignment flow (2.22), or by the nonlinear one (2.9).
 
@@ -78,6 +80,10 @@ def label(
         Of the nonlinear flow, which is solved instead of the linearized one.
     channel_axis : int, optional
         The axis of the channels; the last one if None.
+    spacing : (sy, sx) or (sz, sy, sx), optional
+        Distance of the pixels on each axis, which uniform averaging then respects; see :func:`gpulaf.spaced_weights`.
+        Three numbers say that the image is a volume, (D, H, W) or (D, H, W, C): of three axes alone it does not show
+        whether the last one holds channels. Weights then are (N, D, H, W).
 
     Returns
     -------
@@ -103,13 +109,13 @@ def label(
     >>> gpulaf.label(scene.image, scene.prototypes, scheme=gpulaf.DormandPrince()).converged
     True
     """
-    features, scale = image_features(image, channel_axis)
+    features, scale = image_features(image, channel_axis, spatial_axes(spacing))
     if not rho > 0:
         raise ValueError(f"rho is {rho}; accepted are positive numbers. 0.1 suits images with values in [0, 1].")
-    solver, layers = _solver(integrator, scheme), _layers(weights, time, scheme)
+    solver, layers = _solver(integrator, scheme), _layers(weights, time, scheme, spacing)
     values = prototype_array(prototypes, features, scale)
-    check_memory(features, tuple(features.shape[:2]), len(values), integrator=solver, time=max(layers[1]))
-    return _solve(log_likelihood(distances(features, values), rho), *layers, solver)
+    check_memory(features, tuple(features.shape[:-1]), len(values), integrator=solver, time=max(layers[1]))
+    return _solve(log_likelihood(distances(features, values), rho), *layers, solver, spacing)
 
 
 def refine(
@@ -121,14 +127,15 @@ def refine(
     integrator: Integrator | None = None,
     scheme: Scheme | None = None,
     label_axis: int = -1,
+    spacing: tuple[float, ...] | None = None,
 ) -> Labeling:
     """Regularize the soft predictions of any classifier.
 
     Parameters
     ----------
-    probabilities : (H, W, J) floating array
+    probabilities : (H, W, J) floating array, of a volume with its spacing (D, H, W, J)
         Non-negative, summing to 1 over the labels (within 1e-3).
-    weights, time, integrator, scheme
+    weights, time, integrator, scheme, spacing
         As in :func:`label`.
     rho : float
         Temperature: ℓ = log(probabilities)/rho. Above 1 the predictions count for less.
@@ -146,8 +153,8 @@ def refine(
     MemoryError
         If the image takes more memory than is free; the message says how much, and which tiles would fit.
     """
-    fields = log_probabilities(probabilities, label_axis)
-    return _refine(fields, rho, _layers(weights, time, scheme), _solver(integrator, scheme))
+    fields = log_probabilities(probabilities, label_axis, spatial_axes(spacing))
+    return _refine(fields, rho, _layers(weights, time, scheme, spacing), _solver(integrator, scheme), spacing)
 
 
 def refine_logits(
@@ -159,14 +166,15 @@ def refine_logits(
     integrator: Integrator | None = None,
     scheme: Scheme | None = None,
     label_axis: int = -1,
+    spacing: tuple[float, ...] | None = None,
 ) -> Labeling:
     """Regularize logits, the scores of a network before its softmax; see :func:`refine`.
 
     Parameters
     ----------
-    logits : (H, W, J) floating array
+    logits : (H, W, J) floating array, of a volume with its spacing (D, H, W, J)
         Finite; a constant per pixel changes nothing.
-    weights, rho, time, integrator, scheme, label_axis
+    weights, rho, time, integrator, scheme, label_axis, spacing
         As in :func:`refine`.
 
     Returns
@@ -178,8 +186,8 @@ def refine_logits(
     ValueError, TypeError
         With the value, what is accepted and the next step.
     """
-    fields = label_fields(logits, label_axis, "logits")
-    return _refine(fields, rho, _layers(weights, time, scheme), _solver(integrator, scheme))
+    fields = label_fields(logits, label_axis, "logits", spatial_axes(spacing))
+    return _refine(fields, rho, _layers(weights, time, scheme, spacing), _solver(integrator, scheme), spacing)
 
 
 def smallest_unsigned(labels: int) -> np.dtype[Any]:
@@ -207,10 +215,11 @@ def _solver(integrator: Integrator | None, scheme: Scheme | None) -> Any:
     return scheme or integrator or Krylov()
 
 
-def _layers(weights: Any, time: Any, scheme: Scheme | None) -> tuple[list[Any], list[float]]:
+def _layers(weights: Any, time: Any, scheme: Scheme | None, spacing: Any) -> tuple[list[Any], list[float]]:
     """Weights, None for uniform ones, and time of each layer; a scheme has one."""
     # a list of patches or of None holds layers; one of planes or numbers is a field of patches itself
-    listed = isinstance(weights, (list, tuple)) and all(x is None or getattr(x, "ndim", 0) > 2 for x in weights)
+    axes = spatial_axes(spacing)
+    listed = isinstance(weights, (list, tuple)) and all(x is None or getattr(x, "ndim", 0) > axes for x in weights)
     if time is None:
         time = 3.0 if scheme is None else LONGEST
     if not np.ndim(time) and not (listed and weights):
@@ -230,20 +239,21 @@ def _layers(weights: Any, time: Any, scheme: Scheme | None) -> tuple[list[Any], 
     return own, times
 
 
-def _refine(fields: Any, rho: float, layers: tuple[list[Any], list[float]], solver: Any) -> Labeling:
+def _refine(fields: Any, rho: float, layers: tuple[list[Any], list[float]], solver: Any, spacing: Any) -> Labeling:
     if not rho > 0:
         raise ValueError(f"rho is {rho}; accepted are positive numbers. 1 takes the predictions as they are.")
     check_memory(fields, tuple(fields.shape[1:]), fields.shape[0], integrator=solver, time=max(layers[1]))
     centred = fields - namespace(fields).max(fields, axis=0, keepdims=True)
-    return _solve(centred * float(1.0 / rho), *layers, solver)
+    return _solve(centred * float(1.0 / rho), *layers, solver, spacing)
 
 
-def _solve(fields: Any, weights: list[Any], times: list[float], solver: Any) -> Labeling:
+def _solve(fields: Any, weights: list[Any], times: list[float], solver: Any, spacing: Any) -> Labeling:
     xp, shape = namespace(fields), tuple(fields.shape[1:])
     for omega in weights:
         if omega is not None:
             check_weights(omega if is_device_array(omega) else np.asarray(omega), shape)
-    own = (uniform_weights(shape, dtype=host_dtype(fields)) if omega is None else omega for omega in weights)
+    plain = uniform_weights if spacing is None else partial(spaced_weights, spacing=spacing)
+    own = (plain(shape, dtype=host_dtype(fields)) if omega is None else omega for omega in weights)
     layers = [contiguous(like(omega, fields)) for omega in own]
     with np.errstate(over="ignore", invalid="ignore"):
         if hasattr(solver, "step"):
@@ -262,4 +272,4 @@ def _labeling(v: Any, *found: Any) -> Labeling:
     """Round and normalize v; `found` are the remaining entries."""
     xp = namespace(v)
     labels = xp.astype(xp.argmax(v, axis=0), getattr(xp, smallest_unsigned(v.shape[0]).name))
-    return Labeling(labels, xp.permute_dims(softmax(v), (1, 2, 0)), *found)
+    return Labeling(labels, xp.moveaxis(softmax(v), 0, -1), *found)

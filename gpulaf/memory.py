@@ -16,8 +16,9 @@ __all__ = ["memory_estimate"]
 #: Share of the free memory that a run may plan with; the rest is for what is not counted.
 USABLE = 0.9
 
-#: Sides of tiles are multiples of this.
+#: Sides of tiles of images are multiples of this, those of volumes and the nodes of a graph of the others.
 TILE_STEP = 64
+STEPS = {1: 1024, 2: TILE_STEP, 3: 16}
 
 
 def memory_estimate(
@@ -35,8 +36,8 @@ def memory_estimate(
 
     Parameters
     ----------
-    shape : (H, W)
-        Size of the image in pixels.
+    shape : (H, W) or (D, H, W)
+        Size of the image or volume in pixels.
     labels : int
         J.
     integrator : Krylov, Taylor or Euler
@@ -101,17 +102,19 @@ def check_memory(array: Any, shape: tuple[int, ...], labels: int, **options: Any
     Raises
     ------
     MemoryError
-        With the bytes, what is free, and the largest square tile that would fit.
+        With the bytes, what is free, and the largest tile of equal sides that would fit.
     """
     options |= {"dtype": host_dtype(array), "device": "gpu" if is_device_array(array) else "cpu"}
     free, needed = free_bytes(is_device_array(array)), memory_estimate(shape, labels, **options)
     if free is None or needed <= USABLE * free:
         return
-    side = TILE_STEP * int((USABLE * free / memory_estimate((TILE_STEP, TILE_STEP), labels, **options)) ** 0.5)
-    tiles = f"Tiles of {side}×{side} pixels would fit." if side else "Not even a small tile would fit."
+    axes, step = len(shape), STEPS[len(shape)]
+    side = step * int((USABLE * free / memory_estimate((step,) * axes, labels, **options)) ** (1 / axes))
+    part, unit = ("A graph", "nodes") if axes == 1 else ("Tiles", "pixels")
+    fits = f"{part} of {'×'.join([str(side)] * axes)} {unit} would fit." if side else "Not even a small part would fit."
     what, size = "learning" if options.get("learn") else "labeling", "×".join(map(str, shape))
     raise MemoryError(
-        f"{what} {size} pixels takes about {needed / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free. {tiles}"
+        f"{what} {size} {unit} takes about {needed / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free. {fits}"
     )
 
 

@@ -103,8 +103,7 @@ def _largest(row):
 def gpu(weights: Any, log_likelihood: Any, *, out: tuple[Any, Any] | None = None) -> tuple[Any, Any]:
     """S and the largest 2 S (1 − S) of every block with CUDA (``similarity.cu``); their maximum bounds ‖A‖."""
     weights, log_likelihood = _cuda.contiguous(weights, log_likelihood)
-    labels, height, width = log_likelihood.shape
-    blocks = _cuda.tiles(height, width)
+    blocks = _cuda.tiles(*log_likelihood.shape[1:])
     result, bound = out or (_cuda.empty(log_likelihood.shape, weights), _cuda.empty((blocks,), weights))
     _cuda.launch(
         "similarity",
@@ -113,8 +112,8 @@ def gpu(weights: Any, log_likelihood: Any, *, out: tuple[Any, Any] | None = None
         log_likelihood,
         result,
         bound,
-        *_cuda.sizes(labels, height, width),
+        *_cuda.grid(log_likelihood),
         dtype=weights.dtype,
-        **_cuda.stencil_constants("similarity", weights, labels, log_likelihood),
+        **_cuda.stencil_constants("similarity", weights, len(log_likelihood), log_likelihood),
     )
     return result, bound

@@ -163,17 +163,16 @@ def gpu(
 ) -> tuple[Any, Any]:
     """The same with CUDA (``weight_gradient.cu``)."""
     arrays = _cuda.contiguous(similarity, log_likelihood, mean, left, right, image)
-    terms, (labels, height, width) = left.shape[0], mean.shape
     gradient, z = out or (_cuda.empty(weights.shape, weights), _cuda.empty(mean.shape, weights))
     _cuda.launch(
         "weight_gradient",
-        _cuda.tiles(height, width),
+        _cuda.tiles(*mean.shape[1:]),
         *arrays,
-        *_cuda.sizes(terms),
+        *_cuda.sizes(left.shape[0]),
         gradient,
         z,
-        *_cuda.sizes(labels, height, width),
+        *_cuda.grid(mean),
         dtype=weights.dtype,
-        **_cuda.stencil_constants("weight_gradient", weights, labels, mean, left, right),
+        **_cuda.stencil_constants("weight_gradient", weights, mean.shape[0], mean, left, right),
     )
     return gradient, z

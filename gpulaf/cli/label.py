@@ -22,6 +22,7 @@ from .options import (
     probabilities_option,
     read_predictor,
     read_weights,
+    spacing_option,
     to_device,
     write_labeling,
 )
@@ -45,6 +46,7 @@ from .options import (
     "--sigma", type=float, default=0.1, show_default=True, help="Scale of bilateral weights in image units, 0 to 1."
 )
 @click.option("--channel-axis", type=int, help="Axis of the channels, where the file does not say it.")
+@spacing_option
 @model_option
 @probabilities_option
 @preview_option
@@ -52,10 +54,10 @@ from .options import (
 @large_options
 def label(
     image: Path, output: Path, prototypes: str | None, weights: str, rho: float | None, sigma: float,
-    channel_axis: int | None, model: Path | None, probabilities: Path | None, preview: Path | None,
-    flow: str, time_: float | None, tol: float, device: str, **_: Any,
+    channel_axis: int | None, spacing: tuple[float, ...] | None, model: Path | None, probabilities: Path | None,
+    preview: Path | None, flow: str, time_: float | None, tol: float, device: str, **_: Any,
 ) -> None:  # fmt: skip
-    """Label the pixels of IMAGE (PNG, JPEG, TIFF, .npy, Zarr or OME-Zarr).
+    """Label the pixels of IMAGE (PNG, JPEG, TIFF, .npy, Zarr, OME-Zarr), or of a volume (TIFF, .npy, with --spacing).
 
     Labels are found by k-means or given as prototypes: one value per channel and label, in the units of the image; or
     they are those that a model of gpulaf train was trained on.
@@ -65,25 +67,26 @@ def label(
     again, the same command goes on where it was.
     """
     from ..array import device_array
-    from ..door import image_features, prototype_array
-    from ..image_io import read_image, read_prototypes
+    from ..door import image_features, prototype_array, spatial_axes
+    from ..image_io import read_image, read_prototypes, read_volume
     from ..labeling import label
 
     if goes_large(options := click.get_current_context().params):
         label_large(options)
         return
-    check_outputs([image, Path(weights), model or Path()], output, probabilities, preview)
+    axes = spatial_axes(spacing)
+    check_outputs([image, Path(weights), model or Path()], output, probabilities, preview, volume=axes == 3)
     if model is not None:
-        check_model_alone("prototypes", "weights", "rho", "sigma", "flow", "time_", "tol")
+        check_model_alone("prototypes", "weights", "rho", "sigma", "spacing", "flow", "time_", "tol")
         predictor = read_predictor(model, soft=False)
         pixels = read_image(image, channel_axis=channel_axis)
         with compile_notice():
             result = predictor.label(device_array(pixels, device))
         write_labeling(result, output, probabilities, preview, pixels, predictor.label_values_.tolist())
         return
-    pixels = read_image(image, channel_axis=channel_axis)
-    features, scale = image_features(pixels)
-    patches, stored = _weights(weights, features, sigma)
+    pixels = (read_volume if axes == 3 else read_image)(image, channel_axis=channel_axis)
+    features, scale = image_features(pixels, axes=axes)
+    patches, stored = _weights(weights, features, sigma, spacing)
     if prototypes is not None or "prototypes" not in stored:
         values = prototype_array(read_prototypes(prototypes or "5"), features, scale)
     else:
@@ -95,8 +98,7 @@ def label(
             )
     with compile_notice():
         result = label(
-            device_array(features, device), values,
-            weights=to_device(patches, device),
+            device_array(features, device), values, spacing=spacing, weights=to_device(patches, device),
             rho=first(rho, stored.get("rho"), 0.1), **flow_arguments(flow, time_, tol, stored),
         )  # fmt: skip
     names = stored.get("label_values") if prototypes is None else None
@@ -166,7 +168,9 @@ def refine(
     write_labeling(result, output, probabilities, preview, pixels, names)
 
 
-def _weights(name: str, features: np.ndarray | None, sigma: float) -> tuple[Any, dict[str, Any]]:
+def _weights(
+    name: str, features: np.ndarray | None, sigma: float, spacing: tuple[float, ...] | None = None
+) -> tuple[Any, dict[str, Any]]:
     """The weights that --weights names, a list of those of layers, None for uniform ones; and what their file says."""
     from ..patches import bilateral_weights
 
@@ -176,4 +180,4 @@ def _weights(name: str, features: np.ndarray | None, sigma: float) -> tuple[Any,
         return read_weights(name)
     if features is None:
         raise ValueError("bilateral weights need the image. Name it with --image.")
-    return bilateral_weights(features, sigma=sigma), {}
+    return bilateral_weights(features, sigma=sigma, spacing=spacing), {}

@@ -82,6 +82,8 @@ def label_large(options: dict[str, Any]) -> None:
 
     if options["preview"] is not None:
         raise ValueError("--preview needs the image in memory, not in tiles. Leave it out.")
+    if options["spacing"] is not None:
+        raise ValueError("--spacing is for images in memory; tiles take square pixels. Leave it out.")
     if options["flow"] == "nonlinear":
         raise ValueError(
             "--flow nonlinear chooses its steps by the whole image, which tiles do not see. Take the linear flow, or "

@@ -60,6 +60,12 @@ probabilities_option = click.option(
 preview_option = click.option(
     "--preview", type=click.Path(path_type=Path), help="Also write a picture to look at (.png)."
 )
+spacing_option = click.option(
+    "--spacing",
+    metavar="SZ,SY,SX",
+    callback=lambda context, option, text: read_spacing(text),
+    help="Distance of the pixels on each axis. Three numbers say that the file holds a volume.",
+)
 model_option = click.option(
     "--model", type=click.Path(path_type=Path), help="A predictor of gpulaf train: weights, labels, rho, time and flow."
 )
@@ -82,6 +88,20 @@ def compile_notice() -> Iterator[None]:
 
     with compiling(notice):
         yield
+
+
+def read_spacing(text: str | None) -> tuple[float, ...] | None:
+    """The distances of --spacing, checked."""
+    from ..door import spatial_axes
+
+    if text is None:
+        return None
+    try:
+        spacing = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"--spacing is {text!r}; accepted are two or three numbers, as 2,1,1.") from None
+    spatial_axes(spacing)
+    return spacing
 
 
 def check_model_alone(*others: str) -> None:
@@ -177,13 +197,15 @@ def first(*values: float | None) -> float:
     return next(value for value in values if value is not None)
 
 
-def check_outputs(inputs: list[Path], output: Path, probabilities: Path | None, preview: Path | None) -> None:
+def check_outputs(
+    inputs: list[Path], output: Path, probabilities: Path | None, preview: Path | None, *, volume: bool = False
+) -> None:
     """Find out before any work whether the results can be written."""
     from ..image_io import check_output
 
-    check_output(output)
+    check_output(output, volume=volume)
     if probabilities is not None:
-        check_output(probabilities, "f")
+        check_output(probabilities, "f", volume=volume)
     if preview is not None:
         check_output(preview)
     check_folders(output, probabilities, preview)
@@ -231,17 +253,22 @@ def write_labeling(
 
     labels = host_array(result.labels)
     count = result.probabilities.shape[-1]
+    volume = labels.ndim == 3
     if names is not None and min(names) >= 0 and max(names) < 65536:
-        write_array(output, np.array(names, np.min_scalar_type(max(names)))[labels])
+        write_array(output, np.array(names, np.min_scalar_type(max(names)))[labels], volume=volume)
     else:
-        write_array(output, labels)
+        write_array(output, labels, volume=volume)
     if probabilities is not None:
-        write_array(probabilities, host_array(result.probabilities))
-    if preview is not None:
+        write_array(probabilities, host_array(result.probabilities), volume=volume)
+    if preview is not None and volume:
+        middle = len(labels) // 2
+        write_array(preview, colored(labels[middle], count, None if pixels is None else pixels[middle]))
+        click.echo(f"{preview} shows the middle plane, {middle} of 0 to {len(labels) - 1}.")
+    elif preview is not None:
         write_array(preview, colored(labels, count, pixels))
     nonlinear = click.get_current_context().params["flow"] == "nonlinear"
     found = f"error {result.error:.1e}{' per step' if nonlinear else ''}"
-    click.echo(f"{labels.shape[0]}×{labels.shape[1]} pixels, {count} labels, {found}: {output}")
+    click.echo(f"{'×'.join(map(str, labels.shape))} pixels, {count} labels, {found}: {output}")
     if nonlinear:
         click.echo(result.reason)
     elif not result.converged:
