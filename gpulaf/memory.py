@@ -110,8 +110,9 @@ def check_memory(array: Any, shape: tuple[int, ...], labels: int, **options: Any
         return
     axes, step = len(shape), STEPS[len(shape)]
     side = step * int((USABLE * free / memory_estimate((step,) * axes, labels, **options)) ** (1 / axes))
-    part, unit = ("A graph", "nodes") if axes == 1 else ("Tiles", "pixels")
-    fits = f"{part} of {'×'.join([str(side)] * axes)} {unit} would fit." if side else "Not even a small part would fit."
+    part, unit = ("graph", "nodes") if axes == 1 else ("tile", "pixels")
+    largest = "×".join([str(side)] * axes)
+    fits = f"A {part} of {largest} {unit} would fit." if side else f"Not even a small {part} would fit."
     what, size = "learning" if options.get("learn") else "labeling", "×".join(map(str, shape))
     raise MemoryError(
         f"{what} {size} {unit} takes about {needed / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free. {fits}"

@@ -187,5 +187,5 @@ def test_bad_spaced_patches():
 def test_a_volume_that_cannot_fit_is_refused_with_the_tile_that_would(monkeypatch):
     estimate = memory_estimate((40, 50, 60), 2, integrator=Krylov())
     monkeypatch.setattr(memory, "free_bytes", lambda on_device: estimate // 2)
-    with pytest.raises(MemoryError, match=r"40×50×60 pixels takes.* Tiles of 32×32×32 pixels would fit"):
+    with pytest.raises(MemoryError, match=r"40×50×60 pixels takes.* A tile of 32×32×32 pixels would fit"):
         label(np.zeros((40, 50, 60), np.float32), [0, 1], spacing=(1, 1, 1))
