@@ -218,7 +218,7 @@ def _solver(integrator: Integrator | None, scheme: Scheme | None) -> Any:
 def _layers(weights: Any, time: Any, scheme: Scheme | None, spacing: Any) -> tuple[list[Any], list[float]]:
     """Weights, None for uniform ones, and time of each layer; a scheme has one."""
     # a list of patches or of None holds layers; one of planes or numbers is a field of patches itself
-    axes = spatial_axes(spacing)
+    axes, time = spatial_axes(spacing), getattr(time, "times", time)
     listed = isinstance(weights, (list, tuple)) and all(x is None or getattr(x, "ndim", 0) > axes for x in weights)
     if time is None:
         time = 3.0 if scheme is None else LONGEST
