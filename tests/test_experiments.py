@@ -299,6 +299,7 @@ def depth_rows(learned, own, shared, long):
     cases += [(T, 3, depth.OWN, depth.LEARNED, learned) for T in (3.0, 9.0)]
     cases += [(3.0, 3, depth.OWN, depth.PREDICTED, own), (3.0, 3, depth.SHARED, depth.PREDICTED, shared)]
     cases += [(9.0, 3, depth.OWN, depth.PREDICTED, long), (9.0, 3, depth.SHARED, depth.PREDICTED, 9.0)]
+    cases += [(T, 3, depth.UNIFORM, "no learning", 0.6) for T in (3.0, 9.0)]
     return [
         {"scene": "lines", "T": T, "layers": n, "weights": w, "how": how, "repeat": k, "wrong %": x * (1 + k / 10),
          "validation wrong %": x + 1}
@@ -312,7 +313,10 @@ def test_depth_finding():
     assert "unseen lines: at T = 3 depth helps (1.05 % wrong with one layer, 0.525 % with 3, shared weights)" in good
     assert "at T = 9 depth helps (2.1 % wrong with one layer, 0.21 % with 3, own weights)" in good
     assert "each at its best time, 3 and 9, depth helps (1.05 % wrong with one layer, 0.21 % with 3, own" in good
+    assert "That is better than uniform weights (0.6 %), and having own weights instead of shared ones helps" in good
+    assert "(0.21 % and 9.45 %)" in good
     bad = depth.finding(depth_rows(2.5, 1.0, 1.5, 3.0))
+    assert "That is no better than uniform weights (0.6 %)" in bad
     assert "learned on images of lines: at T = 3 depth hurts" in bad
     assert "unseen lines: at T = 3 depth changes little (1.05 % wrong with one layer, 1.05 % with 3, own" in bad
     assert "at T = 9 depth hurts" in bad

@@ -103,13 +103,27 @@ def finding(rows: list[Row]) -> str:
             said.append(_said(f"at T = {time:g}", best(mine, [time], deep=False), best(mine, [time], deep=True)))
         flat, deep = (best(mine, times, deep=deep) for deep in (False, True))
         said.append(_said(f"each at its best time, {flat.time:g} and {deep.time:g},", flat, deep))
-        words.append(f"Weights predicted for unseen {name}: {'; '.join(said)}.")
+        words.append(f"Weights predicted for unseen {name}: {'; '.join(said)}. {_beside(rows, name, deep)}")
     return " ".join([*words, "For unseen images, validation images chose layers, sharing and time."])
 
 
 def _said(where: str, one: Case, deep: Case) -> str:
     means = f"{one.wrong.mean():.3g} % wrong with one layer, {deep.wrong.mean():.3g} % with {deep.layers}"
     return f"{where} depth {compared(one.wrong, deep.wrong)} ({means}, {deep.weights})"
+
+
+def _beside(rows: list[Row], name: str, deep: Case) -> str:
+    """The best deep case beside uniform weights, and own weights beside shared ones, in as many layers."""
+    mine = select(rows, scene=name, T=deep.time, layers=deep.layers)
+    uniform = select(mine, weights=UNIFORM)[0]["wrong %"]
+    own, shared = (
+        np.array([row["wrong %"] for row in select(mine, weights=weights, how=PREDICTED)]) for weights in (OWN, SHARED)
+    )
+    better = "better" if (deep.wrong < uniform).all() and deep.wrong.mean() < 0.95 * uniform else "no better"
+    return (
+        f"That is {better} than uniform weights ({uniform:.3g} %), and having own weights instead of shared ones "
+        f"{compared(shared, own)} ({own.mean():.3g} % and {shared.mean():.3g} %)."
+    )
 
 
 class Case(NamedTuple):
@@ -148,7 +162,8 @@ def _draw(rows: list[Row]) -> Any:
         mine = select(rows, scene=name)
         pixels, shown = select(mine, weights=PIXELS)[0]["wrong %"], [r for r in mine if r["weights"] != PIXELS]
         values = [row["wrong %"] for row in shown]
-        least = min([value for value in values if value > 0]) / 2  # stands for 0
+        repeats = 1 + max(row["repeat"] for row in mine)
+        least = min([value for value in values if value > 0]) / repeats / 2  # stands for 0, less than any mean
         for k, axis in enumerate(line):
             how, time = (LEARNED, PREDICTED)[k // len(times)], times[k % len(times)]
             for case in ((OWN, 0), (SHARED, 1), (UNIFORM, 6)):
@@ -157,6 +172,7 @@ def _draw(rows: list[Row]) -> Any:
                 axis, f"{name}, T = {time:g} (pixelwise {pixels:.0f} %)\nweights {how}", "layers", "% of pixels wrong"
             )
             axis.set_xticks(sorted({row["layers"] for row in mine}))
+            axis.set_xlim(0.6, 1.15 * max(LAYERS))
             if how == LEARNED:
                 axis.set_ylim(0.7 * least, 1.3 * max(values))
                 logarithmic(axis, least=least)
