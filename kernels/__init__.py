@@ -15,14 +15,15 @@ prediction           Ω̂ = exp_1(softmax(−σd) ν)      weight patches from f
 
 Layout. Fields are (J, H, W), label first, x fastest, C-contiguous; weight patches are (N, H, W) with N = (2r+1)²
 offsets in row-major order and the centre at N//2. ``weights[o, y, x]`` belongs to the pixel (y, x) and looks at
-the neighbor (y, x) + offset(o).
+the neighbor (y, x) + offset(o). On volumes fields are (J, D, H, W), patches (N, D, H, W) with N = (2r+1)³. The stencils
+have one code for both, where an image is a volume of one plane whose neighborhood reaches no other.
 
 Border. A neighbor outside the image is never read, whatever its weight: every patch lives on the neighbors that
 exist. There is no padding rule and no special case in the adjoint.
 
 Each file holds, in this order: the docstring with the formula, ``reference`` (array API code, the definition, any
-library and any number of spatial axes), ``cpu`` (Numba, 2-D, float32 and float64) and ``gpu`` (CuPy, the same), which
-launches the ``.cu`` file of the same name. All implementations are gathers: one output is written by one worker, in
+library and any number of spatial axes), ``cpu`` (Numba, two and three axes, float32 and float64) and ``gpu`` (CuPy, the
+same, in volumes up to 3×3×3), which launches the ``.cu`` file of the same name. All implementations are gathers: one output is written by one worker, in
 one order of summation, so results repeat bit for bit, and a pixel gets the same bits wherever it lies in the array.
 
 To add a kernel: write ``reference`` first, then ``cpu``; add it to ``tests/test_kernels.py``, which holds every

@@ -107,36 +107,37 @@ def average(packed, ring, y, n, result, at):
         a, b = _target(result, j, at, n, packed), _target(result, j + 1, at, n, packed)
         c, d = _target(result, j + 2, at, n, packed), _target(result, j + 3, at, n, packed)
         four = j + 2 < len(result)
-        for k in range(_begin(packed, ring, y, j, four, a, b, c, d), planes * side):
-            weights, row = packed[k * side * PITCH :], ring[k // side, (y + k) % side, j * PITCH :]
-            if four:
-                _add_four(weights, row, side, a, b, c, d)
+        if side != 3 and side != 5:
+            for row in (a, b, c, d):
+                clear(row)
+        for p in range(planes):
+            weights, first = packed[p * side**2 * PITCH :], j * PITCH
+            if side == 3:
+                up, here, low = ring[p, y % 3, first:], ring[p, (y + 1) % 3, first:], ring[p, (y + 2) % 3, first:]
+                _add_nine(weights, up, here, low, p, four, a, b, c, d)
+            elif side == 5 and p == 0:
+                top, up, here = ring[0, y % 5, first:], ring[0, (y + 1) % 5, first:], ring[0, (y + 2) % 5, first:]
+                low, bottom = ring[0, (y + 3) % 5, first:], ring[0, (y + 4) % 5, first:]
+                if four:
+                    _four_labels_25(weights, top, up, here, low, bottom, a, b, c, d)
+                else:
+                    _two_labels_25(weights, top, up, here, low, bottom, a, b)
             else:
-                _add_two(weights, row, side, a, b)
+                for k in range(side):
+                    _add_row(weights[k * side * PITCH :], ring[p, (y + k) % side, first:], side, four, a, b, c, d)
 
 
 @inline
-def _begin(packed, ring, y, j, four, a, b, c, d):
-    """The sums over the first rows of a neighborhood, and how many rows that are."""
-    side, first = ring.shape[1], j * PITCH
-    if side == 3:
-        up, at, low = ring[0, y % 3, first:], ring[0, (y + 1) % 3, first:], ring[0, (y + 2) % 3, first:]
-        if four:
-            _four_labels_9(packed, up, at, low, a, b, c, d)
-        else:
-            _two_labels_9(packed, up, at, low, a, b)
-        return side
-    if side == 5:
-        top, up, at = ring[0, y % 5, first:], ring[0, (y + 1) % 5, first:], ring[0, (y + 2) % 5, first:]
-        low, bottom = ring[0, (y + 3) % 5, first:], ring[0, (y + 4) % 5, first:]
-        if four:
-            _four_labels_25(packed, top, up, at, low, bottom, a, b, c, d)
-        else:
-            _two_labels_25(packed, top, up, at, low, bottom, a, b)
-        return side
-    for row in (a, b, c, d):
-        clear(row)
-    return 0
+def _add_nine(weights, up, here, low, p, four, a, b, c, d):
+    """The nine products in plane p of the neighborhood; those of the first plane begin the sum."""
+    if four and p == 0:
+        _four_labels_9(weights, up, here, low, a, b, c, d)
+    elif four:
+        _four_labels_9_more(weights, up, here, low, a, b, c, d)
+    elif p == 0:
+        _two_labels_9(weights, up, here, low, a, b)
+    else:
+        _two_labels_9_more(weights, up, here, low, a, b)
 
 
 @inline
@@ -158,35 +159,20 @@ def correlate(z, labels, ring, y, n, sums):
 
 
 @inline
-def _add_four(weights, row, side, a, b, c, d):
+def _add_row(weights, row, side, four, a, b, c, d):
     """a += Σ_o weights_o · row[o:] for the `side` neighbors o in one row, and so b, c and d of the next labels."""
-    if side == 3:
-        _four_labels_3(weights, row, a, b, c, d)
-    elif side == 5:
-        _four_labels_5(weights, row, a, b, c, d)
+    if side == 5:
+        _four_labels_5(weights, row, a, b, c, d) if four else _two_labels_5(weights, row, a, b)
     elif side == 7:
-        _four_labels_7(weights, row, a, b, c, d)
+        _four_labels_7(weights, row, a, b, c, d) if four else _two_labels_7(weights, row, a, b)
     else:
         for o in range(side):
             w = weights[o * PITCH :]
             multiply_add(w, row[o:], a)
             multiply_add(w, row[P1 + o :], b)
-            multiply_add(w, row[P2 + o :], c)
-            multiply_add(w, row[P3 + o :], d)
-
-
-@inline
-def _add_two(weights, row, side, a, b):
-    if side == 3:
-        _two_labels_3(weights, row, a, b)
-    elif side == 5:
-        _two_labels_5(weights, row, a, b)
-    elif side == 7:
-        _two_labels_7(weights, row, a, b)
-    else:
-        for o in range(side):
-            multiply_add(weights[o * PITCH :], row[o:], a)
-            multiply_add(weights[o * PITCH :], row[P1 + o :], b)
+            if four:
+                multiply_add(w, row[P2 + o :], c)
+                multiply_add(w, row[P3 + o :], d)
 
 
 @inline
@@ -204,8 +190,10 @@ def _add_correlation(z, row, side, count, n, sums):
                 multiply_add(z[j : j + n], row[j + d : j + d + n], sums[d * PITCH : d * PITCH + n])
 
 
-def _in_registers(side, labels):
-    """Of 2 or 4 labels: a[x], b[x], … = Σ_o weights_o[x] · neighbor o, all side² products of a pixel in one expression.
+def _in_registers(side, labels, more=False):
+    """Of 2 or 4 labels: a[x], b[x], … = Σ_o weights_o[x] · neighbor o, all side² products of a pixel at once.
+
+    With `more` the products are added to what a, b, … hold.
 
     Written out by a program, as the compiler fills no vector lanes around two loops: for side 3 and 2 labels
 
@@ -222,10 +210,12 @@ def _in_registers(side, labels):
     results, sums = "abcd"[:labels], [f"s{j}" for j in range(labels)]
     rows = ", ".join(f"row{d}" for d in range(side))
     lines = [f"def add(weights, {rows}, {', '.join(results)}):", " for x in range(a.size):"]
+    if more:
+        lines += [f"  {s} = {r}[x]" for s, r in zip(sums, results, strict=True)]
     for o in range(side**2):
         lines.append(f"  w = weights[x + {o * PITCH}]")
         for j, s in enumerate(sums):
-            lines.append(f"  {s} = {f'{s} + ' if o else ''}w * row{o // side}[x + {j * PITCH + o % side}]")
+            lines.append(f"  {s} = {f'{s} + ' if o or more else ''}w * row{o // side}[x + {j * PITCH + o % side}]")
     lines.append(f"  {', '.join(f'{r}[x]' for r in results)} = {', '.join(sums)}")
     made: dict[str, Any] = {}
     exec("\n".join(lines), made)
@@ -284,8 +274,9 @@ def _two_factors(side):
 
 _four_labels_9, _four_labels_25 = _in_registers(3, 4), _in_registers(5, 4)
 _two_labels_9, _two_labels_25 = _in_registers(3, 2), _in_registers(5, 2)
-_four_labels_3, _four_labels_5, _four_labels_7 = _four_labels(3), _four_labels(5), _four_labels(7)
-_two_labels_3, _two_labels_5, _two_labels_7 = _two_labels(3), _two_labels(5), _two_labels(7)
+_four_labels_9_more, _two_labels_9_more = _in_registers(3, 4, True), _in_registers(3, 2, True)
+_four_labels_5, _four_labels_7 = _four_labels(5), _four_labels(7)
+_two_labels_5, _two_labels_7 = _two_labels(5), _two_labels(7)
 _four_factors_3, _four_factors_5, _four_factors_7 = _four_factors(3), _four_factors(5), _four_factors(7)
 _two_factors_3, _two_factors_5, _two_factors_7 = _two_factors(3), _two_factors(5), _two_factors(7)
 
