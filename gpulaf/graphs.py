@@ -98,8 +98,8 @@ def region_graph(segments: Any, *, by_border: bool = False, dtype: Any = np.floa
     --------
     >>> import numpy as np
     >>> from gpulaf import region_graph
-    >>> region_graph(np.array([[1, 1, 2], [5, 5, 2]])).matrix.toarray().round(2).tolist()
-    [[0.33, 0.33, 0.33], [0.33, 0.33, 0.33], [0.33, 0.33, 0.33]]
+    >>> region_graph(np.array([[1, 2, 5]]), dtype=np.float64).matrix.toarray().round(2).tolist()
+    [[0.5, 0.5, 0.0], [0.33, 0.33, 0.33], [0.0, 0.5, 0.5]]
     """
     from scipy.sparse import coo_array, eye_array
 

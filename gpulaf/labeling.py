@@ -181,10 +181,10 @@ def _refine(fields: Any, weights: Any, rho: float, time: Any, integrator: Integr
 
 def _layers(weights: Any, time: Any) -> tuple[list[Any], list[float]]:
     """Weights, None for uniform ones, and time of each layer."""
-    listed = isinstance(weights, (list, tuple)) and len(weights) > 0 and np.ndim(weights[0]) > 2  # no nested numbers
-    if not np.ndim(time) and not listed:
+    listed, time = isinstance(weights, (list, tuple)), getattr(time, "times", time)
+    if not np.ndim(time) and not (listed and weights and all(getattr(x, "ndim", 0) > 2 for x in weights)):
         return [weights], [check_time(time)]
-    times = [check_time(t) for t in (time if np.ndim(time) else [check_time(time) / len(weights)] * len(weights))]
+    times = [check_time(t) for t in (time if np.ndim(time) else [time / len(weights)] * len(weights))]
     own = list(weights) if listed else [weights] * len(times)
     if not times or len(own) != len(times):
         raise ValueError(

@@ -309,8 +309,10 @@ def test_a_number_is_the_time_of_all_layers_together(dtype):
     scene = voronoi_lines(16, sites=4)
     image = scene.image.astype(dtype)
     weights = [random_problem(2, 16, 16, seed=seed).weights.astype(dtype) for seed in (0, 1)]
-    whole, parts = (label(image, scene.prototypes, weights=weights, time=time) for time in (3.0, [1.5, 1.5]))
-    np.testing.assert_array_equal(whole.probabilities, parts.probabilities)
+    times = 3.0, [1.5, 1.5], Layers((1.5, 1.5))
+    whole, *parts = (label(image, scene.prototypes, weights=weights, time=time) for time in times)
+    for part in parts:
+        np.testing.assert_array_equal(whole.probabilities, part.probabilities)
     l = log_likelihood(distances(image, scene.prototypes), 0.1)
     v = DeepFlow(weights, [1.5, 1.5], integrator=Taylor(tol=1e-9)).solve(l).v
     assert relative(np.log(whole.probabilities[..., 0] / whole.probabilities[..., 1]), v[0] - v[1]) < 1e-3
