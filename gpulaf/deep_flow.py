@@ -18,12 +18,12 @@ import numpy as np
 from .array import reused
 from .averaging import Grid
 from .flow import LinearFlow
-from .gradient import WeightGradient, weight_gradient
+from .gradient import WeightGradient, in_one_wave, weight_gradient
 from .integrators import Solution, Taylor
 from .integrators.solution import Integrator, check_time
 from .vectors import combine
 
-__all__ = ["DeepFlow", "DeepGradient", "DeepSolution", "Layers"]
+__all__ = ["DeepFlow", "DeepGradient", "DeepSolution", "Layers", "as_layers", "as_time"]
 
 
 @dataclass(frozen=True)
@@ -49,19 +49,30 @@ class Layers:
     def __post_init__(self) -> None:
         times = tuple(check_time(time) for time in self.times)
         if not times:
-            raise ValueError(
-                "there are no times; accepted is one for each layer, at least one. Give times like (2, 2)."
-            )
+            raise ValueError("there are no times; accepted is one for each layer. Give times like (2.0, 2.0).")
         object.__setattr__(self, "times", times)
         object.__setattr__(self, "shared", bool(self.shared))
 
 
+def as_time(time: Any) -> float | Layers:
+    """A time as a number, or layers from a sequence of times."""
+    if isinstance(time, Layers):
+        return time
+    return Layers(tuple(time)) if np.ndim(time) else check_time(time)
+
+
+def as_layers(time: Any) -> Layers:
+    """The same, where one time is one layer."""
+    time = as_time(time)
+    return time if isinstance(time, Layers) else Layers((time,))
+
+
 class DeepSolution(NamedTuple):
-    """What a forward pass leaves: two fields per layer, and the basis of the last one."""
+    """What a forward pass leaves: two fields per layer, and the basis of the last one where it is used."""
 
     #: Σ_s v_s, (J, H, W); W = softmax(v).
     v: Any
-    #: The flow of each layer and its solution; v_s and the basis of the last one only.
+    #: The flow of each layer and its solution; v_s of the last one only.
     layers: list[tuple[LinearFlow, Solution]]
 
     @property
@@ -71,7 +82,7 @@ class DeepSolution(NamedTuple):
 
     @property
     def last(self) -> tuple[LinearFlow, Solution]:
-        """The flow of the last layer and its solution, with the basis."""
+        """The flow of the last layer and its solution."""
         return self.layers[-1]
 
 
@@ -118,8 +129,9 @@ class DeepFlow:
 
     Notes
     -----
-    Memory: two fields (J, H, W) per layer, ℓ_s and S_s, and the basis of one layer at a time; layers but the last
-    make their basis again for the gradient, without similarity or estimates.
+    Memory: two fields (J, H, W) per layer, ℓ_s and S_s, and the basis of one layer at a time. Layers but the last
+    make their basis again for the gradient, without similarity or estimates; a Taylor series on the CPU does so within
+    the wave that uses it (:mod:`gpulaf.kernels.reverse_horner`), in every layer, and no basis is held at all.
     """
 
     def __init__(self, weights: Any, times: Sequence[float], *, integrator: Integrator | None = None) -> None:
@@ -136,21 +148,22 @@ class DeepFlow:
 
     def solve(self, log_likelihood: Any, *, keep_basis: bool = True) -> DeepSolution:
         """The forward pass: ℓ (J, H, W) to v; `keep_basis` keeps what the gradient needs."""
-        v, layers, last = None, [], len(self.times) - 1
+        layers: list[Any] = []
+        v, last = None, len(self.times) - 1
         with reused():
             for s, (averaging, time) in enumerate(zip(self.averagings, self.times, strict=True)):
                 flow = LinearFlow(averaging, log_likelihood)
-                solution = self.integrator.solve(flow, time, keep_basis=keep_basis and s == last)
+                basis = keep_basis and s == last and not (s and in_one_wave(flow, self.integrator, time))
+                solution = self.integrator.solve(flow, time, keep_basis=basis)
                 v = solution.v if v is None else _sum(v, solution.v)
                 if s < last:
                     log_likelihood = _sum(log_likelihood, solution.v)
-                    flow = LinearFlow(averaging, flow.log_likelihood, flow.similarity)  # B is not kept
                     solution = replace(solution, v=None)
-                layers.append((flow if keep_basis else None, solution))
+                layers.append((_lean(flow) if keep_basis else None, solution))
         return DeepSolution(v, layers)
 
     def gradient(self, solution: DeepSolution, g: Any, *, rank: int | None = None) -> DeepGradient:
-        """The derivatives of a loss in the weights of every layer and in ℓ.
+        """The derivatives of a loss in the weights of every layer and in ℓ; a second call makes the basis again.
 
         Parameters
         ----------
@@ -167,7 +180,11 @@ class DeepFlow:
         above, ranks = g, []
         with reused():
             for s in reversed(range(len(self.times))):
-                gradient = weight_gradient(*solution.layers[s], above, rank=rank, tol=tol)
+                flow, layer = solution.layers[s]
+                gradient = weight_gradient(_lean(flow), layer, above, rank=rank, tol=tol)
+                if len(self.times) > 1:
+                    solution.layers[s] = flow, replace(layer, basis=None)
+                del flow, layer
                 ranks.append(gradient.rank)
                 if self.shared and weights:
                     weights = [weights[0] + gradient.weights]
@@ -176,6 +193,11 @@ class DeepFlow:
                 if s:
                     above = gradient.added_to(above)
         return DeepGradient(weights, max(ranks), gradient, above, g)
+
+
+def _lean(flow: LinearFlow) -> LinearFlow:
+    """The same flow without what it made on the way."""
+    return LinearFlow(flow.averaging, flow.log_likelihood, flow.similarity)
 
 
 def _sum(x: Any, y: Any) -> Any:

@@ -62,7 +62,7 @@ def tile_halo(time: float | Sequence[float] = 3.0, *, integrator: Integrator | N
     Parameters
     ----------
     time : float, or sequence of float
-        T, or that of each layer.
+        T, or that of each layer; weights of several layers share one T equally.
     integrator : Taylor or Euler, optional
         D is substeps · degree of ``Taylor.fixed(time)``, or the steps of Euler, times the layers; Taylor() if None.
     weights : (N, H, W) array or sequence of them, BilateralWeights, WeightPredictor or callable, optional
@@ -85,12 +85,8 @@ def tile_halo(time: float | Sequence[float] = 3.0, *, integrator: Integrator | N
     >>> gpulaf.tile_halo(3.0), gpulaf.tile_halo(3.0, weights=gpulaf.BilateralWeights(radius=2))
     (8, 16)
     """
+    time = layer_times(time, weights)
     radius, reach = surroundings(weights)
-    if isinstance(weights, (list, tuple)) and len(weights) != np.size(time):
-        raise ValueError(
-            f"there are {len(weights)} weights and {np.size(time)} times; accepted are as many, one of each for every "
-            "layer, or one array of weights that the layers share."
-        )
     return (fixed(integrator, time)[1] - 1) * radius + max(radius, reach)
 
 
@@ -135,6 +131,7 @@ def tile_side(
     1472
     """
     number = np.dtype(np.float64 if np.dtype(dtype) == np.float64 else np.float32).itemsize
+    time = layer_times(time, weights)
     working = number * _floats(labels, channels, weights, time, fixed(integrator, time)[0])
     working += channels * (number + 9 * np.dtype(dtype).itemsize)  # the tile, and the nine chunks that it is cut from
     halo, result = tile_halo(time, integrator=integrator, weights=weights), number * (labels + 1)
@@ -156,9 +153,9 @@ def tile_side(
 def _floats(labels: int, channels: int, weights: Any, time: float | Sequence[float], integrator: Integrator) -> int:
     """Numbers per pixel of a tile that are held at once, while its weights are made or after that, at most."""
     radius, layers = surroundings(weights)[0], np.size(time)
-    patch, longest = layers * (2 * radius + 1) ** 2, float(np.max(time))
-    solving = memory_estimate((1, 1), labels, integrator=integrator, time=longest, dtype=np.uint8, radius=radius)
-    solving += 2 * labels * (layers > 1) + 2 * (patch - patch // layers)
+    patch = layers * (2 * radius + 1) ** 2
+    solving = memory_estimate((1, 1), labels, integrator=integrator, time=time, dtype=np.uint8, radius=radius)
+    solving += patch - patch // layers
     if weights is None:
         return solving
     if not hasattr(weights, "reach"):
@@ -168,9 +165,7 @@ def _floats(labels: int, channels: int, weights: Any, time: float | Sequence[flo
 
 def fixed(integrator: Integrator | None, time: float | Sequence[float]) -> tuple[Integrator, int]:
     """An integrator that solves every tile and layer alike, and D, the steps from pixel to neighbor that it makes."""
-    integrator, times = integrator or Taylor(), [check_time(t) for t in np.atleast_1d(np.asarray(time, float))]
-    if not times:
-        raise ValueError(f"time is {time}; accepted are a positive number, or one for each layer. Give at least one.")
+    integrator, times = integrator or Taylor(), np.atleast_1d(layer_times(time, None)).tolist()
     if isinstance(integrator, Taylor):
         plan = integrator.fixed(max(times))
         return plan, len(times) * int(plan.substeps or 1) * int(plan.degree or 1)
@@ -182,11 +177,27 @@ def fixed(integrator: Integrator | None, time: float | Sequence[float]) -> tuple
     )
 
 
+def layer_times(time: float | Sequence[float], weights: Any) -> float | list[float]:
+    """The time of each layer, or T where there is one flow."""
+    listed = isinstance(weights, (list, tuple))
+    if np.ndim(time) == 0 and not listed:
+        return check_time(time)  # type: ignore[arg-type]
+    given = np.atleast_1d(time).tolist()
+    layers = len(weights) if listed else len(given)
+    times = [check_time(t) for t in (given if np.ndim(time) else [given[0] / max(layers, 1)] * layers)]
+    if not times or len(times) != layers:
+        raise ValueError(
+            f"there are {layers} weights and {len(given)} times; accepted are as many, one of each for every layer, or "
+            "one array of weights that the layers share."
+        )
+    return times
+
+
 def surroundings(weights: Any) -> tuple[int, int]:
     """r, the radius of weight patches, and s, the pixels that each was made of; of layers the largest."""
     if weights is None:
         return 1, 0
-    if isinstance(weights, (list, tuple)) and weights:
+    if isinstance(weights, (list, tuple)):
         every = [surroundings(layer) for layer in weights]
         return max(radius for radius, _ in every), max(reach for _, reach in every)
     reach = getattr(weights, "reach", None)

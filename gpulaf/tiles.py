@@ -14,7 +14,7 @@ import numpy as np
 
 from .array import host_dtype, is_device_array, like, namespace
 from .door import prototype_array
-from .halo import fixed, surroundings, tile_halo
+from .halo import fixed, layer_times, surroundings, tile_halo
 from .integrators.solution import Integrator
 from .kernels.stencil import radius_of
 from .labeling import Labeling, label, refine
@@ -38,7 +38,8 @@ def label_array(
     Parameters
     ----------
     image : (H, W) or (H, W, C) Dask array
-        Of NumPy or CuPy chunks, which are the tiles. Values as in :func:`gpulaf.label`.
+        Its chunks are the tiles; values as in :func:`gpulaf.label`. CuPy chunks are labeled on the GPU, where their
+        bits have not been compared with those of the whole image yet.
     prototypes : (J, C) array
         One feature per label, in the units of the image ((J,) for grey images).
     weights : (N, H, W) array or Dask array, or sequence of them, BilateralWeights or callable, optional
@@ -86,7 +87,7 @@ def label_array(
             f"prototypes is {prototypes!r}; accepted in tiles is an array (J, C). "
             "Find them on a part of the image with kmeans_prototypes."
         )
-    values = prototype_array(prototypes, np.empty((1, 1, image.shape[2])))
+    values, time = prototype_array(prototypes, np.empty((1, 1, image.shape[2]))), layer_times(time, weights)
     call = partial(label, prototypes=values, rho=float(rho), time=time, integrator=fixed(integrator, time)[0])
     halo = tile_halo(time, integrator=integrator, weights=weights)
     solve = partial(_solve, label=call, source=_source(weights), layers=isinstance(weights, (list, tuple)))
@@ -126,6 +127,7 @@ def refine_array(
     """
     probabilities = _checked(probabilities, "probabilities")
     _check_rho(rho, "1 takes the predictions as they are")
+    time = layer_times(time, weights)
     call = partial(refine, rho=float(rho), time=time, integrator=fixed(integrator, time)[0])
     halo = tile_halo(time, integrator=integrator, weights=weights)
     source = _source(weights)
@@ -138,14 +140,13 @@ def refine_array(
 
 def predicted_array(predictor: Any, image: Any, probabilities: Any = None) -> LabelArrays:
     """Tiles labeled, or their probabilities refined, by a WeightPredictor whose integrator solves them alike."""
-    arrays = [_checked(image, "image")]
-    if arrays[0].shape[2] != predictor.n_channels_:
+    image = _checked(image, "image")
+    if image.shape[2] != predictor.n_channels_:
         raise ValueError(
-            f"image has {arrays[0].shape[2]} channels; accepted are {predictor.n_channels_}, as in the training. "
+            f"image has {image.shape[2]} channels; accepted are {predictor.n_channels_}, as in the training. "
             "Convert it, or train on such images."
         )
-    if probabilities is not None:
-        arrays.append(_checked(probabilities, "probabilities"))
+    arrays = [image] if probabilities is None else [_checked(probabilities, "probabilities"), image]
     halo = tile_halo(predictor.layer_times, integrator=predictor.solver, weights=predictor)
     alike = copy(predictor).set_params(integrator=fixed(predictor.solver, predictor.layer_times)[0])
     solve = partial(_predict, label=alike.label if probabilities is None else alike.refine)
@@ -153,7 +154,7 @@ def predicted_array(predictor: Any, image: Any, probabilities: Any = None) -> La
 
 
 def _predict(cuts: Cuts, *tiles: Any, label: Callable[..., Labeling]) -> Labeling:
-    return label(*tiles)
+    return label(*reversed(tiles))  # the image, probabilities
 
 
 def _solve(cuts: Cuts, tile: Any, *others: Any, label: Callable[..., Labeling], source: Any, layers: bool) -> Labeling:

@@ -214,9 +214,12 @@ def test_layers(kind: str, dtype: Any) -> None:
     known = weights(image) if callable(weights) else weights
     options: dict[str, Any] = {"weights": known, "time": times, "integrator": plan.fixed(6.0)}
     same_bits(result, gpulaf.label(image, prototypes, **options))
+    if kind == "each":  # one time is shared by the layers
+        whole = gpulaf.label(image, prototypes, weights=own, time=6.0, integrator=plan.fixed(2.0))
+        same_bits(label_array(lazy, prototypes, weights=own, time=6.0, integrator=plan), whole)
     soft = rng.dirichlet(np.ones(3), (50, 70)).astype(dtype)
-    lazy, guide = da.from_array(soft, chunks=(25, 25, 3)), da.from_array(image, chunks=(25, 25))
-    result = refine_array(lazy, image=guide, weights=weights, time=times, integrator=plan)
+    predictions = da.from_array(soft, chunks=(25, 25, 3))
+    result = refine_array(predictions, image=lazy, weights=weights, time=times, integrator=plan)
     same_bits(result, gpulaf.refine(soft, **options))
 
 
@@ -240,6 +243,9 @@ def test_predicted_weights_for_probabilities() -> None:
     )
     predictor.set_params(integrator=predictor.solver.fixed(2.0))
     same_bits(result, predictor.refine(scenes[0].image, soft[0]))
+    grey, double = (255 * scenes[0].image[..., 0].clip(0, 1)).astype(np.uint8), soft[0].astype(float)
+    result = predictor.refine_array(da.from_array(grey, chunks=20), da.from_array(double, chunks=chunks))
+    same_bits(result, predictor.refine(grey, double))
 
 
 # --- the halo -------------------------------------------------------------------------------------------------------
@@ -425,7 +431,7 @@ class Silent:
         (GREY, {"prototypes": 3}, ValueError, r"prototypes is 3; accepted in tiles is an array \(J, C\)\. .*kmeans"),
         (GREY, {"prototypes": [[0, 1]]}, ValueError, r"prototypes have shape \(1, 2\); accepted is \(J, 1\)"),
         (GREY, {"rho": 0}, ValueError, "rho is 0; accepted are positive numbers"),
-        (GREY, {"time": -1}, ValueError, "time is -1.0; accepted are positive numbers"),
+        (GREY, {"time": -1}, ValueError, "time is -1; accepted are positive numbers"),
         (GREY, {"integrator": Krylov()}, TypeError, r"Krylov\(.*accepted in tiles are Taylor and Euler.*inner prod"),
         (GREY, {"integrator": gpulaf.LinearizedFlows()}, TypeError, "accepted in tiles .* control of nonlinear"),
         (GREY, {"weights": np.zeros((9, 20, 29))}, ValueError, r"weights have shape \(9, 20, 29\); .* \(N, 20, 30\)"),
@@ -433,9 +439,10 @@ class Silent:
         (GREY, {"weights": np.zeros((9, 20, 30), "f2")}, TypeError, "weights have dtype float16; accepted are float32"),
         (GREY, {"weights": "bilateral"}, ValueError, r"'bilateral'|shape \(\)"),
         (GREY, {"weights": Silent()}, ValueError, "the reach of the weights .* is None; accepted .* Set"),
-        (GREY, {"weights": [gpulaf.uniform_weights((20, 30))] * 2}, ValueError, "there are 2 weights and 1 times"),
-        (GREY, {"time": []}, ValueError, r"time is \[\]; accepted are a positive number, or one for each layer"),
-        (GREY, {"time": [1, 0]}, ValueError, "time is 0.0; accepted are positive numbers"),
+        (GREY, {"weights": [gpulaf.uniform_weights((20, 30))] * 2, "time": [3.0]}, ValueError, "2 weights and 1 times"),
+        (GREY, {"time": []}, ValueError, "there are 0 weights and 0 times; accepted are as many"),
+        (GREY, {"weights": []}, ValueError, "there are 0 weights and 1 times; accepted are as many"),
+        (GREY, {"time": [1, 0]}, ValueError, "time is 0.*; accepted are positive numbers"),
         (GREY, {"weights": BilateralWeights(0.1, 0)}, ValueError, "the radius of the weights .* is 0; accepted"),
     ],
 )  # fmt: skip

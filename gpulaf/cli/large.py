@@ -82,6 +82,13 @@ def label_large(options: dict[str, Any]) -> None:
 
     if options["preview"] is not None:
         raise ValueError("--preview needs the image in memory, not in tiles. Leave it out.")
+    if options["spacing"] is not None:
+        raise ValueError("--spacing is for images in memory; tiles take square pixels. Leave it out.")
+    if options["flow"] == "nonlinear":
+        raise ValueError(
+            "--flow nonlinear chooses its steps by the whole image, which tiles do not see. Take the linear flow, or "
+            "leave the options of tiles out."
+        )
     source = open_source(options["image"], channel_axis=options["channel_axis"])
     labeler = _predicting(options) if options["model"] is not None else _labeling(options, source)
     tiling = Tiling(
@@ -129,7 +136,7 @@ def _predicting(options: dict[str, Any]) -> Labeler:
     """A model of gpulaf train."""
     from ..large import Labeler, PredictedWeights
 
-    check_model_alone("prototypes", "weights", "rho", "sigma", "time_", "tol")
+    check_model_alone("prototypes", "weights", "rho", "sigma", "flow", "time_", "tol")
     path: Path = options["model"]
     predictor = read_predictor(path, soft=False)
     values = predictor.label_values_

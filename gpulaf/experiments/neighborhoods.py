@@ -15,7 +15,7 @@ from .style import COLORS, DASHES, canvas, plain
 from .unseen import BATCH, SCENES, baselines, compared, judged, sets, trained
 
 RADII = (1, 2, 3)
-STEP, LABEL = "training step seconds", "labeling seconds"
+STEP, LABEL, UNIFORM = "training step seconds", "labeling seconds", "uniform wrong %"
 
 
 def run(setting: Setting) -> Outcome:
@@ -25,19 +25,20 @@ def run(setting: Setting) -> Outcome:
     for name in SCENES:
         for repeat in range(repeats):
             scenes = sets(name, setting, repeat)
-            pixels = baselines(scenes.unseen, TIME, 1)["pixelwise"]
             for radius in RADII:
                 side = 2 * radius + 1
                 setting.tell(f"{name}, {side}×{side} weights, training {repeat + 1} of {repeats}")
                 predictor = trained(scenes, setting, repeat, radius=radius)
-                about = {"scene": name, "side": side, "repeat": repeat, "pixelwise wrong %": pixels}
+                uniform = baselines(scenes.unseen, TIME, radius=radius)["uniform weights"]
+                about = {"scene": name, "side": side, "repeat": repeat, UNIFORM: uniform}
                 rows.append(about | judged(predictor, scenes.unseen) | seconds(predictor, scenes.unseen))
     size = scenes.unseen[0].truth.shape
     caption = (
         f"Weights on 3×3, 5×5 and 7×7 pixels, predicted from 3×3 pixels, T = {TIME:g}. Left: wrong pixels of "
         f"{len(scenes.unseen)} unseen images, mean (line) and range (band) over {repeats} trainings on "
-        f"{len(scenes.known)} other images each. Middle and right: median time of a training step, of {BATCH} images, "
-        f"and of labeling one image, of {size[0]}×{size[1]} pixels; median and range over the trainings."
+        f"{len(scenes.known)} other images each; dotted, uniform weights on as many pixels. Middle and right: median "
+        f"time of a training step, of {BATCH} images, and of labeling one image, of {size[0]}×{size[1]} pixels; median "
+        "and range over the trainings."
     )
     return Outcome({"neighborhoods": Drawing(_draw(rows), caption)}, {"neighborhoods": rows}, finding(rows))
 
@@ -64,10 +65,15 @@ def finding(rows: list[Row]) -> str:
             wrong = _values(mine, "wrong %", side)
             slower = [np.median(_values(mine, column, side) / _values(mine, column, small)) for column in (STEP, LABEL)]
             parts.append(
-                f"{side}×{side} {compared(base, wrong)} ({wrong.mean():.2f} % wrong; a training step takes "
-                f"{slower[0]:.1f} times as long, labeling {slower[1]:.1f} times)"
+                f"{side}×{side} {compared(base, wrong)} ({wrong.mean():.2f} % wrong, uniform weights "
+                f"{_values(mine, UNIFORM, side)[0]:.2f} %; a training step takes {slower[0]:.1f} times as long, "
+                f"labeling {slower[1]:.1f} times)"
             )
-        words.append(f"On unseen {scene}, 3×3 weights leave {base.mean():.2f} % wrong; {' and '.join(parts)}.")
+        uniform = _values(mine, UNIFORM, small)[0]
+        words.append(
+            f"On unseen {scene}, {small}×{small} weights leave {base.mean():.2f} % wrong, uniform ones "
+            f"{uniform:.2f} %; {' and '.join(parts)}."
+        )
     return " ".join(words)
 
 
@@ -78,21 +84,24 @@ def _values(rows: list[Row], column: str, side: int) -> np.ndarray:
 
 def _draw(rows: list[Row]) -> Any:
     figure, (line,) = canvas(1, 3, width=3.3)
-    sides = list(dict.fromkeys(row["side"] for row in rows))
-    titles = ("wrong pixels of unseen images", "a training step", "labeling an image")
-    columns, units = ("wrong %", STEP, LABEL), ("% of pixels", "milliseconds", "milliseconds")
-    for axis, title, column, unit in zip(line, titles, columns, units, strict=True):
-        for k, scene in enumerate(dict.fromkeys(row["scene"] for row in rows)):
-            values = [
-                _values(select(rows, scene=scene), column, side) * (1 if unit[0] == "%" else 1e3) for side in sides
-            ]
-            middle = [v.mean() if unit[0] == "%" else np.median(v) for v in values]
-            axis.plot(sides, middle, "o", color=COLORS[k], ls=DASHES[k], lw=2, ms=4, label=scene)
-            axis.fill_between(
-                sides, [v.min() for v in values], [v.max() for v in values], color=COLORS[k], alpha=0.15, lw=0
-            )
-        plain(axis, title, "side of the weight patches", unit)
+    scenes, sides = (list(dict.fromkeys(row[name] for row in rows)) for name in ("scene", "side"))
+    panels: tuple[tuple[str, str, str, float, Any], ...] = (
+        ("wrong pixels of unseen images", "wrong %", "% of pixels", 1, np.mean),
+        ("a training step", STEP, "milliseconds", 1000, np.median),
+        ("labeling an image", LABEL, "milliseconds", 1000, np.median),
+    )
+    for axis, (title, column, unit, scale, middle) in zip(line, panels, strict=True):
+        for k, scene in enumerate(scenes):
+            mine = select(rows, scene=scene)
+            values = [scale * _values(mine, column, side) for side in sides]
+            shown, low, high = ([f(v) for v in values] for f in (middle, np.min, np.max))
+            axis.plot(sides, shown, marker="o", color=COLORS[k], ls=DASHES[k], lw=2, ms=4, label=scene)
+            axis.fill_between(sides, low, high, color=COLORS[k], alpha=0.15, lw=0)
+            if column == "wrong %":
+                uniform = [_values(mine, UNIFORM, side)[0] for side in sides]
+                axis.plot(sides, uniform, color=COLORS[k], ls=DASHES[2], lw=1.2, label=f"{scene}, uniform weights")
+        plain(axis, title, "weight patches", unit)
         axis.set_xticks(sides, [f"{side}×{side}" for side in sides])
         axis.set_ylim(bottom=0)
-    line[0].legend(fontsize=9, frameon=False)
+    figure.legend(*line[0].get_legend_handles_labels(), loc="outside right center", fontsize=8, frameon=False)
     return figure

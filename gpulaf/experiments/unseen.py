@@ -70,14 +70,14 @@ def judged(predictor: WeightPredictor, unseen: list[Scene]) -> Row:
     return {"validation wrong %": kept.validation_wrong, "wrong %": float(np.mean(wrong))}
 
 
-def baselines(unseen: list[Scene], time: float, layers: int) -> dict[str, float]:
-    """Wrong pixels in percent of unseen scenes, pixelwise and with uniform weights in as many layers."""
+def baselines(unseen: list[Scene], time: float, layers: int = 1, radius: int = 1) -> dict[str, float]:
+    """Wrong pixels in percent of unseen scenes, pixelwise and with uniform weights in so many layers."""
     pixels, uniform = [], []
     for s in unseen:
         distance = np.linalg.norm(s.image[..., None, :] - s.prototypes, axis=-1)
         pixels.append(np.mean(distance.argmin(axis=-1) != s.truth))
         found = label(
-            _image(s), s.prototypes, weights=[uniform_weights(s.truth.shape)] * layers, rho=RHO,
+            _image(s), s.prototypes, weights=[uniform_weights(s.truth.shape, radius)] * layers, rho=RHO,
             time=[time / layers] * layers, integrator=Taylor(tol=1e-3),
         )  # fmt: skip
         uniform.append(np.mean(found.labels != s.truth))

@@ -114,6 +114,11 @@ class Taylor:
             reason += f" The tolerance {self.tol:.1e} asks for a higher degree."
         return Solution(v, error, substeps * degree - 1, converged, reason, time, self, basis)
 
+    def coefficients(self, flow: Any, time: float) -> np.ndarray:
+        """Of the series of each substep, (degree) float64."""
+        substeps, degree, _ = self.plan(time * flow.alpha)
+        return coefficients(time / substeps, degree)
+
     def fields(self, time: float, gradient: bool) -> int:
         """Fields (J, H, W) that are held at once besides ℓ, S and B, at most; by reverse Horner for the gradient."""
         substeps, degree, _ = self.plan(0.5 * time)  # ‖A‖ ≤ 1/2
