@@ -23,6 +23,7 @@ import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,7 @@ BLOCK, REFERENCE = 1024, 2048
 #: Gigabytes of the process tree, and time per pixel over that in memory, which are to be kept.
 MEMORY, RATIO = 4.0, 1.25
 #: The cluster of the plan: machines, cores of each.
-MACHINES, CORES = 64, 32
+MACHINES, CORES = 8, 16
 PROTOTYPES = np.array([[0.1], [0.9]])
 
 
@@ -176,8 +177,8 @@ def plan(row: dict[str, Any], tile: int, written: float) -> str:
     reads = (tile / BLOCK + 2) ** 2 / (tile / BLOCK) ** 2
     tiles, seconds = (10**6 / tile) ** 2, hours * 3600
     return (
-        f"10⁶ megapixels, a square of 10⁶ pixels a side: at {row['s/Mpixel']:.2f} s per megapixel on {here} cores that "
-        f"is {pixels / 1e6 * row['s/Mpixel'] * here / 3600:.0f} core hours, {hours:.1f} hours on "
+        f"On paper, 10⁶ megapixels, a square of 10⁶ pixels a side: at {row['s/Mpixel']:.2f} s per megapixel on {here} "
+        f"cores that is {pixels / 1e6 * row['s/Mpixel'] * here / 3600:.0f} core hours, {hours:.1f} hours on "
         f"{MACHINES} machines of {CORES} cores. "
         f"{tiles:,.0f} tiles of {tile}², {tiles / seconds:.0f} per second, with a halo of {halo}, "
         f"which is {100 * ((1 + 2 * halo / tile) ** 2 - 1):.1f} % more work. Chunks of {BLOCK}² are read "
@@ -185,7 +186,8 @@ def plan(row: dict[str, Any], tile: int, written: float) -> str:
         f"{reads * pixels / seconds / 1e9:.2f} GB/s of 8-bit pixels unpacked. "
         f"Written are {written * pixels / 1e9:.0f} GB of labels with their pyramid "
         f"({written:.3f} bytes per pixel as here, on noisy lines), in {4 / 3 * (10**6 / BLOCK) ** 2:,.0f} files, "
-        f"{written * pixels / seconds / 1e6:.0f} MB/s. In flight are {2 * MACHINES * CORES} tiles at most."
+        f"{written * pixels / seconds / 1e6:.0f} MB/s. In flight are {2 * MACHINES * CORES} tiles at most. This takes "
+        "for granted that cores and disks of the cluster keep the pace of these, whatever their number."
     )
 
 
@@ -236,19 +238,21 @@ def report(rows: list[dict[str, Any]], again: dict[str, Any], text: str, quick: 
     same = "is the same byte for byte" if again["same bytes"] else "DIFFERS"
     answer = (
         f"{again['side']}² pixels from file to file: {each}. Killed after {again['killed after tiles']} tiles and "
-        f"started again, the result {same}. Other programs kept {min(r['others'] for r in largest):.1f} to "
-        f"{max(r['others'] for r in largest):.1f} cores busy meanwhile. {text}"
+        f"{again['seconds'][0]:.0f} s, and started again for {again['seconds'][1]:.0f} s, the result {same}. "
+        f"Other programs kept {min(r['others'] for r in largest):.1f} to "
+        f"{max(r['others'] for r in largest):.1f} cores busy meanwhile."
     )
     if quick:
-        print(answer)
+        print(f"{answer}\n\n{text}")
         return
     figure(rows)
-    save("large", rows, answer)
+    save("large", rows, f"{answer} {text}")
     readme = RESULTS.parent / "README.md"
     head, _, rest = readme.read_text(encoding="utf-8").partition("<!-- large: -->\n")
     _, _, tail = rest.partition("<!-- :large -->")
     if tail:
-        readme.write_text(f"{head}<!-- large: -->\n{answer}\n<!-- :large -->{tail}", encoding="utf-8")
+        lines = "\n\n".join(fill(part, 120, break_on_hyphens=False) for part in (answer, text))
+        readme.write_text(f"{head}<!-- large: -->\n{lines}\n<!-- :large -->{tail}", encoding="utf-8")
 
 
 def figure(rows: list[dict[str, Any]]) -> None:
