@@ -66,6 +66,7 @@ def weight_gradient(
     tol : float
         The part of M that may be left out, relative, in the Frobenius norm. With 0, a Taylor solution gives the exact
         derivative of its truncated series by reverse Horner's scheme, the fastest; its singular values are empty.
+        Without its basis (``keep_basis=False``) the CPU makes the series again within the same wave through the image.
 
     Returns
     -------
