@@ -78,7 +78,7 @@ def test_a_run_that_cannot_fit_is_refused_with_the_tile_that_would(monkeypatch):
     )
     monkeypatch.setattr(memory, "free_bytes", lambda on_device: estimate // 2)
     for call, what in zip(calls, ("labeling", "labeling", "labeling", "learning"), strict=True):
-        with pytest.raises(MemoryError, match=rf"^{what} 300×200 pixels takes about .* GB, and .* GB are free. Tiles"):
+        with pytest.raises(MemoryError, match=rf"^{what} 300×200 pixels takes about .* GB, and .* GB are free. A tile"):
             call()
     with pytest.raises(MemoryError) as error:
         calls[0]()
