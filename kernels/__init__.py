@@ -23,8 +23,8 @@ exist. There is no padding rule and no special case in the adjoint.
 Each file holds, in this order: the docstring with the formula, ``reference`` (array API code, the definition, any
 library and any number of spatial axes), ``cpu`` (Numba, two and three axes, float32 and float64) and ``gpu`` (CuPy, the
 same, in volumes up to 3×3×3), which launches the ``.cu`` file of the same name. All implementations are gathers: one
-output is written by one worker, in one order of summation, so results repeat bit for bit, and a pixel gets the same bits
-wherever it lies in the array.
+output is written by one worker, in one order of summation, so results repeat bit for bit, and a pixel gets the same
+bits wherever it lies in the array.
 
 To add a kernel: write ``reference`` first, then ``cpu``; add it to ``tests/test_kernels.py``, which holds every
 implementation against ``reference`` on odd sizes, and call it from ``gpulaf.averaging``. For the GPU write the ``.cu``
