@@ -58,16 +58,17 @@ def test_the_series_in_memory_gives_the_same(tmp_path: Path, image: Path, weight
     assert np.array_equal(zarr.open_array(tmp_path / "soft.zarr", mode="r")[:], expected.probabilities)
 
 
-def test_a_model(tmp_path: Path) -> None:
+@pytest.mark.parametrize("layers", [1, 2])
+def test_a_model(tmp_path: Path, layers: int) -> None:
     scenes = [gpulaf.voronoi_lines(48, sites=8, seed=seed) for seed in range(2)]
-    predictor = gpulaf.WeightPredictor(prototypes=10, features=gpulaf.Features("patch:1+gaussian:1"))
+    predictor = gpulaf.WeightPredictor(prototypes=10, features=gpulaf.Features("patch:1+gaussian:1"), layers=layers)
     truths = [np.array([3, 70])[scene.truth] for scene in scenes]
     predictor.fit([scene.image for scene in scenes], truths, training=gpulaf.Training(steps=4))
     predictor.save(tmp_path / "m.safetensors")
     pixels = gpulaf.voronoi_lines(150, sites=40, seed=9).image[..., 0].astype(np.float32)
     tifffile.imwrite(tmp_path / "in.tif", pixels, tile=(64, 64))
     succeeds(tmp_path, "label", "in.tif", "--model", "m.safetensors", "-o", "out.tif", "--tile", 64)
-    predictor.set_params(integrator=predictor.solver.fixed(predictor.time))
+    predictor.set_params(integrator=predictor.solver.fixed(predictor.time / layers))
     expected = predictor.label_values_[predictor.label(pixels).labels]
     assert set(np.unique(expected)) == {3, 70}
     assert np.array_equal(tifffile.imread(tmp_path / "out.tif"), expected)
@@ -78,6 +79,8 @@ def test_mistakes_cost_one_line_and_no_file(tmp_path: Path, image: Path) -> None
     assert "'.png'; accepted" in refused(tmp_path, *common, "-o", "out.png")
     assert "--preview needs the image in memory" in refused(tmp_path, *common, "-o", "o.tif", "--preview", "p.png")
     assert "learned weights, train a --model" in refused(tmp_path, *common, "-o", "o.tif", "--weights", "w.safetensors")
+    assert "chooses its steps by the whole image" in refused(tmp_path, *common, "-o", "o.tif", "--flow", "nonlinear")
+    assert "tiles take square pixels" in refused(tmp_path, *common, "-o", "o.tif", "--spacing", "1,2")
     assert "multiples of 16" in refused(tmp_path, *common[:-1], "100", "-o", "o.tif")
     assert "is no size" in refused(tmp_path, *common, "-o", "o.tif", "--memory", "much")
     assert "no tile fits into 0.01 GB" in refused(tmp_path, *common, "-o", "o.tif", "--memory", "10MB")
