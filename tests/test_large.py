@@ -519,9 +519,12 @@ def test_a_disk_without_room_is_refused_with_numbers(tmp_path: Path) -> None:
 
 def test_names_that_cannot_be_results(tmp_path: Path, image: Path) -> None:
     (tmp_path / "there.zarr").mkdir()
+    (tmp_path / "file.zarr").touch()
     for output, soft, text in (
         ("out.png", None, r"ends in '\.png'; accepted .* are \.zarr, \.ome\.zarr, \.tif"),
         ("there.zarr", None, r"there\.zarr exists\. Delete it"),
+        ("file.zarr", None, r"file\.zarr exists\. Delete it"),
+        ("out.zarr", "file.zarr", r"file\.zarr exists\. Delete it"),
         ("no/out.zarr", None, r"folder .*no does not exist"),
         ("out.zarr", "soft.ome.zarr", "accepted is an array"),
         ("out.zarr", "soft.npy", "accepted is an array"),
@@ -531,7 +534,7 @@ def test_names_that_cannot_be_results(tmp_path: Path, image: Path) -> None:
             labeled(image, tmp_path / output, probabilities=soft and tmp_path / soft)
     with pytest.raises(ValueError, match=r"in\.tif is also the input"):
         labeled(image, image)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.tif", "there.zarr"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file.zarr", "in.tif", "there.zarr"]
 
 
 def test_prototypes_of_another_kind_of_image(tmp_path: Path, image: Path) -> None:

@@ -56,7 +56,8 @@ def check_targets(targets: Targets) -> None:
             continue
         if not path.parent.is_dir():
             raise FileNotFoundError(f"folder {path.parent} does not exist. Create it first, or choose another path.")
-        if path.is_dir() and not is_complete(targets.partial):
+        in_the_way = path.is_dir() or (path.exists() and path.suffix.lower() == ".zarr")  # a file is no folder
+        if in_the_way and not is_complete(targets.partial):
             raise FileExistsError(f"{path} exists. Delete it, or choose another name.")
     if probabilities is not None:
         if probabilities.resolve() == labels.resolve():
