@@ -42,6 +42,10 @@ class BilateralWeights:
     sigma: float = 0.1
     radius: int = 1
 
+    def __post_init__(self) -> None:
+        """Refuse at once what every tile would fail with."""
+        bilateral_weights(np.zeros((1, 1)), sigma=self.sigma, radius=self.radius)
+
     @property
     def reach(self) -> int:
         """Pixels that the weights of a pixel look around."""

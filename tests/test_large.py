@@ -506,7 +506,7 @@ def test_a_tile_that_does_not_fit_is_refused_with_numbers(tmp_path: Path) -> Non
     assert sides == sorted(sides)
     assert sides[0] < sides[-1] == 2048
     assert tile_side(Tiling(memory=int(4e9), workers=4), source, labeler) < 2048
-    with pytest.raises(MemoryError, match="Give more memory, or take fewer workers"):
+    with pytest.raises(MemoryError, match=r"with a halo of 8 pixels\. Give more memory, or take fewer workers"):
         tile_side(Tiling(memory=int(4e9), workers=16), source, labeler)
 
 
@@ -541,6 +541,33 @@ def test_prototypes_of_another_kind_of_image(tmp_path: Path, image: Path) -> Non
     with pytest.raises(ValueError, match=r"has 1 channel\(s\), the prototypes have 3; accepted are as many"):
         labeled(image, tmp_path / "out.zarr", Labeler(np.zeros((2, 3))))
     assert [path.name for path in tmp_path.iterdir()] == ["in.tif"]
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"prototypes": PROTOTYPES[:1]}, "prototypes hold 1 label; accepted are at least 2"),
+        ({"prototypes": PROTOTYPES * np.nan}, "prototypes hold values that are not finite"),
+        ({"rho": 0}, "rho is 0; accepted are positive numbers"),
+        ({"time": -1.0}, r"-1\.0; accepted"),
+        ({"integrator": gpulaf.Krylov()}, "accepted in tiles are Taylor and Euler"),
+    ],
+)
+def test_what_every_tile_would_fail_with_is_refused_at_once(options: dict[str, Any], text: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=text):
+        Labeler(**{"prototypes": PROTOTYPES} | options)
+
+
+def test_bilateral_weights_of_no_scale_are_refused_at_once() -> None:
+    with pytest.raises(ValueError, match="sigma is 0; accepted are positive numbers"):
+        BilateralWeights(0)
+    with pytest.raises(ValueError, match="radius"):
+        BilateralWeights(0.1, 0)
+
+
+def test_one_label_of_a_sample_is_refused(image: Path) -> None:
+    with pytest.raises(ValueError, match="prototypes is 1; accepted are 2 to 65536 labels"):
+        sample_prototypes(open_source(image), 1)
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..array import device_array, host_array
-from ..distance import kmeans_prototypes
-from ..door import image_features
+from ..door import image_features, prototype_array
 from ..halo import fixed, tile_halo
 from ..integrators import Taylor
 from ..integrators.solution import Integrator
@@ -45,6 +44,11 @@ class Labeler:
         What stands for the labels in the result; 0 … J−1 if None.
     device : str
         cpu, gpu or auto.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If no tile could be labeled so, whatever its pixels.
     """
 
     prototypes: np.ndarray
@@ -54,6 +58,13 @@ class Labeler:
     integrator: Integrator = field(default_factory=Taylor)
     values: np.ndarray | None = None
     device: str = "auto"
+
+    def __post_init__(self) -> None:
+        """Refuse at once what every tile would fail with."""
+        prototype_array(self.prototypes, np.empty((1, 1, np.shape(self.prototypes)[-1])))
+        if not self.rho > 0:
+            raise ValueError(f"rho is {self.rho}; accepted are positive numbers. 0.1 suits values from 0 to 1.")
+        fixed(self.integrator, self.time)
 
     @property
     def labels(self) -> int:
@@ -157,4 +168,4 @@ def sample_features(source: Source, *, seed: int = 0) -> Any:
 
 def sample_prototypes(source: Source, labels: int, *, seed: int = 0) -> np.ndarray:
     """Label prototypes by k-means of sampled windows: (J, C) in scaled image units, the same for the same image."""
-    return kmeans_prototypes(sample_features(source, seed=seed), labels, seed=seed)
+    return prototype_array(int(labels), sample_features(source, seed=seed), seed=seed)

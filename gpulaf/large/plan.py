@@ -82,7 +82,10 @@ def tile_side(tiling: Tiling, source: Source, labeler: Labeler) -> int:
             time=labeler.time, integrator=labeler.integrator,
         )  # fmt: skip
     except ValueError as error:
-        raise MemoryError(f"no tile fits into {told}. Give more memory, or take fewer workers.") from error
+        raise MemoryError(
+            f"no tile fits into {told}, with a halo of {labeler.halo} pixels. Give more memory, or take fewer workers "
+            "or a shorter time."
+        ) from error
     if tiling.side is None:
         return next(side for side in SIDES if side <= most)
     if min(tiling.side, max(source.shape[:2])) > most:
