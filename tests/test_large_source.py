@@ -86,6 +86,30 @@ def test_zarr_with_named_axes(tmp_path: Path) -> None:
     holds(tmp_path / "n.zarr", COLOR)
 
 
+@pytest.mark.parametrize(("names", "expected"), [(("row", "col"), GREY), (("lat", "lon"), GREY), (("x", "y"), GREY.T)])
+def test_planes_with_other_names_of_their_axes(tmp_path: Path, names: tuple[str, str], expected: np.ndarray) -> None:
+    path = tmp_path / "named.zarr"
+    zarr.create_array(path, shape=GREY.shape, chunks=(64, 64), dtype="u1", dimension_names=names)[:] = GREY
+    assert np.array_equal(open_source(path)[:, :], expected)
+
+
+@pytest.mark.parametrize(
+    "multiscales",
+    [
+        [{"datasets": [{"path": "0"}]}],  # version 0.2
+        [{"axes": [{"name": "y"}, {"name": "x"}], "datasets": []}],
+        [{"axes": ["y", "x"], "datasets": [{"path": "0", "coordinateTransformations": [1]}]}],
+        1,
+    ],
+)
+def test_ome_zarr_metadata_that_cannot_be_read(tmp_path: Path, multiscales: Any) -> None:
+    group = zarr.open_group(tmp_path / "in.zarr", mode="w", attributes={"multiscales": multiscales})
+    group.create_array("0", shape=GREY.shape, chunks=(64, 64), dtype="u1")[:] = GREY
+    with pytest.raises(ValueError, match=r"in\.zarr has OME-Zarr metadata that cannot be read .* Name the array"):
+        open_source(tmp_path / "in.zarr")
+    holds(tmp_path / "in.zarr" / "0", GREY)
+
+
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
 def test_ome_zarr(tmp_path: Path, version: str) -> None:
     path, axes = tmp_path / "image.ome.zarr", [{"name": name} for name in "tczyx"]

@@ -142,18 +142,31 @@ def zarr_contents(path: Path, channel_axis: int | None) -> Contents:
             raise ValueError(
                 f"{path} is a group without OME-Zarr metadata. Name one of its arrays, {path}/NAME; it holds: {names}."
             )
-        level = scales[0]["datasets"][0]
-        named = [axis if isinstance(axis, dict) else {"name": axis} for axis in scales[0]["axes"]]
-        axes = "".join(axis["name"][0] for axis in named)
-        path = path / level["path"]
+        try:
+            level, axes, spacing, unit = _first_level(scales)
+        except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
+            raise ValueError(
+                f"{path} has OME-Zarr metadata that cannot be read ({type(error).__name__}: {error}); accepted are the "
+                f"versions 0.3 to 0.5. Name the array of its full resolution, as {path}/0."
+            ) from error
+        path = path / level
         node = zarr.open_array(str(path), mode="r")
-        factors = [t["scale"] for t in level.get("coordinateTransformations", []) if t["type"] == "scale"]
-        if factors and "y" in axes and "x" in axes:
-            spacing = (float(factors[0][axes.index("y")]), float(factors[0][axes.index("x")]))
-            unit = named[axes.index("y")].get("unit")
     elif all(getattr(node.metadata, "dimension_names", None) or [None]):
         axes = "".join(name[0] for name in node.metadata.dimension_names)
+        axes = "yx" if node.ndim == 2 and sorted(axes.lower()) != ["x", "y"] else axes  # named rows, latitudes, …
     layout = named_axes(axes or ("yx" if node.ndim == 2 else "?" * node.ndim), node.shape, path, channel_axis)
     about = path / ("zarr.json" if (path / "zarr.json").is_file() else ".zarray")
     layout = layout._replace(spacing=spacing, unit=unit)
     return Contents(path, stamp(about), node.shape, node.chunks, node.dtype, layout)
+
+
+def _first_level(scales: Any) -> tuple[str, str, tuple[float, float], str | None]:
+    """Path, axes, spacing along y and x and its unit of the full resolution of an OME-Zarr image."""
+    level, spacing, unit = scales[0]["datasets"][0], (1.0, 1.0), None
+    named = [axis if isinstance(axis, dict) else {"name": axis} for axis in scales[0]["axes"]]
+    axes = "".join(axis["name"][0] for axis in named)
+    factors = [t["scale"] for t in level.get("coordinateTransformations", []) if t["type"] == "scale"]
+    if factors and "y" in axes and "x" in axes:
+        spacing = (float(factors[0][axes.index("y")]), float(factors[0][axes.index("x")]))
+        unit = named[axes.index("y")].get("unit")
+    return level["path"], axes, spacing, unit
