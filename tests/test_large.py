@@ -537,6 +537,17 @@ def test_names_that_cannot_be_results(tmp_path: Path, image: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file.zarr", "in.tif", "there.zarr"]
 
 
+def test_a_folder_that_cannot_be_written_is_refused_before_the_work(
+    tmp_path: Path, image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "closed").mkdir()
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "closed")
+    for output, soft in (("closed/out.zarr", None), ("out.zarr", "closed/soft.zarr")):
+        with pytest.raises(PermissionError, match=r"folder .*closed cannot be written\. Choose another"):
+            labeled(image, tmp_path / output, probabilities=soft and tmp_path / soft)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["closed", "in.tif"]
+
+
 def test_prototypes_of_another_kind_of_image(tmp_path: Path, image: Path) -> None:
     with pytest.raises(ValueError, match=r"has 1 channel\(s\), the prototypes have 3; accepted are as many"):
         labeled(image, tmp_path / "out.zarr", Labeler(np.zeros((2, 3))))

@@ -62,9 +62,9 @@ def label(
     Labels are found by k-means or given as prototypes: one value per channel and label, in the units of the image; or
     they are those that a model of gpulaf train was trained on.
 
-    Images of any size are labeled in tiles, into .zarr, .ome.zarr (a pyramid) or .tif, where the input or the output is
-    a .zarr, one of the last options is given, or a TIFF does not fit into memory. Stopped at any moment and started
-    again, the same command goes on where it was.
+    Images of any size are labeled in tiles, into .zarr, .ome.zarr (a pyramid) or .tif, and probabilities into .zarr,
+    where the input or the output is a .zarr, one of the last options is given, or a TIFF does not fit into memory.
+    Stopped at any moment and started again, the same command goes on where it was.
     """
     from ..array import device_array
     from ..door import image_features, prototype_array, spatial_axes

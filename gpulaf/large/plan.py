@@ -33,7 +33,8 @@ class Tiling:
     memory : int, optional
         Bytes for all processes on this machine together; by default what is free.
     workers : int
-        Processes; with 1 the tiles are worked on in this one, whose kernels use all cores.
+        Processes; with 1 the tiles are worked on in this one, whose kernels use all cores. New processes import the
+        script that starts them: have it do so under ``if __name__ == "__main__":``.
     scheduler : str, optional
         Address of a running Dask scheduler, whose workers see the same files.
     restart : bool

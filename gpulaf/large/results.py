@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -56,6 +57,8 @@ def check_targets(targets: Targets) -> None:
             continue
         if not path.parent.is_dir():
             raise FileNotFoundError(f"folder {path.parent} does not exist. Create it first, or choose another path.")
+        if not os.access(path.parent, os.W_OK):
+            raise PermissionError(f"folder {path.parent} cannot be written. Choose another, or have it opened for you.")
         in_the_way = path.is_dir() or (path.exists() and path.suffix.lower() == ".zarr")  # a file is no folder
         if in_the_way and not is_complete(targets.partial):
             raise FileExistsError(f"{path} exists. Delete it, or choose another name.")
