@@ -321,7 +321,8 @@ def test_a_failed_tile_is_told_when_the_others_are_done(tmp_path: Path, image: P
     expected = undisturbed(image, tmp_path / "whole.zarr")
     flaky = Flaky(ValueError("no luck"), (3, 9))
     text = r"2 of 20 tiles failed: rows 0:64, columns 192:250: no luck; rows 128:192, columns 64:128: no luck\. "
-    with pytest.raises(RuntimeError, match=text + r"The others are kept in out\.zarr\.partial"):
+    text += r"The others are kept in out\.zarr\.partial.* again, unless the image file is another"
+    with pytest.raises(RuntimeError, match=text):
         labeled(image, tmp_path / "out.zarr", Labeler(PROTOTYPES, flaky))
     assert flaky.calls == 20
     assert not (tmp_path / "out.zarr").exists()
@@ -337,7 +338,7 @@ def test_a_damaged_chunk_of_the_input_fails_its_tiles_and_nothing_else(tmp_path:
     chunk = tmp_path / "in.zarr/c/1/1"
     content = chunk.read_bytes()
     chunk.write_bytes(content[:100])
-    with pytest.raises(RuntimeError, match=r"9 of 20 tiles failed: .*in\.zarr cannot be read at rows 0:72, col"):
+    with pytest.raises(RuntimeError, match=r"9 of 20 .*in\.zarr cannot be read at rows 0:72.* only these again\.$"):
         labeled(tmp_path / "in.zarr", tmp_path / "out.zarr")
     chunk.write_bytes(content)
     assert labeled(tmp_path / "in.zarr", tmp_path / "out.zarr").kept == 11

@@ -155,7 +155,8 @@ def _failures(run: Run, level: int, failed: list[tuple[Place, Exception]]) -> st
         text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         lines.append(f"rows {rows.start}:{rows.stop}, columns {columns.start}:{columns.stop}: {text}")
     more = f"; and {len(failed) - LISTED} more" if len(failed) > LISTED else ""
+    unless = "" if Path(run.source.path).is_dir() else ", unless the image file is another by then"
     return (
         f"{len(failed)} of {run.tiles(level)} tiles failed: {'; '.join(lines)}{more}. The others are kept in "
-        f"{run.targets.partial.name}: the same command does only these again."
+        f"{run.targets.partial.name}: the same command does only these again{unless}."
     )
