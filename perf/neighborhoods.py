@@ -122,14 +122,18 @@ def main() -> None:
             rows += measure(labels, side, dtype)
     ratio = "ratio" if on_gpu() else "its ratio"
     figure(rows, ratio)
+    save("neighborhoods", rows, answer(rows, ratio))
+
+
+def answer(rows: list[dict[str, Any]], ratio: str) -> str:
     parts = []
     for patch in ("5×5", "7×7", VOLUME):
         worst = max((r for r in rows if r["patch"] == patch), key=lambda r: r[ratio])
         wall = max(r["ratio"] for r in rows if r["patch"] == patch)
-        other = "" if on_gpu() else f", by the wall clock {wall:.2f}"
-        parts.append(f"{patch} {worst[ratio]:.2f} ({worst['kernel']}, {worst['dtype']}, J = {worst['J']}{other})")
+        other = "" if on_gpu() else f" and {wall:.2f} on all threads by the wall clock"
+        parts.append(f"{patch} {worst[ratio]:.2f} ({worst['kernel']}, {worst['dtype']}, J = {worst['J']}){other}")
     clock = "time" if on_gpu() else "time of one thread"
-    save("neighborhoods", rows, f"At most so many times the {clock} of 3×3: {'; '.join(parts)}. Goal for 5×5: {GOAL}.")
+    return f"At most so many times the {clock} of 3×3: {'; '.join(parts)}. Goal for 5×5: {GOAL}."
 
 
 if __name__ == "__main__":
