@@ -101,6 +101,10 @@ class Box:
         return box_weights(image, self.reach)
 
 
+class Flat(Box):
+    radius = 0
+
+
 # --- bit for bit ----------------------------------------------------------------------------------------------------
 
 
@@ -443,7 +447,7 @@ class Silent:
         (GREY, {"time": []}, ValueError, "there are 0 weights and 0 times; accepted are as many"),
         (GREY, {"weights": []}, ValueError, "there are 0 weights and 1 times; accepted are as many"),
         (GREY, {"time": [1, 0]}, ValueError, "time is 0.*; accepted are positive numbers"),
-        (GREY, {"weights": BilateralWeights(0.1, 0)}, ValueError, "the radius of the weights .* is 0; accepted"),
+        (GREY, {"weights": Flat(0)}, ValueError, "the radius of the weights .* is 0; accepted"),
     ],
 )  # fmt: skip
 def test_what_cannot_work_is_refused_before_anything_is_computed(
