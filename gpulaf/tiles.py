@@ -14,8 +14,8 @@ import numpy as np
 
 from .array import host_dtype, is_device_array, like, namespace
 from .door import prototype_array
-from .halo import fixed, layer_times, surroundings, tile_halo
-from .integrators.solution import Integrator
+from .halo import fixed, surroundings, tile_halo
+from .integrators.solution import Integrator, layer_times
 from .kernels.stencil import radius_of
 from .labeling import Labeling, label, refine
 from .overlap import Cuts, LabelArrays, dask_array, label_tiles
