@@ -83,7 +83,7 @@ def read_image(path: str | os.PathLike[str], *, channel_axis: int | None = None)
             return np.moveaxis(image, axes.index("S" if "S" in axes else "C"), -1)
         raise ValueError(
             f"{path} holds an array of shape {image.shape} and does not say which axis holds the channels. "
-            "Name it with --channel-axis, or give the --spacing of a volume."
+            "Name it with --channel-axis."
         )
     if image.ndim not in (2, 3):
         raise ValueError(f"{path} holds an array of shape {image.shape}; accepted are one image (H, W) or (H, W, C).")

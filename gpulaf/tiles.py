@@ -163,6 +163,11 @@ def _solve(cuts: Cuts, tile: Any, *others: Any, label: Callable[..., Labeling], 
         patches = [_closed(other, cuts) for other in others] or [None]
         return label(tile, weights=patches if layers else patches[0])
     weights, radius = source(others[0] if others else tile), surroundings(source)[0]
+    if isinstance(weights, (list, tuple)) and not isinstance(label.keywords["time"], list):  # type: ignore[attr-defined]
+        raise ValueError(
+            f"the weights are a list of {len(weights)} and time is one number; accepted in tiles is the time of each "
+            "layer, which tells the halo. Give times like [1.0, 1.0, 1.0]."
+        )
     for layer in weights if isinstance(weights, (list, tuple)) else [weights]:
         if radius_of(layer) != radius:
             raise ValueError(
