@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .array import reused
+from .array import namespace, reused
 from .averaging import Grid
 from .flow import LinearFlow
 from .gradient import WeightGradient, in_one_wave, weight_gradient
@@ -84,6 +84,23 @@ class DeepSolution(NamedTuple):
     def last(self) -> tuple[LinearFlow, Solution]:
         """The flow of the last layer and its solution."""
         return self.layers[-1]
+
+    @property
+    def summary(self) -> tuple[float, int, bool, str]:
+        """Of all layers: the sum of their errors, products, whether all converged, and why they stopped.
+
+        Raises
+        ------
+        ValueError
+            If v or an error is not finite.
+        """
+        parts, xp = [part for _, part in self.layers], namespace(self.v)
+        error = sum(part.error for part in parts)
+        if not (np.isfinite(error) and bool(xp.all(xp.isfinite(self.v)))):  # synchronize
+            total = sum(part.time for part in parts)
+            raise ValueError(f"the flow overflows before time {total}. Take a shorter time: 1 to 5 are usual.")
+        reason = " ".join(dict.fromkeys(part.reason for part in parts))
+        return error, sum(part.products for part in parts), all(part.converged for part in parts), reason
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,7 @@ import numpy as np
 
 from .door import image_features
 from .integrators import Euler, Taylor
-from .integrators.solution import Integrator, check_time
+from .integrators.solution import Integrator, layer_times
 from .kernels.stencil import radius_of
 from .memory import TILE_STEP, memory_estimate
 from .patches import bilateral_weights
@@ -179,22 +179,6 @@ def fixed(integrator: Integrator | None, time: float | Sequence[float]) -> tuple
         f"integrator is {integrator!r}; accepted in tiles are Taylor and Euler: others take from the whole image what "
         "a tile does not know, inner products of Krylov spaces, step control of nonlinear flows. Leave integrator out."
     )
-
-
-def layer_times(time: float | Sequence[float], weights: Any) -> float | list[float]:
-    """The time of each layer, or T where there is one flow."""
-    listed = isinstance(weights, (list, tuple))
-    if np.ndim(time) == 0 and not listed:
-        return check_time(time)  # type: ignore[arg-type]
-    given = np.atleast_1d(time).tolist()
-    layers = len(weights) if listed else len(given)
-    times = [check_time(t) for t in (given if np.ndim(time) else [given[0] / max(layers, 1)] * layers)]
-    if not times or len(times) != layers:
-        raise ValueError(
-            f"there are {layers} weights and {len(given)} times; accepted are as many, one of each for every layer, or "
-            "one array of weights that the layers share."
-        )
-    return times
 
 
 def surroundings(weights: Any) -> tuple[int, int]:

@@ -11,11 +11,12 @@ import numpy as np
 from .array import contiguous, host_dtype, is_device_array, like, namespace
 from .assignment_flow import LONGEST, AssignmentFlow
 from .averaging import Grid
-from .deep_flow import DeepFlow
+from .deep_flow import DeepFlow, Layers
 from .distance import distances, log_likelihood
 from .door import image_features, label_fields, log_probabilities, prototype_array, spatial_axes
 from .integrators import Krylov
-from .integrators.solution import Integrator, check_time
+from .integrators.solution import Integrator, check_integrator, layer_times
+from .kernels.stencil import radius_of
 from .memory import check_memory
 from .patches import check_weights, spaced_weights, uniform_weights
 from .schemes import Scheme
@@ -114,7 +115,7 @@ def label(
         raise ValueError(f"rho is {rho}; accepted are positive numbers. 0.1 suits images with values in [0, 1].")
     solver, layers = _solver(integrator, scheme), _layers(weights, time, scheme, spacing)
     values = prototype_array(prototypes, features, scale)
-    check_memory(features, tuple(features.shape[:-1]), len(values), integrator=solver, time=max(layers[1]))
+    _check_memory(features, tuple(features.shape[:-1]), len(values), solver, *layers)
     return _solve(log_likelihood(distances(features, values), rho), *layers, solver, spacing)
 
 
@@ -202,11 +203,8 @@ def _solver(integrator: Integrator | None, scheme: Scheme | None) -> Any:
             f"integrator is {integrator} and scheme is {scheme}; accepted is one of them. A scheme of linearized flows "
             "takes an integrator itself: LinearizedFlows(integrator=...)."
         )
-    if integrator is not None and not hasattr(integrator, "solve"):
-        raise TypeError(
-            f"integrator is {integrator!r}; accepted are Krylov, Taylor and Euler. Pass a scheme of the nonlinear flow "
-            "as scheme."
-        )
+    if integrator is not None:
+        check_integrator(integrator, "Pass a scheme of the nonlinear flow as scheme.")
     if scheme is not None and not hasattr(scheme, "step"):
         raise TypeError(
             f"scheme is {scheme!r}; accepted are GeometricEuler, DormandPrince and LinearizedFlows. Pass an integrator "
@@ -215,57 +213,60 @@ def _solver(integrator: Integrator | None, scheme: Scheme | None) -> Any:
     return scheme or integrator or Krylov()
 
 
-def _layers(weights: Any, time: Any, scheme: Scheme | None, spacing: Any) -> tuple[list[Any], list[float]]:
-    """Weights, None for uniform ones, and time of each layer; a scheme has one."""
+def _layers(weights: Any, time: Any, scheme: Scheme | None, spacing: Any) -> tuple[Any, float | list[float]]:
+    """Weights, None for uniform ones, or a list of those of layers; and the time, or a list of that of each layer."""
     # a list of patches or of None holds layers; one of planes or numbers is a field of patches itself
-    axes, time = spatial_axes(spacing), getattr(time, "times", time)
+    axes = spatial_axes(spacing)
     listed = isinstance(weights, (list, tuple)) and all(x is None or getattr(x, "ndim", 0) > axes for x in weights)
+    if not listed and weights is not None and not hasattr(weights, "ndim"):
+        weights = np.asarray(weights)
     if time is None:
         time = 3.0 if scheme is None else LONGEST
-    if not np.ndim(time) and not (listed and weights):
-        return [weights], [check_time(time)]
-    if scheme is not None:
+    times = layer_times(time, weights)
+    if scheme is not None and isinstance(times, list):
         raise ValueError(
             f"there are layers and the scheme {scheme}; accepted is one of them. The nonlinear flow has one field of "
             "weights and one time."
         )
-    times = [check_time(t) for t in (time if np.ndim(time) else [check_time(time) / len(weights)] * len(weights))]
-    own = list(weights) if listed else [weights] * len(times)
-    if not times or len(own) != len(times):
-        raise ValueError(
-            f"there are {len(own)} weights and {len(times)} times; accepted are as many, one of each for every layer, "
-            "or one array of weights that the layers share."
-        )
-    return own, times
+    return weights, times
 
 
-def _refine(fields: Any, rho: float, layers: tuple[list[Any], list[float]], solver: Any, spacing: Any) -> Labeling:
+def _check_memory(
+    array: Any, shape: tuple[int, ...], labels: int, solver: Any, weights: Any, times: float | list[float]
+) -> None:
+    """Refuse what cannot fit, by all of the layers and the largest of their patches."""
+    listed = isinstance(weights, (list, tuple))
+    radii = [radius_of(omega) for omega in (weights if listed else [weights]) if getattr(omega, "ndim", 0) > len(shape)]
+    time = Layers(tuple(times), shared=not listed) if isinstance(times, list) else times
+    check_memory(array, shape, labels, integrator=solver, time=time, radius=max(radii, default=1))
+
+
+def _refine(fields: Any, rho: float, layers: tuple[Any, float | list[float]], solver: Any, spacing: Any) -> Labeling:
     if not rho > 0:
         raise ValueError(f"rho is {rho}; accepted are positive numbers. 1 takes the predictions as they are.")
-    check_memory(fields, tuple(fields.shape[1:]), fields.shape[0], integrator=solver, time=max(layers[1]))
+    _check_memory(fields, tuple(fields.shape[1:]), fields.shape[0], solver, *layers)
     centred = fields - namespace(fields).max(fields, axis=0, keepdims=True)
     return _solve(centred * float(1.0 / rho), *layers, solver, spacing)
 
 
-def _solve(fields: Any, weights: list[Any], times: list[float], solver: Any, spacing: Any) -> Labeling:
-    xp, shape = namespace(fields), tuple(fields.shape[1:])
-    for omega in weights:
+def _solve(fields: Any, weights: Any, times: float | list[float], solver: Any, spacing: Any) -> Labeling:
+    listed, shape = isinstance(weights, (list, tuple)), tuple(fields.shape[1:])
+    for omega in weights if listed else [weights]:
         if omega is not None:
             check_weights(omega if is_device_array(omega) else np.asarray(omega), shape)
     plain = uniform_weights if spacing is None else partial(spaced_weights, spacing=spacing)
-    own = (plain(shape, dtype=host_dtype(fields)) if omega is None else omega for omega in weights)
-    layers = [contiguous(like(omega, fields)) for omega in own]
+
+    def patches(omega: Any) -> Any:
+        return contiguous(like(plain(shape, dtype=host_dtype(fields)) if omega is None else omega, fields))
+
+    own = [patches(omega) for omega in weights] if listed else patches(weights)
     with np.errstate(over="ignore", invalid="ignore"):
         if hasattr(solver, "step"):
-            end = AssignmentFlow(Grid(layers[0]), fields).solve(solver, time=times[0])
+            end = AssignmentFlow(Grid(own), fields).solve(solver, time=times)  # type: ignore[arg-type]
             return _labeling(end.v, solver.accuracy, end.evaluations, end.converged, end.reason)
-        solution = DeepFlow(layers, times, integrator=solver).solve(fields, keep_basis=False)
-    parts = [part for _, part in solution.layers]
-    error, products = sum(part.error for part in parts), sum(part.products for part in parts)
-    if not (np.isfinite(error) and bool(xp.all(xp.isfinite(solution.v)))):  # synchronize
-        raise ValueError(f"the flow overflows before time {sum(times)}. Take a shorter time: 1 to 5 are usual.")
-    reason = " ".join(dict.fromkeys(part.reason for part in parts))
-    return _labeling(solution.v, error, products, all(part.converged for part in parts), reason)
+        every = times if isinstance(times, list) else [times]
+        solution = DeepFlow(own, every, integrator=solver).solve(fields, keep_basis=False)
+    return _labeling(solution.v, *solution.summary)
 
 
 def _labeling(v: Any, *found: Any) -> Labeling:

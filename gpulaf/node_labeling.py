@@ -9,11 +9,11 @@ import numpy as np
 
 from .array import namespace
 from .averaging import Graph, graph_like
-from .deep_flow import DeepFlow, as_layers
+from .deep_flow import DeepFlow
 from .distance import distances, log_likelihood
 from .door import image_features, log_probabilities, prototype_array
 from .integrators import Krylov
-from .integrators.solution import Integrator
+from .integrators.solution import Integrator, check_integrator, layer_times
 from .simplex import softmax
 
 __all__ = ["NodeLabeling", "label_nodes", "refine_nodes"]
@@ -34,6 +34,8 @@ class NodeLabeling(NamedTuple):
     products: int
     #: Whether the integrator met its tolerance.
     converged: bool
+    #: Why it stopped, in one sentence.
+    reason: str
 
 
 def label_nodes(
@@ -59,7 +61,7 @@ def label_nodes(
     rho : float
         Scale of the data, in the units of the features.
     time : float, or sequence of float
-        Integration time T, dimensionless; a sequence holds that of each layer.
+        Integration time T, dimensionless; a sequence holds that of each layer, a number is that of all together.
     integrator : Krylov, Taylor or Euler, optional
         Krylov() if None.
 
@@ -140,16 +142,13 @@ def _solve(fields: Any, graph: Any, time: Any, integrator: Integrator | None) ->
     for x in graph if listed else [graph]:
         if not isinstance(x, Graph):
             raise TypeError(f"graph is {type(x).__name__!r}; accepted are Graphs. Wrap a sparse matrix: Graph(matrix).")
-    graphs = [graph_like(x, fields) for x in graph] if listed else graph_like(graph, fields)
-    times = as_layers(time).times
+    times = layer_times(time, graph)
+    own = [graph_like(x, fields) for x in graph] if listed else graph_like(graph, fields)
+    solver, every = integrator or Krylov(), times if isinstance(times, list) else [times]
+    check_integrator(solver, "The nonlinear flow on a graph is AssignmentFlow(graph, log_likelihood).solve(scheme).")
     with np.errstate(over="ignore", invalid="ignore"):
-        solution = DeepFlow(graphs, times, integrator=integrator or Krylov()).solve(fields, keep_basis=False)
-    parts = [part for _, part in solution.layers]
-    error = sum(part.error for part in parts)
-    if not (np.isfinite(error) and bool(xp.all(xp.isfinite(solution.v)))):  # synchronize
-        raise ValueError(f"the flow overflows before time {sum(times)}. Take a shorter time: 1 to 5 are usual.")
+        solution = DeepFlow(own, every, integrator=solver).solve(fields, keep_basis=False)
+    found = solution.summary
     smallest = np.min_scalar_type(fields.shape[0] - 1).name
     labels = xp.astype(xp.argmax(solution.v, axis=0), getattr(xp, smallest))
-    probabilities = xp.permute_dims(softmax(solution.v), (1, 0))
-    converged = all(part.converged for part in parts)
-    return NodeLabeling(labels, probabilities, error, sum(part.products for part in parts), converged)
+    return NodeLabeling(labels, xp.permute_dims(softmax(solution.v), (1, 0)), *found)

@@ -31,8 +31,11 @@ def inside(shape: tuple[int, ...], radius: int = 1, *, dtype: Any = np.float32) 
     -------
     (N, *shape) array with N = (2·radius+1)² or (2·radius+1)³.
     """
-    ones = np.ones(shape, dtype)
-    return np.stack([shifted(ones, offset) for offset in offsets(radius, len(shape))])
+    ones, every = np.ones(shape, dtype), offsets(radius, len(shape))
+    mask = np.empty((len(every), *shape), dtype)
+    for index, offset in enumerate(every):
+        mask[index] = shifted(ones, offset)
+    return mask
 
 
 def uniform_weights(shape: tuple[int, ...], radius: int = 1, *, dtype: Any = np.float32) -> np.ndarray:
@@ -62,8 +65,11 @@ def uniform_weights(shape: tuple[int, ...], radius: int = 1, *, dtype: Any = np.
     >>> weights.shape, float(weights[4, 0, 0]), float(weights[4, 2, 2] * 9)
     ((9, 4, 5), 0.25, 1.0)
     """
-    if len(shape) < 2 or min(shape) < 1:
-        raise ValueError(f"shape is {tuple(shape)}; accepted are two sides of at least 1 pixel. Pass image.shape[:2].")
+    if len(shape) not in (2, 3) or min(shape) < 1:
+        raise ValueError(
+            f"shape is {tuple(shape)}; accepted are two sides of at least 1 pixel, three of a volume. "
+            "Pass image.shape[:2]."
+        )
     _check_radius(radius)
     mask = inside(tuple(shape), int(radius), dtype=dtype)
     return mask / mask.sum(axis=0)
@@ -237,13 +243,15 @@ def check_weights(weights: Any, shape: tuple[int, ...]) -> None:
     if weights.dtype not in (xp.float32, xp.float64):
         raise TypeError(f"weights have dtype {weights.dtype}; accepted are float32 and float64. Convert them first.")
     mask = xp.asarray(inside(tuple(shape), radius), dtype=weights.dtype)
-    tests = (
-        (~xp.isfinite(weights), "is not finite", "Remove NaN and infinite weights"),
-        (weights < 0, "is negative", "Pass non-negative weights"),
-        ((weights != 0) & (mask == 0), "points outside the image", "Pass them through normalize_weights"),
-        (xp.abs(xp.sum(weights, axis=0, keepdims=True) - 1) > 1e-4, "is in a patch that does not sum to 1", ""),
+    sums_off = "is in a patch that does not sum to 1"
+    tests = (  # one at a time: each is as large as the weights
+        (lambda: ~xp.isfinite(weights), "is not finite", "Remove NaN and infinite weights"),
+        (lambda: weights < 0, "is negative", "Pass non-negative weights"),
+        (lambda: (weights != 0) & (mask == 0), "points outside the image", "Pass them through normalize_weights"),
+        (lambda: xp.abs(xp.sum(weights, axis=0, keepdims=True) - 1) > 1e-4, sums_off, ""),
     )
-    for wrong, what, step in tests:
+    for test, what, step in tests:
+        wrong = test()
         if bool(xp.any(wrong)):  # synchronize
             at = tuple(int(i[0]) for i in np.nonzero(host_array(wrong)))
             value = (

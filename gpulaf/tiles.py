@@ -14,8 +14,8 @@ import numpy as np
 
 from .array import host_dtype, is_device_array, like, namespace
 from .door import prototype_array
-from .halo import fixed, layer_times, surroundings, tile_halo
-from .integrators.solution import Integrator
+from .halo import fixed, surroundings, tile_halo
+from .integrators.solution import Integrator, layer_times
 from .kernels.stencil import radius_of
 from .labeling import Labeling, label, refine
 from .overlap import Cuts, LabelArrays, dask_array, label_tiles
@@ -163,6 +163,11 @@ def _solve(cuts: Cuts, tile: Any, *others: Any, label: Callable[..., Labeling], 
         patches = [_closed(other, cuts) for other in others] or [None]
         return label(tile, weights=patches if layers else patches[0])
     weights, radius = source(others[0] if others else tile), surroundings(source)[0]
+    if isinstance(weights, (list, tuple)) and not isinstance(label.keywords["time"], list):  # type: ignore[attr-defined]
+        raise ValueError(
+            f"the weights are a list of {len(weights)} and time is one number; accepted in tiles is the time of each "
+            "layer, which tells the halo. Give times like [1.0, 1.0, 1.0]."
+        )
     for layer in weights if isinstance(weights, (list, tuple)) else [weights]:
         if radius_of(layer) != radius:
             raise ValueError(

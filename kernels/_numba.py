@@ -49,10 +49,18 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     return compile_()(function)  # rather compiled again than stale
 
 
-def inline(function: Callable[..., Any] | None = None, *, reassociate: bool = False) -> Callable[..., Any]:
-    """Compile a helper that kernels call; `reassociate` lets a sum run in vector lanes."""
+def inline(
+    function: Callable[..., Any] | None = None, *, name: str = "", reassociate: bool = False
+) -> Callable[..., Any]:
+    """Compile a helper that kernels call; `reassociate` lets a sum run in vector lanes.
+
+    A helper that is made by a program needs a `name` of its own within its file: cached kernels of several processes
+    hold their helpers by file, name and a number that counts within a process. Two of the same name may meet there,
+    and a kernel would call the other one.
+    """
     if function is None:
-        return partial(inline, reassociate=reassociate)
+        return partial(inline, name=name, reassociate=reassociate)
+    function.__qualname__ = name or function.__qualname__
     if not available:
         return function
     flags = {"contract", "reassoc"} if reassociate else {"contract"}

@@ -217,13 +217,13 @@ def _in_registers(side, labels, more=False):
         for j, s in enumerate(sums):
             lines.append(f"  {s} = {f'{s} + ' if o or more else ''}w * row{o // side}[x + {j * PITCH + o % side}]")
     lines.append(f"  {', '.join(f'{r}[x]' for r in results)} = {', '.join(sums)}")
-    made: dict[str, Any] = {}
+    made: dict[str, Any] = {"__name__": __name__}
     exec("\n".join(lines), made)
-    return inline(made["add"])
+    return inline(made["add"], name=f"_{labels}_labels_{side**2}{'_more' if more else ''}")
 
 
 def _four_labels(side):
-    @inline
+    @inline(name=f"_four_labels_{side}")
     def add(weights, row, a, b, c, d):
         for x in range(a.size):
             s, t, u, v = a[x], b[x], c[x], d[x]
@@ -237,7 +237,7 @@ def _four_labels(side):
 
 
 def _two_labels(side):
-    @inline
+    @inline(name=f"_two_labels_{side}")
     def add(weights, row, a, b):
         for x in range(a.size):
             s, t = a[x], b[x]
@@ -250,7 +250,7 @@ def _two_labels(side):
 
 
 def _four_factors(side):
-    @inline
+    @inline(name=f"_four_factors_{side}")
     def add(z, row, n, sums):
         for x in range(n):
             a, b, c, d = z[x], z[PITCH + x], z[2 * PITCH + x], z[3 * PITCH + x]
@@ -262,7 +262,7 @@ def _four_factors(side):
 
 
 def _two_factors(side):
-    @inline
+    @inline(name=f"_two_factors_{side}")
     def add(z, row, n, sums):
         for x in range(n):
             a, b = z[x], z[PITCH + x]

@@ -8,7 +8,7 @@ import tifffile
 from test_cli import gpulaf_process, succeeds
 from test_volumes import ball
 
-from gpulaf import bilateral_weights, label
+from gpulaf import bilateral_weights, label, refine
 from gpulaf.image_io import read_volume, write_array
 
 SPACING = (2, 1, 1)
@@ -46,6 +46,21 @@ def test_bilateral_weights_of_a_volume(folder: Path) -> None:
     weights = bilateral_weights(volume, sigma=0.5, spacing=SPACING)
     expected = label(volume, [0, 1], weights=weights, spacing=SPACING).labels
     np.testing.assert_array_equal(np.load(folder / "labels.npy"), expected)
+
+
+def test_refine_the_probabilities_of_a_volume(folder: Path) -> None:
+    (folder / "p.csv").write_text("0\n1\n", encoding="utf-8")
+    options = ("--spacing", "2,1,1", "--probabilities")
+    succeeds(folder, "label", "volume.tif", "--prototypes", "p.csv", "-o", "labels.tif", *options, "p.tif")
+    bilateral = ("--image", "volume.tif", "--weights", "bilateral", "--sigma", 0.5)
+    succeeds(folder, "refine", "p.tif", "-o", "again.npy", *bilateral, *options, "again-p.npy")
+    weights = bilateral_weights(read_volume(folder / "volume.tif"), sigma=0.5, spacing=SPACING)
+    expected = refine(tifffile.imread(folder / "p.tif"), weights=weights, spacing=SPACING)
+    np.testing.assert_array_equal(np.load(folder / "again.npy"), expected.labels)
+    np.testing.assert_allclose(np.load(folder / "again-p.npy"), expected.probabilities, atol=1e-3)
+    done = gpulaf_process(folder, "refine", "p.tif", "-o", "again.png", "--spacing", "2,1,1")
+    assert done.returncode == 2
+    assert "accepted for volumes are" in done.stderr
 
 
 def test_volumes_are_read_with_their_channels(tmp_path: Path) -> None:

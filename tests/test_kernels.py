@@ -1,5 +1,8 @@
 """Every kernel implementation against its `reference`, and the references against dense matrices."""
 
+import importlib
+import pkgutil
+
 import numpy as np
 import pytest
 from conftest import dense_average, relative, tol
@@ -14,6 +17,7 @@ from gpulaf.kernels import (
     weight_gradient,
 )
 
+from gpulaf import kernels
 from gpulaf.array import host_array
 from gpulaf.dispatch import implementation
 from gpulaf.patches import normalize_weights
@@ -284,3 +288,16 @@ def test_chain_of_any_threads_gives_the_bits_of_single_products(dtype, transpose
             y = product(weights, S, y, u, 0.5)
             if k >= 7 - n:
                 np.testing.assert_array_equal(out[k % n], y)
+
+
+def test_helpers_have_names_of_their_own():
+    """Cached kernels hold helpers by name: two of one name, cached by two processes, would be taken for each other."""
+    pytest.importorskip("numba")
+    found = {}
+    for file in pkgutil.iter_modules(kernels.__path__):
+        module = importlib.import_module(f"gpulaf.kernels.{file.name}")
+        for function in vars(module).values():
+            if hasattr(function, "py_func"):
+                name = f"{function.py_func.__module__}.{function.py_func.__qualname__}"
+                assert found.setdefault(name, function) is function, name
+    assert len(found) > 50

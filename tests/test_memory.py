@@ -1,6 +1,7 @@
 """The memory estimate against what NumPy hands out, and the refusal of what cannot fit."""
 
 import tracemalloc
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from gpulaf import (
     Euler,
     GeometricEuler,
     Krylov,
+    Layers,
     LinearizedFlows,
     Taylor,
     fit_weights,
@@ -17,6 +19,7 @@ from gpulaf import (
     memory,
     memory_estimate,
     refine,
+    uniform_weights,
 )
 
 SCHEMES = [
@@ -66,6 +69,25 @@ def test_estimate_of_the_nonlinear_flow(scheme, time, labels, dtype):
     assert 0.97 < memory_estimate((144, 144), labels, integrator=scheme, time=time, dtype=dtype) / peak < 1.75
     with pytest.raises(ValueError, match="a scheme of the nonlinear flow, and learn is True"):
         memory_estimate((144, 144), labels, integrator=scheme, learn=True)
+
+
+@pytest.mark.parametrize("radius", [1, 2])
+@pytest.mark.parametrize("shared", [False, True])
+def test_layers_and_wide_patches_count_at_the_door(monkeypatch, radius, shared):
+    image, times = np.random.default_rng(0).random((144, 144)).astype(np.float32), [1.0, 2.0, 3.0, 1.0]
+    own = [uniform_weights(image.shape, radius) for _ in times]
+    options = {"weights": own[0] if shared else own, "time": times, "integrator": Taylor()}
+    given = image.nbytes + sum(weights.nbytes for weights in (own[:1] if shared else own))
+    peak = peak_of(lambda: label(image, [0.2, 0.8], **options)) + given
+    layers = Layers(times, shared=shared)
+    estimate = memory_estimate(image.shape, 2, integrator=Taylor(), time=layers, radius=radius)
+    assert 0.97 < estimate / peak < 1.75
+    soft = np.stack([image, 1 - image], axis=-1)
+    for free, refused in ((estimate / 0.9 + 1, False), (estimate / 0.9 - 2, True)):
+        monkeypatch.setattr(memory, "free_bytes", lambda on_device, free=free: free)
+        for run in (lambda: label(image, [0.2, 0.8], **options), lambda: refine(soft, **options)):
+            with pytest.raises(MemoryError, match="takes about") if refused else nullcontext():
+                run()
 
 
 def test_a_run_that_cannot_fit_is_refused_with_the_tile_that_would(monkeypatch):

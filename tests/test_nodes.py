@@ -10,6 +10,7 @@ from realdata import DATA, realdata
 from scipy import sparse
 
 from gpulaf import (
+    DormandPrince,
     Graph,
     Krylov,
     RiemannianAdam,
@@ -125,10 +126,19 @@ def test_pixels_as_nodes_get_the_labels_of_pixels(dtype, time):
     assert nodes.labels.dtype == np.uint8
     assert relative(nodes.probabilities, pixels.probabilities.reshape(144, -1)) < 50 * tol(dtype)
     assert (nodes.products, nodes.converged) == (pixels.products, True)
+    assert nodes.reason.split(":")[0] == pixels.reason.split(":")[0] != ""
     soft = np.random.default_rng(0).dirichlet(np.ones(5), (12, 12)).astype(dtype)
     pixels = refine(soft, rho=0.5, **options)
     nodes = refine_nodes(soft.reshape(144, 5), [graph] * np.size(time) if np.ndim(time) else graph, rho=0.5, **options)
     assert relative(nodes.probabilities, pixels.probabilities.reshape(144, 5)) < 50 * tol(dtype)
+
+
+def test_a_number_is_the_time_of_all_graphs_together():
+    rng = np.random.default_rng(0)
+    points, soft = rng.random((30, 2)), rng.dirichlet(np.ones(3), 30)
+    graphs = [nearest_neighbor_graph(points, 4), nearest_neighbor_graph(points, 9)]
+    together, each = (refine_nodes(soft, graphs, time=time) for time in (3.0, [1.5, 1.5]))
+    np.testing.assert_array_equal(together.probabilities, each.probabilities)
 
 
 def test_features_of_bytes_are_scaled_and_prototypes_found():
@@ -149,6 +159,7 @@ NODES, SOFT = nearest_neighbor_graph(np.random.default_rng(0).random((6, 2))), n
     (lambda: label_nodes(np.ones((6, 1)), [0, 1], NODES.matrix), "accepted are Graphs"),
     (lambda: label_nodes(np.ones((6, 1)), [0, 1], NODES, rho=0), "rho is 0"),
     (lambda: label_nodes(np.ones((6, 1)), [0, 1], NODES, time=-1.0), "time is -1"),
+    (lambda: refine_nodes(SOFT, NODES, integrator=DormandPrince()), "accepted are Krylov, Taylor and Euler"),
     (lambda: refine_nodes(SOFT[None], NODES), r"\(1, 6, 2\); accepted is \(n, J\)"),
     (lambda: refine_nodes(2 * SOFT, NODES), "miss a sum of 1"),
     (lambda: refine_nodes(SOFT, [NODES] * 2, time=[1.0]), "2 weights and 1 times"),

@@ -586,3 +586,11 @@ def test_memory_for_not_even_a_small_tile() -> None:
         gpulaf.tile_side(1e5, labels=3)
     least = float(str(e.value).split("takes ")[1].split(". ")[0])
     assert gpulaf.tile_side(1.001 * least, labels=3) == 64
+
+
+def test_layers_made_in_tiles_need_their_times() -> None:
+    """With one time the halo would be that of one flow."""
+    lazy = da.from_array(np.random.default_rng(0).random((50, 70)), chunks=25)
+    result = label_array(lazy, [0.2, 0.8], weights=Thrice(), time=3.0)
+    with pytest.raises(ValueError, match="a list of 3 and time is one number"):
+        result.labels.compute(scheduler="synchronous")

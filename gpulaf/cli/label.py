@@ -120,35 +120,39 @@ def label(
 @click.option(
     "--sigma", type=float, default=0.1, show_default=True, help="Scale of bilateral weights in image units, 0 to 1."
 )
+@spacing_option
 @model_option
 @probabilities_option
 @preview_option
 @flow_options
 def refine(
     probabilities_file: Path, output: Path, logits: bool, label_axis: int, image: Path | None, weights: str, rho: float,
-    sigma: float, model: Path | None, probabilities: Path | None, preview: Path | None, flow: str,
-    time_: float | None, tol: float, device: str,
+    sigma: float, spacing: tuple[float, ...] | None, model: Path | None, probabilities: Path | None,
+    preview: Path | None, flow: str, time_: float | None, tol: float, device: str,
 ) -> None:  # fmt: skip
     """Clean up the soft predictions of a classifier, PROBABILITIES (.tif or .npy) of shape (H, W, labels).
 
+    With --spacing of three numbers they are those of a volume, (D, H, W, labels).
     With a model of gpulaf train --probabilities, the weights are predicted from --image.
     """
     from ..array import device_array
-    from ..door import image_features
-    from ..image_io import read_array, read_image
+    from ..door import image_features, spatial_axes
+    from ..image_io import read_array, read_image, read_volume
     from ..labeling import refine, refine_logits
 
-    check_outputs([probabilities_file, image or Path(), Path(weights), model or Path()], output, probabilities, preview)
+    axes, inputs = spatial_axes(spacing), [probabilities_file, image or Path(), Path(weights), model or Path()]
+    check_outputs(inputs, output, probabilities, preview, volume=axes == 3)
     values = read_array(probabilities_file)
-    pixels = read_image(image) if image is not None else None
-    size = tuple(np.delete(values.shape, label_axis).tolist()) if values.ndim == 3 and -3 <= label_axis < 3 else None
-    if pixels is not None and size is not None and pixels.shape[:2] != size:
-        raise ValueError(f"{image} has {pixels.shape[:2]} pixels, not {size} as the predictions. Check the pair.")
-    options: dict[str, Any] = {"label_axis": label_axis}
+    pixels = (read_volume if axes == 3 else read_image)(image) if image is not None else None
+    fits = values.ndim == axes + 1 and -values.ndim <= label_axis < values.ndim
+    size = tuple(np.delete(values.shape, label_axis).tolist()) if fits else None
+    if pixels is not None and size is not None and pixels.shape[:axes] != size:
+        raise ValueError(f"{image} has {pixels.shape[:axes]} pixels, not {size} as the predictions. Check the pair.")
+    options: dict[str, Any] = {"label_axis": label_axis, "spacing": spacing}
     names = None
     with compile_notice():
         if model is not None:
-            check_model_alone("weights", "rho", "sigma", "flow", "time_", "tol")
+            check_model_alone("weights", "rho", "sigma", "spacing", "flow", "time_", "tol")
             predictor = read_predictor(model, soft=True)
             names = predictor.label_values_.tolist()
             if pixels is None:
@@ -161,7 +165,8 @@ def refine(
             options |= {"rho": predictor.rho, "time": predictor.layer_times, "integrator": predictor.solver}
             options["weights"] = predictor.weights(device_array(pixels, device))
         else:
-            patches, stored = _weights(weights, None if pixels is None else image_features(pixels)[0], sigma)
+            features = None if pixels is None else image_features(pixels, axes=axes)[0]
+            patches, stored = _weights(weights, features, sigma, spacing)
             options |= {"rho": rho} | flow_arguments(flow, time_, tol, stored)
             options["weights"] = to_device(patches, device)
         result = (refine_logits if logits else refine)(device_array(values, device), **options)

@@ -92,6 +92,28 @@ def check_time(time: float) -> float:
     return float(time)
 
 
+def check_integrator(integrator: Any, step: str) -> None:
+    """TypeError for what solves no linear flow; `step` is what to do instead."""
+    if not hasattr(integrator, "solve"):
+        raise TypeError(f"integrator is {integrator!r}; accepted are Krylov, Taylor and Euler. {step}")
+
+
+def layer_times(time: Any, weights: Any = None) -> float | list[float]:
+    """The time of each layer, or T where there is one flow; weights in a list share a number in equal parts."""
+    time, listed = getattr(time, "times", time), isinstance(weights, (list, tuple))
+    if np.ndim(time) == 0 and not listed:
+        return check_time(time)
+    given = np.atleast_1d(time).tolist()
+    layers = len(weights) if listed else len(given)
+    times = [check_time(t) for t in (given if np.ndim(time) else [given[0] / max(layers, 1)] * layers)]
+    if not times or len(times) != layers:
+        raise ValueError(
+            f"there are {layers} weights and {len(given)} times; accepted are as many, one of each for every layer, or "
+            "one array of weights that the layers share."
+        )
+    return times
+
+
 def with_rounding(error: float, dtype: Any) -> float:
     """An estimate or bound of the truncation error, not smaller than what rounding does to a solution anyway."""
     return max(float(error), 4 * float(np.finfo(str(dtype).rsplit(".", 1)[-1]).eps)) if error else 0.0
