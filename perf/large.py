@@ -40,6 +40,8 @@ BLOCK, REFERENCE = 1024, 2048
 MEMORY, RATIO = 4.0, 1.25
 #: The cluster of the plan: machines, cores of each.
 MACHINES, CORES = 8, 16
+#: Numbers of processes that are tried: up to 16, as the machine has cores.
+PROCESSES = [n for n in (1, 2, 4, 8, 16) if n <= max(2, os.cpu_count() or 1)]
 PROTOTYPES = np.array([[0.1], [0.9]])
 
 
@@ -211,7 +213,7 @@ def main() -> None:
                 keep = "whole.ome.zarr" if side == sides[-1] and weights == "uniform" else ""
                 what = {"side": side, "tile": 0, "processes": 1, "weights": weights}
                 rows.append(measure(folder, predictor, what, keep))
-        for processes in (1, 2):
+        for processes in PROCESSES:
             for tile in (512, 1024, 2048):
                 what = {"side": middle, "tile": tile, "processes": processes, "weights": "uniform"}
                 rows.append(measure(folder, predictor, what))
@@ -277,7 +279,7 @@ def figure(rows: list[dict[str, Any]]) -> None:
         panel.xaxis.set_minor_locator(NullLocator())
     panels[0].legend(frameon=False, fontsize=8)
     tiled = [row for row in rows if row["tile"]]
-    for color, processes in zip(QUALITATIVE, (1, 2), strict=False):
+    for color, processes in zip(QUALITATIVE, PROCESSES, strict=False):
         kept = [row for row in tiled if row["processes"] == processes]
         tiles, times = [row["tile"] for row in kept], [row["s/Mpixel"] for row in kept]
         panels[2].plot(tiles, times, "o-", color=color, label=f"{processes} process{'es' if processes > 1 else ''}")
