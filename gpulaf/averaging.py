@@ -1,4 +1,4 @@
-"""Ω as an object: weighted averages over the 3×3 (or larger) neighborhood of every pixel, or over any graph."""
+"""Ω as an object: weighted averages over the 3×3, 3×3×3 or larger neighborhood of every pixel, or over any graph."""
 
 from __future__ import annotations
 
@@ -7,29 +7,31 @@ from functools import cached_property
 from importlib import import_module
 from typing import Any
 
-from .array import contiguous, host_array, namespace, scalar
+from .array import contiguous, host_array, is_host_array, namespace, scalar
 from .dispatch import implementation
 from .kernels.stencil import slot, store
 from .simplex import replicator, softmax
+from .sparsity import Sparsity, sparsity
 
-__all__ = ["Graph", "Grid"]
+__all__ = ["Graph", "Grid", "graph_like"]
 
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """Averaging on an image grid: (Ωx)_i = Σ_{k ∈ N_i} ω_ik x_k (2.18), with the products that the flow needs.
+    """Averaging on an image or volume: (Ωx)_i = Σ_{k ∈ N_i} ω_ik x_k (2.18), with the products that the flow needs.
 
     Parameters
     ----------
-    weights : (N, H, W) floating array
-        Weight patches, N = (2r+1)²; see :mod:`gpulaf.patches`. NumPy arrays run on the CPU, CuPy arrays on the GPU.
-        They are trusted here: :func:`gpulaf.check_weights` checks them.
+    weights : (N, H, W) or (N, D, H, W) floating array
+        Weight patches, N = (2r+1)² or (2r+1)³; see :mod:`gpulaf.patches`. NumPy arrays run on the CPU, CuPy arrays on
+        the GPU. They are trusted here: :func:`gpulaf.check_weights` checks them.
     periodic : bool
         Wrap around at the border; for analysis (plane waves are then eigenvectors of uniform averaging).
 
     Notes
     -----
-    Fields are (J, H, W) arrays of the dtype of `weights`, labels first. Averaging acts on every label alike.
+    Fields are (J, H, W) arrays of the dtype of `weights`, labels first; on a volume (J, D, H, W), in what follows, too.
+    Averaging acts on every label alike.
     """
 
     weights: Any
@@ -37,16 +39,34 @@ class Grid:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The size (H, W) of the image."""
+        """The size (H, W) of the image, or (D, H, W) of the volume."""
         return tuple(self.weights.shape[1:])
+
+    @property
+    def arrays(self) -> tuple[Any, ...]:
+        """What makes it: the weights."""
+        return (self.weights,)
+
+    @property
+    def patches(self) -> Any:
+        """The points of simplices that a descent moves, (N, H, W)."""
+        return self.weights
+
+    def with_patches(self, patches: Any) -> Grid:
+        """The same averaging with other weights."""
+        return Grid(patches, self.periodic)
+
+    def patch_gradient(self, gradient: Any) -> Any:
+        """∂Ω as the derivative in the patches."""
+        return gradient
 
     def apply(self, field: Any) -> Any:
         """Ω x: (J, H, W) to (J, H, W)."""
         return self._run("operator", None, field)
 
-    def adjoint(self, field: Any) -> Any:
-        """Ωᵀ z: (J, H, W) to (J, H, W)."""
-        return self._run("adjoint", None, field)
+    def adjoint(self, field: Any, start: Any = None) -> Any:
+        """Ωᵀ z, plus `start` where there is one: (J, H, W) to (J, H, W)."""
+        return self._run("adjoint", None, field, start)
 
     def similarity(self, log_likelihood: Any) -> tuple[Any, Any]:
         """S = softmax(Ω ℓ), (J, H, W) to (J, H, W) (2.17), and an array whose maximum is max 2S(1 − S)."""
@@ -74,6 +94,17 @@ class Grid:
     ) -> tuple[Any, Any]:
         """∂Ω (N, H, W) and R_S c (J, H, W) from m̄ and M = Σ_r u_r v_rᵀ; u, v, Av (R, J, H, W); Theorem 3.8."""
         return self._run("weight_gradient", similarity, log_likelihood, mean, left, right, image)
+
+    @property
+    def in_one_wave(self) -> bool:
+        """Whether :meth:`series_gradient` has a kernel of its own here."""
+        if self.periodic or self.weights.ndim != 3 or not is_host_array(self.weights):
+            return False
+        return bool(import_module("gpulaf.kernels._numba").available)
+
+    def series_gradient(self, similarity: Any, log_likelihood: Any, g: Any, coefficients: Any) -> tuple[Any, Any]:
+        """∂Ω (N, H, W) and R_S c (J, H, W) of a Taylor solution; see :mod:`gpulaf.kernels.reverse_horner`."""
+        return self._run("reverse_horner", similarity, log_likelihood, g, coefficients)
 
     def _run(self, kernel: str, *operands: Any, **options: Any) -> Any:
         if self.periodic:
@@ -107,6 +138,7 @@ class Graph:
     """
 
     matrix: Any
+    in_one_wave = False
 
     def __post_init__(self) -> None:
         matrix = self.matrix
@@ -134,13 +166,40 @@ class Graph:
         """The number (n,) of nodes."""
         return (int(self.matrix.shape[0]),)
 
+    @property
+    def arrays(self) -> tuple[Any, ...]:
+        """What makes it: the entries of the matrix and where they are."""
+        return self.matrix.data, self.matrix.indices, self.matrix.indptr
+
+    @property
+    def patches(self) -> Any:
+        """The rows as points of simplices that a descent moves, (K, n): K entries of the longest row, zeros below."""
+        return self.sparsity.padded(self.matrix.data)
+
+    def with_patches(self, patches: Any) -> Graph:
+        """The same graph with other weights, (K, n); they are trusted."""
+        graph = object.__new__(Graph)
+        matrix = self.sparsity.with_entries(self.sparsity.entries(patches))
+        graph.__dict__.update(matrix=matrix, sparsity=self.sparsity)
+        return graph
+
+    def patch_gradient(self, gradient: Any) -> Any:
+        """∂Ω (nnz,) as the derivative in the patches, (K, n)."""
+        return self.sparsity.padded(gradient)
+
+    @cached_property
+    def sparsity(self) -> Sparsity:
+        """Where the entries are; graphs that differ by their weights alone share it."""
+        return sparsity(self.matrix)
+
     def apply(self, field: Any) -> Any:
         """Ω x: (J, n) to (J, n)."""
         return _product(self.matrix, field)
 
-    def adjoint(self, field: Any) -> Any:
-        """Ωᵀ z: (J, n) to (J, n)."""
-        return _product(self._transposed, field)
+    def adjoint(self, field: Any, start: Any = None) -> Any:
+        """Ωᵀ z, plus `start` where there is one: (J, n) to (J, n)."""
+        product = _product(self._transposed, field)
+        return product if start is None else start + product
 
     def similarity(self, log_likelihood: Any) -> tuple[Any, Any]:
         """S = softmax(Ω ℓ), (J, n) to (J, n) (2.17), and max 2S(1 − S)."""
@@ -185,17 +244,27 @@ class Graph:
         """⟨factor_i, field_k⟩ over labels for every stored entry (i, k)."""
         total = namespace(factor).zeros_like(self.matrix.data)
         for j in range(factor.shape[0]):
-            total += factor[j, ...][self._rows] * field[j, ...][self.matrix.indices]
+            total += factor[j, ...][self.sparsity.rows] * field[j, ...][self.matrix.indices]
         return total
 
     @cached_property
-    def _rows(self) -> Any:
-        """The row of every stored entry."""
-        return self.matrix.tocoo().row
-
-    @cached_property
     def _transposed(self) -> Any:
-        return self.matrix.T.tocsr()
+        return self.sparsity.transpose(self.matrix.data)
+
+
+def graph_like(graph: Graph, fields: Any) -> Graph:
+    """The graph in the dtype of fields (J, n); an error where sizes or libraries differ."""
+    if tuple(fields.shape[1:]) != graph.shape:
+        raise ValueError(
+            f"the graph has {graph.shape[0]} nodes, the fields have shape {tuple(fields.shape)}; "
+            f"accepted is (J, {graph.shape[0]}), labels first. Give every node one column."
+        )
+    if namespace(graph.weights) is not namespace(fields):
+        raise TypeError(
+            f"the graph holds {type(graph.weights).__module__} arrays and the fields are {type(fields).__module__} "
+            "arrays; accepted are both on the CPU or both on the GPU. Move one of them."
+        )
+    return graph if graph.weights.dtype == fields.dtype else Graph(graph.matrix.astype(fields.dtype))
 
 
 def _product(matrix: Any, field: Any) -> Any:

@@ -9,20 +9,37 @@ import numpy as np
 from .array import contiguous, floating_dtype, host_array, is_device_array, is_host_array, namespace
 from .distance import kmeans_prototypes
 
-__all__ = ["image_features", "label_fields", "log_probabilities", "prototype_array"]
+__all__ = ["image_features", "label_fields", "log_probabilities", "prototype_array", "spatial_axes"]
 
 #: The next step for prototypes that are none.
 NEXT = "Give one row per label with one value per channel."
 
 
-def image_features(image: Any, channel_axis: int | None = None) -> tuple[Any, float]:
-    """Check an image and bring it to (H, W, C) features in float32 or float64; also the factor it was scaled by."""
+def spatial_axes(spacing: Any) -> int:
+    """Axes of the grid whose pixels have this spacing: 3 of a volume, where it says so, else 2; checks it."""
+    if spacing is None:
+        return 2
+    if np.ndim(spacing) != 1 or len(spacing) not in (2, 3) or not all(0 < float(s) < np.inf for s in spacing):
+        raise ValueError(
+            f"spacing is {spacing}; accepted are two positive numbers for an image and three for a volume. "
+            "Give the distance of the pixels on each axis, as (2, 1, 1)."
+        )
+    return len(spacing)
+
+
+def image_features(image: Any, channel_axis: int | None = None, axes: int = 2) -> tuple[Any, float]:
+    """Check an image and bring it to (H, W, C) features in float32 or float64; also the factor it was scaled by.
+
+    With three axes it is a volume: (D, H, W, C).
+    """
     image = _real_array(image, "image")
-    if image.ndim not in (2, 3):
-        raise ValueError(f"image has shape {tuple(image.shape)}; accepted are (H, W) and (H, W, C). Pass one image.")
+    if image.ndim not in (axes, axes + 1):
+        accepted = "(H, W) and (H, W, C). Pass one image" if axes == 2 else "(D, H, W) and (D, H, W, C)"
+        hint = ", or the spacing of a volume" if axes == 2 and image.ndim == 4 else ""
+        raise ValueError(f"image has shape {tuple(image.shape)}; accepted are {accepted}{hint}.")
     _check_size(image.shape, "image")
     xp = namespace(image)
-    if image.ndim == 2:
+    if image.ndim == axes:
         if channel_axis is not None:
             raise ValueError(
                 f"channel_axis is {channel_axis}, but the image has no channels: its shape is "
@@ -30,16 +47,18 @@ def image_features(image: Any, channel_axis: int | None = None) -> tuple[Any, fl
             )
         image = image[..., None]
     else:
-        image = xp.moveaxis(image, _axis(channel_axis if channel_axis is not None else -1, 3, "channel_axis"), -1)
+        image = xp.moveaxis(
+            image, _axis(channel_axis if channel_axis is not None else -1, axes + 1, "channel_axis"), -1
+        )
     scale = {"uint8": 1 / 255, "uint16": 1 / 65535}.get(str(image.dtype), 1.0)
     features = xp.asarray(image, dtype=floating_dtype(image), copy=True) * scale if scale != 1 else contiguous(image)
     _check_finite(features, "image")
     return contiguous(features), scale
 
 
-def log_probabilities(probabilities: Any, label_axis: int = -1) -> Any:
+def log_probabilities(probabilities: Any, label_axis: int = -1, axes: int = 2) -> Any:
     """Check predictions and take their logarithm, finite even at 0: (H, W, J) to (J, H, W), float32 or float64."""
-    fields = label_fields(probabilities, label_axis, "probabilities")
+    fields = label_fields(probabilities, label_axis, "probabilities", axes)
     xp = namespace(fields)
     lowest, sums = float(xp.min(fields)), xp.sum(fields, axis=0)  # synchronize
     if lowest < 0:
@@ -80,19 +99,21 @@ def prototype_array(prototypes: Any, features: Any, scale: float = 1.0, *, seed:
     return values * scale
 
 
-def label_fields(values: Any, label_axis: int, name: str) -> Any:
-    """(J, H, W) contiguous floating fields from predictions with their labels on any axis."""
+def label_fields(values: Any, label_axis: int, name: str, axes: int = 2) -> Any:
+    """(J, H, W) contiguous floating fields from predictions with their labels on any axis; (J, D, H, W) of a volume."""
     values = _real_array(values, name)
-    if values.ndim != 3:
+    if values.ndim != axes + 1:
+        accepted = "(H, W, J). Pass one image" if axes == 2 else "(D, H, W, J) with this spacing. Pass one volume"
+        hint = " (a volume needs its spacing)" if axes == 2 and values.ndim == 4 else ""
         raise ValueError(
-            f"{name} have shape {tuple(values.shape)}; accepted is (H, W, J). "
-            "Pass one image, and name another order by label_axis."
+            f"{name} have shape {tuple(values.shape)}; accepted is {accepted}{hint}, "
+            "and name another order by label_axis."
         )
     xp = namespace(values)
     if not xp.isdtype(values.dtype, "real floating"):
         raise TypeError(f"{name} have dtype {values.dtype}; accepted are floating dtypes. Convert them first.")
     shape = values.shape
-    values = xp.moveaxis(values, _axis(label_axis, 3, "label_axis"), 0)
+    values = xp.moveaxis(values, _axis(label_axis, axes + 1, "label_axis"), 0)
     if values.shape[0] < 2:
         raise ValueError(
             f"{name} hold {values.shape[0]} label on axis {label_axis}; accepted are at least 2. Check label_axis; "

@@ -31,7 +31,7 @@ class Evaluation(NamedTuple):
 
 
 def labelings(predictor: WeightPredictor, image: Any, probabilities: Any = None) -> dict[str, np.ndarray]:
-    """(H, W) labels of an image, on the host: pixelwise, with uniform and with predicted weights.
+    """(H, W) labels of an image, on the host: pixelwise, with uniform and with predicted weights, in as many layers.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def labelings(predictor: WeightPredictor, image: Any, probabilities: Any = None)
     if predictor.on_probabilities_ and probabilities is None:
         raise ValueError("the predictor was trained to refine probabilities. Give them, too.")
     image = predictor.reader.image(image)
-    options: dict[str, Any] = {"rho": predictor.rho, "time": predictor.time, "integrator": predictor.solver}
+    options: dict[str, Any] = {"rho": predictor.rho, "time": predictor.layer_times, "integrator": predictor.solver}
     if probabilities is None:
         found = label(image, predictor.label_prototypes_, **options), predictor.label(image)
     else:

@@ -10,9 +10,11 @@ from typing import Any
 
 from .array import floating_dtype, is_device_array, is_host_array, namespace
 
-__all__ = ["Features", "feature_names", "gaussian_features", "patch_features"]
+__all__ = ["Features", "feature_names", "feature_reach", "gaussian_features", "patch_features"]
 
 SCALES = (1, 2, 4)
+#: Standard deviations after which a Gaussian is cut off, the default of SciPy and CuPy.
+TRUNCATE = 4.0
 #: What the names of features look like.
 EXAMPLES = "patch:1, patch:2, gaussian, gaussian:1,2,4, or several joined by +"
 
@@ -92,7 +94,7 @@ def gaussian_features(image: Any, scales: Sequence[float] = SCALES) -> Any:
         for c in range(image.shape[2]):
             x = xp.astype(image[..., c], floating_dtype(image))
             value, dy, dx, dyy, dyx, dxx = (
-                smooth(x, s, order=order, mode="mirror") * float(s ** sum(order))
+                smooth(x, s, order=order, mode="mirror", truncate=TRUNCATE) * float(s ** sum(order))
                 for order in ((0, 0), (1, 0), (0, 1), (2, 0), (1, 1), (0, 2))
             )
             half, root = (dyy + dxx) / 2, xp.sqrt(((dyy - dxx) / 2) ** 2 + dyx**2)
@@ -149,6 +151,29 @@ def feature_names(features: Any) -> str | None:
         return f"patch:{bound.keywords.get('radius', 1)}"
     scales = bound.keywords.get("scales", SCALES)
     return f"gaussian:{','.join(repr(float(s)).removesuffix('.0') for s in scales)}"
+
+
+def feature_reach(features: int | Callable[[Any], Any]) -> int:
+    """Pixels around a pixel that its features depend on: r of raw patches, ⌊4s + 1/2⌋ of a Gaussian of scale s.
+
+    A callable of others tells it by its attribute ``reach``; without one there is a ValueError.
+    """
+    if not callable(features):
+        return int(features)
+    if isinstance(features, Features):
+        return max(feature_reach(part) for part in features.parts())
+    bound = features if isinstance(features, partial) else partial(features)
+    if bound.func is patch_features and not bound.args:
+        return int(bound.keywords.get("radius", 1))
+    if bound.func is gaussian_features and not bound.args:
+        return max(int(TRUNCATE * s + 0.5) for s in bound.keywords.get("scales", SCALES))
+    reach = getattr(features, "reach", None)
+    if reach is None or isinstance(reach, bool) or int(reach) != reach or reach < 0:
+        raise ValueError(
+            f"the reach of the features {features!r} is {reach}; accepted are whole numbers from 0: a tile needs to "
+            "know how far they look. Set features.reach to that many pixels."
+        )
+    return int(reach)
 
 
 def _part(name: str, names: str) -> Callable[[Any], Any]:

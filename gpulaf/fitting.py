@@ -1,10 +1,10 @@
-"""Learn the weight patches of one image with ground truth."""
+"""Learn the weights of one image or graph with ground truth, of one flow or of layers of them."""
 
 from __future__ import annotations
 
 import os
 import time as clock
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 
 from .array import contiguous, host_array, host_dtype, like, namespace, reused
+from .averaging import Graph, Grid, graph_like
 from .checkpoint import read_tensors, write_tensors
+from .deep_flow import Layers, as_layers, as_time
 from .descent import RiemannianAdam
 from .integrators import Krylov
-from .integrators.solution import Integrator, check_time
+from .integrators.solution import Integrator
 from .kernels.stencil import radius_of
 from .loss import Loss, cosine_loss
 from .memory import check_memory
@@ -31,7 +33,8 @@ class FitResult:
 
     Attributes
     ----------
-    weights : (N, H, W) array
+    weights : (N, H, W) array or Graph
+        As they were given; a list of them where every layer has its own: what :class:`gpulaf.DeepFlow` takes.
     history : list of FitStep
         One row per step and a last one for the returned weights.
     reason : str
@@ -71,7 +74,7 @@ def fit_weights(
     truth: Any,
     *,
     weights: Any = None,
-    time: float = 3.0,
+    time: float | Sequence[float] | Layers = 3.0,
     integrator: Integrator | None = None,
     loss: Callable[[Any, Any], Loss] = cosine_loss,
     descent: Any = None,
@@ -87,14 +90,15 @@ def fit_weights(
 
     Parameters
     ----------
-    log_likelihood : (J, H, W) floating array
+    log_likelihood : (J, H, W) floating array; (J, D, H, W) of a volume, (J, n) on a graph
         ℓ = −D/ρ; see :func:`gpulaf.distance.log_likelihood`. Its library, device and dtype are those of the work.
-    truth : (H, W) integer array
+    truth : (H, W) integer array; (D, H, W) of a volume, (n,) on a graph
         Labels 0 … J−1; −1 marks pixels without ground truth.
-    weights : (N, H, W) array, optional
-        Where the descent starts; uniform 3×3 patches if None.
-    time : float
-        T, dimensionless.
+    weights : (N, H, W) or (N, D, H, W) array or Graph, or a list with one for each layer, optional
+        Where the descent starts; uniform 3×3 or 3×3×3 patches if None. The neighbors of a graph stay who they are.
+    time : float, sequence of float or Layers
+        T, dimensionless. Several times are those of the layers of a :class:`gpulaf.DeepFlow`, each with weights of
+        its own; ``Layers(times, shared=True)`` learns weights that they share.
     integrator : Krylov, Taylor or Euler, optional
         Krylov() if None.
     loss : callable
@@ -105,10 +109,11 @@ def fit_weights(
     steps : int
         The most steps to take.
     rank : int, optional
-        Rank of the gradient; None chooses it by the singular values (Krylov) or takes the exact one (Taylor, Euler).
+        Rank of the gradient of each layer; None chooses it by the singular values (Krylov) or takes the exact one
+        (Taylor, Euler).
     tau : float
-        Strength of the regularizer (3.5) per pixel, τ/(2HW) Σ_i ‖Π₀ log Ω_i‖²; 0.01 to 0.5 is usual. Its derivative is
-        stiff where weights are small: much larger values need much smaller steps.
+        Strength of the regularizer (3.5) per pixel, τ/(2HW) Σ_i ‖Π₀ log Ω_i‖² in every layer; 0.01 to 0.5 is usual.
+        Its derivative is stiff where weights are small: much larger values need much smaller steps.
     patience : int, optional
         Stop after so many steps without a smaller loss; the weights are the last ones.
     checkpoint : Checkpoint, optional
@@ -137,25 +142,19 @@ def fit_weights(
     xp = namespace(log_likelihood)
     integrator = integrator or Krylov()
     descent = descent or RiemannianAdam()
-    time = check_time(time)
-    _check_problem(log_likelihood, truth, steps, tau, patience)
+    time = as_time(time)
+    _check_problem(log_likelihood, truth, steps, tau, patience, on_graph=_has_graph(weights))
     log_likelihood = contiguous(log_likelihood)
-    labels, shape = log_likelihood.shape[0], tuple(log_likelihood.shape[1:])
-    radius = 1 if weights is None else radius_of(weights)
-    check_memory(log_likelihood, shape, labels, integrator=integrator, time=time, learn=True, radius=radius)
+    start = _start(weights, log_likelihood, time, integrator)
     truth = xp.asarray(truth, dtype=xp.int32)
-    if weights is None:
-        weights = uniform_weights(shape, dtype=host_dtype(log_likelihood))
-    weights = contiguous(like(weights, log_likelihood))
-    check_weights(weights, shape)
-
-    state: dict[str, Any] = descent.start(weights)
+    patches = [x.patches for x in start]
+    state: list[dict[str, Any]] = [descent.start(x) for x in patches]
     history: list[FitStep] = []
-    problem = Problem(log_likelihood, truth, weights, Options(time, integrator, loss, descent, rank, tau))
+    problem = Problem(log_likelihood, truth, start, Options(time, integrator, loss, descent, rank, tau))
     if checkpoint is not None:
         saved = _load(checkpoint, problem)
         if saved is not None:
-            weights, state, history = saved
+            patches, state, history = saved
     began = clock.perf_counter() - (history[-1].seconds if history else 0.0)
     first, reason = len(history), f"All {steps} steps were taken."
     if checkpoint is not None and first > steps:
@@ -169,13 +168,13 @@ def fit_weights(
         total=steps, initial=first, desc="learning", unit="step", disable=None if progress is None else not progress
     )
     with bar, reused(), compiling(lambda: bar.set_description("compiling kernels")):
-        run = stepper(problem, weights, state)
+        run = stepper(problem, patches, state)
         for count in range(first, steps + 1):
             row = run.evaluate(count)._replace(seconds=clock.perf_counter() - began)
             history.append(row)
             bar.set_description("learning", refresh=False)
             bar.set_postfix_str(f"loss {row.loss:.4f}, wrong {row.wrong:.2f} %")
-            if callback is not None and callback(row, run.weights):
+            if callback is not None and callback(row, problem.presented(run.weights)):
                 reason = f"The callback ended the fit after {count} steps."
                 break
             if patience is not None and _stalled(history, patience):
@@ -187,7 +186,7 @@ def fit_weights(
             bar.update()
             if checkpoint is not None and (count + 1) % checkpoint.every == 0:
                 _save(checkpoint, problem, run.weights, run.state, history)
-    return FitResult(run.weights, history, reason)
+    return FitResult(problem.presented(run.weights), history, reason)
 
 
 def _stalled(history: list[FitStep], patience: int) -> bool:
@@ -195,11 +194,49 @@ def _stalled(history: list[FitStep], patience: int) -> bool:
     return len(history) - 1 - best >= patience
 
 
-def _check_problem(log_likelihood: Any, truth: Any, steps: int, tau: float, patience: int | None) -> None:
+def _has_graph(weights: Any) -> bool:
+    return any(isinstance(x, Graph) for x in (weights if isinstance(weights, (list, tuple)) else [weights]))
+
+
+def _start(weights: Any, log_likelihood: Any, time: float | Layers, integrator: Integrator) -> list[Any]:
+    """The averagings that the descent starts from, one for all layers or one for each, in the dtype of ℓ."""
+    layers, listed = as_layers(time), isinstance(weights, (list, tuple))
+    count = 1 if layers.shared else len(layers.times)
+    if listed and (len(weights) != count or not isinstance(time, Layers) or layers.shared):
+        expected = f"{count}, one for each layer" if isinstance(time, Layers) and not layers.shared else "one array"
+        raise ValueError(f"weights are a list of {len(weights)}; accepted is {expected}, or None for uniform weights.")
+    given, shape = list(weights) if listed else [weights], tuple(log_likelihood.shape[1:])
+    radii = [_radius(x) for x in given]
+    check_memory(
+        log_likelihood, shape, log_likelihood.shape[0], integrator=integrator, time=time, learn=True, radius=max(radii)
+    )
+    start: list[Any] = []
+    for x in given:
+        if isinstance(x, Graph):
+            start.append(graph_like(x, log_likelihood))
+            continue
+        x = uniform_weights(shape, dtype=host_dtype(log_likelihood)) if x is None else x
+        x = contiguous(like(x, log_likelihood))
+        check_weights(x, shape)
+        start.append(Grid(x))
+    return start if listed else start * count
+
+
+def _radius(weights: Any) -> float:
+    """Of weight patches; of a graph, that of patches on a line which take as much memory with all that it keeps."""
+    if isinstance(weights, Graph):  # rows, columns, places and order of the entries beside them
+        return (2.5 * weights.sparsity.longest - 1) / 2
+    return 1 if weights is None else radius_of(weights)
+
+
+def _check_problem(
+    log_likelihood: Any, truth: Any, steps: int, tau: float, patience: int | None, *, on_graph: bool
+) -> None:
     xp = namespace(log_likelihood)
-    if log_likelihood.ndim != 3 or log_likelihood.shape[0] < 2:
+    if log_likelihood.ndim not in ((2,) if on_graph else (3, 4)) or log_likelihood.shape[0] < 2:
         raise ValueError(
-            f"log_likelihood has shape {tuple(log_likelihood.shape)}; accepted is (J, H, W) with J ≥ 2, labels first."
+            f"log_likelihood has shape {tuple(log_likelihood.shape)}; accepted is "
+            f"{'(J, n) for a graph' if on_graph else '(J, H, W) or (J, D, H, W)'} with J ≥ 2, labels first."
         )
     if log_likelihood.dtype not in (xp.float32, xp.float64):
         raise TypeError(f"log_likelihood has dtype {log_likelihood.dtype}; accepted are float32 and float64.")
@@ -228,14 +265,16 @@ def _check_problem(log_likelihood: Any, truth: Any, steps: int, tau: float, pati
 
 
 def _save(
-    checkpoint: Checkpoint, problem: Problem, weights: Any, state: dict[str, Any], history: list[FitStep]
+    checkpoint: Checkpoint, problem: Problem, weights: list[Any], states: list[dict[str, Any]], history: list[FitStep]
 ) -> None:
-    arrays = {"weights": weights} | {f"state.{k}": v for k, v in state.items()}
+    arrays: dict[str, Any] = {}
+    for end, patches, state in zip(_ends(problem), weights, states, strict=True):
+        arrays |= {f"weights{end}": patches} | {f"state{end}.{k}": v for k, v in state.items()}
     metadata = {"fingerprint": problem.fingerprint, "history": [list(row) for row in history]}
     write_tensors(checkpoint.path, "checkpoint", arrays, metadata)
 
 
-def _load(checkpoint: Checkpoint, problem: Problem) -> tuple[Any, dict[str, Any], list[FitStep]] | None:
+def _load(checkpoint: Checkpoint, problem: Problem) -> tuple[list[Any], list[dict[str, Any]], list[FitStep]] | None:
     if not Path(checkpoint.path).exists():
         return None
     if not checkpoint.resume:
@@ -248,6 +287,13 @@ def _load(checkpoint: Checkpoint, problem: Problem) -> tuple[Any, dict[str, Any]
             f"{checkpoint.path} belongs to a fit with other {', '.join(different)}. "
             "Resume with the same input and options, or name another checkpoint."
         )
-    own = {name: like(array, problem.start) for name, array in arrays.items()}
-    state = {name.removeprefix("state."): array for name, array in own.items() if name != "weights"}
-    return own["weights"], state, [FitStep(*row) for row in metadata["history"]]
+    own = {name: like(array, problem.log_likelihood) for name, array in arrays.items()}
+    starts = [f"state{end}." for end in _ends(problem)]
+    states = [{k.removeprefix(start): x for k, x in own.items() if k.startswith(start)} for start in starts]
+    return [own[f"weights{end}"] for end in _ends(problem)], states, [FitStep(*row) for row in metadata["history"]]
+
+
+def _ends(problem: Problem) -> list[str]:
+    """What the names of each layer's arrays end in; nothing where there is one."""
+    count = len(problem.start)
+    return [""] if count == 1 else [f"[{s}]" for s in range(count)]

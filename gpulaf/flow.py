@@ -26,6 +26,8 @@ class LinearFlow:
     log_likelihood : (J, H, W) floating array
         ℓ, dimensionless, in the library, on the device and in the dtype of the weights. A constant per pixel changes
         nothing.
+    similarity : pair of arrays, optional
+        S and what its bound is read from, where they are known: :attr:`similarity` of an equal flow.
 
     Attributes
     ----------
@@ -37,10 +39,11 @@ class LinearFlow:
         max 2S(1 − S) ≥ ‖A‖_∞, at most 1/2 for any weight patches.
     """
 
-    def __init__(self, averaging: Any, log_likelihood: Any) -> None:
+    def __init__(self, averaging: Any, log_likelihood: Any, similarity: tuple[Any, Any] | None = None) -> None:
         self.averaging = averaging
         self.log_likelihood = log_likelihood
-        self.S, self._bound = averaging.similarity(log_likelihood)
+        self.similarity = similarity or averaging.similarity(log_likelihood)
+        self.S, self._bound = self.similarity
 
     @cached_property
     def B(self) -> Any:
@@ -100,6 +103,6 @@ class LinearFlow:
             mean = xp.zeros_like(mean)
         return gradient, z
 
-    def log_likelihood_derivative(self, z: Any) -> Any:
-        """∂ℓ = Ωᵀ z, z = R_S c: (J, H, W) to (J, H, W)."""
-        return self.averaging.adjoint(z)
+    def log_likelihood_derivative(self, z: Any, start: Any = None) -> Any:
+        """∂ℓ = Ωᵀ z, z = R_S c, added to `start` where there is one: (J, H, W) to (J, H, W)."""
+        return self.averaging.adjoint(z, start)

@@ -41,6 +41,10 @@ class WeightGradient:
         """∂ℓ = Ωᵀ R_S c, (J, H, W): what a layer below needs; one more product, on first use."""
         return self._flow.log_likelihood_derivative(self._z)
 
+    def added_to(self, g: Any) -> Any:
+        """g + ∂ℓ, (J, H, W), in one pass: the adjoint of the layer below."""
+        return self._flow.log_likelihood_derivative(self._z, g)
+
 
 def weight_gradient(
     flow: LinearFlow, solution: Solution, g: Any, *, rank: int | None = None, tol: float = 1e-3
@@ -62,6 +66,7 @@ def weight_gradient(
     tol : float
         The part of M that may be left out, relative, in the Frobenius norm. With 0, a Taylor solution gives the exact
         derivative of its truncated series by reverse Horner's scheme, the fastest; its singular values are empty.
+        Without its basis (``keep_basis=False``) the CPU makes the series again within the same wave through the image.
 
     Returns
     -------
@@ -72,12 +77,23 @@ def weight_gradient(
     ValueError
         If the shape of `g` is not that of the solution, or `rank` or `tol` is not positive.
     """
-    _check_shape(g, solution.v)
+    _check_shape(g, flow.S)
     if rank is not None and (int(rank) != rank or rank < 1):
         raise ValueError(f"rank is {rank}; accepted are whole numbers from 1, or None for a choice by tol.")
     if not tol >= 0:
         raise ValueError(f"tol is {tol}; accepted are numbers from 0. 1e-3 is usual, 0 drops nothing.")
-    return _assemble(flow, solution.integrator.sensitivity(flow, solution, like(g, solution.v), rank=rank, tol=tol))
+    taylor = solution.integrator if isinstance(solution.integrator, Taylor) else None
+    if taylor and rank is None and tol == 0 and solution.basis is None and in_one_wave(flow, taylor, solution.time):
+        c = taylor.coefficients(flow, solution.time)
+        weights, z = flow.averaging.series_gradient(flow.S, flow.log_likelihood, like(g, flow.S), c)
+        return WeightGradient(weights, np.empty(0), len(c) - 1, flow, z)
+    return _assemble(flow, solution.integrator.sensitivity(flow, solution, like(g, flow.S), rank=rank, tol=tol))
+
+
+def in_one_wave(flow: LinearFlow, integrator: Any, time: float) -> bool:
+    """Whether the exact gradient of a Taylor solution is computed faster without the basis than with it."""
+    one = isinstance(integrator, Taylor) and flow.averaging.in_one_wave
+    return bool(one and integrator.plan(time * flow.alpha)[0] == 1)
 
 
 def exact_gradient(flow: LinearFlow, time: float, g: Any, *, nodes: int = 16) -> WeightGradient:

@@ -22,6 +22,7 @@ __all__ = [
     "read_prototypes",
     "read_truth",
     "read_values",
+    "read_volume",
     "write_array",
     "write_figure",
 ]
@@ -91,6 +92,40 @@ def read_image(path: str | os.PathLike[str], *, channel_axis: int | None = None)
     return image
 
 
+def read_volume(path: str | os.PathLike[str], *, channel_axis: int | None = None) -> np.ndarray:
+    """Read a volume as (D, H, W) or (D, H, W, C) in the dtype of the file.
+
+    Parameters
+    ----------
+    path : path
+        TIFF of several pages, or .npy.
+    channel_axis : int, optional
+        The axis of the channels, where the file does not say it.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If the file is missing or damaged, or it holds no volume.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist. Check the path.")
+    try:
+        volume, axes = _read(path)
+    except Exception as error:  # damaged files surface in every type: zlib.error, struct.error, RuntimeError, …
+        raise _unreadable(path, error) from error
+    if channel_axis is None and axes is not None:
+        channel_axis = next((axes.index(letter) for letter in "SC" if letter in axes), None)
+    if volume.ndim != (3 if channel_axis is None else 4) and not (volume.ndim == 4 and axes is None):
+        raise ValueError(
+            f"{path} holds an array of shape {volume.shape}; accepted as a volume are (D, H, W), and (D, H, W, C) "
+            "where the file or --channel-axis names the channels. For one image give two spacings."
+        )
+    if channel_axis is not None and not -4 <= channel_axis < 4:
+        raise ValueError(f"the channel axis is {channel_axis}; accepted are -4 to 3. Count the axes from 0.")
+    return volume if channel_axis is None else np.moveaxis(volume, channel_axis, -1)
+
+
 def read_truth(path: str | os.PathLike[str], *, unlabeled: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Read ground truth: (H, W) int32 labels 0 … J−1 in the order of the file's values, and those values.
 
@@ -155,8 +190,8 @@ def read_prototypes(text: str) -> int | np.ndarray:
         ) from error
 
 
-def write_array(path: str | os.PathLike[str], array: np.ndarray) -> None:
-    """Write labels, probabilities or an image to .png, .tif or .npy, whole or not at all.
+def write_array(path: str | os.PathLike[str], array: np.ndarray, *, volume: bool = False) -> None:
+    """Write labels, probabilities or an image to .png, .tif or .npy, whole or not at all; a `volume` planes first.
 
     Raises
     ------
@@ -165,7 +200,7 @@ def write_array(path: str | os.PathLike[str], array: np.ndarray) -> None:
     """
     path = Path(path)
     suffix = path.suffix.lower()
-    check_output(path, array.dtype.kind)
+    check_output(path, array.dtype.kind, volume=volume)
     with whole_file(path) as temporary:
         if suffix == ".npy":
             with open(temporary, "wb") as file:
@@ -173,15 +208,15 @@ def write_array(path: str | os.PathLike[str], array: np.ndarray) -> None:
         elif suffix in TIFFS:
             import tifffile
 
-            color = array.ndim == 3 and array.dtype.kind == "u" and array.shape[-1] == 3
-            axes = {"axes": "YXS" if array.ndim == 3 else "YX"}
+            axes = ("ZYXS" if volume else "YXS")[: array.ndim]
+            color = axes == "YXS" and array.dtype.kind == "u" and array.shape[-1] == 3
             tifffile.imwrite(
                 temporary,
                 array,
                 photometric="rgb" if color else "minisblack",
-                metadata=axes,
+                metadata={"axes": axes},
                 compression="zlib",
-                planarconfig="contig" if array.ndim == 3 else None,
+                planarconfig="contig" if "S" in axes else None,
             )
         else:
             import imageio.v3 as iio
@@ -189,12 +224,12 @@ def write_array(path: str | os.PathLike[str], array: np.ndarray) -> None:
             iio.imwrite(temporary, array, extension=".png")
 
 
-def check_output(path: str | os.PathLike[str], kind: str = "u") -> None:
-    """Raise ValueError where a file name asks for a type that cannot hold data of this NumPy kind."""
+def check_output(path: str | os.PathLike[str], kind: str = "u", *, volume: bool = False) -> None:
+    """Raise ValueError where a file name asks for a type that cannot hold data of this NumPy kind, or a volume."""
     suffix = Path(path).suffix.lower()
-    accepted = {".npy"} | TIFFS | ({".png"} if kind in "ub" else set())
+    accepted = {".npy"} | TIFFS | ({".png"} if kind in "ub" and not volume else set())
     if suffix not in accepted:
-        what = "labels and pictures" if kind in "ub" else "floating-point values"
+        what = "volumes" if volume else "labels and pictures" if kind in "ub" else "floating-point values"
         raise ValueError(f"{path} ends in {suffix!r}; accepted for {what} are {', '.join(sorted(accepted))}.")
 
 

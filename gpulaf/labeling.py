@@ -2,37 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .array import contiguous, host_dtype, is_device_array, like, namespace
+from .assignment_flow import LONGEST, AssignmentFlow
 from .averaging import Grid
+from .deep_flow import DeepFlow
 from .distance import distances, log_likelihood
-from .door import image_features, label_fields, log_probabilities, prototype_array
-from .flow import LinearFlow
+from .door import image_features, label_fields, log_probabilities, prototype_array, spatial_axes
 from .integrators import Krylov
 from .integrators.solution import Integrator, check_time
 from .memory import check_memory
-from .patches import check_weights, uniform_weights
+from .patches import check_weights, spaced_weights, uniform_weights
+from .schemes import Scheme
 from .simplex import softmax
 
 __all__ = ["Labeling", "label", "refine", "refine_logits"]
 
 
 class Labeling(NamedTuple):
-    """A labeled image."""
+    """A labeled image, or a volume with its D planes on a first axis."""
 
     #: (H, W) array of label indices, in the smallest unsigned type that holds them.
     labels: Any
     #: (H, W, J) array: the probability of every label, W(T).
     probabilities: Any
-    #: Error of v relative to v, as the integrator states it.
+    #: Error of v relative to v, as the integrator states it, the sum of those of layers; with a scheme, the accepted
+    #: error of one of its steps relative to 1 + ‖v‖_∞, NaN where the steps are fixed.
     error: float
-    #: Products with A that were spent.
+    #: Products with A, or evaluations of the right-hand side, that were spent.
     products: int
-    #: Whether the integrator met its tolerance.
+    #: Whether the integrator met its tolerance; with a scheme, whether the flow came to rest: the mean entropy of the
+    #: probabilities fell under a thousandth of log J, and the labels are their rounding.
     converged: bool
+    #: Why it stopped, in one sentence.
+    reason: str
 
 
 def label(
@@ -41,11 +49,13 @@ def label(
     *,
     weights: Any = None,
     rho: float = 0.1,
-    time: float = 3.0,
+    time: float | Sequence[float] | None = None,
     integrator: Integrator | None = None,
+    scheme: Scheme | None = None,
     channel_axis: int | None = None,
+    spacing: tuple[float, ...] | None = None,
 ) -> Labeling:
-    """Label every pixel by the linearized assignment flow (2.22).
+    """Label every pixel by the linearized assignment flow (2.22), or by the nonlinear one (2.9).
 
     Parameters
     ----------
@@ -55,16 +65,25 @@ def label(
     prototypes : int or (J, C) array
         One feature per label, in the units of the image ((J,) for grey images), or the number of labels, whose
         prototypes are then found by k-means.
-    weights : (N, H, W) array, optional
-        Weight patches for this image, learned or bilateral; uniform 3×3 averaging if None.
+    weights : (N, H, W) array, or sequence of them, optional
+        Weight patches for this image, learned or bilateral; uniform 3×3 averaging if None. A sequence holds those of
+        layers: linearized flows one after the other, (1.5)–(1.6).
     rho : float
         Scale of the data: the distance, in scaled image units, that matters.
-    time : float
-        Integration time T, dimensionless; the larger, the smoother.
+    time : float or sequence of float, optional
+        Integration time T, dimensionless; the larger, the smoother. 3 if None. A sequence holds that of each layer,
+        which share their weights where these are no sequence; a number is the time of all layers together, in equal
+        parts. With a scheme the longest time, 50 if None: the flow ends when it comes to rest.
     integrator : Krylov, Taylor or Euler, optional
-        Krylov() if None.
+        Of the linearized flow; Krylov() if None.
+    scheme : GeometricEuler, DormandPrince or LinearizedFlows, optional
+        Of the nonlinear flow, which is solved instead of the linearized one.
     channel_axis : int, optional
         The axis of the channels; the last one if None.
+    spacing : (sy, sx) or (sz, sy, sx), optional
+        Distance of the pixels on each axis, which uniform averaging then respects; see :func:`gpulaf.spaced_weights`.
+        Three numbers say that the image is a volume, (D, H, W) or (D, H, W, C): of three axes alone it does not show
+        whether the last one holds channels. Weights then are (N, D, H, W).
 
     Returns
     -------
@@ -77,6 +96,8 @@ def label(
         With the value, what is accepted and the next step.
     MemoryError
         If the image takes more memory than is free; the message says how much, and which tiles would fit.
+    FloatingPointError
+        If the nonlinear flow overflows: the steps of its scheme are far too long.
 
     Examples
     --------
@@ -85,14 +106,16 @@ def label(
     >>> result = gpulaf.label(scene.image, scene.prototypes)
     >>> result.labels.shape, result.labels.dtype.name, result.probabilities.shape
     ((32, 32), 'uint8', (32, 32, 8))
+    >>> gpulaf.label(scene.image, scene.prototypes, scheme=gpulaf.DormandPrince()).converged
+    True
     """
-    features, scale = image_features(image, channel_axis)
+    features, scale = image_features(image, channel_axis, spatial_axes(spacing))
     if not rho > 0:
         raise ValueError(f"rho is {rho}; accepted are positive numbers. 0.1 suits images with values in [0, 1].")
-    check_time(time)
+    solver, layers = _solver(integrator, scheme), _layers(weights, time, scheme, spacing)
     values = prototype_array(prototypes, features, scale)
-    check_memory(features, tuple(features.shape[:2]), len(values), integrator=integrator or Krylov(), time=time)
-    return _solve(log_likelihood(distances(features, values), rho), weights, time, integrator)
+    check_memory(features, tuple(features.shape[:-1]), len(values), integrator=solver, time=max(layers[1]))
+    return _solve(log_likelihood(distances(features, values), rho), *layers, solver, spacing)
 
 
 def refine(
@@ -100,17 +123,19 @@ def refine(
     *,
     weights: Any = None,
     rho: float = 1.0,
-    time: float = 3.0,
+    time: float | Sequence[float] | None = None,
     integrator: Integrator | None = None,
+    scheme: Scheme | None = None,
     label_axis: int = -1,
+    spacing: tuple[float, ...] | None = None,
 ) -> Labeling:
     """Regularize the soft predictions of any classifier.
 
     Parameters
     ----------
-    probabilities : (H, W, J) floating array
+    probabilities : (H, W, J) floating array, of a volume with its spacing (D, H, W, J)
         Non-negative, summing to 1 over the labels (within 1e-3).
-    weights, time, integrator
+    weights, time, integrator, scheme, spacing
         As in :func:`label`.
     rho : float
         Temperature: ℓ = log(probabilities)/rho. Above 1 the predictions count for less.
@@ -128,7 +153,8 @@ def refine(
     MemoryError
         If the image takes more memory than is free; the message says how much, and which tiles would fit.
     """
-    return _refine(log_probabilities(probabilities, label_axis), weights, rho, time, integrator)
+    fields = log_probabilities(probabilities, label_axis, spatial_axes(spacing))
+    return _refine(fields, rho, _layers(weights, time, scheme, spacing), _solver(integrator, scheme), spacing)
 
 
 def refine_logits(
@@ -136,17 +162,19 @@ def refine_logits(
     *,
     weights: Any = None,
     rho: float = 1.0,
-    time: float = 3.0,
+    time: float | Sequence[float] | None = None,
     integrator: Integrator | None = None,
+    scheme: Scheme | None = None,
     label_axis: int = -1,
+    spacing: tuple[float, ...] | None = None,
 ) -> Labeling:
     """Regularize logits, the scores of a network before its softmax; see :func:`refine`.
 
     Parameters
     ----------
-    logits : (H, W, J) floating array
+    logits : (H, W, J) floating array, of a volume with its spacing (D, H, W, J)
         Finite; a constant per pixel changes nothing.
-    weights, rho, time, integrator, label_axis
+    weights, rho, time, integrator, scheme, label_axis, spacing
         As in :func:`refine`.
 
     Returns
@@ -158,7 +186,8 @@ def refine_logits(
     ValueError, TypeError
         With the value, what is accepted and the next step.
     """
-    return _refine(label_fields(logits, label_axis, "logits"), weights, rho, time, integrator)
+    fields = label_fields(logits, label_axis, "logits", spatial_axes(spacing))
+    return _refine(fields, rho, _layers(weights, time, scheme, spacing), _solver(integrator, scheme), spacing)
 
 
 def smallest_unsigned(labels: int) -> np.dtype[Any]:
@@ -166,26 +195,81 @@ def smallest_unsigned(labels: int) -> np.dtype[Any]:
     return np.min_scalar_type(labels - 1)
 
 
-def _refine(fields: Any, weights: Any, rho: float, time: float, integrator: Integrator | None) -> Labeling:
+def _solver(integrator: Integrator | None, scheme: Scheme | None) -> Any:
+    """The integrator of linearized flows or the scheme of the nonlinear one."""
+    if integrator is not None and scheme is not None:
+        raise ValueError(
+            f"integrator is {integrator} and scheme is {scheme}; accepted is one of them. A scheme of linearized flows "
+            "takes an integrator itself: LinearizedFlows(integrator=...)."
+        )
+    if integrator is not None and not hasattr(integrator, "solve"):
+        raise TypeError(
+            f"integrator is {integrator!r}; accepted are Krylov, Taylor and Euler. Pass a scheme of the nonlinear flow "
+            "as scheme."
+        )
+    if scheme is not None and not hasattr(scheme, "step"):
+        raise TypeError(
+            f"scheme is {scheme!r}; accepted are GeometricEuler, DormandPrince and LinearizedFlows. Pass an integrator "
+            "of the linearized flow as integrator."
+        )
+    return scheme or integrator or Krylov()
+
+
+def _layers(weights: Any, time: Any, scheme: Scheme | None, spacing: Any) -> tuple[list[Any], list[float]]:
+    """Weights, None for uniform ones, and time of each layer; a scheme has one."""
+    # a list of patches or of None holds layers; one of planes or numbers is a field of patches itself
+    axes, time = spatial_axes(spacing), getattr(time, "times", time)
+    listed = isinstance(weights, (list, tuple)) and all(x is None or getattr(x, "ndim", 0) > axes for x in weights)
+    if time is None:
+        time = 3.0 if scheme is None else LONGEST
+    if not np.ndim(time) and not (listed and weights):
+        return [weights], [check_time(time)]
+    if scheme is not None:
+        raise ValueError(
+            f"there are layers and the scheme {scheme}; accepted is one of them. The nonlinear flow has one field of "
+            "weights and one time."
+        )
+    times = [check_time(t) for t in (time if np.ndim(time) else [check_time(time) / len(weights)] * len(weights))]
+    own = list(weights) if listed else [weights] * len(times)
+    if not times or len(own) != len(times):
+        raise ValueError(
+            f"there are {len(own)} weights and {len(times)} times; accepted are as many, one of each for every layer, "
+            "or one array of weights that the layers share."
+        )
+    return own, times
+
+
+def _refine(fields: Any, rho: float, layers: tuple[list[Any], list[float]], solver: Any, spacing: Any) -> Labeling:
     if not rho > 0:
         raise ValueError(f"rho is {rho}; accepted are positive numbers. 1 takes the predictions as they are.")
-    check_time(time)
-    check_memory(fields, tuple(fields.shape[1:]), fields.shape[0], integrator=integrator or Krylov(), time=time)
+    check_memory(fields, tuple(fields.shape[1:]), fields.shape[0], integrator=solver, time=max(layers[1]))
     centred = fields - namespace(fields).max(fields, axis=0, keepdims=True)
-    return _solve(centred * float(1.0 / rho), weights, time, integrator)
+    return _solve(centred * float(1.0 / rho), *layers, solver, spacing)
 
 
-def _solve(fields: Any, weights: Any, time: float, integrator: Integrator | None) -> Labeling:
+def _solve(fields: Any, weights: list[Any], times: list[float], solver: Any, spacing: Any) -> Labeling:
     xp, shape = namespace(fields), tuple(fields.shape[1:])
-    if weights is None:
-        weights = uniform_weights(shape, dtype=host_dtype(fields))
-    else:
-        check_weights(weights if is_device_array(weights) else np.asarray(weights), shape)
-    flow = LinearFlow(Grid(contiguous(like(weights, fields))), fields)
+    for omega in weights:
+        if omega is not None:
+            check_weights(omega if is_device_array(omega) else np.asarray(omega), shape)
+    plain = uniform_weights if spacing is None else partial(spaced_weights, spacing=spacing)
+    own = (plain(shape, dtype=host_dtype(fields)) if omega is None else omega for omega in weights)
+    layers = [contiguous(like(omega, fields)) for omega in own]
     with np.errstate(over="ignore", invalid="ignore"):
-        solution = (integrator or Krylov()).solve(flow, time, keep_basis=False)
-    if not (np.isfinite(solution.error) and bool(xp.all(xp.isfinite(solution.v)))):  # synchronize
-        raise ValueError(f"the flow overflows before time {time}. Take a shorter time: 1 to 5 are usual.")
-    labels = xp.astype(xp.argmax(solution.v, axis=0), getattr(xp, smallest_unsigned(fields.shape[0]).name))
-    probabilities = xp.permute_dims(softmax(solution.v), (1, 2, 0))
-    return Labeling(labels, probabilities, solution.error, solution.products, solution.converged)
+        if hasattr(solver, "step"):
+            end = AssignmentFlow(Grid(layers[0]), fields).solve(solver, time=times[0])
+            return _labeling(end.v, solver.accuracy, end.evaluations, end.converged, end.reason)
+        solution = DeepFlow(layers, times, integrator=solver).solve(fields, keep_basis=False)
+    parts = [part for _, part in solution.layers]
+    error, products = sum(part.error for part in parts), sum(part.products for part in parts)
+    if not (np.isfinite(error) and bool(xp.all(xp.isfinite(solution.v)))):  # synchronize
+        raise ValueError(f"the flow overflows before time {sum(times)}. Take a shorter time: 1 to 5 are usual.")
+    reason = " ".join(dict.fromkeys(part.reason for part in parts))
+    return _labeling(solution.v, error, products, all(part.converged for part in parts), reason)
+
+
+def _labeling(v: Any, *found: Any) -> Labeling:
+    """Round and normalize v; `found` are the remaining entries."""
+    xp = namespace(v)
+    labels = xp.astype(xp.argmax(v, axis=0), getattr(xp, smallest_unsigned(v.shape[0]).name))
+    return Labeling(labels, xp.moveaxis(softmax(v), 0, -1), *found)

@@ -16,8 +16,9 @@ __all__ = ["memory_estimate"]
 #: Share of the free memory that a run may plan with; the rest is for what is not counted.
 USABLE = 0.9
 
-#: Sides of tiles are multiples of this.
+#: Sides of tiles of images are multiples of this, those of volumes and the nodes of a graph of the others.
 TILE_STEP = 64
+STEPS = {1: 1024, 2: TILE_STEP, 3: 16}
 
 
 def memory_estimate(
@@ -25,34 +26,43 @@ def memory_estimate(
     labels: int,
     *,
     integrator: Any,
-    time: float = 3.0,
+    time: Any = 3.0,
     learn: bool = False,
     dtype: Any = np.float32,
-    radius: int = 1,
+    radius: float = 1,
+    device: str = "cpu",
 ) -> int:
     """Bytes that labeling an image, or learning its weights, holds at once, the arguments included.
 
     Parameters
     ----------
-    shape : (H, W)
-        Size of the image in pixels.
+    shape : (H, W) or (D, H, W)
+        Size of the image or volume in pixels.
     labels : int
         J.
     integrator : Krylov, Taylor or Euler
-        Where it chooses its size by a tolerance, the size for ‖A‖ = 1/2, the largest possible, counts.
-    time : float
-        T.
+        Where it chooses its size by a tolerance, the size for ‖A‖ = 1/2, the largest possible, counts. A scheme of
+        the nonlinear flow takes its place for :func:`gpulaf.label` and :func:`gpulaf.refine`.
+    time : float, sequence of float or Layers
+        T, or the times of layers.
     learn : bool
         False for :func:`gpulaf.label` and :func:`gpulaf.refine`, True for :func:`gpulaf.fit_weights`.
     dtype : float32 or float64
     radius : int
         Of the weight patches.
+    device : "cpu" or "gpu"
+        A GPU holds the basis of a Taylor series where the CPU computes the gradient of layers in one wave.
 
     Returns
     -------
     int
         An upper estimate: 1.0 to 1.75 times the peak in the cases of ``tests/test_memory.py``. The interpreter and the
         libraries are not in it.
+
+    Raises
+    ------
+    ValueError
+        If a scheme of the nonlinear flow is to learn.
 
     Examples
     --------
@@ -61,12 +71,29 @@ def memory_estimate(
     >>> round(gigabytes, 1)
     21.6
     """
-    patch, fields = (2 * radius + 1) ** len(shape), integrator.fields(time, learn)
+    if learn and hasattr(integrator, "step"):
+        raise ValueError(
+            f"integrator is {integrator}, a scheme of the nonlinear flow, and learn is True; weights are learned with "
+            "the linearized flow. Pass Krylov, Taylor or Euler."
+        )
+    times, shared = np.atleast_1d(getattr(time, "times", time)).tolist(), getattr(time, "shared", False)
+    patch, more = (2 * radius + 1) ** len(shape), len(times) - 1
+    in_wave = learn and more and device == "cpu" and len(shape) == 2
+    fields = max(integrator.fields(h, learn and not (in_wave and _one_series(integrator, h))) for h in times)
     # learning: ℓ, S, B, what the integrator holds; weights before, at and after the step, ∂Ω, two moments, the truth;
     # labeling: ℓ, S, B, what the integrator holds, or at the end W and what the softmax needs; weights, image, labels
     stages = (fields, 7 * patch + 3) if learn else (max(fields, 5), 2 * patch + 4)
+    # layers: ℓ and S of each and the sum of what they add; their weights, and what learning holds of those
+    if more:
+        own = 2 if shared else (7 if learn else 1) * more  # the sum of ∂Ω where the weights are shared
+        stages = (stages[0] + (2 * more + 5 if learn else 2), stages[1] + own * patch)
     floats = labels * (3 + stages[0]) + stages[1]
-    return prod(shape) * floats * np.dtype(dtype).itemsize
+    return int(prod(shape) * floats * np.dtype(dtype).itemsize)
+
+
+def _one_series(integrator: Any, time: float) -> bool:
+    """Whether a Taylor series suits any flow over `time`."""
+    return hasattr(integrator, "plan") and integrator.plan(0.5 * time)[0] == 1
 
 
 def check_memory(array: Any, shape: tuple[int, ...], labels: int, **options: Any) -> None:
@@ -75,17 +102,20 @@ def check_memory(array: Any, shape: tuple[int, ...], labels: int, **options: Any
     Raises
     ------
     MemoryError
-        With the bytes, what is free, and the largest square tile that would fit.
+        With the bytes, what is free, and the largest tile of equal sides that would fit.
     """
-    options["dtype"] = host_dtype(array)
+    options |= {"dtype": host_dtype(array), "device": "gpu" if is_device_array(array) else "cpu"}
     free, needed = free_bytes(is_device_array(array)), memory_estimate(shape, labels, **options)
     if free is None or needed <= USABLE * free:
         return
-    side = TILE_STEP * int((USABLE * free / memory_estimate((TILE_STEP, TILE_STEP), labels, **options)) ** 0.5)
-    tiles = f"Tiles of {side}×{side} pixels would fit." if side else "Not even a small tile would fit."
+    axes, step = len(shape), STEPS[len(shape)]
+    side = step * int((USABLE * free / memory_estimate((step,) * axes, labels, **options)) ** (1 / axes))
+    part, unit = ("graph", "nodes") if axes == 1 else ("tile", "pixels")
+    largest = "×".join([str(side)] * axes)
+    fits = f"A {part} of {largest} {unit} would fit." if side else f"Not even a small {part} would fit."
     what, size = "learning" if options.get("learn") else "labeling", "×".join(map(str, shape))
     raise MemoryError(
-        f"{what} {size} pixels takes about {needed / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free. {tiles}"
+        f"{what} {size} {unit} takes about {needed / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free. {fits}"
     )
 
 

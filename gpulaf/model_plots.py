@@ -16,8 +16,8 @@ from .samples import Item, read_item
 
 __all__ = ["confusion_figure", "predictor_figure"]
 
-#: Prototypes that the figure shows at most, and in how many columns.
-SHOWN, COLUMNS = 35, 7
+#: Rows of prototypes that the figure shows at most, and patches in a row: of pixels and of the weights of each layer.
+ROWS, PATCHES = 5, 14
 #: Side of a drawn patch, a multiple of 3, 5 and 7.
 CELL = 105
 
@@ -113,12 +113,15 @@ def confusion_figure(confusion: np.ndarray, names: list[str]) -> Any:
 
 
 def own_weights(predictor: WeightPredictor) -> np.ndarray:
-    """(K, N) float64: the weight patch of a pixel that lies on each prototype, away from the border."""
+    """(K, N) float64: the weight patch of a pixel that lies on each prototype, away from the border.
+
+    (L, K, N) where L layers have their own.
+    """
     parameters = Parameters(predictor.prototypes_, predictor.tangents_, predictor.sigma_)
-    radius = (round(predictor.tangents_.shape[1] ** 0.5) - 1) // 2
+    radius = (round(predictor.tangents_.shape[-1] ** 0.5) - 1) // 2
     side = 2 * radius + 1
     here = [np.broadcast_to(p, (side, side, len(p))) for p in predictor.prototypes_]
-    return np.stack([predict_weights(parameters, x.copy())[:, radius, radius] for x in here])
+    return np.stack([np.stack(predict_weights(parameters, x.copy()))[..., radius, radius] for x in here], axis=-2)
 
 
 def prototype_patches(predictor: WeightPredictor, image: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -176,26 +179,37 @@ def _colored(labels: np.ndarray, colors: np.ndarray) -> np.ndarray:
 
 
 def _prototypes(axis: Any, predictor: WeightPredictor, image: Any) -> None:
-    """Pairs of a prototype and its weights, those that most pixels are nearest to first."""
+    """Prototypes with their weights in each layer, those that most pixels are nearest to first."""
     from matplotlib import colormaps
 
     patches, used = prototype_patches(predictor, image)
-    order = np.argsort(-used, kind="stable")[:SHOWN]
-    weights = own_weights(predictor)[order]
-    side = round(weights.shape[1] ** 0.5)
-    tinted = colormaps["Blues"](weights.reshape(-1, side, side) / weights.max())[..., :3]
-    cell, step = CELL, (CELL + 40, 2 * CELL + 80)
-    canvas = np.ones((-(-len(order) // COLUMNS) * step[0], min(COLUMNS, len(order)) * step[1], 3))
-    for k, pair in enumerate(zip(patches[order], tinted, strict=True)):
-        for half, colors in enumerate(pair):
-            top, left = k // COLUMNS * step[0] + 3, k % COLUMNS * step[1] + half * (cell + 16) + 3
+    weights = own_weights(predictor)
+    weights = weights.reshape(-1, *weights.shape[-2:])
+    columns = max(1, PATCHES // (1 + len(weights)))
+    order = np.argsort(-used, kind="stable")[: ROWS * columns]
+    weights = weights[:, order]
+    side = round(weights.shape[-1] ** 0.5)
+    tinted = colormaps["Blues"](weights.reshape(*weights.shape[:2], side, side) / weights.max())[..., :3]
+    cell, step = CELL, (CELL + 40, (1 + len(weights)) * (CELL + 16) + 48)
+    canvas = np.ones((-(-len(order) // columns) * step[0], min(columns, len(order)) * step[1], 3))
+    for k, group in enumerate(zip(patches[order], *tinted, strict=True)):
+        for place, colors in enumerate(group):
+            top, left = k // columns * step[0] + 3, k % columns * step[1] + place * (cell + 16) + 3
             canvas[top - 3 : top + cell + 3, left - 3 : left + cell + 3] = 0.6  # a frame
             canvas[top : top + cell, left : left + cell] = _enlarged(colors, cell)
     axis.imshow(canvas, interpolation="nearest")
     kind = "surroundings of the pixel nearest to a prototype" if callable(predictor.features) else "prototype patches"
-    said = f"{kind} (left) and the {side}×{side} weights that they predict (white 0, blue {weights.max():.2f})"
+    said = f"{kind} (left) and the {side}×{side} weights that they predict{_where(predictor, len(weights))}"
+    said += f" (white 0, blue {weights.max():.2f})"
     frame(axis, f"{said}\n{len(order)} of {len(patches)} prototypes, most used first")
     axis.spines[:].set_visible(False)
+
+
+def _where(predictor: WeightPredictor, sets: int) -> str:
+    """In which layers weights are used, where there are several."""
+    if predictor.layers == 1:
+        return ""
+    return f" in all {predictor.layers} layers" if sets == 1 else f" in layers 1 to {sets}, from left to right"
 
 
 def _enlarged(colors: np.ndarray, side: int) -> np.ndarray:

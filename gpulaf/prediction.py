@@ -15,7 +15,7 @@ class Parameters(NamedTuple):
 
     #: p, (K, F) array: prototypes of the features, in their units.
     prototypes: Any
-    #: ν, (K, N) array: the tangent vector of each prototype, N = (2r+1)² neighbors.
+    #: ν, (K, N) array: the tangent vector of each prototype, N = (2r+1)² neighbors; (L, K, N) for each of L layers.
     tangents: Any
     #: σ > 0: the inverse scale of the distances between features and prototypes.
     sigma: float
@@ -32,13 +32,16 @@ def predict_weights(parameters: Parameters, features: Any) -> Any:
 
     Returns
     -------
-    (N, H, W) array in the library and dtype of `features`: 0 outside the image, sum 1.
+    (N, H, W) array in the library and dtype of `features`: 0 outside the image, sum 1; a list of them, one for each
+    layer, where the tangent vectors are (L, K, N).
 
     Raises
     ------
     ValueError
         If the features or the parameters do not fit together.
     """
+    if parameters.tangents.ndim == 3:
+        return [predict_weights(layer, features) for layer in _layers(parameters)]
     return implementation("prediction", features)(*_operands(parameters, features))
 
 
@@ -49,20 +52,23 @@ def prediction_gradient(parameters: Parameters, features: Any, derivative: Any) 
     ----------
     parameters : Parameters
     features : (H, W, F) array, float32 or float64
-    derivative : (N, H, W) array
-        G = ∂L/∂Ω̂, for example of :func:`gpulaf.weight_gradient`.
+    derivative : (N, H, W) array, or a list of them for tangent vectors (L, K, N)
+        G = ∂L/∂Ω̂, for example of :func:`gpulaf.weight_gradient`; of each layer, as :meth:`gpulaf.DeepFlow.gradient`
+        gives them.
 
     Returns
     -------
     Parameters
-        ∂p (K, F) and ∂ν (K, N) in float64, in the library of `features`, and ∂σ. The derivative of a distance that
-        is 0 is taken as 0.
+        ∂p (K, F) and ∂ν (K, N) or (L, K, N) in float64, in the library of `features`, and ∂σ; ∂p and ∂σ are sums over
+        the layers. The derivative of a distance that is 0 is taken as 0.
 
     Raises
     ------
     ValueError
         If the features, the derivative or the parameters do not fit together.
     """
+    if parameters.tangents.ndim == 3:
+        return _gradient_of_layers(parameters, features, derivative)
     operands = _operands(parameters, features)
     accepted = (operands[1].shape[1], *features.shape[:2])
     if tuple(derivative.shape) != accepted:
@@ -71,6 +77,24 @@ def prediction_gradient(parameters: Parameters, features: Any, derivative: Any) 
         )
     G = contiguous(like(derivative, features))
     return Parameters(*implementation("prediction", features)(*operands, G))
+
+
+def _layers(parameters: Parameters) -> list[Parameters]:
+    """The parameters of each layer: prototypes and σ are shared."""
+    return [parameters._replace(tangents=parameters.tangents[s, ...]) for s in range(parameters.tangents.shape[0])]
+
+
+def _gradient_of_layers(parameters: Parameters, features: Any, derivatives: Any) -> Parameters:
+    layers = _layers(parameters)
+    several = isinstance(derivatives, (list, tuple))
+    if not several or len(derivatives) != len(layers):
+        given = f"a list of {len(derivatives)}" if several else f"one {type(derivatives).__name__}"
+        raise ValueError(f"derivative is {given}; accepted is a list of {len(layers)}, one array for each layer.")
+    parts = [prediction_gradient(layer, features, G) for layer, G in zip(layers, derivatives, strict=True)]
+    p, sigma = parts[0].prototypes, parts[0].sigma
+    for part in parts[1:]:
+        p, sigma = p + part.prototypes, sigma + part.sigma
+    return Parameters(p, namespace(features).stack([part.tangents for part in parts]), sigma)
 
 
 def _operands(parameters: Parameters, features: Any) -> tuple[Any, Any, float, Any]:
@@ -84,7 +108,7 @@ def _operands(parameters: Parameters, features: Any) -> tuple[Any, Any, float, A
     if tangents.ndim != 2 or tangents.shape[0] != prototypes.shape[0] or side % 2 == 0 or side**2 != count:
         raise ValueError(
             f"tangents have shape {tuple(tangents.shape)}; accepted is ({prototypes.shape[0]}, (2r+1)²), one number "
-            "for each prototype and neighbor."
+            "for each prototype and neighbor, or several of those, one for each layer."
         )
     if not 0 < sigma < float("inf"):
         raise ValueError(f"sigma is {sigma}; accepted are positive numbers. 1 is where learning starts.")

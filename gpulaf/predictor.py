@@ -12,14 +12,16 @@ import numpy as np
 
 from .beginning import starting_parameters
 from .checkpoint import qualified_name
-from .features import feature_names
+from .features import feature_names, feature_reach
 from .integrators import Taylor
 from .integrators.solution import Integrator, check_time
 from .labeling import Labeling, label, refine
-from .model_file import Model, read_model, write_model
+from .model_file import Model, read_model, stored_options, write_model
+from .overlap import LabelArrays
 from .prediction import Parameters, predict_weights
 from .samples import Reader, Samples
 from .survey import checked_digest, survey
+from .tiles import predicted_array
 from .training import Course, Training, TrainingStep, fingerprint, train
 
 __all__ = ["WeightPredictor"]
@@ -29,7 +31,8 @@ class WeightPredictor:
     """Predicts the weight patches of unseen images from prototypes of their features (4.3)–(4.4).
 
     Ω̂_i = exp_1(Σ_j a_ij ν_j) with a_i = softmax_j(−σ‖f_i − p_j‖); prototypes p, tangent vectors ν and σ are learned
-    end to end: image to weights to labeling to loss.
+    end to end: image to weights to labeling to loss. With several layers, the labeling is a sequence of linearized
+    flows (1.5)–(1.6), and every layer has tangent vectors of its own.
 
     Parameters
     ----------
@@ -48,12 +51,16 @@ class WeightPredictor:
         Taylor(tol=1e-3) if None.
     seed : int
         Of the prototypes that learning starts from.
+    layers : int
+        L, the number of linearized flows, each over T/L.
+    shared_layers : bool
+        All layers have the same tangent vectors, and so the same weights.
 
     Attributes
     ----------
     prototypes_ : (K, F) float64 array
         Of scaled features.
-    tangents_ : (K, N) float64 array
+    tangents_ : (K, N) float64 array, or (L, K, N) where L layers have their own
     sigma_ : float
     feature_scale_ : (F,) float64 array
         What features are multiplied by; 1 for raw patches.
@@ -102,6 +109,8 @@ class WeightPredictor:
         time: float = 3.0,
         integrator: Integrator | None = None,
         seed: int = 0,
+        layers: int = 1,
+        shared_layers: bool = False,
     ) -> None:
         self.prototypes = prototypes
         self.features = features
@@ -110,6 +119,8 @@ class WeightPredictor:
         self.time = time
         self.integrator = integrator
         self.seed = seed
+        self.layers = layers
+        self.shared_layers = shared_layers
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The arguments of the constructor, by name."""
@@ -193,12 +204,14 @@ class WeightPredictor:
         reader = Reader(self.features, float(self.rho), known.label_values, known.label_prototypes)
         options: dict[str, Any] = {"clean": clean, "seed": self.seed}
         start, scale = starting_parameters(samples, reader, self.prototypes, self.radius, **options)
+        if self.layers > 1 and not self.shared_layers:  # all begin alike, and each goes its own way
+            start = start._replace(tangents=np.stack([start.tangents] * self.layers))
         reader = replace(reader, feature_scale=scale if callable(self.features) else None)
         digests = {"images": known.digest, "validation": checked_digest(held, reader) if held else ""}
-        named = self.get_params() | {"integrator": self.solver, "features": _name(self.features)}
+        named = stored_options(self.get_params()) | {"integrator": self.solver, "features": _name(self.features)}
         counts = np.maximum(known.counts, 1)
         course = Course(
-            samples, held, reader, training, float(self.time), self.solver,
+            samples, held, reader, training, float(self.time), self.solver, (self.layers, self.shared_layers),
             counts.sum() / (len(counts) * counts), fingerprint(named | digests, training, start), cluster,
         )  # fmt: skip
         parameters, self.history_, self.reason_ = train(course, start, callback, progress)
@@ -219,7 +232,8 @@ class WeightPredictor:
 
         Returns
         -------
-        (N, H, W) array in the library of `image`; float64 for float64 images, float32 otherwise.
+        (N, H, W) array in the library of `image`; float64 for float64 images, float32 otherwise. With several layers,
+        a list of one for each of them, for :func:`gpulaf.label` with `layer_times` as its time.
 
         Raises
         ------
@@ -228,26 +242,59 @@ class WeightPredictor:
         """
         image = self.reader.image(image)
         parameters = Parameters(self.prototypes_, self.tangents_, self.sigma_)
-        return predict_weights(parameters, self.reader.pixel_features(image))
+        weights = predict_weights(parameters, self.reader.pixel_features(image))
+        return weights if isinstance(weights, list) or self.layers == 1 else [weights] * self.layers
+
+    @property
+    def layer_times(self) -> float | list[float]:
+        """The integration time T, or with several layers a list of that of each."""
+        return self.time if self.layers == 1 else [self.time / self.layers] * self.layers
 
     def label(self, image: Any) -> Labeling:
         """Label an image with predicted weights; label j stands for ``label_values_[j]``. See :func:`gpulaf.label`."""
         weights = self.weights(image)
-        if self.on_probabilities_:
-            raise ValueError("the predictor was trained to refine probabilities. Call refine(image, probabilities).")
+        self._check_use(soft=False)
         image, values = self.reader.image(image), self.label_prototypes_
-        return label(image, values, weights=weights, rho=self.rho, time=self.time, integrator=self.solver)
+        return label(image, values, weights=weights, rho=self.rho, time=self.layer_times, integrator=self.solver)
 
     def refine(self, image: Any, probabilities: Any) -> Labeling:
         """Refine (H, W, J) probabilities with the weights predicted from the image; see :func:`gpulaf.refine`."""
         weights = self.weights(image)
-        if not self.on_probabilities_:
+        self._check_use(soft=True, probabilities=probabilities)
+        return refine(probabilities, weights=weights, rho=self.rho, time=self.layer_times, integrator=self.solver)
+
+    def label_array(self, image: Any) -> LabelArrays:
+        """Label a Dask array tile by tile: what :meth:`label` gives with ``Taylor.fixed(time)``, bit for bit.
+
+        See :func:`gpulaf.label_array`; the halo is ``tile_halo(layer_times, integrator=…, weights=predictor)``.
+        Features that are a callable of your own have to tell their ``reach`` in pixels.
+        """
+        self._check_use(soft=False)
+        return predicted_array(self, image)
+
+    def refine_array(self, image: Any, probabilities: Any) -> LabelArrays:
+        """Refine a Dask array of probabilities as :meth:`refine` does; see :meth:`label_array`."""
+        self._check_use(soft=True, probabilities=probabilities)
+        return predicted_array(self, image, probabilities)
+
+    @property
+    def reach(self) -> int:
+        """Pixels around a pixel that its weights depend on; ValueError for features that do not tell."""
+        return feature_reach(self.features)
+
+    def floats(self, channels: int) -> int:
+        """Numbers per pixel that are held while weights are predicted, at most."""
+        return 2 * len(self.feature_scale_) + self.layers * (2 * self.radius + 1) ** 2 + 2 * channels + 8
+
+    def _check_use(self, *, soft: bool, probabilities: Any = None) -> None:
+        """Whether it was trained for labeling images or for refining probabilities, of so many labels."""
+        labels = len(self.reader.label_values)
+        if self.on_probabilities_ and not soft:
+            raise ValueError("the predictor was trained to refine probabilities. Call refine(image, probabilities).")
+        if soft and not self.on_probabilities_:
             raise ValueError("the predictor was trained without probabilities. Call label(image), or train it on them.")
-        if probabilities.shape[-1] != len(self.label_values_):
-            raise ValueError(
-                f"probabilities have shape {tuple(probabilities.shape)}; accepted is (H, W, {len(self.label_values_)})."
-            )
-        return refine(probabilities, weights=weights, rho=self.rho, time=self.time, integrator=self.solver)
+        if soft and probabilities.shape[-1] != labels:
+            raise ValueError(f"probabilities have shape {tuple(probabilities.shape)}; accepted is (H, W, {labels}).")
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write what was learned and how to one safetensors file, whole or not at all.
@@ -303,13 +350,15 @@ class WeightPredictor:
 
     def _check(self, samples: Samples, held: Samples | None, training: Training, clean: Any, cluster: Any) -> None:
         """Everything that can be said before an image is read."""
-        for name, least in (("prototypes", 1), ("radius", 1), ("seed", 0), ("features", 0)):
+        for name, least in (("prototypes", 1), ("radius", 1), ("seed", 0), ("layers", 1), ("features", 0)):
             value = getattr(self, name)
             if name == "features" and callable(value):
                 continue
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
                 more = ", or a callable" if name == "features" else ""
                 raise ValueError(f"{name} is {value!r}; accepted are whole numbers from {least}{more}.")
+        if not isinstance(self.shared_layers, bool):
+            raise ValueError(f"shared_layers is {self.shared_layers!r}; accepted are True and False.")
         if not self.rho > 0:
             raise ValueError(
                 f"rho is {self.rho}; accepted are positive numbers. 0.1 suits images with values in [0, 1]."

@@ -9,14 +9,11 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from .array import is_device_array, total
-from .averaging import Grid
 from .captured import CapturedStep, FixedStep, fixed_degree
 from .checkpoint import digest, qualified_name
+from .deep_flow import DeepFlow, Layers, as_layers
 from .descent import squared_norms
 from .dispatch import is_observed
-from .flow import LinearFlow
-from .gradient import weight_gradient
-from .integrators import Taylor
 from .loss import cosine_loss, weight_regularizer, wrong_share
 
 __all__ = ["FitStep", "Options", "Problem", "Stepper", "stepper"]
@@ -42,7 +39,7 @@ class FitStep(NamedTuple):
 class Options(NamedTuple):
     """How a fit evaluates weights and moves them; see :func:`gpulaf.fit_weights`."""
 
-    time: float
+    time: float | Layers
     integrator: Any
     loss: Any
     descent: Any
@@ -52,32 +49,58 @@ class Options(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """What stays the same during a fit: (J, H, W) log-likelihood, (H, W) int32 truth, the first weights, options."""
+    """What stays the same during a fit.
+
+    Attributes
+    ----------
+    log_likelihood : (J, H, W) array; (J, n) on a graph
+    truth : (H, W) int32 array; (n,) on a graph
+    start : list of Grid or Graph
+        Where the descent starts: one for every layer, or one alone that they share.
+    options : Options
+    """
 
     log_likelihood: Any
     truth: Any
-    start: Any
+    start: list[Any]
     options: Options
+
+    @property
+    def layers(self) -> Layers:
+        """The layers; a number as time is one."""
+        return as_layers(self.options.time)
+
+    def averagings(self, patches: list[Any]) -> list[Any]:
+        """What these patches stand for, as what the descent started from."""
+        return [start.with_patches(x) for start, x in zip(self.start, patches, strict=True)]
+
+    def presented(self, patches: list[Any]) -> Any:
+        """Weights as users know them: arrays, or graphs; in a list where every layer has its own."""
+        found = [x if hasattr(x, "matrix") else x.weights for x in self.averagings(patches)]
+        alone = not isinstance(self.options.time, Layers) or self.layers.shared
+        return found[0] if alone else found
 
     @cached_property
     def fingerprint(self) -> dict[str, str]:
         """What a checkpoint must agree with, by name."""
-        arrays = {"log_likelihood": self.log_likelihood, "truth": self.truth, "weights": self.start}
+        arrays = {"log_likelihood": [self.log_likelihood], "truth": [self.truth]}
+        arrays["weights"] = [array for start in self.start for array in start.arrays]
         named = self.options._asdict() | {"loss": qualified_name(self.options.loss)}
-        return {k: digest(x) for k, x in arrays.items()} | {k: v if k == "loss" else repr(v) for k, v in named.items()}
+        digests = {k: " ".join(map(digest, x)) for k, x in arrays.items()}
+        return digests | {k: v if k == "loss" else repr(v) for k, v in named.items()}
 
 
 class Stepper(Protocol):
-    """Weights on their way, and the state of the descent."""
+    """Weights on their way, and the states of their descents: lists with an entry for each of `Problem.start`."""
 
     @property
-    def weights(self) -> Any:
-        """The present weights, (N, H, W); they are never overwritten."""
+    def weights(self) -> list[Any]:
+        """The present patches, (N, …) each; they are never overwritten."""
         ...
 
     @property
-    def state(self) -> dict[str, Any]:
-        """The state of the descent."""
+    def state(self) -> list[dict[str, Any]]:
+        """The states of the descent."""
         ...
 
     def evaluate(self, count: int) -> FitStep:
@@ -89,7 +112,7 @@ class Stepper(Protocol):
         ...
 
 
-def stepper(problem: Problem, weights: Any, state: dict[str, Any]) -> Stepper:
+def stepper(problem: Problem, weights: list[Any], state: list[dict[str, Any]]) -> Stepper:
     """The way to take the steps: recorded on a GPU where the problem has a fixed shape, else kernel by kernel."""
     degree = recordable(problem)
     return StepByStep(problem, weights, state) if degree is None else Recorded(problem, degree, weights, state)
@@ -98,6 +121,8 @@ def stepper(problem: Problem, weights: Any, state: dict[str, Any]) -> Stepper:
 def recordable(problem: Problem) -> int | None:
     """The degree of the recorded Taylor series; None where the steps have to be taken kernel by kernel."""
     options = problem.options
+    if isinstance(options.time, Layers) or problem.log_likelihood.ndim < 3:  # one layer, on a grid
+        return None
     fits = options.loss is cosine_loss and options.rank is None and options.tau == 0
     if not (fits and hasattr(options.descent, "step_by") and is_device_array(problem.log_likelihood)):
         return None
@@ -107,53 +132,54 @@ def recordable(problem: Problem) -> int | None:
 
 
 class StepByStep:
-    """Any integrator, loss and descent, kernel by kernel."""
+    """Any layers, integrator, loss and descent, kernel by kernel."""
 
-    def __init__(self, problem: Problem, weights: Any, state: dict[str, Any]) -> None:
+    def __init__(self, problem: Problem, weights: list[Any], state: list[dict[str, Any]]) -> None:
         self.problem, self.weights, self.state = problem, weights, state
-        self._derivative: Any = None
+        self._derivatives: list[Any] = []
 
     def evaluate(self, count: int) -> FitStep:
         """Loss, error and gradient of the present weights."""
-        time, integrator, loss, _, rank, tau = self.problem.options
-        flow = LinearFlow(Grid(self.weights), self.problem.log_likelihood)
-        solution = integrator.solve(flow, time)
-        value, g = loss(solution.v, self.problem.truth)
+        problem, (_, integrator, loss, _, rank, tau) = self.problem, self.problem.options
+        averagings, layers = problem.averagings(self.weights), problem.layers
+        flow = DeepFlow(averagings[0] if layers.shared else averagings, layers.times, integrator=integrator)
+        solution = flow.solve(problem.log_likelihood)
+        value, g = loss(solution.v, problem.truth)
         value = _finite(float(value), count)
-        # a Taylor solution has its exact gradient at the lowest cost; a Krylov solution is compressed
-        tol = 0.0 if isinstance(integrator, Taylor) else 1e-3
-        gradient = weight_gradient(flow, solution, g, rank=rank, tol=tol)
-        derivative = gradient.weights
+        gradient = flow.gradient(solution, g, rank=rank)
+        derivatives = [x.patch_gradient(w) for x, w in zip(averagings, gradient.weights, strict=True)]
         if tau:
-            regularizer = weight_regularizer(self.weights, tau / self.problem.truth.size)
-            value, derivative = value + regularizer.value, derivative + regularizer.derivative
-        size = total(squared_norms(self.weights, derivative)) ** 0.5
-        self._derivative = derivative
-        return FitStep(count, value, 100 * wrong_share(solution.v, self.problem.truth), size, gradient.rank, 0.0)
+            regularizers = [weight_regularizer(x, tau / problem.truth.size) for x in self.weights]
+            value += sum(regularizer.value for regularizer in regularizers)
+            derivatives = [x + y.derivative for x, y in zip(derivatives, regularizers, strict=True)]
+        size = sum(total(squared_norms(x, y)) for x, y in zip(self.weights, derivatives, strict=True)) ** 0.5
+        self._derivatives = derivatives
+        return FitStep(count, value, 100 * wrong_share(solution.v, problem.truth), size, gradient.rank, 0.0)
 
     def advance(self, count: int) -> None:
-        """One step of the descent."""
+        """One step of the descent in every layer."""
         update = self.problem.options.descent.update
-        self.weights, self.state = update(self.weights, self._derivative, self.state, count)
+        steps = [update(*x, count) for x in zip(self.weights, self._derivatives, self.state, strict=True)]
+        self.weights, self.state = [weights for weights, _ in steps], [state for _, state in steps]
 
 
 class Recorded:
     """A step of fixed shape, replayed from a CUDA graph."""
 
-    def __init__(self, problem: Problem, degree: int, weights: Any, state: dict[str, Any]) -> None:
+    def __init__(self, problem: Problem, degree: int, weights: list[Any], state: list[dict[str, Any]]) -> None:
         options = problem.options
-        fixed = FixedStep(problem.log_likelihood, problem.truth, options.time, degree, options.descent)
-        self._step, self._rank = CapturedStep(fixed, weights, state), degree - 1
+        fixed = FixedStep(problem.log_likelihood, problem.truth, problem.layers.times[0], degree, options.descent)
+        self._step, self._rank = CapturedStep(fixed, weights[0], state[0]), degree - 1
 
     @property
-    def weights(self) -> Any:
+    def weights(self) -> list[Any]:
         """A copy of the present weights."""
-        return self._step.weights
+        return [self._step.weights]
 
     @property
-    def state(self) -> dict[str, Any]:
+    def state(self) -> list[dict[str, Any]]:
         """A copy of the state of the descent."""
-        return self._step.state
+        return [self._step.state]
 
     def evaluate(self, count: int) -> FitStep:
         """Loss, error and gradient of the present weights; the step from them is made ready."""

@@ -120,6 +120,8 @@ class Course:
     training: Training
     time: float
     integrator: Integrator
+    #: How many linearized flows, and whether they share their tangent vectors.
+    depth: tuple[int, bool]
     class_weights: np.ndarray
     #: Names and values that a checkpoint must agree with.
     fingerprint: dict[str, str]
@@ -131,7 +133,12 @@ class Course:
         loss = self.training.loss
         if self.training.balanced:
             loss = partial(loss, class_weights=self.class_weights)
-        return Work(self.reader, self.time, self.integrator, loss)
+        return Work(self.reader, self.time, self.integrator, loss, *self.depth)
+
+    def unpacked(self, vector: np.ndarray, K: int, F: int) -> Parameters:
+        """The parameters in a vector."""
+        layers, shared = self.depth
+        return unpacked(vector, K, F, 1 if shared else layers)
 
 
 @dataclass(eq=False)
@@ -186,7 +193,7 @@ def train(
             bar.set_postfix_str(f"loss {row.loss:.4f}, wrong {row.wrong:.2f} %")
             if _best(history) == count:
                 state.best = state.vector
-            if callback is not None and callback(row, unpacked(state.vector, K, F)):
+            if callback is not None and callback(row, course.unpacked(state.vector, K, F)):
                 reason = f"The callback ended the training after {count} steps."
                 break
             if training.patience is not None and count - (_best(history) or 0) >= training.patience:
@@ -200,8 +207,8 @@ def train(
                 _save(course, state)
     best = _best(history)
     if best is None:
-        return unpacked(state.vector, K, F), history, reason
-    return unpacked(state.best, K, F), history, f"{reason} The parameters are those of step {best}."
+        return course.unpacked(state.vector, K, F), history, reason
+    return course.unpacked(state.best, K, F), history, f"{reason} The parameters are those of step {best}."
 
 
 def _best(history: list[TrainingStep]) -> int | None:

@@ -9,10 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .array import host_array
-from .averaging import Grid
-from .flow import LinearFlow
-from .gradient import weight_gradient
-from .integrators import Taylor
+from .deep_flow import DeepFlow
 from .integrators.solution import Integrator
 from .loss import Loss, wrong_share
 from .prediction import Parameters, predict_weights, prediction_gradient
@@ -29,6 +26,9 @@ class Work:
     time: float
     integrator: Integrator
     loss: Callable[[Any, Any], Loss]
+    #: Linearized flows of equal time, and whether they share their tangent vectors.
+    layers: int = 1
+    shared: bool = False
 
     def __call__(
         self, vector: np.ndarray, K: int, item: Item, crop: int | None, seed: tuple[int, ...], gradient: bool
@@ -37,16 +37,16 @@ class Work:
         image, truth, log_likelihood = self.reader(item, crop, seed)
         del item
         features = self.reader.pixel_features(image)
-        parameters = unpacked(vector, K, features.shape[2])
-        flow = LinearFlow(Grid(predict_weights(parameters, features)), log_likelihood)
-        solution = self.integrator.solve(flow, self.time, keep_basis=gradient)
+        parameters = unpacked(vector, K, features.shape[2], 1 if self.shared else self.layers)
+        weights, times = predict_weights(parameters, features), [self.time / self.layers] * self.layers
+        flow = DeepFlow(weights, times, integrator=self.integrator)
+        solution = flow.solve(log_likelihood, keep_basis=gradient)
         value, g = self.loss(solution.v, truth)
         wrong = 100 * wrong_share(solution.v, truth)
         if not gradient:
             return Outcome(float(value), wrong, None)
-        tol = 0.0 if isinstance(self.integrator, Taylor) else 1e-3
-        G = weight_gradient(flow, solution, g, tol=tol).weights
-        p, nu, sigma = prediction_gradient(parameters, features, G)
+        G = flow.gradient(solution, g).weights
+        p, nu, sigma = prediction_gradient(parameters, features, G if isinstance(weights, list) else G[0])
         return Outcome(float(value), wrong, packed(Parameters(p, nu, sigma * parameters.sigma)))
 
 
@@ -65,7 +65,7 @@ def packed(parameters: Parameters) -> np.ndarray:
     return np.concatenate([host_array(p).ravel(), host_array(nu).ravel(), [sigma]]).astype(np.float64)
 
 
-def unpacked(vector: np.ndarray, K: int, F: int) -> Parameters:
-    """Parameters from p, ν and log σ in one vector."""
-    p, nu = vector[: K * F].reshape(K, F), vector[K * F : -1].reshape(K, -1)
+def unpacked(vector: np.ndarray, K: int, F: int, layers: int = 1) -> Parameters:
+    """Parameters from p, ν and log σ in one vector; ν is (K, N) for one layer, (layers, K, N) for several."""
+    p, nu = vector[: K * F].reshape(K, F), vector[K * F : -1].reshape(*([layers] if layers > 1 else []), K, -1)
     return Parameters(p, nu, float(np.exp(vector[-1])))

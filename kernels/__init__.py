@@ -7,6 +7,7 @@ similarity           S = softmax(Ω ℓ)               the linearization point, 
 operator             y = R_S Ω v                    one product with A, (2.22)
 adjoint              y = Ωᵀ R_S u                   one product with Aᵀ, gather form
 weight_gradient      ∂Ω and z = R_S c               chain rule of the closed-form gradient
+reverse_horner       ∂Ω of a Taylor solution        series, adjoint and chain rule in one wave
 inner_products       G_kp = ⟨q_k, x_p⟩              Gram–Schmidt, Gram matrices
 combination          y_r = s_r + Σ_k c_rk q_k       Gram–Schmidt, low rank
 prediction           Ω̂ = exp_1(softmax(−σd) ν)      weight patches from features; no ``gpu`` yet
@@ -14,15 +15,17 @@ prediction           Ω̂ = exp_1(softmax(−σd) ν)      weight patches from f
 
 Layout. Fields are (J, H, W), label first, x fastest, C-contiguous; weight patches are (N, H, W) with N = (2r+1)²
 offsets in row-major order and the centre at N//2. ``weights[o, y, x]`` belongs to the pixel (y, x) and looks at
-the neighbor (y, x) + offset(o).
+the neighbor (y, x) + offset(o). On volumes fields are (J, D, H, W), patches (N, D, H, W) with N = (2r+1)³. The stencils
+have one code for both, where an image is a volume of one plane whose neighborhood reaches no other.
 
 Border. A neighbor outside the image is never read, whatever its weight: every patch lives on the neighbors that
 exist. There is no padding rule and no special case in the adjoint.
 
 Each file holds, in this order: the docstring with the formula, ``reference`` (array API code, the definition, any
-library and any number of spatial axes), ``cpu`` (Numba, 2-D, float32 and float64) and ``gpu`` (CuPy, the same), which
-launches the ``.cu`` file of the same name. All implementations are gathers: one output is written by one worker, in
-one order of summation, so results repeat bit for bit, and a pixel gets the same bits wherever it lies in the array.
+library and any number of spatial axes), ``cpu`` (Numba, two and three axes, float32 and float64) and ``gpu`` (CuPy, the
+same, in volumes up to 3×3×3), which launches the ``.cu`` file of the same name. All implementations are gathers: one
+output is written by one worker, in one order of summation, so results repeat bit for bit, and a pixel gets the same
+bits wherever it lies in the array.
 
 To add a kernel: write ``reference`` first, then ``cpu``; add it to ``tests/test_kernels.py``, which holds every
 implementation against ``reference`` on odd sizes, and call it from ``gpulaf.averaging``. For the GPU write the ``.cu``

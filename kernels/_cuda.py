@@ -7,6 +7,7 @@ Nothing is compiled, and CuPy is not imported, before the first launch.
 from __future__ import annotations
 
 from functools import cache
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ BLOCK = (32, 8)
 
 #: Bytes of shared memory that a tile may take: 48 KiB less what the reductions need.
 SHARED = 47 * 1024
+
+#: Planes above and below a pixel of a volume; the 125 weights of two do not fit into registers.
+MOST_REACH = 1
 
 _FOLDER = Path(__file__).parent
 _INCLUDE = '#include "common.cuh"\n'
@@ -70,12 +74,12 @@ def launch(name: str, blocks: int, *arguments: Any, dtype: Any, entry: str = "ke
     run((blocks,), (*BLOCK, 1), tuple(np.uintp(0) if a is None else a for a in arguments))
 
 
-def most_labels(name: str, radius: int, itemsize: int) -> int:
-    """Up to this many labels their number is a constant of the kernel, beyond it a loop at run time.
+def most_labels(name: str, count: int, itemsize: int) -> int:
+    """Up to this many labels their number is a constant of the kernel for patches of `count`, else a loop at run time.
 
     Measured with the compiler for sm_80 and sm_90: below it nothing spills, above it more registers than pay.
     """
-    if radius > 1:
+    if count > 9:
         return 16 // itemsize
     if itemsize > 4:
         return 8
@@ -84,9 +88,15 @@ def most_labels(name: str, radius: int, itemsize: int) -> int:
 
 def stencil_constants(name: str, weights: Any, labels: int, *arrays: Any) -> dict[str, Any]:
     """The constants of a stencil kernel; LABELS is 0 for a loop at run time."""
-    radius = radius_of(weights)
-    constant = labels if labels <= most_labels(name, radius, weights.dtype.itemsize) else 0
-    return {"RADIUS": radius, "LABELS": constant, "INDEX": index_type(weights, *arrays)}
+    radius, volume = radius_of(weights), weights.ndim > 3
+    if volume and radius > MOST_REACH:
+        raise ValueError(
+            f"weights of shape {tuple(weights.shape)} reach {radius} planes; accepted on a GPU are up to {MOST_REACH}. "
+            "Take smaller patches, or NumPy arrays."
+        )
+    constant = labels if labels <= most_labels(name, weights.shape[0], weights.dtype.itemsize) else 0
+    reach = radius if volume else 0
+    return {"RADIUS": radius, "REACH": reach, "LABELS": constant, "INDEX": index_type(weights, *arrays)}
 
 
 def index_type(*arrays: Any) -> str:
@@ -99,9 +109,18 @@ def threads() -> int:
     return BLOCK[0] * BLOCK[1]
 
 
-def tiles(height: int, width: int) -> int:
-    """Blocks that cover an image, one thread per pixel."""
-    return -(-width // BLOCK[0]) * -(-height // BLOCK[1])
+def tiles(*shape: int) -> int:
+    """Blocks that cover an image (H, W) or a volume (D, H, W), one thread per pixel."""
+    return prod(shape[:-2]) * -(-shape[-1] // BLOCK[0]) * -(-shape[-2] // BLOCK[1])
+
+
+def grid(field: Any) -> tuple[np.int32, ...]:
+    """Labels, height, width and depth of a field as kernel arguments; an image has one plane.
+
+    Depth, which image kernels do not read, comes last: elsewhere the compiler gave them other registers, and spills.
+    """
+    depth, height, width = (1, *field.shape[1:])[-3:]
+    return sizes(field.shape[0], height, width, depth)
 
 
 def sizes(*numbers: int) -> tuple[np.int32, ...]:
@@ -128,19 +147,18 @@ def product(name: str, weights: Any, similarity: Any, field: Any, source: Any, s
     """Launch ``operator`` or ``adjoint``, which take the same arguments."""
     weights, similarity, field, source = contiguous(weights, similarity, field, source)
     result = empty(field.shape, field) if out is None else out
-    labels, height, width = field.shape
     launch(
         name,
-        tiles(height, width),
+        tiles(*field.shape[1:]),
         weights,
         similarity,
         field,
         source,
         field.dtype.type(scale),
         result,
-        *sizes(labels, height, width),
+        *grid(field),
         dtype=field.dtype,
         REPLICATE=int(similarity is not None),
-        **stencil_constants(name, weights, labels, field),
+        **stencil_constants(name, weights, field.shape[0], field),
     )
     return result

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ._numba import inline
-from ._rows import COLUMNS
+from ._rows import PITCH
 
 
 class Constants(NamedTuple):
@@ -49,7 +49,7 @@ def constants(dtype: Any) -> Constants:
 @inline
 def new_powers(constants):
     """Scratch of one stretch: the powers 2ⁿ, as integers."""
-    return np.empty(COLUMNS, constants.bits.dtype)
+    return np.empty(PITCH, constants.bits.dtype)
 
 
 @inline

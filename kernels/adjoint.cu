@@ -2,13 +2,13 @@
 //
 //     y_k = s source_k + Σ_o ω_o[k − o] z[k − o],   z_i = S_i ∘ (u_i − ⟨S_i, u_i⟩)
 //
-// u, S, source, y: (J, H, W); Ω: (N, H, W). REPLICATE 0: z = u, S is not read. source may be null.
-// One thread per pixel. The weights that look at it stay in registers for all labels; z of the tile and its halo lies
-// in shared memory, as many labels at a time as fit.
+// u, S, source, y: (J, D, H, W); Ω: (N, D, H, W). REPLICATE 0: z = u, S is not read. source may be null.
+// One thread per pixel. The weights that look at it stay in registers for all labels; z of the tile and its halo, for a
+// volume in the planes above and below, too, lies in shared memory, as many labels at a time as fit.
 // Least traffic per pixel, in reals: 3J + N, and J more with a source.
 #include "common.cuh"
 
-constexpr int TILE_X = BLOCK_X + 2 * RADIUS, TILE_Y = BLOCK_Y + 2 * RADIUS, TILE = TILE_X * TILE_Y;
+constexpr int TILE_X = BLOCK_X + 2 * RADIUS, TILE_Y = BLOCK_Y + 2 * RADIUS, AREA = TILE_X * TILE_Y, TILE = PLANES * AREA;
 constexpr int FIT = SHARED / (TILE * (int)sizeof(REAL)) - 1;  // planes of a tile that fit, less one for ⟨S, u⟩
 constexpr int CHUNK = LABELS && LABELS <= FIT ? LABELS : FIT < 8 ? FIT : 8;
 static_assert(CHUNK > 0, "the tile of one label fits");
@@ -16,27 +16,29 @@ static_assert(CHUNK > 0, "the tile of one label fits");
 extern "C" __global__ void __launch_bounds__(THREADS)
 adjoint_kernel(const REAL* __restrict__ weights, const REAL* __restrict__ similarity, const REAL* __restrict__ field,
                const REAL* __restrict__ source, const REAL scale, REAL* __restrict__ result,
-               const int run_time_labels, const int height, const int width)
+               const int run_time_labels, const int height, const int width, const int depth)
 {
     __shared__ REAL z[CHUNK][TILE], dots[TILE];
     const int labels = LABELS ? LABELS : run_time_labels;
-    const Tile tile(width);
-    const Pixel k = thread_pixel(height, width);
+    const Tile tile(height, width);
+    const Pixel k = thread_pixel(depth, height, width);
     const INDEX plane = k.plane();
 
     REAL w[COUNT];
     UNROLL for (int o = 0; o < COUNT; ++o) {
-        const int dy = o / SIDE - RADIUS, dx = o % SIDE - RADIUS;
-        const bool looks = k.inside(0, 0) && k.inside(-dy, -dx);
-        w[o] = looks ? weights[o * plane + (k.at - ((INDEX)dy * width + dx))] : 0;
+        const int dz = plane_of(o), dy = row_of(o), dx = column_of(o);
+        const bool looks = k.inside() && k.inside(-dz, -dy, -dx);
+        w[o] = looks ? weights[o * plane + (k.at - k.step(dz, dy, dx))] : 0;
     }
 
     for (int first = 0; first < labels; first += CHUNK) {
         const int count = CHUNK == LABELS ? CHUNK : min(CHUNK, labels - first);
         if (first > 0) __syncthreads();
         for (int t = thread_index(); t < TILE; t += THREADS) {
-            const Pixel i(tile.top + t / TILE_X - RADIUS, tile.left + t % TILE_X - RADIUS, height, width);
-            if (!i.inside(0, 0)) {
+            const int level = REACH ? t / AREA : 0, row = (t - level * AREA) / TILE_X, column = t % TILE_X;
+            const Pixel i(tile.plane + level - REACH, tile.top + row - RADIUS, tile.left + column - RADIUS,
+                          depth, height, width);
+            if (!i.inside()) {
                 for (int j = 0; j < count; ++j) z[j][t] = 0;  // its weights are 0 too
                 continue;
             }
@@ -51,12 +53,12 @@ adjoint_kernel(const REAL* __restrict__ weights, const REAL* __restrict__ simila
             }
         }
         __syncthreads();
-        if (k.inside(0, 0)) {
-            const int centre = (threadIdx.y + RADIUS) * TILE_X + threadIdx.x + RADIUS;
+        if (k.inside()) {
+            const int centre = REACH * AREA + (threadIdx.y + RADIUS) * TILE_X + threadIdx.x + RADIUS;
             UNROLL for (int j = 0; j < count; ++j) {
                 REAL y = 0;
                 UNROLL for (int o = 0; o < COUNT; ++o)
-                    y += w[o] * z[j][centre - (o / SIDE - RADIUS) * TILE_X - (o % SIDE - RADIUS)];
+                    y += w[o] * z[j][centre - plane_of(o) * AREA - row_of(o) * TILE_X - column_of(o)];
                 const INDEX at = (first + j) * plane + k.at;
                 result[at] = source ? scale * source[at] + y : y;
             }

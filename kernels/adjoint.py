@@ -9,6 +9,7 @@ source = None adds nothing. Least traffic per pixel, in floats: 3J + N, J more w
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -17,14 +18,15 @@ from . import _cuda
 from ._memory import empty_like
 from ._numba import in_blocks, inline, kernel
 from ._rows import (
-    COLUMNS,
+    PITCH,
     add_scaled,
+    as_volumes,
     average,
     clear,
     load,
     multiply_add,
-    new_packed,
     new_ring,
+    new_rows,
     pack_transposed,
     replicated,
 )
@@ -63,44 +65,53 @@ def cpu(
     result = empty_like(field) if out is None else out
     scale = field.dtype.type(scale)
     work = field.size * weights.shape[0]
-    in_blocks(_rows, field.shape[1], work, weights, similarity, field, source, scale, radius_of(weights), result)
+    radius, rows = radius_of(weights), prod(field.shape[1:-1])
+    weights, similarity, field, source, target = as_volumes(weights, similarity, field, source, result)
+    in_blocks(_rows, rows, work, weights, similarity, field, source, scale, radius, target)
     return result
 
 
 @kernel
 def _rows(first, last, weights, similarity, field, source, scale, radius, result):
-    labels, _, width = field.shape
-    ring, packed = new_ring(labels, radius, field.dtype), new_packed(radius, field.dtype)
-    dot = np.empty(COLUMNS + 2 * radius, field.dtype)
-    for x0 in range(0, width, COLUMNS):
-        n = min(COLUMNS, width - x0)
-        for y in range(first - radius, last + radius):
-            load(field, radius, y, x0, n, ring)
-            if similarity is not None:
-                _replicate_slot(similarity, radius, y, x0, n, dot, ring)
-            done = y - radius
-            if done >= first:
-                pack_transposed(weights, radius, done, x0, n, packed)
-                average(packed, ring, radius, done, x0, n, done, result)
+    labels, _, height, width = field.shape
+    ring, packed = new_ring(labels, len(weights), radius, field.dtype), new_rows(len(weights), field.dtype)
+    dot = np.empty(PITCH, field.dtype)
+    for z in range(first // height, -(-last // height)):  # rows are counted through all planes
+        top, bottom = max(0, first - z * height), min(height, last - z * height)
+        for x0 in range(0, width, PITCH - 2 * radius):
+            n = min(PITCH - 2 * radius, width - x0)
+            for y in range(top - radius, bottom + radius):
+                load(field, radius, z, y, x0, n, ring)
+                if similarity is not None:
+                    _replicate_slots(similarity, radius, z, y, x0, n, dot, ring)
+                done = y - radius
+                if done < top:
+                    continue
+                pack_transposed(weights, radius, z, done, x0, n, packed)
+                average(packed, ring, done, n, result, (z, done, x0))
                 if source is not None:
                     for j in range(labels):
-                        add_scaled(source[j, done, x0 : x0 + n], scale, result[j, done, x0 : x0 + n])
+                        add_scaled(source[j, z, done, x0 : x0 + n], scale, result[j, z, done, x0 : x0 + n])
 
 
 @inline
-def _replicate_slot(similarity, radius, y, x0, n, dot, ring):
-    """z = R_S u in the slot of row y, on the pixels inside the image."""
-    labels, height, width = similarity.shape
-    if 0 <= y < height:
-        lo, hi = max(0, x0 - radius), min(width, x0 + n + radius)
-        at, slot = lo - (x0 - radius), (y + radius) % (2 * radius + 1)
-        total = dot[: hi - lo]
-        clear(total)
-        for j in range(labels):
-            multiply_add(similarity[j, y, lo:hi], ring[slot, j, at : at + hi - lo], total)
-        for j in range(labels):
-            row = ring[slot, j, at : at + hi - lo]
-            replicated(similarity[j, y, lo:hi], row, total, row)
+def _replicate_slots(similarity, radius, z, y, x0, n, dot, ring):
+    """z = R_S u in the slots of row y, on the pixels inside the image."""
+    labels, depth, height, width = similarity.shape
+    planes, side = ring.shape[:2]
+    lo, hi = max(0, x0 - radius), min(width, x0 + n + radius)
+    at, total = lo - (x0 - radius), dot[: hi - lo]
+    for p in range(planes):
+        plane = z + p - planes // 2
+        if 0 <= plane < depth and 0 <= y < height:
+            rows = ring[p, (y + radius) % side]
+            clear(total)
+            for j in range(labels):
+                row = rows[j * PITCH + at : j * PITCH + at + hi - lo]
+                multiply_add(similarity[j, plane, y, lo:hi], row, total)
+            for j in range(labels):
+                row = rows[j * PITCH + at : j * PITCH + at + hi - lo]
+                replicated(similarity[j, plane, y, lo:hi], row, total, row)
 
 
 def gpu(weights: Any, similarity: Any, field: Any, source: Any = None, scale: float = 1.0, *, out: Any = None) -> Any:

@@ -7,6 +7,7 @@ n = K keeps all, n = 2 the last two. source = None adds nothing.
 On the CPU a wave runs down the image: while it computes y_k in a band of rows, y_{k−1} in the rows below is just done
 and still in cache, and so are S and Ω; every field is read from memory once for all K products. Each thread has its
 own rows; what the products near their edges lack of each other's is computed at the end, K(K − 1) r rows for each edge.
+The planes of a volume that K products reach do not stay in cache: there it is one product after the other.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 
 from . import adjoint, operator
 from ._numba import edges, in_threads, inline, kernel
+from ._rows import as_volumes
 from .adjoint import _rows as _adjoint_rows
 from .operator import _rows as _operator_rows
 from .stencil import radius_of, slot
@@ -55,11 +57,15 @@ def cpu(
     backward: bool = False,
 ) -> np.ndarray:
     """The same with Numba, as a wave: bit for bit what one product after the other gives."""
+    if start.ndim > 3:
+        product = (adjoint if transposed else operator).cpu
+        return _one_by_one(product, (weights, similarity, source), start, scales, out, backward)
     labels, height, width = start.shape
     scales, radius = np.asarray(scales, start.dtype), radius_of(weights)
     band = max(4, min(64, BAND // (labels * width * start.itemsize)))
     wave, gap = (_wave_transposed, _gap_transposed) if transposed else (_wave, _gap)
-    operands = (weights, similarity, start, source, scales, radius, out, backward)
+    *fields, results = as_volumes(weights, similarity, start, source, out)
+    operands = (*fields, scales, radius, results, backward)
     ends = edges(height, start.size * len(weights) * len(scales), least=2 * radius * len(scales) + 1)
     in_threads(wave, [(a, b, a > 0, b < height, band, *operands) for a, b in pairwise(ends)])
     in_threads(gap, [(edge, *operands) for edge in ends[1:-1]])

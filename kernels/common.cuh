@@ -4,15 +4,19 @@
 //   REAL      float or double: the type of every field
 //   INDEX     int, or long long where an array has 2 GiB or more
 //   RADIUS    radius r of the neighborhood
+//   REACH     how many planes above and below it has: 0 for images, RADIUS for volumes
 //   LABELS    number of labels J; 0: known at run time only
 //   BLOCK_X, BLOCK_Y   threads of a block: a tile of that many pixels, one thread per pixel
 //   SHARED    bytes of shared memory for a tile
-// Layout: fields (J, H, W), patches (N, H, W), x fastest.
+// Layout: fields (J, D, H, W), patches (N, D, H, W), x fastest; an image has D = 1, and its z is left out.
 #ifndef COMMON_CUH
 #define COMMON_CUH
 
 #ifndef RADIUS
 #define RADIUS 0
+#endif
+#ifndef REACH
+#define REACH 0
 #endif
 #ifndef LABELS
 #define LABELS 0
@@ -30,55 +34,74 @@
 // Sums over the image.
 typedef double ACCUMULATOR;
 
-constexpr int SIDE = 2 * RADIUS + 1, COUNT = SIDE * SIDE;
+constexpr int SIDE = 2 * RADIUS + 1, PLANES = 2 * REACH + 1, COUNT = PLANES * SIDE * SIDE;
 // A patch of at most 200 bytes is held in registers; a larger one would fill them and is read through the L1 cache.
 constexpr bool HELD = COUNT * sizeof(REAL) <= 200;
 constexpr int THREADS = BLOCK_X * BLOCK_Y;
 static_assert((THREADS & (THREADS - 1)) == 0, "reductions halve the block");
 
+// Where the neighbor o lies.
+__device__ constexpr int plane_of(int o) { return o / (SIDE * SIDE) - REACH; }
+__device__ constexpr int row_of(int o) { return o / SIDE % SIDE - RADIUS; }
+__device__ constexpr int column_of(int o) { return o % SIDE - RADIUS; }
+
 __device__ inline int thread_index() { return threadIdx.y * BLOCK_X + threadIdx.x; }
 
 // The tile of a block, tiles row-major on a grid of one dimension.
 struct Tile {
-    int top, left;
-    __device__ explicit Tile(int width)
+    int plane, top, left;
+    __device__ Tile(int height, int width)
     {
-        const unsigned int across = (width + BLOCK_X - 1) / BLOCK_X;
-        top = blockIdx.x / across * BLOCK_Y;
+        const unsigned int across = (width + BLOCK_X - 1) / BLOCK_X, line = blockIdx.x / across;
+        const unsigned int down = REACH ? (height + BLOCK_Y - 1) / BLOCK_Y : 1;
+        plane = REACH ? line / down : 0;
+        top = (REACH ? line % down : line) * BLOCK_Y;
         left = blockIdx.x % across * BLOCK_X;
     }
 };
 
-// A pixel of an image: `at` is its index in a plane.
+// A pixel: `at` is its index in the field of one label.
 struct Pixel {
-    int y, x, height, width;
+    int z, y, x, depth, height, width;
     INDEX at;
 
-    __device__ Pixel(int row, int column, int rows, int columns)
-        : y(row), x(column), height(rows), width(columns), at((INDEX)row * columns + column)
+    __device__ Pixel(int plane, int row, int column, int planes, int rows, int columns)
+        : z(plane), y(row), x(column), depth(planes), height(rows), width(columns)
     {
+        at = (REACH ? (INDEX)plane * rows + row : (INDEX)row) * columns + column;
     }
-    // The inside-the-image test of the neighbor at an offset; it holds for (0, 0) where the pixel itself is inside.
-    __device__ bool inside(int dy, int dx) const
+    // The inside-the-image test of the neighbor at an offset; it holds for (0, 0, 0) where the pixel itself is inside.
+    __device__ bool inside(int dz, int dy, int dx) const
     {
-        return (unsigned int)(y + dy) < (unsigned int)height && (unsigned int)(x + dx) < (unsigned int)width;
+        const bool across = (unsigned int)(y + dy) < (unsigned int)height && (unsigned int)(x + dx) < (unsigned int)width;
+        return REACH ? across && (unsigned int)(z + dz) < (unsigned int)depth : across;
     }
-    __device__ INDEX plane() const { return (INDEX)height * width; }
+    __device__ bool inside() const { return inside(0, 0, 0); }
+    // Pixels of the image or volume: the distance from one label to the next.
+    __device__ INDEX plane() const { return REACH ? (INDEX)depth * height * width : (INDEX)height * width; }
+    // The distance to the neighbor at an offset.
+    __device__ INDEX step(int dz, int dy, int dx) const
+    {
+        return (REACH ? (INDEX)dz * height + dy : (INDEX)dy) * width + dx;
+    }
 };
 
 // The pixel of this thread; it may lie outside.
-__device__ inline Pixel thread_pixel(int height, int width)
+__device__ inline Pixel thread_pixel(int depth, int height, int width)
 {
-    const Tile tile(width);
-    return Pixel(tile.top + (int)threadIdx.y, tile.left + (int)threadIdx.x, height, width);
+    const Tile tile(height, width);
+    return Pixel(tile.plane, tile.top + (int)threadIdx.y, tile.left + (int)threadIdx.x, depth, height, width);
 }
 
-// Visit the neighbors of a pixel that are inside, row-major: visit(o, offset in a plane).
+// Visit the neighbors of a pixel that are inside, row-major: visit(o, distance in the field of one label).
 template <class Visit> __device__ inline void each_neighbor(const Pixel& p, Visit visit)
 {
-    UNROLL for (int dy = -RADIUS; dy <= RADIUS; ++dy) {
-        UNROLL for (int dx = -RADIUS; dx <= RADIUS; ++dx) {
-            if (p.inside(dy, dx)) visit((dy + RADIUS) * SIDE + dx + RADIUS, (INDEX)dy * p.width + dx);
+    UNROLL for (int dz = -REACH; dz <= REACH; ++dz) {
+        UNROLL for (int dy = -RADIUS; dy <= RADIUS; ++dy) {
+            UNROLL for (int dx = -RADIUS; dx <= RADIUS; ++dx) {
+                const int o = ((dz + REACH) * SIDE + dy + RADIUS) * SIDE + dx + RADIUS;
+                if (p.inside(dz, dy, dx)) visit(o, p.step(dz, dy, dx));
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 //
 //     y_i = s source_i + S_i ∘ (x_i − ⟨S_i, x_i⟩),   x_i = Σ_{k ∈ N_i} ω_ik v_k
 //
-// v, S, source, y: (J, H, W); Ω: (N, H, W). REPLICATE 0: y = s·source + Ω v, S is not read. source may be null.
+// v, S, source, y: (J, D, H, W); Ω: (N, D, H, W). REPLICATE 0: y = s·source + Ω v, S is not read. source may be null.
 // One thread per pixel: its patch and its S in registers, neighbors of v through the L1 cache.
 // Least traffic per pixel, in reals: 3J + N, and J more with a source.
 #include "common.cuh"
@@ -10,11 +10,11 @@
 extern "C" __global__ void __launch_bounds__(THREADS)
 operator_kernel(const REAL* __restrict__ weights, const REAL* __restrict__ similarity, const REAL* __restrict__ field,
                 const REAL* __restrict__ source, const REAL scale, REAL* __restrict__ result,
-                const int labels, const int height, const int width)
+                const int labels, const int height, const int width, const int depth)
 {
-    const Pixel p = thread_pixel(height, width);
+    const Pixel p = thread_pixel(depth, height, width);
     const INDEX plane = p.plane();
-    if (!p.inside(0, 0)) return;
+    if (!p.inside()) return;
     const Patch patch(p, weights);
     const Values s((REPLICATE ? similarity : field) + p.at, plane);
     Scratch x(result + p.at, plane);

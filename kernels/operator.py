@@ -9,6 +9,7 @@ scheme. Least traffic per pixel, in floats: 3J + N (v, S and Ω read once, y wri
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,18 @@ import numpy as np
 from . import _cuda
 from ._memory import empty_like
 from ._numba import in_blocks, kernel
-from ._rows import COLUMNS, add_scaled, average, dot_labels, load, new_packed, new_ring, pack, replicated
+from ._rows import (
+    PITCH,
+    add_scaled,
+    as_volumes,
+    average,
+    dot_labels,
+    load,
+    new_ring,
+    new_rows,
+    pack,
+    replicated,
+)
 from .stencil import average as average_field
 from .stencil import radius_of, replicate, store
 
@@ -50,33 +62,38 @@ def cpu(
     result = empty_like(field) if out is None else out
     scale = field.dtype.type(scale)
     work = field.size * weights.shape[0]
-    in_blocks(_rows, field.shape[1], work, weights, similarity, field, source, scale, radius_of(weights), result)
+    radius, rows = radius_of(weights), prod(field.shape[1:-1])
+    weights, similarity, field, source, target = as_volumes(weights, similarity, field, source, result)
+    in_blocks(_rows, rows, work, weights, similarity, field, source, scale, radius, target)
     return result
 
 
 @kernel
 def _rows(first, last, weights, similarity, field, source, scale, radius, result):
-    labels, _, width = field.shape
-    ring, packed = new_ring(labels, radius, field.dtype), new_packed(radius, field.dtype)
-    averaged, dot = np.empty((labels, 1, COLUMNS), field.dtype), np.empty(COLUMNS, field.dtype)
-    for x0 in range(0, width, COLUMNS):
-        n = min(COLUMNS, width - x0)
-        for y in range(first - radius, last + radius):
-            load(field, radius, y, x0, n, ring)
-            done = y - radius
-            if done >= first:
-                pack(weights, radius, done, x0, n, packed)
+    labels, _, height, width = field.shape
+    ring, packed = new_ring(labels, len(weights), radius, field.dtype), new_rows(len(weights), field.dtype)
+    averaged, dot = np.empty((labels, 1, 1, PITCH), field.dtype), np.empty(PITCH, field.dtype)
+    for z in range(first // height, -(-last // height)):  # rows are counted through all planes
+        top, bottom = max(0, first - z * height), min(height, last - z * height)
+        for x0 in range(0, width, PITCH - 2 * radius):
+            n = min(PITCH - 2 * radius, width - x0)
+            for y in range(top - radius, bottom + radius):
+                load(field, radius, z, y, x0, n, ring)
+                done = y - radius
+                if done < top:
+                    continue
+                pack(weights, z, done, x0, n, packed)
                 if similarity is None:
-                    average(packed, ring, radius, done, x0, n, done, result)
+                    average(packed, ring, done, n, result, (z, done, x0))
                 else:
-                    average(packed, ring, radius, done, 0, n, 0, averaged)
-                    dot_labels(similarity, averaged, done, x0, n, dot)
+                    average(packed, ring, done, n, averaged, (0, 0, 0))
+                    dot_labels(similarity, averaged, z, done, x0, n, dot)
                     for j in range(labels):
-                        s = similarity[j, done, x0 : x0 + n]
-                        replicated(s, averaged[j, 0, :n], dot[:n], result[j, done, x0 : x0 + n])
+                        s = similarity[j, z, done, x0 : x0 + n]
+                        replicated(s, averaged[j, 0, 0, :n], dot, result[j, z, done, x0 : x0 + n])
                 if source is not None:
                     for j in range(labels):
-                        add_scaled(source[j, done, x0 : x0 + n], scale, result[j, done, x0 : x0 + n])
+                        add_scaled(source[j, z, done, x0 : x0 + n], scale, result[j, z, done, x0 : x0 + n])
 
 
 def gpu(weights: Any, similarity: Any, field: Any, source: Any = None, scale: float = 1.0, *, out: Any = None) -> Any:

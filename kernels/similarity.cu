@@ -2,18 +2,19 @@
 //
 //     S_ij = exp((Ωℓ)_ij) / Σ_l exp((Ωℓ)_il),   (Ωℓ)_i = Σ_{k ∈ N_i} ω_ik ℓ_k
 //
-// ℓ, S: (J, H, W); Ω: (N, H, W); bound: one number per block. One thread per pixel.
+// ℓ, S: (J, D, H, W); Ω: (N, D, H, W); bound: one number per block. One thread per pixel.
 // Least traffic per pixel, in reals: 2J + N.
 #include "common.cuh"
 
 extern "C" __global__ void __launch_bounds__(THREADS)
 similarity_kernel(const REAL* __restrict__ weights, const REAL* __restrict__ log_likelihood, REAL* __restrict__ result,
-                  REAL* __restrict__ bound, const int labels, const int height, const int width)
+                  REAL* __restrict__ bound,
+                  const int labels, const int height, const int width, const int depth)
 {
-    const Pixel p = thread_pixel(height, width);
+    const Pixel p = thread_pixel(depth, height, width);
     const INDEX plane = p.plane();
     REAL highest[1] = {0};
-    if (p.inside(0, 0)) {
+    if (p.inside()) {
         const Patch patch(p, weights);
         Scratch s(result + p.at, plane);
         REAL top = 0, total = 0;

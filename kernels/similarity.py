@@ -9,6 +9,7 @@ The maximum over labels is taken out before the exponential, so no log-likelihoo
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from . import _cuda
 from ._exponential import constants, exponential, new_powers
 from ._memory import empty_like
 from ._numba import in_blocks, inline, kernel
-from ._rows import COLUMNS, average, clear, copy, load, new_packed, new_ring, pack
+from ._rows import PITCH, as_volumes, average, clear, copy, load, new_ring, new_rows, pack
 from .stencil import average as average_field
 from .stencil import radius_of
 
@@ -35,48 +36,52 @@ def reference(weights: Any, log_likelihood: Any, *, periodic: bool = False) -> t
 def cpu(weights: np.ndarray, log_likelihood: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The same with Numba: S and the largest 2S(1 − S) of every row."""
     result = empty_like(log_likelihood)
-    bound = np.zeros(result.shape[1], result.dtype)
-    work = result.size * weights.shape[0]
-    operands = (weights, log_likelihood, radius_of(weights), constants(result.dtype), result, bound)
-    in_blocks(_rows, result.shape[1], work, *operands)
+    bound = np.zeros(prod(result.shape[1:-1]), result.dtype)
+    work, radius = result.size * weights.shape[0], radius_of(weights)
+    weights, log_likelihood, target = as_volumes(weights, log_likelihood, result)
+    operands = (weights, log_likelihood, radius, constants(result.dtype), target, bound)
+    in_blocks(_rows, len(bound), work, *operands)
     return result, bound
 
 
 @kernel
 def _rows(first, last, weights, log_likelihood, radius, constants, result, bound):
-    labels, _, width = result.shape
-    ring, packed = new_ring(labels, radius, result.dtype), new_packed(radius, result.dtype)
-    averaged = np.empty((labels, 1, COLUMNS), result.dtype)
-    highest, total = np.empty(COLUMNS, result.dtype), np.empty(COLUMNS, result.dtype)
+    labels, _, height, width = result.shape
+    ring, packed = new_ring(labels, len(weights), radius, result.dtype), new_rows(len(weights), result.dtype)
+    averaged = np.empty((labels, 1, 1, PITCH), result.dtype)
+    highest, total = np.empty(PITCH, result.dtype), np.empty(PITCH, result.dtype)
     powers = new_powers(constants)
-    for x0 in range(0, width, COLUMNS):
-        n = min(COLUMNS, width - x0)
-        for y in range(first - radius, last + radius):
-            load(log_likelihood, radius, y, x0, n, ring)
-            done = y - radius
-            if done >= first:
-                pack(weights, radius, done, x0, n, packed)
-                average(packed, ring, radius, done, 0, n, 0, averaged)
+    for z in range(first // height, -(-last // height)):  # rows are counted through all planes
+        top, bottom = max(0, first - z * height), min(height, last - z * height)
+        for x0 in range(0, width, PITCH - 2 * radius):
+            n = min(PITCH - 2 * radius, width - x0)
+            for y in range(top - radius, bottom + radius):
+                load(log_likelihood, radius, z, y, x0, n, ring)
+                done = y - radius
+                if done < top:
+                    continue
+                pack(weights, z, done, x0, n, packed)
+                average(packed, ring, done, n, averaged, (0, 0, 0))
                 _softmax(averaged, highest[:n], total[:n], constants, powers)
                 for j in range(labels):
-                    row = result[j, done, x0 : x0 + n]
+                    row = result[j, z, done, x0 : x0 + n]
                     for x in range(n):
-                        row[x] = averaged[j, 0, x] * total[x]
-                    bound[done] = max(bound[done], _largest(row))
+                        row[x] = averaged[j, 0, 0, x] * total[x]
+                    bound[z * height + done] = max(bound[z * height + done], _largest(row))
 
 
 @inline
 def _softmax(values, highest, total, constants, powers):
     """values = e^{values − highest}, total = 1 / their sum over labels."""
-    labels, n = values.shape[0], highest.size
-    copy(values[0, 0, :n], highest)
+    labels, n = len(values), highest.size
+    copy(values[0, 0, 0, :n], highest)
     clear(total)
     for j in range(1, labels):
-        row = values[j, 0, :n]
+        row = values[j, 0, 0, :n]
         for x in range(n):
             highest[x] = max(highest[x], row[x])
     for j in range(labels):
-        row = values[j, 0, :n]
+        row = values[j, 0, 0, :n]
         for x in range(n):
             row[x] -= highest[x]
         exponential(row, constants, powers)
@@ -98,8 +103,7 @@ def _largest(row):
 def gpu(weights: Any, log_likelihood: Any, *, out: tuple[Any, Any] | None = None) -> tuple[Any, Any]:
     """S and the largest 2 S (1 − S) of every block with CUDA (``similarity.cu``); their maximum bounds ‖A‖."""
     weights, log_likelihood = _cuda.contiguous(weights, log_likelihood)
-    labels, height, width = log_likelihood.shape
-    blocks = _cuda.tiles(height, width)
+    blocks = _cuda.tiles(*log_likelihood.shape[1:])
     result, bound = out or (_cuda.empty(log_likelihood.shape, weights), _cuda.empty((blocks,), weights))
     _cuda.launch(
         "similarity",
@@ -108,8 +112,8 @@ def gpu(weights: Any, log_likelihood: Any, *, out: tuple[Any, Any] | None = None
         log_likelihood,
         result,
         bound,
-        *_cuda.sizes(labels, height, width),
+        *_cuda.grid(log_likelihood),
         dtype=weights.dtype,
-        **_cuda.stencil_constants("similarity", weights, labels, log_likelihood),
+        **_cuda.stencil_constants("similarity", weights, len(log_likelihood), log_likelihood),
     )
     return result, bound

@@ -17,6 +17,7 @@ pieces and the results added. Least traffic per pixel, in floats: 3RJ + 4J + N.
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from array_api_compat import array_namespace
 from . import _cuda
 from ._memory import empty_like
 from ._numba import in_blocks, inline, kernel
-from ._rows import COLUMNS, clear, copy, correlate, load, multiply_add, new_packed
+from ._rows import PITCH, as_volumes, clear, copy, correlate, load, multiply_add, new_ring, new_rows
 from .stencil import neighbors, radius_of
 
 
@@ -69,48 +70,56 @@ def cpu(
     """The same with Numba: all terms of one stretch of a row while its sums are in cache."""
     gradient, z = empty_like(weights), empty_like(mean)
     work = mean.size * weights.shape[0] * (1 + len(left))
-    operands = (similarity, log_likelihood, mean, left, right, image, radius_of(weights), gradient, z)
-    in_blocks(_rows, mean.shape[1], work, *operands)
+    radius, rows = radius_of(weights), prod(mean.shape[1:-1])
+    _, *fields, target, derivative = as_volumes(
+        weights, similarity, log_likelihood, mean, left, right, image, gradient, z
+    )
+    in_blocks(_rows, rows, work, *fields, radius, target, derivative)
     return gradient, z
 
 
 @kernel
-def _rows(first, last, similarity, log_likelihood, mean, left, right, image, radius, gradient, z):
-    rank, (labels, _, width), dtype = left.shape[0], mean.shape, mean.dtype
-    side = 2 * radius + 1
-    rings = np.empty((rank + 1, side, labels, COLUMNS + 2 * radius), dtype)  # of every v_r and of ℓ
-    sums = new_packed(radius, dtype)
-    w, factor = np.empty((labels, COLUMNS), dtype), np.empty((labels, COLUMNS), dtype)
-    total = np.empty(COLUMNS, dtype)
-    for x0 in range(0, width, COLUMNS):
-        n = min(COLUMNS, width - x0)
-        for y in range(first - radius, last + radius):
-            for r in range(rank):
-                load(right[r], radius, y, x0, n, rings[r])
-            load(log_likelihood, radius, y, x0, n, rings[rank])
-            done = y - radius
-            if done < first:
-                continue
-            clear(sums)
-            for j in range(labels):
-                _product(similarity[j, done, x0 : x0 + n], mean[j, done, x0 : x0 + n], w[j, :n])
-            for r in range(rank):
+def _rows(first, last, similarity, log_likelihood, mean, left, right, image, radius, gradient, derivative):
+    rank, (labels, _, height, width), dtype = left.shape[0], mean.shape, mean.dtype
+    count = len(gradient)
+    rings = [new_ring(labels, count, radius, dtype) for _ in range(rank + 1)]  # of every v_r and of ℓ
+    sums, total = new_rows(count, dtype), np.empty(PITCH, dtype)
+    w, factor = new_rows(labels, dtype), new_rows(labels, dtype)
+    for z in range(first // height, -(-last // height)):  # rows are counted through all planes
+        top, bottom = max(0, first - z * height), min(height, last - z * height)
+        for x0 in range(0, width, PITCH - 2 * radius):
+            n = min(PITCH - 2 * radius, width - x0)
+            for y in range(top - radius, bottom + radius):
+                for r in range(rank):
+                    load(right[r], radius, z, y, x0, n, rings[r])
+                load(log_likelihood, radius, z, y, x0, n, rings[rank])
+                done = y - radius
+                if done < top:
+                    continue
+                clear(sums)
+                for j in range(labels):
+                    at = slice(j * PITCH, j * PITCH + n)
+                    _product(similarity[j, z, done, x0 : x0 + n], mean[j, z, done, x0 : x0 + n], w[at])
+                for r in range(rank):
+                    clear(total[:n])
+                    for j in range(labels):
+                        s, u = similarity[j, z, done, x0 : x0 + n], left[r, j, z, done, x0 : x0 + n]
+                        multiply_add(s, u, total[:n])
+                    for j in range(labels):
+                        s, u = similarity[j, z, done, x0 : x0 + n], left[r, j, z, done, x0 : x0 + n]
+                        at = slice(j * PITCH, j * PITCH + n)
+                        _term(s, u, image[r, j, z, done, x0 : x0 + n], total, w[at], factor[at])
+                    correlate(factor, labels, rings[r], done, n, sums)
                 clear(total[:n])
                 for j in range(labels):
-                    multiply_add(similarity[j, done, x0 : x0 + n], left[r, j, done, x0 : x0 + n], total[:n])
+                    _sum(w[j * PITCH : j * PITCH + n], total)
                 for j in range(labels):
-                    s, u = similarity[j, done, x0 : x0 + n], left[r, j, done, x0 : x0 + n]
-                    _term(s, u, image[r, j, done, x0 : x0 + n], total, w[j, :n], factor[j, :n])
-                correlate(factor, rings[r], radius, done, n, sums)
-            clear(total[:n])
-            for j in range(labels):
-                _sum(w[j, :n], total)
-            for j in range(labels):
-                _subtract(w[j, :n], similarity[j, done, x0 : x0 + n], total, factor[j, :n])
-                copy(factor[j, :n], z[j, done, x0 : x0 + n])
-            correlate(factor, rings[rank], radius, done, n, sums)
-            for o in range(side * side):
-                copy(sums[o * COLUMNS : o * COLUMNS + n], gradient[o, done, x0 : x0 + n])
+                    at = slice(j * PITCH, j * PITCH + n)
+                    _subtract(w[at], similarity[j, z, done, x0 : x0 + n], total, factor[at])
+                    copy(factor[at], derivative[j, z, done, x0 : x0 + n])
+                correlate(factor, labels, rings[rank], done, n, sums)
+                for o in range(count):
+                    copy(sums[o * PITCH : o * PITCH + n], gradient[o, z, done, x0 : x0 + n])
 
 
 @inline
@@ -154,17 +163,16 @@ def gpu(
 ) -> tuple[Any, Any]:
     """The same with CUDA (``weight_gradient.cu``)."""
     arrays = _cuda.contiguous(similarity, log_likelihood, mean, left, right, image)
-    terms, (labels, height, width) = left.shape[0], mean.shape
     gradient, z = out or (_cuda.empty(weights.shape, weights), _cuda.empty(mean.shape, weights))
     _cuda.launch(
         "weight_gradient",
-        _cuda.tiles(height, width),
+        _cuda.tiles(*mean.shape[1:]),
         *arrays,
-        *_cuda.sizes(terms),
+        *_cuda.sizes(left.shape[0]),
         gradient,
         z,
-        *_cuda.sizes(labels, height, width),
+        *_cuda.grid(mean),
         dtype=weights.dtype,
-        **_cuda.stencil_constants("weight_gradient", weights, labels, mean, left, right),
+        **_cuda.stencil_constants("weight_gradient", weights, mean.shape[0], mean, left, right),
     )
     return gradient, z

@@ -77,27 +77,31 @@ class Problem:
         return LinearFlow(Grid(library(self.weights.astype(dtype))), library(self.log_likelihood.astype(dtype)))
 
 
-def random_problem(labels: int = 3, height: int = 4, width: int = 5, radius: int = 1, seed: int = 0) -> Problem:
+def random_problem(
+    labels: int = 3, height: int = 4, width: int = 5, radius: int = 1, seed: int = 0, depth: int | None = None
+) -> Problem:
     rng = np.random.default_rng(seed)
-    weights = normalize_weights(rng.random(((2 * radius + 1) ** 2, height, width)) ** 2)
-    log_likelihood = 2 * rng.standard_normal((labels, height, width))
-    g = rng.standard_normal((labels, height, width))
-    truth = rng.integers(-1, labels, (height, width)).astype(np.int32)
-    truth[0, 0] = 0
+    shape = (height, width) if depth is None else (depth, height, width)
+    weights = normalize_weights(rng.random(((2 * radius + 1) ** len(shape), *shape)) ** 2)
+    log_likelihood = 2 * rng.standard_normal((labels, *shape))
+    g = rng.standard_normal((labels, *shape))
+    truth = rng.integers(-1, labels, shape).astype(np.int32)
+    truth[(0,) * len(shape)] = 0
     return Problem(weights, log_likelihood, g, truth)
 
 
 def dense_average(weights: np.ndarray) -> np.ndarray:
-    """Ω as an (H·W, H·W) matrix, by loops over pixels and neighbors."""
-    count, height, width = weights.shape
-    radius = (round(count**0.5) - 1) // 2
-    matrix = np.zeros((height * width, height * width))
-    for y in range(height):
-        for x in range(width):
-            for o in range(count):
-                ny, nx = y + o // (2 * radius + 1) - radius, x + o % (2 * radius + 1) - radius
-                if 0 <= ny < height and 0 <= nx < width:
-                    matrix[y * width + x, ny * width + nx] = weights[o, y, x]
+    """Ω as a matrix over the pixels of an image or a volume, by loops over pixels and neighbors."""
+    count, *shape = weights.shape
+    side = round(count ** (1 / len(shape)))
+    number = np.arange(np.prod(shape)).reshape(shape)
+    matrix = np.zeros((number.size, number.size))
+    for pixel in np.ndindex(*shape):
+        for o in range(count):
+            steps = [o // side**k % side - side // 2 for k in reversed(range(len(shape)))]
+            neighbor = tuple(i + step for i, step in zip(pixel, steps, strict=True))
+            if all(0 <= i < n for i, n in zip(neighbor, shape, strict=True)):
+                matrix[number[pixel], number[neighbor]] = weights[o, *pixel]
     return matrix
 
 

@@ -28,18 +28,21 @@ FLAGS = "-std=c++20 -O1 -g1 -fsanitize=address,undefined -fno-sanitize-recover -
 STENCILS = ("operator", "adjoint", "similarity", "weight_gradient")
 PIXELWISE = ("agreement", "cosine", "moments", "geodesic")
 SHAPES = ((1, 1), (1, 11), (11, 1), (2, 2), (4, 8), (7, 13))
-#: dtype, labels, radius, index type; 33 labels, and 3 with radius 3, are a loop at run time.
+VOLUMES = ((1, 1, 1), (1, 3, 7), (5, 1, 4), (3, 5, 1), (3, 4, 9))
+#: dtype, labels, radius, axes, index type; 33 labels, and 3 with radius 3, are a loop at run time.
 CONFIGS = (
-    ("float32", 2, 1, "long long"),
-    ("float32", 8, 1, "int"),
-    ("float32", 33, 1, "int"),
-    ("float32", 3, 2, "int"),
-    ("float64", 8, 1, "int"),
-    ("float64", 3, 3, "int"),
-    ("float64", 33, 2, "long long"),
+    ("float32", 2, 1, 2, "long long"),
+    ("float32", 8, 1, 2, "int"),
+    ("float32", 33, 1, 2, "int"),
+    ("float32", 3, 2, 2, "int"),
+    ("float64", 8, 1, 2, "int"),
+    ("float64", 3, 3, 2, "int"),
+    ("float64", 33, 2, 2, "long long"),
+    ("float32", 3, 1, 3, "int"),
+    ("float64", 6, 1, 3, "long long"),
 )
 MUTANTS = {
-    "border": ("if (p.inside(dy, dx)) visit", "visit"),
+    "border": ("if (p.inside(dz, dy, dx)) visit", "visit"),
     "formula": ("s[j] * (x[j] - dot)", "s[j] * (x[j] + dot)"),
 }
 
@@ -96,9 +99,10 @@ class Libraries:
         text += "".join(f"\nSHIM_ENTRY({entry})" for entry in entries[1:])
         return build(self.folder, {entries[0]: text}, dtype, **dict(constants))
 
-    def prepare(self, dtype: str, labels: int, radius: int, index: str) -> None:
+    def prepare(self, dtype: str, labels: int, radius: int, axes: int, index: str) -> None:
         """Build the library of one entry of ``CONFIGS``."""
-        constants = _cuda.stencil_constants("operator", np.empty((len(offsets(radius)), 1, 1), dtype), labels)
+        weights = np.empty((len(offsets(radius, axes)), *(1,) * axes), dtype)
+        constants = _cuda.stencil_constants("operator", weights, labels)
         self.stencil(dtype, tuple({**constants, "INDEX": index}.items()))
 
     def launch(
@@ -137,12 +141,12 @@ def distance(results: Any, expected: Any, dtype: str) -> float:
 
 
 def stencil_cases(
-    dtype: str, labels: int, radius: int, shape: tuple[int, int], put: Callable[[Any], Any] = np.asarray
+    dtype: str, labels: int, radius: int, shape: tuple[int, ...], put: Callable[[Any], Any] = np.asarray
 ) -> Any:
     """Yield (kernel, result of gpu, reference); `put` moves an array to where gpu runs."""
     module = {name: import_module(f"gpulaf.kernels.{name}") for name in STENCILS}
     random = np.random.default_rng(labels * 100 + radius)
-    inside = np.stack([shifted(np.ones(shape, dtype), o) for o in offsets(radius)])
+    inside = np.stack([shifted(np.ones(shape, dtype), o) for o in offsets(radius, len(shape))])
     weights = random.uniform(0.1, 1.0, inside.shape).astype(dtype) * inside
     weights /= weights.sum(axis=0)
     unread = put(np.where(inside > 0, weights, np.nan).astype(dtype))  # weights that point outside are never read
@@ -235,9 +239,9 @@ def main(folder: str, mutant: str | None = None) -> None:
                 compare(pixelwise_cases(dtype, (1, 8, 1501)), dtype)
         for job in done:
             job.result()
-    for dtype, labels, radius, index in configs:
+    for dtype, labels, radius, axes, index in configs:
         _cuda.index_type = lambda *arrays, index=index: index
-        for shape in SHAPES:
+        for shape in SHAPES if axes == 2 else VOLUMES:
             cases = stencil_cases(dtype, labels, radius, shape)
             compare(cases if mutant is None else islice(cases, 1), dtype)
     print(json.dumps(worst))

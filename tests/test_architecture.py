@@ -21,19 +21,21 @@ FLOORS = [
     {"array"},
     {"dispatch", "dense"},
     {"vectors", "simplex", "patches", "phi", "checkpoint", "scenes", "distance", "features", "prediction",
-     "costs", "timing"},
-    {"averaging", "arnoldi", "powers", "loss", "descent", "memory", "door"},
-    {"flow"},
+     "costs", "timing", "sparsity"},
+    {"averaging", "arnoldi", "powers", "loss", "descent", "memory", "door", "linear_maps"},
+    {"flow", "graphs", "s_flow"},
     {"integrators"},
-    {"gradient", "captured", "assignment_flow"},
-    {"steps", "deep_flow", "labeling"},
-    {"fitting"},
-    {"demo", "profile", "plots", "image_io"},
+    {"gradient", "captured", "schemes", "halo"},
+    {"assignment_flow", "deep_flow"},
+    {"steps", "coupled_flow", "labeling", "node_labeling"},
+    {"fitting", "overlap"},
+    {"tiles", "demo", "profile", "plots", "image_io"},
     {"samples", "pairing"},
     {"beginning", "survey", "work"},
     {"training"},
     {"model_file"},
     {"predictor"},
+    {"large"},
     {"evaluation"},
     {"model_plots"},
     {"experiments"},
@@ -93,7 +95,7 @@ def test_kernels_import_nothing_of_gpulaf():
 
 def test_import_is_light_and_cupy_never_imported():
     code = (
-        "import sys, gpulaf; heavy = {'numba', 'matplotlib', 'cupy', 'scipy', 'tifffile', 'imageio', 'tqdm'};"
+        "import sys, gpulaf; heavy = {'numba', 'matplotlib', 'dask', 'cupy', 'scipy', 'tifffile', 'imageio', 'tqdm'};"
         "print(sorted(heavy & set(sys.modules)));"
         "import numpy as np; gpulaf.label(np.random.default_rng(0).random((8, 8)), 2); print('cupy' in sys.modules,"
         "'matplotlib' in sys.modules)"

@@ -8,6 +8,7 @@ from gpulaf import (
     Checkpoint,
     Euler,
     Krylov,
+    Layers,
     RiemannianAdam,
     RiemannianGradient,
     Taylor,
@@ -118,6 +119,7 @@ def test_a_fit_of_recorded_steps_is_the_fit(dtype, descent, monkeypatch, tmp_pat
 
 @pytest.mark.parametrize(("option", "value"), [
     ("loss", cross_entropy_loss), ("rank", 1), ("tau", 0.1), ("integrator", Krylov()), ("time", 30.0),
+    ("time", Layers((1.0, 2.0))),
 ])  # fmt: skip
 def test_what_has_no_fixed_shape_is_not_recorded(option, value, monkeypatch):
     monkeypatch.setattr(steps, "is_device_array", lambda array: True)

@@ -160,6 +160,17 @@ def test_label_with_given_prototypes_and_bilateral_weights(tmp_path: Path, examp
     np.testing.assert_allclose(read_image(tmp_path / "probabilities.tif"), expected.probabilities, atol=1e-5)
 
 
+def test_label_by_the_nonlinear_flow_says_when_and_why_it_ended(tmp_path: Path, example: Example) -> None:
+    command = ["label", "im.png", "-o", "labels.png", "--prototypes", 2, "--flow", "nonlinear"]
+    output = succeeds(tmp_path, *command, "--tol", 1e-3, "--probabilities", "probabilities.npy")
+    expected = gpulaf.label(example.image, 2, scheme=gpulaf.DormandPrince(tol=1e-3))
+    assert output == f"32×32 pixels, 2 labels, error 1.0e-03 per step: labels.png\n{expected.reason}\n"
+    assert re.search(r"\nThe mean entropy fell under 0\.001 at time [\d.]+, after \d+ steps\.\n", output)
+    np.testing.assert_array_equal(read_image(tmp_path / "labels.png"), expected.labels)
+    np.testing.assert_allclose(np.load(tmp_path / "probabilities.npy"), expected.probabilities, atol=1e-5)
+    assert "\nThe time 0.5 was reached after 1 step; the mean" in succeeds(tmp_path, *command, "--time", 0.5)
+
+
 def test_label_a_color_image_with_channels_first(tmp_path: Path) -> None:
     scene = gpulaf.voronoi_colors(24, sites=6, noise=0.3, seed=3)
     np.save(tmp_path / "im.npy", scene.image.transpose(2, 0, 1))
@@ -187,6 +198,15 @@ def test_refine_probabilities_and_logits(tmp_path: Path, example: Example) -> No
         succeeds(tmp_path, "refine", name, "-o", "labels.png", "--probabilities", "refined.npy", *options)
         np.testing.assert_array_equal(read_image(tmp_path / "labels.png"), expected.labels)
         np.testing.assert_allclose(np.load(tmp_path / "refined.npy"), expected.probabilities, atol=1e-5)
+
+
+def test_refine_by_the_nonlinear_flow(tmp_path: Path, example: Example) -> None:
+    probabilities = example_probabilities(example)
+    np.save(tmp_path / "p.npy", probabilities)
+    output = succeeds(tmp_path, "refine", "p.npy", "-o", "labels.png", "--flow", "nonlinear", "--time", 30)
+    expected = gpulaf.refine(probabilities, time=30, scheme=gpulaf.DormandPrince(tol=1e-4))
+    assert output.splitlines()[1] == expected.reason
+    np.testing.assert_array_equal(read_image(tmp_path / "labels.png"), expected.labels)
 
 
 def test_refine_with_bilateral_weights_of_the_image(tmp_path: Path, example: Example) -> None:
@@ -224,6 +244,36 @@ def test_label_with_learned_weights_has_the_error_that_learn_printed(tmp_path: P
         example.image / np.float32(255), metadata["prototypes"], weights=arrays["weights"], rho=0.2, time=4
     )
     np.testing.assert_allclose(np.load(tmp_path / "p.npy"), expected.probabilities, atol=1e-5)
+    nonlinear = succeeds(
+        tmp_path, "label", "im.png", "--weights", "w.safetensors", "--flow", "nonlinear", "-o", "labels.png"
+    )  # fmt: skip
+    expected = gpulaf.label(  # the time of the file is that of its linear flow
+        example.image / np.float32(255), metadata["prototypes"], weights=arrays["weights"], rho=0.2,
+        scheme=gpulaf.DormandPrince(tol=1e-4),
+    )  # fmt: skip
+    assert nonlinear.splitlines()[1] == expected.reason
+    np.testing.assert_array_equal(read_image(tmp_path / "labels.png"), np.array([40, 200])[expected.labels])
+
+
+def test_layers_are_learned_and_applied(tmp_path: Path, example: Example) -> None:
+    options = ("--steps", 4, "--layers", 2, "--time", 4)
+    output = succeeds(tmp_path, "learn", "im.png", "truth.png", "-o", "w.safetensors", *options)
+    arrays, metadata = read_tensors(tmp_path / "w.safetensors", "weights")
+    assert sorted(arrays) == ["weights[0]", "weights[1]"]
+    assert metadata["time"] == 4
+    succeeds(tmp_path, "label", "im.png", "--weights", "w.safetensors", "-o", "labels.png")
+    wrong = 100 * np.mean(read_image(tmp_path / "labels.png") != example.truth)
+    assert wrong == pytest.approx(metadata["wrong_percent"], abs=0.1)
+    assert f"{metadata['wrong_percent']:.2f} % after 4 steps" in output
+    weights = [arrays["weights[0]"], arrays["weights[1]"]]
+    expected = gpulaf.label(
+        example.image, 255 * np.array(metadata["prototypes"]), weights=weights, rho=metadata["rho"], time=[2.0, 2.0]
+    )
+    np.testing.assert_array_equal(read_image(tmp_path / "labels.png"), np.array([40, 200])[expected.labels])
+    np.save(tmp_path / "p.npy", example_probabilities(example))
+    succeeds(tmp_path, "refine", "p.npy", "--weights", "w.safetensors", "-o", "refined.png")
+    refined = gpulaf.refine(example_probabilities(example), weights=weights, time=4.0)
+    np.testing.assert_array_equal(read_image(tmp_path / "refined.png"), refined.labels)
 
 
 def test_learning_leaves_unlabeled_pixels_out(tmp_path: Path, example: Example) -> None:
@@ -349,6 +399,11 @@ def test_a_gpu_that_is_not_there(tmp_path: Path, example: Example) -> None:
         ("label im.png -o new.png --time inf", r"time is inf"),
         ("label im.png -o new.png --time 1e6", r"1000000"),
         ("label im.png -o new.png --tol 0", r"tol is 0"),
+        ("label im.png -o new.png --flow nonlinear --tol 0", r"tol is 0"),
+        ("label im.png -o new.png --flow nonlinear --time -2", r"time is -2"),
+        ("label im.png -o new.png --flow linearised", r"'linearised'.*'nonlinear'"),
+        ("label im.png -o new.png --model m.safetensors --flow nonlinear", r"brings its own\. Leave --flow out"),
+        ("refine p.npy -o new.png --image im.png --model m.safetensors --flow nonlinear", r"Leave --flow out"),
         ("label im.png -o new.png --weights bilateral --sigma 0", r"sigma is 0"),
         ("label im.png -o new.png --prototypes 1", r"prototypes is 1"),
         ("label im.png -o new.png --prototypes none.csv", r"'none\.csv'"),

@@ -133,6 +133,27 @@ def test_every_option_of_training_arrives(folder: Path, capsys: pytest.CaptureFi
     np.testing.assert_array_equal(found.weights(PIXELS[3]), expected.weights(PIXELS[3]))
 
 
+@pytest.mark.parametrize("shared", [False, True])
+def test_layers_arrive_and_label_and_refine(folder: Path, capsys: pytest.CaptureFixture[str], shared: bool) -> None:
+    layers = ["--layers", 3, *(["--shared-layers"] if shared else [])]
+    runs(capsys, "train", "images", "--truth", "truths", "-o", "n.safetensors", *QUICK, *layers, "--figure", "n.png")
+    predictor = WeightPredictor(8, layers=3, shared_layers=shared)
+    predictor.fit(PIXELS[:3], TRUTHS[:3], training=Training(steps=3), progress=False)
+    found = WeightPredictor.load("n.safetensors")
+    assert found.get_params() == predictor.get_params()
+    np.testing.assert_array_equal(found.tangents_, predictor.tangents_)
+    runs(capsys, "label", "image_3.png", "--model", "n.safetensors", "-o", "l.png")
+    np.testing.assert_array_equal(read_image("l.png"), VALUES[predictor.label(PIXELS[3]).labels])
+    output = runs(capsys, "evaluate", "image_3.png", "--truth", "truth_3.png", "--model", "n.safetensors")
+    wrong = 100 * (VALUES[predictor.label(PIXELS[3]).labels] != TRUTHS[3]).mean()
+    assert f"{wrong:.2f} %" in output.splitlines()[2]
+    soft = ["--probabilities", "softs"]
+    runs(capsys, "train", "images", "--truth", "truths", *soft, "-o", "s.safetensors", *QUICK, *layers)
+    refining = WeightPredictor.load("s.safetensors")
+    runs(capsys, "refine", "soft_3.npy", "--image", "image_3.png", "--model", "s.safetensors", "-o", "r.png")
+    np.testing.assert_array_equal(read_image("r.png"), VALUES[refining.refine(PIXELS[3], SOFT[3]).labels])
+
+
 @pytest.mark.parametrize(("text", "features"), [("patch", 1), ("patch:2", 2), ("patch:0", 0)])
 def test_patches_alone_are_raw_patches(folder: Path, capsys: Any, text: str, features: int) -> None:
     runs(capsys, "train", "images", "--truth", "truths", "-o", "n.safetensors", *QUICK, "--features", text)

@@ -51,9 +51,11 @@ def instantiations(name, architecture):
             products = name in ("operator", "adjoint")
             extra = {"REPLICATE": 1} if products else {}
             for radius in (1, 2, 3) if every else (1,):
-                most = _cuda.most_labels(name, radius, itemsize)
+                most = _cuda.most_labels(name, (2 * radius + 1) ** 2, itemsize)
                 for labels in sorted({0, most, *(n for n in (2, 8, 10) if n < most)}) if every else (0, 8):
                     yield dtype, {"RADIUS": radius, "LABELS": labels, "INDEX": "int", **extra}
+            for labels in (0, 2, _cuda.most_labels(name, 27, itemsize)) if every else (0,):
+                yield dtype, {"RADIUS": 1, "REACH": 1, "LABELS": labels, "INDEX": "int", **extra}
             yield dtype, {"RADIUS": 1, "LABELS": 8 if every else 0, "INDEX": "long long", **extra}
             if products and every:
                 yield dtype, {"RADIUS": 1, "LABELS": 8, "INDEX": "int", "REPLICATE": 0}
@@ -148,14 +150,20 @@ def test_the_grid_covers_the_image():
     assert _cuda.tiles(1, 1) == _cuda.tiles(height, width) == 1
     assert _cuda.tiles(height + 1, width + 1) == 4
     assert _cuda.tiles(3 * height, 1) == 3
+    assert _cuda.tiles(5, height + 1, width) == 10
 
 
 def test_constants():
     small = np.empty((9, 4, 5), np.float32)
     large = np.broadcast_to(np.float32(0), (2**29, 1, 1))
-    assert _cuda.stencil_constants("operator", small, 8) == {"RADIUS": 1, "LABELS": 8, "INDEX": "int"}
+    constants = {"RADIUS": 1, "REACH": 0, "LABELS": 8, "INDEX": "int"}
+    assert _cuda.stencil_constants("operator", small, 8) == constants
     assert _cuda.stencil_constants("operator", small, 33)["LABELS"] == 0
     assert _cuda.stencil_constants("operator", small, 8, None, large)["INDEX"] == "long long"
+    volume = np.empty((27, 3, 4, 5), np.float32)
+    assert _cuda.stencil_constants("operator", volume, 8) == {**constants, "REACH": 1, "LABELS": 0}
+    with pytest.raises(ValueError, match=r"125, 1, 1, 1\) reach 2 planes.*up to 1"):
+        _cuda.stencil_constants("operator", np.empty((125, 1, 1, 1)), 2)
     assert "-DREAL=double" in _cuda.options(np.float64)
 
 

@@ -20,10 +20,14 @@ def host(results):
     return tuple(host_array(x) for x in results) if isinstance(results, tuple) else (host_array(results),)
 
 
+SHAPES = [(1, 1), (1, 45), (45, 1), (67, 131)]
+VOLUMES = [(1, 1, 1), (3, 1, 45), (2, 45, 1), (5, 19, 70)]
+CASES = [*((radius, shape) for radius in (1, 2, 3) for shape in SHAPES), *((1, shape) for shape in VOLUMES)]
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("labels", [2, 3, 8, 10, 33])
-@pytest.mark.parametrize("radius", [1, 2, 3])
-@pytest.mark.parametrize("shape", [(1, 1), (1, 45), (45, 1), (67, 131)])
+@pytest.mark.parametrize(("radius", "shape"), CASES)
 def test_stencils(dtype, labels, radius, shape):
     first, again = (list(stencil_cases(dtype, labels, radius, shape, put)) for _ in range(2))
     for (name, result, expected), (_, repeated, _) in zip(first, again, strict=True):

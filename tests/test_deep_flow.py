@@ -1,11 +1,24 @@
 """The sequence of linearized flows and its gradient against dense matrices and central differences."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from conftest import dense_solution, random_problem, relative, tol
 from scipy import sparse
 
-from gpulaf import AssignmentFlow, DeepFlow, Graph, Grid, Krylov, LinearizedFlows, Taylor, normalize_weights
+from gpulaf import (
+    AssignmentFlow,
+    DeepFlow,
+    Graph,
+    Grid,
+    Krylov,
+    Layers,
+    LinearizedFlows,
+    Taylor,
+    normalize_weights,
+    weight_gradient,
+)
 from gpulaf.array import host_array
 
 TIMES = (1.0, 2.0, 0.5)
@@ -91,13 +104,70 @@ def test_layers_on_a_graph(dtype):
     assert relative(found, grid.gradient(other, g).log_likelihood.reshape(3, -1)) < 20 * tol(dtype)
 
 
-def test_one_layer_keeps_nothing_but_its_basis_and_bad_layers_are_refused():
+def test_only_the_last_layer_keeps_a_basis():
     problem = random_problem()
-    solution = DeepFlow(problem.weights, [1.0, 1.0, 1.0]).solve(problem.log_likelihood)
+    solution = DeepFlow(problem.weights, TIMES, integrator=Krylov()).solve(problem.log_likelihood)
     assert len(solution.log_likelihoods) == 3
-    assert solution.last[1].basis is not None
+    assert [layer.basis is None for _, layer in solution.layers] == [True, True, False]
+    assert all("B" not in vars(flow) for flow, _ in solution.layers[:-1])
+    assert DeepFlow(problem.weights, [1.0]).solve(problem.log_likelihood).last[1].basis is not None
+
+
+@pytest.mark.parametrize("integrator", [Taylor(6), Taylor(tol=1e-6), Krylov(6)], ids=str)
+@pytest.mark.parametrize("time", [1.0, 9.0])
+def test_a_basis_that_is_made_again_gives_the_same_gradient(dtype, integrator, time):
+    """In one wave, by the stored series and in several substeps."""
+    problem = random_problem(4, 9, 11)
+    flow, g = problem.flow(dtype=dtype), problem.g.astype(dtype)
+    tol_ = 0.0 if isinstance(integrator, Taylor) else 1e-3
+    one, other = (
+        weight_gradient(flow, integrator.solve(flow, time, keep_basis=keep), g, tol=tol_) for keep in (True, False)
+    )
+    assert one.rank == other.rank
+    assert relative(other.weights, one.weights) < tol(dtype)
+    assert relative(other.log_likelihood, one.log_likelihood) < tol(dtype)
+
+
+def test_rank_of_every_layer():
+    problem = random_problem(3, 6, 7)
+    flow = DeepFlow(layers(problem), TIMES, integrator=Taylor(tol=1e-10))
+    solution = flow.solve(problem.log_likelihood)
+    exact = flow.gradient(solution, problem.g)
+    errors = [
+        relative(flow.gradient(solution, problem.g, rank=rank).weights[0], exact.weights[0]) for rank in (1, 2, 5)
+    ]
+    assert errors[0] > 10 * errors[1] > 100 * errors[2]
+    assert flow.gradient(solution, problem.g, rank=2).rank == 2
+
+
+@pytest.mark.parametrize("integrator", [Taylor(8), Krylov(8)], ids=str)
+def test_memory_grows_by_two_fields_a_layer(integrator):
+    problem = random_problem(8, 96, 96)
+    l, g, weights = (x.astype("float32") for x in (problem.log_likelihood, problem.g, problem.weights))
+    field, peaks = l.nbytes, []
+    for count in (1, 3, 5):
+        flow = DeepFlow(weights, [1.0] * count, integrator=integrator)
+        flow.gradient(flow.solve(l), g)  # what is compiled and imported does not count
+        tracemalloc.start()
+        try:
+            flow.gradient(flow.solve(l), g)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+    more = 0 if isinstance(integrator, Taylor) else 12  # two bases differ in length, and threads let go of fields late
+    for count, peak in ((3, peaks[1]), (5, peaks[2])):
+        assert peak <= peaks[0] + (2 * count + more) * field
+
+
+def test_bad_layers_are_refused():
+    problem = random_problem()
     for weights, times in ((problem.weights, []), ([problem.weights], [1.0, 2.0])):
         with pytest.raises(ValueError, match="accepted are as many"):
             DeepFlow(weights, times)
     with pytest.raises(ValueError, match="time is -1"):
         DeepFlow(problem.weights, [-1.0])
+    with pytest.raises(ValueError, match="there are no times"):
+        Layers([])
+    with pytest.raises(ValueError, match="time is 0"):
+        Layers((1.0, 0))
+    assert Layers([1, 2]) == Layers((1.0, 2.0), shared=False)

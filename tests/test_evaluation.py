@@ -14,7 +14,7 @@ import gpulaf
 from gpulaf import Features, Training, WeightPredictor, confusion_figure, evaluate, predictor_figure
 from gpulaf.evaluation import labelings
 from gpulaf.image_io import write_array
-from gpulaf.model_plots import CELL, SHOWN, own_weights, picture, prototype_patches
+from gpulaf.model_plots import CELL, ROWS, own_weights, picture, prototype_patches
 
 SCENES = [gpulaf.voronoi_lines(32, sites=6, noise=0.3, seed=seed) for seed in range(4)]
 IMAGES = [s.image.astype(np.float32) for s in SCENES]
@@ -130,13 +130,14 @@ def test_the_figure_of_a_predictor() -> None:
 
 
 def test_prototypes_are_drawn_beside_their_weights() -> None:
-    predictor = trained(prototypes=SHOWN + 5)
+    shown = 7 * ROWS
+    predictor = trained(prototypes=shown + 5)
     figure = predictor_figure(predictor, IMAGES[3], VALUES[3])
     canvas = np.asarray(figure.axes[5].images[0].get_array())
-    assert f"{SHOWN} of {SHOWN + 5} prototypes" in figure.axes[5].get_title()
+    assert f"{shown} of {shown + 5} prototypes" in figure.axes[5].get_title()
     patches, used = prototype_patches(predictor, IMAGES[3])
     distance = np.linalg.norm(gpulaf.patch_features(IMAGES[3])[:, :, None, :] - predictor.prototypes_, axis=-1)
-    np.testing.assert_array_equal(used, np.bincount(distance.argmin(axis=-1).ravel(), minlength=SHOWN + 5))
+    np.testing.assert_array_equal(used, np.bincount(distance.argmin(axis=-1).ravel(), minlength=shown + 5))
     first = np.argmax(used)
     third = CELL // 3
     shown = canvas[3 : 3 + CELL, 3 : 3 + CELL][third // 2 :: third, third // 2 :: third]

@@ -13,19 +13,24 @@ from gpulaf import (
     Euler,
     Krylov,
     LinearFlow,
+    RiemannianAdam,
     RiemannianGradient,
     Taylor,
     cosine_loss,
     exact_gradient,
     fit_weights,
+    label,
     uniform_weights,
     voronoi_colors,
+    voronoi_lines,
     weight_gradient,
 )
 from gpulaf.averaging import Grid
+from gpulaf.deep_flow import Layers
 from gpulaf.experiments import (
     EXPERIMENTS,
     Setting,
+    depth,
     fig1,
     fig2,
     fig3,
@@ -33,8 +38,10 @@ from gpulaf.experiments import (
     fig5,
     learning,
     missing,
+    neighborhoods,
     reproduce,
     subspace,
+    unseen,
 )
 from gpulaf.experiments.report import reproduce_all
 
@@ -277,6 +284,60 @@ def test_subspace_finding():
     )
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "verdict"),
+    [([3, 4], [2, 3], "helps"), ([3, 4], [2, 4.1], "changes little"), ([3, 4], [2.99, 3.99], "changes little"),
+     ([3, 4], [4, 5], "hurts"), ([3, 4], [3.01, 4.01], "changes little"), ([0, 0], [0, 0], "changes little")],
+)  # fmt: skip
+def test_what_counts_as_a_difference(one, other, verdict):
+    assert unseen.compared(np.array(one), np.array(other)) == verdict
+
+
+def depth_rows(learned, own, shared, long):
+    """Every case with one layer leaves 1 % at T = 3 and 2 % at T = 12; three layers leave what is given."""
+    cases = [(T, 1, depth.OWN, how, T / 6 + 0.5) for T in (3.0, 9.0) for how in (depth.LEARNED, depth.PREDICTED)]
+    cases += [(T, 3, depth.OWN, depth.LEARNED, learned) for T in (3.0, 9.0)]
+    cases += [(3.0, 3, depth.OWN, depth.PREDICTED, own), (3.0, 3, depth.SHARED, depth.PREDICTED, shared)]
+    cases += [(9.0, 3, depth.OWN, depth.PREDICTED, long), (9.0, 3, depth.SHARED, depth.PREDICTED, 9.0)]
+    cases += [(T, 3, depth.UNIFORM, "no learning", 0.6) for T in (3.0, 9.0)]
+    return [
+        {"scene": "lines", "T": T, "layers": n, "weights": w, "how": how, "repeat": k, "wrong %": x * (1 + k / 10),
+         "validation wrong %": x + 1}
+        for T, n, w, how, x in cases for k in (0, 1)
+    ]  # fmt: skip
+
+
+def test_depth_finding():
+    good = depth.finding(depth_rows(0.01, 0.9, 0.5, 0.2))
+    assert "Weights learned on images of lines: at T = 3 depth helps (1.05 % wrong with one layer, 0.0105 %" in good
+    assert "unseen lines: at T = 3 depth helps (1.05 % wrong with one layer, 0.525 % with 3, shared weights)" in good
+    assert "at T = 9 depth helps (2.1 % wrong with one layer, 0.21 % with 3, own weights)" in good
+    assert "each at its best time, 3 and 9, depth helps (1.05 % wrong with one layer, 0.21 % with 3, own" in good
+    assert "That is better than uniform weights (0.6 %), and having own weights instead of shared ones helps" in good
+    assert "(0.21 % and 9.45 %)" in good
+    bad = depth.finding(depth_rows(2.5, 1.0, 1.5, 3.0))
+    assert "That is no better than uniform weights (0.6 %)" in bad
+    assert "learned on images of lines: at T = 3 depth hurts" in bad
+    assert "unseen lines: at T = 3 depth changes little (1.05 % wrong with one layer, 1.05 % with 3, own" in bad
+    assert "at T = 9 depth hurts" in bad
+    assert "each at its best time, 3 and 3, depth changes little" in bad
+
+
+def test_neighborhoods_finding():
+    def rows(five):
+        wrong = {3: 2.0, 5: five, 7: 3.0}
+        return [
+            {"scene": "lines", "side": side, "repeat": k, "wrong %": w + k / 10, neighborhoods.UNIFORM: 7.0,
+             neighborhoods.STEP: side * (1 + k), neighborhoods.LABEL: side**2}
+            for side, w in wrong.items() for k in (0, 1)
+        ]  # fmt: skip
+
+    good = neighborhoods.finding(rows(1.0))
+    assert "On unseen lines, 3×3 weights leave 2.05 % wrong, uniform ones 7.00 %; 5×5 helps (1.05 % wrong" in good
+    assert "a training step takes 1.7 times as long, labeling 2.8 times) and 7×7 hurts (3.05 % wrong" in good
+    assert "5×5 changes little (2.05 % wrong" in neighborhoods.finding(rows(2.0))
+
+
 # --- helpers --------------------------------------------------------------------------------------------------------
 
 
@@ -312,6 +373,37 @@ def test_gradient_error_of_the_exact_gradient_and_of_twice_it():
     assert fig4.gradient_error(p, learning.start(p), twice) == pytest.approx(1, rel=1e-10)
 
 
+@pytest.mark.parametrize("shared", [False, True])
+def test_one_layer_learned_is_fit_weights_and_more_layers_learn_more(shared):
+    p = learning.problem(voronoi_lines(24, sites=5, noise=0.5))
+    fit = fit_weights(
+        p.likelihood, p.scene.truth, integrator=Taylor(tol=1e-3), descent=RiemannianAdam(0.2), steps=6, progress=False
+    )
+    one = depth.learned(p.scene, Layers((3.0,), shared), 6)
+    assert one == pytest.approx(fit.history[-1].wrong)
+    assert depth.learned(p.scene, Layers((1.0,) * 3, shared), 6) < one
+
+
+def test_scenes_of_a_training_are_apart_and_show_every_label():
+    first, second = (unseen.sets("colors", Tiny(True), repeat) for repeat in (0, 1))
+    for scenes in (first, second):
+        assert set(np.unique([s.truth for s in scenes.known])) == set(range(8))
+        everything = [s.image for part in scenes for s in part]
+        assert len({image.tobytes() for image in everything}) == len(everything)
+    np.testing.assert_array_equal(first.unseen[0].image, second.unseen[0].image)
+    assert (first.known[0].image != second.known[0].image).all()
+
+
+def test_baselines_by_label_and_by_loops():
+    scenes = [voronoi_lines(20, sites=4, noise=0.5, seed=seed) for seed in range(2)]
+    found = unseen.baselines(scenes, 3.0)
+    wrong = [100 * np.mean(label(s.image.astype(np.float32), s.prototypes).labels != s.truth) for s in scenes]
+    assert found["uniform weights"] == pytest.approx(np.mean(wrong), abs=0.3)
+    pixels = [100 * np.mean((s.image[..., 0] > 0.5) != s.truth) for s in scenes]
+    assert found["pixelwise"] == pytest.approx(np.mean(pixels))
+    assert unseen.baselines(scenes, 3.0, radius=2)["uniform weights"] != found["uniform weights"]
+
+
 # --- whole experiments ----------------------------------------------------------------------------------------------
 
 
@@ -339,7 +431,10 @@ class Tiny(Setting):
 
 
 def without_seconds(tables):
-    return {stem: [{k: v for k, v in row.items() if k != "seconds"} for row in rows] for stem, rows in tables.items()}
+    return {
+        stem: [{k: v for k, v in row.items() if not k.endswith("seconds")} for row in rows]
+        for stem, rows in tables.items()
+    }
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

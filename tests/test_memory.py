@@ -5,7 +5,35 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from gpulaf import Euler, Krylov, Taylor, fit_weights, label, memory, memory_estimate, refine
+from gpulaf import (
+    DormandPrince,
+    Euler,
+    GeometricEuler,
+    Krylov,
+    LinearizedFlows,
+    Taylor,
+    fit_weights,
+    label,
+    memory,
+    memory_estimate,
+    refine,
+)
+
+SCHEMES = [
+    GeometricEuler(1.0), DormandPrince(), LinearizedFlows(), LinearizedFlows(length=1.0),
+    LinearizedFlows(integrator=Krylov(10)), LinearizedFlows(integrator=Euler(20)),
+]  # fmt: skip
+
+
+def peak_of(run):
+    """Bytes that a run takes at once; what is compiled and imported by it does not count."""
+    run()
+    tracemalloc.start()
+    try:
+        run()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("integrator", [Krylov(), Krylov(10), Taylor(), Taylor(12), Euler(20)], ids=str)
@@ -24,15 +52,20 @@ def test_estimate_is_above_the_peak_and_not_far(integrator, time, labels, dtype,
         else:
             label(image, prototypes, integrator=integrator, time=time)
 
-    run()  # what is compiled and imported does not count
-    tracemalloc.start()
-    try:
-        run()
-        peak = tracemalloc.get_traced_memory()[1] + (l if learn else image).nbytes
-    finally:
-        tracemalloc.stop()
+    peak = peak_of(run) + (l if learn else image).nbytes
     estimate = memory_estimate((side, side), labels, integrator=integrator, time=time, learn=learn, dtype=dtype)
     assert 0.97 < estimate / peak < 1.75
+
+
+@pytest.mark.parametrize("scheme", SCHEMES, ids=str)
+@pytest.mark.parametrize("time", [3.0, 20.0])
+@pytest.mark.parametrize(("labels", "dtype"), [(2, "float32"), (8, "float64")])
+def test_estimate_of_the_nonlinear_flow(scheme, time, labels, dtype):
+    image, prototypes = np.random.default_rng(0).random((144, 144)).astype(dtype), np.linspace(0, 1, labels)
+    peak = peak_of(lambda: label(image, prototypes, scheme=scheme, time=time)) + image.nbytes
+    assert 0.97 < memory_estimate((144, 144), labels, integrator=scheme, time=time, dtype=dtype) / peak < 1.75
+    with pytest.raises(ValueError, match="a scheme of the nonlinear flow, and learn is True"):
+        memory_estimate((144, 144), labels, integrator=scheme, learn=True)
 
 
 def test_a_run_that_cannot_fit_is_refused_with_the_tile_that_would(monkeypatch):
@@ -40,11 +73,12 @@ def test_a_run_that_cannot_fit_is_refused_with_the_tile_that_would(monkeypatch):
     calls = (
         lambda: label(image, [0, 1, 2]),
         lambda: refine(np.full((300, 200, 3), 1 / 3, np.float32)),
+        lambda: label(image, [0, 1, 2], scheme=DormandPrince()),
         lambda: fit_weights(np.zeros((3, 300, 200), np.float32), np.zeros((300, 200), int), steps=1, progress=False),
     )
     monkeypatch.setattr(memory, "free_bytes", lambda on_device: estimate // 2)
-    for call, what in zip(calls, ("labeling", "labeling", "learning"), strict=True):
-        with pytest.raises(MemoryError, match=rf"^{what} 300×200 pixels takes about .* GB, and .* GB are free. Tiles"):
+    for call, what in zip(calls, ("labeling", "labeling", "labeling", "learning"), strict=True):
+        with pytest.raises(MemoryError, match=rf"^{what} 300×200 pixels takes about .* GB, and .* GB are free. A tile"):
             call()
     with pytest.raises(MemoryError) as error:
         calls[0]()

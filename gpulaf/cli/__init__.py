@@ -10,7 +10,7 @@ from .. import __version__
 from . import demo, evaluate, info, label, learn, profile, reproduce, train
 
 #: What a user can mend: one line and exit status 2.
-MISTAKES = (ValueError, TypeError, OSError, RuntimeError, FloatingPointError, MemoryError)
+MISTAKES = (ValueError, TypeError, OSError, RuntimeError, FloatingPointError, MemoryError, ImportError)
 DEBUG = "Show a full traceback for errors."
 
 

@@ -8,11 +8,13 @@ from typing import Any
 import click
 import numpy as np
 
+from .large import goes_large, label_large, large_options
 from .options import (
     check_model_alone,
     check_outputs,
     compile_notice,
     first,
+    flow_arguments,
     flow_options,
     model_option,
     output_option,
@@ -20,6 +22,8 @@ from .options import (
     probabilities_option,
     read_predictor,
     read_weights,
+    spacing_option,
+    to_device,
     write_labeling,
 )
 
@@ -42,38 +46,47 @@ from .options import (
     "--sigma", type=float, default=0.1, show_default=True, help="Scale of bilateral weights in image units, 0 to 1."
 )
 @click.option("--channel-axis", type=int, help="Axis of the channels, where the file does not say it.")
+@spacing_option
 @model_option
 @probabilities_option
 @preview_option
 @flow_options
+@large_options
 def label(
     image: Path, output: Path, prototypes: str | None, weights: str, rho: float | None, sigma: float,
-    channel_axis: int | None, model: Path | None, probabilities: Path | None, preview: Path | None,
-    time_: float | None, tol: float, device: str,
+    channel_axis: int | None, spacing: tuple[float, ...] | None, model: Path | None, probabilities: Path | None,
+    preview: Path | None, flow: str, time_: float | None, tol: float, device: str, **_: Any,
 ) -> None:  # fmt: skip
-    """Label the pixels of IMAGE (PNG, JPEG, TIFF or .npy).
+    """Label the pixels of IMAGE (PNG, JPEG, TIFF, .npy, Zarr, OME-Zarr), or of a volume (TIFF, .npy, with --spacing).
 
     Labels are found by k-means or given as prototypes: one value per channel and label, in the units of the image; or
     they are those that a model of gpulaf train was trained on.
+
+    Images of any size are labeled in tiles, into .zarr, .ome.zarr (a pyramid) or .tif, where the input or the output is
+    a .zarr, one of the last options is given, or a TIFF does not fit into memory. Stopped at any moment and started
+    again, the same command goes on where it was.
     """
     from ..array import device_array
-    from ..door import image_features, prototype_array
-    from ..image_io import read_image, read_prototypes
-    from ..integrators import Krylov
+    from ..door import image_features, prototype_array, spatial_axes
+    from ..image_io import read_image, read_prototypes, read_volume
     from ..labeling import label
 
-    check_outputs([image, Path(weights), model or Path()], output, probabilities, preview)
+    if goes_large(options := click.get_current_context().params):
+        label_large(options)
+        return
+    axes = spatial_axes(spacing)
+    check_outputs([image, Path(weights), model or Path()], output, probabilities, preview, volume=axes == 3)
     if model is not None:
-        check_model_alone("prototypes", "weights", "rho", "sigma", "time_", "tol")
+        check_model_alone("prototypes", "weights", "rho", "sigma", "spacing", "flow", "time_", "tol")
         predictor = read_predictor(model, soft=False)
         pixels = read_image(image, channel_axis=channel_axis)
         with compile_notice():
             result = predictor.label(device_array(pixels, device))
         write_labeling(result, output, probabilities, preview, pixels, predictor.label_values_.tolist())
         return
-    pixels = read_image(image, channel_axis=channel_axis)
-    features, scale = image_features(pixels)
-    patches, stored = _weights(weights, features, sigma)
+    pixels = (read_volume if axes == 3 else read_image)(image, channel_axis=channel_axis)
+    features, scale = image_features(pixels, axes=axes)
+    patches, stored = _weights(weights, features, sigma, spacing)
     if prototypes is not None or "prototypes" not in stored:
         values = prototype_array(read_prototypes(prototypes or "5"), features, scale)
     else:
@@ -85,10 +98,8 @@ def label(
             )
     with compile_notice():
         result = label(
-            device_array(features, device), values,
-            weights=None if patches is None else device_array(patches, device),
-            rho=first(rho, stored.get("rho"), 0.1), time=first(time_, stored.get("time"), 3.0),
-            integrator=Krylov(tol=tol),
+            device_array(features, device), values, spacing=spacing, weights=to_device(patches, device),
+            rho=first(rho, stored.get("rho"), 0.1), **flow_arguments(flow, time_, tol, stored),
         )  # fmt: skip
     names = stored.get("label_values") if prototypes is None else None
     write_labeling(result, output, probabilities, preview, pixels, names)
@@ -115,8 +126,8 @@ def label(
 @flow_options
 def refine(
     probabilities_file: Path, output: Path, logits: bool, label_axis: int, image: Path | None, weights: str, rho: float,
-    sigma: float, model: Path | None, probabilities: Path | None, preview: Path | None, time_: float | None,
-    tol: float, device: str,
+    sigma: float, model: Path | None, probabilities: Path | None, preview: Path | None, flow: str,
+    time_: float | None, tol: float, device: str,
 ) -> None:  # fmt: skip
     """Clean up the soft predictions of a classifier, PROBABILITIES (.tif or .npy) of shape (H, W, labels).
 
@@ -125,7 +136,6 @@ def refine(
     from ..array import device_array
     from ..door import image_features
     from ..image_io import read_array, read_image
-    from ..integrators import Krylov
     from ..labeling import refine, refine_logits
 
     check_outputs([probabilities_file, image or Path(), Path(weights), model or Path()], output, probabilities, preview)
@@ -138,7 +148,7 @@ def refine(
     names = None
     with compile_notice():
         if model is not None:
-            check_model_alone("weights", "rho", "sigma", "time_", "tol")
+            check_model_alone("weights", "rho", "sigma", "flow", "time_", "tol")
             predictor = read_predictor(model, soft=True)
             names = predictor.label_values_.tolist()
             if pixels is None:
@@ -148,18 +158,20 @@ def refine(
                     f"{probabilities_file} holds {values.shape[label_axis]} labels, {model} {len(names)}; accepted are "
                     "as many. Check --label-axis."
                 )
-            options |= {"rho": predictor.rho, "time": predictor.time, "integrator": predictor.solver}
+            options |= {"rho": predictor.rho, "time": predictor.layer_times, "integrator": predictor.solver}
             options["weights"] = predictor.weights(device_array(pixels, device))
         else:
             patches, stored = _weights(weights, None if pixels is None else image_features(pixels)[0], sigma)
-            options |= {"rho": rho, "time": first(time_, stored.get("time"), 3.0), "integrator": Krylov(tol=tol)}
-            options["weights"] = None if patches is None else device_array(patches, device)
+            options |= {"rho": rho} | flow_arguments(flow, time_, tol, stored)
+            options["weights"] = to_device(patches, device)
         result = (refine_logits if logits else refine)(device_array(values, device), **options)
     write_labeling(result, output, probabilities, preview, pixels, names)
 
 
-def _weights(name: str, features: np.ndarray | None, sigma: float) -> tuple[np.ndarray | None, dict[str, Any]]:
-    """The weight patches that --weights names, None for uniform ones, and what their file says about them."""
+def _weights(
+    name: str, features: np.ndarray | None, sigma: float, spacing: tuple[float, ...] | None = None
+) -> tuple[Any, dict[str, Any]]:
+    """The weights that --weights names, a list of those of layers, None for uniform ones; and what their file says."""
     from ..patches import bilateral_weights
 
     if name == "uniform":
@@ -168,4 +180,4 @@ def _weights(name: str, features: np.ndarray | None, sigma: float) -> tuple[np.n
         return read_weights(name)
     if features is None:
         raise ValueError("bilateral weights need the image. Name it with --image.")
-    return bilateral_weights(features, sigma=sigma), {}
+    return bilateral_weights(features, sigma=sigma, spacing=spacing), {}

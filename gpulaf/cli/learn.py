@@ -21,6 +21,13 @@ from .options import check_folders, device_option
 )
 @click.option("--rho", type=float, default=0.2, show_default=True, help="Scale of the data in image units, 0 to 1.")
 @click.option("--time", "time_", type=float, default=6.0, show_default=True, help="Integration time T.")
+@click.option(
+    "--layers",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Linearized flows in succession, each with weights of its own and an equal part of --time.",
+)
 @click.option("--tol", type=float, default=1e-4, show_default=True, help="Accepted relative error of the flow.")
 @click.option(
     "--loss", type=click.Choice(["cosine", "cross-entropy"]), default="cosine", show_default=True, help="What to lower."
@@ -39,8 +46,8 @@ from .options import check_folders, device_option
 @device_option
 def learn(
     image: Path, truth: Path, output: Path, steps: int, step_size: float, radius: int, rho: float, time_: float,
-    tol: float, loss: str, tau: float, unlabeled: int | None, channel_axis: int | None, checkpoint: Path | None,
-    resume: bool, device: str,
+    layers: int, tol: float, loss: str, tau: float, unlabeled: int | None, channel_axis: int | None,
+    checkpoint: Path | None, resume: bool, device: str,
 ) -> None:  # fmt: skip
     """Learn the weight patches of IMAGE from its ground truth, the label image TRUTH.
 
@@ -75,9 +82,11 @@ def learn(
             "Check the pair."
         )
     prototypes = np.stack([features[labels == j].mean(axis=0, dtype=np.float64) for j in range(len(values))])
+    start = uniform_weights(labels.shape, radius)
     result = fit_weights(
         device_array(log_likelihood(distances(features, prototypes), rho), device), labels,
-        weights=uniform_weights(labels.shape, radius), time=time_, integrator=Taylor(tol=tol), steps=steps, tau=tau,
+        weights=start if layers == 1 else [start] * layers, time=time_ if layers == 1 else [time_ / layers] * layers,
+        integrator=Taylor(tol=tol), steps=steps, tau=tau,
         loss={"cosine": cosine_loss, "cross-entropy": cross_entropy_loss}[loss], descent=RiemannianAdam(step_size),
         checkpoint=None if checkpoint is None else Checkpoint(checkpoint, resume=resume),
     )  # fmt: skip
@@ -86,6 +95,9 @@ def learn(
         "prototypes": prototypes.tolist(), "rho": rho, "time": time_, "label_values": values.tolist(),
         "steps": last.step, "loss": last.loss, "wrong_percent": last.wrong,
     }  # fmt: skip
-    write_tensors(output, "weights", {"weights": result.weights}, metadata)
+    arrays = {"weights": result.weights}
+    if layers > 1:
+        arrays = {f"weights[{s}]": patches for s, patches in enumerate(result.weights)}
+    write_tensors(output, "weights", arrays, metadata)
     click.echo(f"wrong pixels: {first.wrong:.2f} % with uniform weights, {last.wrong:.2f} % after {last.step} steps")
     click.echo(f"{result.reason} {last.seconds:.1f} s. weights: {output}")

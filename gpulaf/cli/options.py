@@ -27,13 +27,27 @@ def device_option(command: Any) -> Any:
 
 
 def flow_options(command: Any) -> Any:
-    """Add --time, --tol and --device."""
+    """Add --flow, --time, --tol and --device."""
     command = device_option(command)
     command = click.option(
-        "--tol", type=float, default=1e-4, show_default=True, help="Accepted relative error of the flow."
+        "--tol",
+        type=float,
+        default=1e-4,
+        show_default=True,
+        help="Accepted relative error of the linear flow, or of a step of the nonlinear one.",
+    )(command)
+    command = click.option(
+        "--time",
+        "time_",
+        type=float,
+        help="Integration time T: the larger, the smoother. [default: 3, or the file's; nonlinear: at most 50]",
     )(command)
     return click.option(
-        "--time", "time_", type=float, help="Integration time T: the larger, the smoother. [default: 3, or the file's]"
+        "--flow",
+        type=click.Choice(["linear", "nonlinear"]),
+        default="linear",
+        show_default=True,
+        help="Linearized, over --time; or the assignment flow itself, until its labels are certain.",
     )(command)
 
 
@@ -46,8 +60,14 @@ probabilities_option = click.option(
 preview_option = click.option(
     "--preview", type=click.Path(path_type=Path), help="Also write a picture to look at (.png)."
 )
+spacing_option = click.option(
+    "--spacing",
+    metavar="SZ,SY,SX",
+    callback=lambda context, option, text: read_spacing(text),
+    help="Distance of the pixels on each axis. Three numbers say that the file holds a volume.",
+)
 model_option = click.option(
-    "--model", type=click.Path(path_type=Path), help="A predictor of gpulaf train: weights, labels, rho and time."
+    "--model", type=click.Path(path_type=Path), help="A predictor of gpulaf train: weights, labels, rho, time and flow."
 )
 files_argument = click.argument("images", nargs=-1, required=True, metavar="IMAGES...")
 
@@ -70,6 +90,20 @@ def compile_notice() -> Iterator[None]:
         yield
 
 
+def read_spacing(text: str | None) -> tuple[float, ...] | None:
+    """The distances of --spacing, checked."""
+    from ..door import spatial_axes
+
+    if text is None:
+        return None
+    try:
+        spacing = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"--spacing is {text!r}; accepted are two or three numbers, as 2,1,1.") from None
+    spatial_axes(spacing)
+    return spacing
+
+
 def check_model_alone(*others: str) -> None:
     """Refuse options of the command line that a model brings itself."""
     context = click.get_current_context()
@@ -77,6 +111,16 @@ def check_model_alone(*others: str) -> None:
     given = [f"--{name.rstrip('_')}" for name in others if context.get_parameter_source(name) == source]
     if given:
         raise ValueError(f"--model and {given[0]} are given; a model brings its own. Leave {', '.join(given)} out.")
+
+
+def flow_arguments(flow: str, time: float | None, tol: float, stored: dict[str, Any]) -> dict[str, Any]:
+    """What --flow, --time and --tol ask for; `stored` is what the file of the weights says about the linear flow."""
+    from ..integrators import Krylov
+    from ..schemes import DormandPrince
+
+    if flow == "nonlinear":
+        return {"time": time, "scheme": DormandPrince(tol=tol)}
+    return {"time": first(time, stored.get("time"), 3.0), "integrator": Krylov(tol=tol)}
 
 
 class FileSet(NamedTuple):
@@ -110,8 +154,8 @@ def image_sequence(paths: Sequence[Path], device: str, channel_axis: int | None 
     return Files(paths, device, channel_axis)
 
 
-def read_weights(path: str) -> tuple[np.ndarray, dict[str, Any]]:
-    """The weights of a file of gpulaf learn, and what it says about them."""
+def read_weights(path: str) -> tuple[np.ndarray | list[np.ndarray], dict[str, Any]]:
+    """The weights of a file of gpulaf learn, a list of those of layers, and what it says about them."""
     from ..checkpoint import read_tensors
 
     if not path.endswith(".safetensors"):
@@ -119,9 +163,21 @@ def read_weights(path: str) -> tuple[np.ndarray, dict[str, Any]]:
             f"--weights is {path!r}; accepted are uniform, bilateral or a .safetensors file of gpulaf learn."
         )
     arrays, metadata = read_tensors(path, "weights")
+    layers = [arrays[f"weights[{s}]"] for s in range(len(arrays)) if f"weights[{s}]" in arrays]
+    if layers and len(layers) == len(arrays):
+        return layers, metadata
     if "weights" not in arrays:
         raise ValueError(f"{path} holds no tensor named weights. Write it again with gpulaf learn.")
     return arrays["weights"], metadata
+
+
+def to_device(weights: Any, device: str) -> Any:
+    """Weights, those of each layer or None for uniform ones, to the device."""
+    from ..array import device_array
+
+    if isinstance(weights, list):
+        return [device_array(x, device) for x in weights]
+    return None if weights is None else device_array(weights, device)
 
 
 def read_predictor(path: Path, soft: bool) -> WeightPredictor:
@@ -141,13 +197,15 @@ def first(*values: float | None) -> float:
     return next(value for value in values if value is not None)
 
 
-def check_outputs(inputs: list[Path], output: Path, probabilities: Path | None, preview: Path | None) -> None:
+def check_outputs(
+    inputs: list[Path], output: Path, probabilities: Path | None, preview: Path | None, *, volume: bool = False
+) -> None:
     """Find out before any work whether the results can be written."""
     from ..image_io import check_output
 
-    check_output(output)
+    check_output(output, volume=volume)
     if probabilities is not None:
-        check_output(probabilities, "f")
+        check_output(probabilities, "f", volume=volume)
     if preview is not None:
         check_output(preview)
     check_folders(output, probabilities, preview)
@@ -195,14 +253,23 @@ def write_labeling(
 
     labels = host_array(result.labels)
     count = result.probabilities.shape[-1]
+    volume = labels.ndim == 3
     if names is not None and min(names) >= 0 and max(names) < 65536:
-        write_array(output, np.array(names, np.min_scalar_type(max(names)))[labels])
+        write_array(output, np.array(names, np.min_scalar_type(max(names)))[labels], volume=volume)
     else:
-        write_array(output, labels)
+        write_array(output, labels, volume=volume)
     if probabilities is not None:
-        write_array(probabilities, host_array(result.probabilities))
-    if preview is not None:
+        write_array(probabilities, host_array(result.probabilities), volume=volume)
+    if preview is not None and volume:
+        middle = len(labels) // 2
+        write_array(preview, colored(labels[middle], count, None if pixels is None else pixels[middle]))
+        click.echo(f"{preview} shows the middle plane, {middle} of 0 to {len(labels) - 1}.")
+    elif preview is not None:
         write_array(preview, colored(labels, count, pixels))
-    click.echo(f"{labels.shape[0]}×{labels.shape[1]} pixels, {count} labels, error {result.error:.1e}: {output}")
-    if not result.converged:
+    nonlinear = click.get_current_context().params["flow"] == "nonlinear"
+    found = f"error {result.error:.1e}{' per step' if nonlinear else ''}"
+    click.echo(f"{'×'.join(map(str, labels.shape))} pixels, {count} labels, {found}: {output}")
+    if nonlinear:
+        click.echo(result.reason)
+    elif not result.converged:
         click.echo("The flow did not reach its tolerance: shorten --time or raise --tol.", err=True)

@@ -21,7 +21,8 @@ def reproduce(figure: str, output: Path, quick: bool, seed: int) -> None:
     """Redo an experiment of the paper (Sect. 4): its figure, the numbers behind it, and what they say.
 
     FIGURE is one of fig1 (labelings), fig2 (training by three gradients; needs PyTorch), fig3 (low rank against exact),
-    fig4 (Krylov dimension, rank, time), fig5 (predicted weights), subspace, or all, which also writes report.md.
+    fig4 (Krylov dimension, rank, time), fig5 (predicted weights), subspace, depth (several linearized flows),
+    neighborhoods (3×3 to 7×7 weights), or all, which also writes report.md.
     """
     from ..experiments import Setting
     from ..experiments import reproduce as redo

@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     "--rho", type=float, help="Scale of the data in image units, 0 to 1.  [default: 0.1; 1 with --probabilities]"
 )
 @click.option("--time", "time_", type=float, default=3.0, show_default=True, help="Integration time T.")
+@click.option("--layers", type=click.IntRange(1), default=1, show_default=True, help="Linearized flows, each over T/N.")
+@click.option("--shared-layers", is_flag=True, help="All layers have the same weights, not each its own.")
 @click.option("--steps", type=click.IntRange(0), default=60, show_default=True, help="Training steps.")
 @click.option("--step-size", type=float, default=0.05, show_default=True, help="Step of Adam.")
 @click.option("--decay", is_flag=True, help="Let the step size fall to 0: worth most with --batch and --crop.")
@@ -136,6 +138,7 @@ def _predictor(options: dict[str, Any], rho: float) -> WeightPredictor:
     return WeightPredictor(
         options["prototypes"], features=int(raw[1] or 1) if raw else Features(names), radius=options["radius"],
         rho=rho if options["rho"] is None else options["rho"], time=options["time_"], seed=options["seed"],
+        layers=options["layers"], shared_layers=options["shared_layers"],
     )  # fmt: skip
 
 

@@ -21,6 +21,8 @@ EXPERIMENTS = {
     "fig4": "Which Krylov dimension, rank and integration time does learning need?",
     "fig5": "Do weights predicted for unseen images label them?",
     "subspace": "In which subspace do the weights move?",
+    "depth": "Do several linearized flows label unseen images better than one?",
+    "neighborhoods": "What do larger weight patches bring and cost?",
 }
 
 #: Experiments that need PyTorch.

@@ -15,7 +15,7 @@ class Solution:
     Attributes
     ----------
     v : (J, H, W) array
-        The solution; W(T) = softmax(log W₀ + v).
+        The solution; W(T) = softmax(log W₀ + v). None where it was not kept.
     error : float
         Error of v relative to v, in the norm and with the certainty that the integrator states (NaN where it
         has none to offer).

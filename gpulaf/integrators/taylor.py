@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any, NamedTuple
 
@@ -26,10 +26,15 @@ class Steps(NamedTuple):
     """The substeps of a Taylor solution, for the gradient: their length and the series of each."""
 
     length: float
-    #: v at the beginning of each substep, (J, H, W) each.
+    #: v at the beginning of each substep, (J, H, W) each; None for 0, where the first one starts.
     starts: list[Any]
     #: a_k = A^k (A v + B), k < degree, of each substep: (degree, J, H, W) each.
     series: list[Any]
+
+    @property
+    def end(self) -> Any:
+        """v after the last substep."""
+        return combine(coefficients(self.length, self.series[-1].shape[0]), self.series[-1], self.starts[-1])
 
 
 @dataclass(frozen=True)
@@ -44,21 +49,24 @@ class Taylor:
     tol : float
         Accepted truncation error in the maximum norm, relative to the largest |v| that the flow can reach,
         T φ(Tα) ‖B‖_∞.
+    substeps : int, optional
+        n, the number of series in succession. None takes as many as keep T·α/n under 2.5.
 
     Notes
     -----
     ``error`` of a solution bounds ‖v − v(T)‖_∞/‖v‖_∞ up to rounding: ‖B‖_∞ Σ_{k≥d} T^{k+1} α^k/(k+1)! over ‖v‖_∞.
-    With one series (T·α ≤ 2.5) of a given degree, the value at a pixel depends on nothing farther than d patch radii:
-    tiles with a halo of d·r pixels equal the whole image bit for bit.
+    With degree and substeps given (:meth:`fixed`) the value at a pixel depends on nothing farther than n·d patch radii:
+    tiles with a halo of n·d·r pixels equal the whole image bit for bit.
     """
 
     degree: int | None = None
     tol: float = 1e-4
+    substeps: int | None = None
 
     def __post_init__(self) -> None:
-        d = self.degree
-        if d is not None and (int(d) != d or d < 1):
-            raise ValueError(f"degree is {d}; accepted are whole numbers from 1, or None. 10 suits T up to 5.")
+        for name, n, usual in (("degree", self.degree, 10), ("substeps", self.substeps, 1)):
+            if n is not None and (int(n) != n or n < 1):
+                raise ValueError(f"{name} is {n}; accepted are whole numbers from 1, or None. {usual} suits T up to 5.")
         if not self.tol > 0:
             raise ValueError(f"tol is {self.tol}; accepted are positive numbers. 1e-4 is usual.")
 
@@ -67,7 +75,7 @@ class Taylor:
 
         The bound of n substeps of reach ρ/n sums what each one truncates, carried to the end by the growth e^{ρ−t}.
         """
-        substeps = max(1, ceil(reach / MAX_REACH))
+        substeps = self.substeps or max(1, ceil(reach / MAX_REACH))
         degrees = range(1, MAX_DEGREE + 1) if self.degree is None else (self.degree,)
         with np.errstate(over="ignore", invalid="ignore"):  # of absurd times
             for degree in degrees:
@@ -76,33 +84,40 @@ class Taylor:
                     break
         return substeps, degree, bound
 
+    def fixed(self, time: float) -> Taylor:
+        """The same with the substeps and the degree that α = 1/2 asks for, the largest possible (``plan``).
+
+        They do not depend on the image then: every image, and every tile of one, is solved by the same operations.
+
+        Examples
+        --------
+        >>> from gpulaf import Taylor
+        >>> Taylor(tol=1e-4).fixed(time=3.0)
+        Taylor(degree=8, tol=0.0001, substeps=1)
+        """
+        substeps, degree, _ = self.plan(0.5 * check_time(time))
+        return replace(self, degree=degree, substeps=substeps)
+
     def solve(self, flow: Any, time: float, *, keep_basis: bool = True) -> Solution:
         """Integrate to `time`; `keep_basis` keeps the terms A^k B, (d, J, H, W), for the gradient."""
         time = check_time(time)
         reach = time * flow.alpha
         substeps, degree, bound = self.plan(reach)
-        h, xp = time / substeps, namespace(flow.B)
-        v, b = xp.zeros_like(flow.B), flow.B
-        starts: list[Any] = []
-        terms: list[Any] = []
-        for step in range(substeps):
-            if step:
-                b = flow.A(v, flow.B)
-            starts.append(v)
-            if keep_basis:
-                terms.append(series(flow, b, degree))
-                v = combine(coefficients(h, degree), terms[-1], v if step else None)
-            else:
-                change = _horner(flow, b, h, degree)
-                v = v + change if step else change
+        h = time / substeps
+        basis = _steps(flow, h, substeps, degree) if keep_basis else None
+        v = _without_basis(flow, h, substeps, degree) if basis is None else basis.end
         largest, source = _largest(v), _largest(flow.B)
         error = with_rounding(bound * time * phi1(reach) * source / largest if largest else 0.0, v.dtype)
         converged = bound <= self.tol or error == 0
         reason = f"Degree {degree} in {substeps} substep(s) bounds the error by {bound:.1e} of the flow's reach."
         if not converged:
             reason += f" The tolerance {self.tol:.1e} asks for a higher degree."
-        basis = Steps(h, starts, terms) if keep_basis else None
         return Solution(v, error, substeps * degree - 1, converged, reason, time, self, basis)
+
+    def coefficients(self, flow: Any, time: float) -> np.ndarray:
+        """Of the series of each substep, (degree) float64."""
+        substeps, degree, _ = self.plan(time * flow.alpha)
+        return coefficients(time / substeps, degree)
 
     def fields(self, time: float, gradient: bool) -> int:
         """Fields (J, H, W) that are held at once besides ℓ, S and B, at most; by reverse Horner for the gradient."""
@@ -115,7 +130,10 @@ class Taylor:
         self, flow: Any, solution: Solution, g: Any, *, rank: int | None = None, tol: float = 1e-3
     ) -> Sensitivity:
         """Split M: with tol = 0 and no rank by reverse Horner, exact and fast; else by moments, in few terms."""
-        steps = solution.basis or self.solve(flow, solution.time).basis
+        steps = solution.basis
+        if steps is None:  # v is known: the series alone
+            substeps, degree, _ = self.plan(solution.time * flow.alpha)
+            steps = _steps(flow, solution.time / substeps, substeps, degree)
         if rank is None and tol == 0:
             return reverse_horner(flow, steps, g)
         return _by_moments(flow, steps, g, rank, tol)
@@ -191,6 +209,24 @@ def series(flow: Any, x: Any, count: int, *, transposed: bool = False) -> Any:
     terms[0, ...] = x
     flow.chain(terms[0, ...], None, np.zeros(count - 1), out=terms[1:, ...], transposed=transposed)
     return terms
+
+
+def _steps(flow: Any, h: float, substeps: int, degree: int) -> Steps:
+    """The series of every substep, and v where they start."""
+    steps = Steps(h, [None], [series(flow, flow.B, degree)])
+    for _ in range(1, substeps):
+        v = steps.end
+        steps.starts.append(v)
+        steps.series.append(series(flow, flow.A(v, flow.B), degree))
+    return steps
+
+
+def _without_basis(flow: Any, h: float, substeps: int, degree: int) -> Any:
+    """v after all substeps, nothing else."""
+    v = _horner(flow, flow.B, h, degree)
+    for _ in range(1, substeps):
+        v = v + _horner(flow, flow.A(v, flow.B), h, degree)
+    return v
 
 
 def _horner(flow: Any, b: Any, h: float, degree: int) -> Any:

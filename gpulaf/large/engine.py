@@ -1,0 +1,158 @@
+"""Work through tiles, one after the other or on a Dask cluster, never with more than a few of them in flight."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from itertools import islice
+from typing import Any, NamedTuple, Protocol
+
+from .store import Place
+
+__all__ = ["Done", "Job", "cluster", "work"]
+
+#: Seconds to wait for the first worker of a running scheduler.
+PATIENCE = 30
+
+
+class Job(Protocol):
+    """What is done with a tile, in three parts: files can be read and written while another tile is computed."""
+
+    def read(self, place: Place) -> Any:
+        """What the tile needs."""
+
+    def compute(self, place: Place, read: Any) -> Any:
+        """The blocks of the tile."""
+
+    def write(self, place: Place, blocks: Any) -> dict[str, Any]:
+        """Write them; the files with sizes and checksums."""
+
+
+class Done(NamedTuple):
+    """A tile that was worked on: its files, or what went wrong."""
+
+    place: Place
+    files: dict[str, Any]
+    error: Exception | None
+
+
+def work(job: Job, places: Iterable[Place], client: Any = None) -> Iterator[Done]:
+    """Do the job at each place, in this process or by a ``distributed.Client``; failures come back like results.
+
+    Raises
+    ------
+    OSError
+        Where a disk is full: no other tile could be written either.
+    """
+    for done in _here(job, iter(places)) if client is None else _there(job, iter(places), client):
+        if isinstance(done.error, OSError) and done.error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise OSError(
+                done.error.errno,
+                f"the disk is full ({done.error.strerror}); what is finished is kept. Make room and start again",
+            ) from done.error
+        yield done
+
+
+def _here(job: Job, places: Iterator[Place]) -> Iterator[Done]:
+    """One tile after the other; meanwhile the next one is read and the one before is written."""
+    with ThreadPoolExecutor(2, thread_name_prefix="gpulaf-files") as files:
+        written: Future[Done] | None = None
+        ahead = [(place, files.submit(job.read, place)) for place in islice(places, 1)]
+        while ahead:
+            place, read = ahead.pop()
+            try:
+                found: Any = read.result()
+                ahead = [(after, files.submit(job.read, after)) for after in islice(places, 1)]
+                found = job.compute(place, found)
+                write = partial(_done, job.write, place, found)
+            except Exception as error:  # of any kind: the other tiles go on
+                write = partial(Done, place, {}, error)
+                ahead = ahead or [(after, files.submit(job.read, after)) for after in islice(places, 1)]
+            if written is not None:
+                yield written.result()
+            written = files.submit(write)
+        if written is not None:
+            yield written.result()
+
+
+def _done(task: Callable[..., dict[str, Any]], place: Place, *operands: Any) -> Done:
+    try:
+        return Done(place, task(place, *operands), None)
+    except Exception as error:  # of any kind: the other tiles go on
+        return Done(place, {}, error)
+
+
+def _at_once(job: Job, place: Place) -> dict[str, Any]:
+    return job.write(place, job.compute(place, job.read(place)))
+
+
+def _there(job: Job, places: Iterator[Place], client: Any) -> Iterator[Done]:
+    """Tiles on a cluster: two for each thread in flight, each handed on when one comes back."""
+    from distributed import as_completed
+
+    def submit(place: Place) -> Any:
+        future = client.submit(_done, partial(_at_once, job), place, pure=False)
+        waiting[future.key] = place
+        return future
+
+    waiting: dict[str, Place] = {}
+    threads = max(1, sum(client.nthreads().values()))
+    results = as_completed([submit(place) for place in islice(places, 2 * threads)])
+    for future in results:
+        place = waiting.pop(future.key)
+        if future.status == "cancelled":
+            raise ConnectionError("the scheduler was lost. What is finished is kept: start again.")
+        error = future.exception()  # of a worker that was killed again and again: those of the job come as results
+        yield future.result() if error is None else Done(place, {}, error)
+        for following in islice(places, 1):
+            results.add(submit(following))
+
+
+@contextmanager
+def cluster(workers: int, scheduler: str | None, gpu: bool = False) -> Iterator[Any]:
+    """A client of a running scheduler or of `workers` new processes; None for work in this process."""
+    if scheduler is None and workers <= 1:
+        yield None
+        return
+    import dask
+    from distributed import Client, LocalCluster
+
+    if scheduler is not None:
+        with _connected(scheduler) as client:
+            yield client
+        return
+    threads = str(max(1, (os.cpu_count() or 1) // workers))
+    options: dict[str, Any] = {"dashboard_address": ":0", "memory_limit": 0}
+    if gpu:
+        from dask_cuda import LocalCUDACluster
+
+        started: Any = LocalCUDACluster
+        options |= {"n_workers": workers}
+    else:
+        started = LocalCluster
+        options |= {"n_workers": workers, "threads_per_worker": 1, "env": {"NUMBA_NUM_THREADS": threads}}
+    alone = dask.config.set({"distributed.scheduler.worker-saturation": 1.0})  # a worker that dies takes one tile along
+    with alone, started(**options) as processes, Client(processes) as client:
+        yield client
+
+
+def _connected(scheduler: str) -> Any:
+    """A client of a running scheduler that has workers."""
+    from distributed import Client
+
+    client = None
+    try:
+        client = Client(scheduler, timeout=PATIENCE)
+        client.wait_for_workers(1, timeout=PATIENCE)
+    except (OSError, ValueError) as error:  # TimeoutError is one, too
+        if client is not None:
+            client.close()
+        raise ConnectionError(
+            f"the scheduler {scheduler} or its workers do not answer: {error}. Check the address, and start workers "
+            f"with: dask worker {scheduler}"
+        ) from error
+    return client

@@ -1,0 +1,73 @@
+"""Pyramids of label images: each level takes every second pixel of the one before, and OME-Zarr says so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .store import Place, create_array, flush, write_block
+
+__all__ = ["Halving", "create_pyramid", "level_shapes"]
+
+
+def level_shapes(shape: tuple[int, int], least: int) -> list[tuple[int, int]]:
+    """Sizes of the levels, the full one first, until the longer side is at most `least`."""
+    shapes = [shape]
+    while max(shapes[-1]) > least:
+        height, width = shapes[-1]
+        shapes.append((-(-height // 2), -(-width // 2)))
+    return shapes
+
+
+def create_pyramid(
+    folder: Path, name: str, shapes: list[tuple[int, int]], chunk: int, dtype: Any,
+    spacing: tuple[float, float], unit: str | None,
+) -> None:  # fmt: skip
+    """Create an OME-Zarr 0.5 image of labels with its levels 0, 1, …
+
+    A pixel of level k lies where the one of level 0 lies that it was taken from, so scales need no translation.
+    """
+    import zarr
+
+    axes = [{"name": axis, "type": "space"} | ({"unit": unit} if unit else {}) for axis in "yx"]
+    datasets = [
+        {
+            "path": str(level),
+            "coordinateTransformations": [{"type": "scale", "scale": [size * 2**level for size in spacing]}],
+        }
+        for level in range(len(shapes))
+    ]
+    multiscale = {"name": "labels", "type": "every second pixel", "axes": axes, "datasets": datasets}
+    attributes = {"ome": {"version": "0.5", "multiscales": [multiscale]}}
+    if not (folder / name / "zarr.json").is_file():
+        zarr.create_group(str(folder / name), attributes=attributes)
+        flush(folder / name / "zarr.json")
+    for level, shape in enumerate(shapes):
+        create_array(folder, f"{name}/{level}", shape, (chunk, chunk), dtype, ("y", "x"))
+
+
+@dataclass(frozen=True)
+class Halving:
+    """Makes a tile of level k from the tile of twice the side of level k − 1."""
+
+    folder: Path
+    name: str
+    side: int
+
+    def read(self, place: Place) -> Any:
+        """Every second pixel of the level before."""
+        import zarr
+
+        finer = zarr.open_array(str(self.folder / self.name / str(place.level - 1)), mode="r")
+        rows, columns = place.window(2 * self.side, finer.shape)
+        return finer[rows, columns][::2, ::2]
+
+    def compute(self, place: Place, read: Any) -> Any:
+        """Nothing is left to do."""
+        return read
+
+    def write(self, place: Place, blocks: Any) -> dict[str, Any]:
+        """Write the tile; its files."""
+        rows, columns = (slice(k * self.side, k * self.side + n) for k, n in zip(place[1:], blocks.shape, strict=True))
+        return write_block(self.folder, f"{self.name}/{place.level}", (rows, columns), blocks)
