@@ -50,9 +50,9 @@ def problem(labels: int, side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     return weights.astype(np.float32), l.astype(np.float32), truth
 
 
-def ours(integrator: Any, weights: Any, l: Any, truth: Any, **options: Any) -> Any:
+def ours(integrator: Any, weights: Any, l: Any, truth: Any, *, basis: bool = True, **options: Any) -> Any:
     flow = LinearFlow(Grid(weights), l)
-    solution = integrator.solve(flow, TIME)
+    solution = integrator.solve(flow, TIME, keep_basis=basis)
     return weight_gradient(flow, solution, cosine_loss(solution.v, truth).derivative, **options).weights
 
 
@@ -66,6 +66,9 @@ METHODS = {
     "ours: Taylor 5, reverse Horner": partial(ours, Taylor(5), tol=0),
     "ours: Taylor 6, reverse Horner": partial(ours, Taylor(6), tol=0),
     "ours: Taylor 8, reverse Horner": partial(ours, Taylor(8), tol=0),
+    "ours: Taylor 5, in one wave": partial(ours, Taylor(5), tol=0, basis=False),
+    "ours: Taylor 6, in one wave": partial(ours, Taylor(6), tol=0, basis=False),
+    "ours: Taylor 8, in one wave": partial(ours, Taylor(8), tol=0, basis=False),
     "ours: Taylor 8, rank 1": partial(ours, Taylor(8), rank=1),
     "ours: Krylov 5, rank 2": partial(ours, Krylov(5), rank=2),
 } | {
