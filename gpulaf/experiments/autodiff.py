@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..array import is_host_array, namespace
 from ..integrators import Euler, Krylov
 from ..loss import cosine_loss
 from .learning import Derivative, Gradient, Problem
@@ -32,7 +33,7 @@ def autodiff(integrator: Euler | Krylov) -> Gradient:
 
 
 def derivative(
-    integrator: Euler | Krylov, weights: np.ndarray, likelihood: np.ndarray, truth: np.ndarray, time: float
+    integrator: Euler | Krylov, weights: Any, likelihood: Any, truth: Any, time: float, *, compiled: bool = False
 ) -> Derivative:
     """Loss, v(T) and ∂Ω by backpropagation.
 
@@ -41,12 +42,15 @@ def derivative(
     integrator : Euler or Krylov
         The Krylov dimension must be given, and the space must not end before it.
     weights : (9, H, W) array
+        NumPy arrays run on the CPU, CuPy arrays on the GPU.
     likelihood : (J, H, W) array
         Of the dtype of `weights`.
     truth : (H, W) integer array
         Labels 0 … J−1.
     time : float
         T.
+    compiled : bool
+        Let ``torch.compile`` fuse the operations; needs a C++ compiler on the CPU.
 
     Raises
     ------
@@ -58,21 +62,37 @@ def derivative(
 
     if isinstance(integrator, Krylov) and integrator.dimension is None:
         raise ValueError("the Krylov dimension is None; accepted are whole numbers from 1. Take Krylov(10).")
-    omega = torch.from_numpy(weights).requires_grad_()
+    omega, l = (_tensor(x) for x in (weights, likelihood))
+    omega.requires_grad_()
+    forward = torch.compile(_forward, dynamic=False) if compiled else _forward
+    v = forward(omega, l, integrator, time)
+    labels = len(likelihood)
+    target = one_hot(_tensor(truth).long(), labels).permute(2, 0, 1).to(v.dtype) - 1 / labels
+    loss = 1 - (target * v).sum() / (torch.linalg.vector_norm(target) * torch.linalg.vector_norm(v))
+    (gradient,) = torch.autograd.grad(loss, omega)
+    return Derivative(float(loss.detach()), *(namespace(weights).from_dlpack(x) for x in (v.detach(), gradient)))
+
+
+def _tensor(x: Any) -> Any:
+    """An array of the host or of a GPU as a tensor that shares its memory."""
+    import torch
+
+    return torch.from_numpy(x) if is_host_array(x) else torch.from_dlpack(x)
+
+
+def _forward(omega: Any, l: Any, integrator: Euler | Krylov, time: float) -> Any:
+    """v(T)."""
+    import torch
+
     average = _average(omega)
-    S = torch.softmax(average(torch.from_numpy(likelihood)), dim=0)
+    S = torch.softmax(average(l), dim=0)
 
     def A(v: Any) -> Any:
         x = average(v)
         return S * (x - (S * x).sum(dim=0))
 
-    labels = len(likelihood)
-    B = S - 1 / labels
-    v = _euler(A, B, time, integrator.steps) if isinstance(integrator, Euler) else _krylov(A, B, time, integrator)
-    target = one_hot(torch.from_numpy(truth).long(), labels).permute(2, 0, 1).to(v.dtype) - 1 / labels
-    loss = 1 - (target * v).sum() / (torch.linalg.vector_norm(target) * torch.linalg.vector_norm(v))
-    (gradient,) = torch.autograd.grad(loss, omega)
-    return Derivative(float(loss.detach()), v.detach().numpy(), gradient.numpy())
+    B = S - 1 / len(l)
+    return _euler(A, B, time, integrator.steps) if isinstance(integrator, Euler) else _krylov(A, B, time, integrator)
 
 
 def _average(omega: Any) -> Callable[[Any], Any]:
@@ -115,7 +135,7 @@ def _krylov(A: Callable[[Any], Any], B: Any, time: float, integrator: Krylov) ->
         columns.append(torch.cat([h, length[None], h.new_zeros(m - k - 1)]))
         basis.append(w / length)
     H = torch.stack(columns, dim=1)[:m]
-    first = torch.eye(m, dtype=H.dtype)[:, :1]
+    first = torch.eye(m, dtype=H.dtype, device=H.device)[:, :1]
     bordered = torch.cat([torch.cat([H, first], dim=1), H.new_zeros(1, m + 1)])
     phi = torch.linalg.matrix_exp(time * bordered)[:m, m]
     return (beta * phi @ torch.stack(basis[:m]).reshape(m, -1)).reshape(B.shape)
