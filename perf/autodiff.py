@@ -153,11 +153,17 @@ def figure(rows: list[dict[str, Any]]) -> None:
         mine, fused = row["method"].startswith("ours"), "compiled" in row["method"]
         color = QUALITATIVE[0] if mine else ALARM
         axis.scatter(row["ms"], row["error"], s=row["MB"], alpha=0.75, c="none" if fused else color, edgecolor=color)
-        at = (row["ms"], row["error"])
-        axis.annotate(row["method"].split(": ")[1], at, xytext=(6, 6), textcoords="offset points", fontsize=8)
+        if fused:
+            place = {"xytext": (0, -4 - 0.56 * row["MB"] ** 0.5), "ha": "center", "va": "top"}
+        elif "in one wave" in row["method"]:
+            place = {"xytext": (-6, -5), "ha": "right", "va": "top"}
+        else:
+            place = {"xytext": (6, 8)}
+        name, at = row["method"].split(": ")[1], (row["ms"], row["error"])
+        axis.annotate(name, at, textcoords="offset points", fontsize=8, **place)
     axis.set(xscale="log", yscale="log", xlabel="ms for one loss and its gradient", ylabel="relative error of ∂Ω")
     axis.set_title("blue: closed form, red: automatic differentiation (rings: compiled); area: memory", fontsize=10)
-    axis.margins(x=0.25, y=0.15)
+    axis.margins(x=0.35, y=0.15)
     axis.spines[["top", "right"]].set_visible(False)
     write_figure(RESULTS / f"{result_name('autodiff')}.png", plot)
 
