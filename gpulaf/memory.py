@@ -56,7 +56,7 @@ def memory_estimate(
     Returns
     -------
     int
-        An upper estimate: 1.0 to 1.75 times the peak in the cases of ``tests/test_memory.py``. The interpreter and the
+        An estimate: 0.97 to 1.75 times the peak in the cases of ``tests/test_memory.py``. The interpreter and the
         libraries are not in it.
 
     Raises
