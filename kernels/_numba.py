@@ -17,6 +17,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 try:
     import numba
 
@@ -50,21 +52,25 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def inline(
-    function: Callable[..., Any] | None = None, *, name: str = "", reassociate: bool = False
+    function: Callable[..., Any] | None = None, *, name: str = "", reassociate: bool = False, always: bool = False
 ) -> Callable[..., Any]:
     """Compile a helper that kernels call; `reassociate` lets a sum run in vector lanes.
+
+    The compiler puts it where it is called if that seems worth it, or `always`: a call that hands over whole arrays
+    costs more than a block of a row.
 
     A helper that is made by a program needs a `name` of its own within its file: cached kernels of several processes
     hold their helpers by file, name and a number that counts within a process. Two of the same name may meet there,
     and a kernel would call the other one.
     """
     if function is None:
-        return partial(inline, name=name, reassociate=reassociate)
+        return partial(inline, name=name, reassociate=reassociate, always=always)
     function.__qualname__ = name or function.__qualname__
     if not available:
         return function
     flags = {"contract", "reassoc"} if reassociate else {"contract"}
-    return numba.njit(nogil=True, fastmath=flags, error_model="numpy", no_cpython_wrapper=True)(function)
+    options = {"nogil": True, "fastmath": flags, "error_model": "numpy", "no_cpython_wrapper": True}
+    return numba.njit(**options, forceinline=always)(function)
 
 
 def in_blocks(function: Callable[..., Any], count: int, operations: int, *operands: Any) -> None:
@@ -85,6 +91,7 @@ def in_threads(function: Callable[..., Any], calls: list[tuple[Any, ...]]) -> No
     """Call the function with each of the tuples of arguments, the first one on this thread."""
     if not calls:
         return
+    calls = [tuple(map(_writable, arguments)) for arguments in calls]
     others = [_pool(os.getpid()).submit(function, *arguments) for arguments in calls[1:]]
     try:
         function(*calls[0])
@@ -116,6 +123,22 @@ def compiling(notice: Callable[[], object]) -> Iterator[None]:
 
     with event.install_listener("numba:compile", Listener()):
         yield
+
+
+class _Alias:
+    """The memory of an array, without what says that it may only be read."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array = array
+        interface = dict(array.__array_interface__)
+        self.__array_interface__ = interface | {"data": (interface["data"][0], False)}
+
+
+def _writable(operand: Any) -> Any:
+    """Arrays that may only be read are of another type, and every kernel would be compiled once more for them."""
+    if isinstance(operand, np.ndarray) and not operand.flags.writeable:
+        return np.asarray(_Alias(operand))
+    return operand
 
 
 @cache

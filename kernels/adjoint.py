@@ -15,22 +15,26 @@ from typing import Any
 import numpy as np
 
 from . import _cuda
-from ._memory import empty_like
-from ._numba import in_blocks, inline, kernel
-from ._rows import (
-    PITCH,
-    add_scaled,
+from ._blocks import (
+    BLOCK,
+    STRETCH,
     as_volumes,
     average,
-    clear,
-    load,
-    multiply_add,
+    emit,
+    exceeds_cache,
+    find_slots,
+    load_rows,
+    margin,
     new_ring,
-    new_rows,
+    new_scratch,
     pack_transposed,
-    replicated,
+    replicate,
 )
-from .stencil import offsets, radius_of, replicate, shifted, store
+from ._memory import empty_like
+from ._numba import in_blocks, inline, kernel
+from ._vectors import fence, further, place
+from .stencil import offsets, radius_of, shifted, store
+from .stencil import replicate as replicate_field
 
 
 def reference(
@@ -44,7 +48,7 @@ def reference(
     periodic: bool = False,
 ) -> Any:
     """The definition, in array API code."""
-    z = field if similarity is None else replicate(similarity, field)
+    z = field if similarity is None else replicate_field(similarity, field)
     total = None
     for index, offset in enumerate(offsets(radius_of(weights), weights.ndim - 1)):
         term = shifted(weights[index, ...] * z, tuple(-o for o in offset), periodic)
@@ -66,52 +70,52 @@ def cpu(
     scale = field.dtype.type(scale)
     work = field.size * weights.shape[0]
     radius, rows = radius_of(weights), prod(field.shape[1:-1])
+    streaming = exceeds_cache(weights, similarity, field, source, result)
     weights, similarity, field, source, target = as_volumes(weights, similarity, field, source, result)
-    in_blocks(_rows, rows, work, weights, similarity, field, source, scale, radius, target)
+    in_blocks(_rows, rows, work, weights, similarity, field, source, scale, radius, target, streaming)
     return result
 
 
 @kernel
-def _rows(first, last, weights, similarity, field, source, scale, radius, result):
+def _rows(first, last, weights, similarity, field, source, scale, radius, result, streaming):
     labels, _, height, width = field.shape
-    ring, packed = new_ring(labels, len(weights), radius, field.dtype), new_rows(len(weights), field.dtype)
-    dot = np.empty(PITCH, field.dtype)
+    ring, slots = new_ring(labels, len(weights), radius, field), np.empty(len(weights) // (2 * radius + 1), np.intp)
+    packed, column = new_scratch(len(weights), field), new_scratch(labels, field)
     for z in range(first // height, -(-last // height)):  # rows are counted through all planes
         top, bottom = max(0, first - z * height), min(height, last - z * height)
-        for x0 in range(0, width, PITCH - 2 * radius):
-            n = min(PITCH - 2 * radius, width - x0)
+        for x0 in range(0, width, STRETCH):
+            n = min(STRETCH, width - x0)
             for y in range(top - radius, bottom + radius):
-                load(field, radius, z, y, x0, n, ring)
+                load_rows(field, radius, z, y, x0, n, ring)
                 if similarity is not None:
-                    _replicate_slots(similarity, radius, z, y, x0, n, dot, ring)
+                    _replicate_rows(similarity, radius, z, y, x0, n, ring)
                 done = y - radius
                 if done < top:
                     continue
-                pack_transposed(weights, radius, z, done, x0, n, packed)
-                average(packed, ring, done, n, result, (z, done, x0))
-                if source is not None:
+                find_slots(done, radius, slots)
+                for x in range(0, n, BLOCK):
+                    at, count = (z, done, x0 + x), min(BLOCK, n - x)
+                    pack_transposed(weights, radius, at, count, packed)
+                    average(packed, ring, slots, radius, x, count, column)
                     for j in range(labels):
-                        add_scaled(source[j, z, done, x0 : x0 + n], scale, result[j, z, done, x0 : x0 + n])
+                        emit(place(column, j), source, scale, result, (j, z, done, x0 + x), count, streaming)
+    if streaming:
+        fence()
 
 
-@inline
-def _replicate_slots(similarity, radius, z, y, x0, n, dot, ring):
-    """z = R_S u in the slots of row y, on the pixels inside the image."""
+@inline(always=True)
+def _replicate_rows(similarity, radius, z, y, x0, n, ring):
+    """z = R_S u in place of u in the slots of row y, on the pixels inside the image."""
     labels, depth, height, width = similarity.shape
-    planes, side = ring.shape[:2]
-    lo, hi = max(0, x0 - radius), min(width, x0 + n + radius)
-    at, total = lo - (x0 - radius), dot[: hi - lo]
+    side, plane, columns = 2 * radius + 1, similarity.strides[0] // similarity.itemsize, ring.shape[2]
+    planes, lo, hi = len(ring) // side, max(0, x0 - radius), min(width, x0 + n + radius)
     for p in range(planes):
-        plane = z + p - planes // 2
-        if 0 <= plane < depth and 0 <= y < height:
-            rows = ring[p, (y + radius) % side]
-            clear(total)
-            for j in range(labels):
-                row = rows[j * PITCH + at : j * PITCH + at + hi - lo]
-                multiply_add(similarity[j, plane, y, lo:hi], row, total)
-            for j in range(labels):
-                row = rows[j * PITCH + at : j * PITCH + at + hi - lo]
-                replicated(similarity[j, plane, y, lo:hi], row, total, row)
+        at = z + p - planes // 2
+        if 0 <= at < depth and 0 <= y < height:
+            row = further(place(ring, p * side + (y + radius) % side), margin(radius) - x0)
+            for x in range(lo, hi, BLOCK):
+                u = further(row, x)
+                replicate(place(similarity, (0, at, y, x)), plane, u, columns, u, columns, labels, min(BLOCK, hi - x))
 
 
 def gpu(weights: Any, similarity: Any, field: Any, source: Any = None, scale: float = 1.0, *, out: Any = None) -> Any:

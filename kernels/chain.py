@@ -19,7 +19,7 @@ import numpy as np
 
 from . import adjoint, operator
 from ._numba import edges, in_threads, inline, kernel
-from ._rows import as_volumes
+from ._blocks import as_volumes
 from .adjoint import _rows as _adjoint_rows
 from .operator import _rows as _operator_rows
 from .stencil import radius_of, slot
@@ -95,10 +95,10 @@ def _wave(
             if lo < hi:
                 y = results[_slot(k, count, backward)]
                 if k == 0:
-                    _operator_rows(lo, hi, weights, similarity, start, source, scales[k], radius, y)
+                    _operator_rows(lo, hi, weights, similarity, start, source, scales[k], radius, y, False)
                 else:
                     x = results[_slot(k - 1, count, backward)]
-                    _operator_rows(lo, hi, weights, similarity, x, source, scales[k], radius, y)
+                    _operator_rows(lo, hi, weights, similarity, x, source, scales[k], radius, y, False)
 
 
 @kernel
@@ -107,7 +107,7 @@ def _gap(edge, weights, similarity, start, source, scales, radius, results, back
     for k in range(1, scales.size):
         x, y = results[_slot(k - 1, count, backward)], results[_slot(k, count, backward)]
         lo, hi = edge - k * radius, edge + k * radius
-        _operator_rows(lo, hi, weights, similarity, x, source, scales[k], radius, y)
+        _operator_rows(lo, hi, weights, similarity, x, source, scales[k], radius, y, False)
 
 
 @kernel
@@ -121,10 +121,10 @@ def _wave_transposed(
             if lo < hi:
                 y = results[_slot(k, count, backward)]
                 if k == 0:
-                    _adjoint_rows(lo, hi, weights, similarity, start, source, scales[k], radius, y)
+                    _adjoint_rows(lo, hi, weights, similarity, start, source, scales[k], radius, y, False)
                 else:
                     x = results[_slot(k - 1, count, backward)]
-                    _adjoint_rows(lo, hi, weights, similarity, x, source, scales[k], radius, y)
+                    _adjoint_rows(lo, hi, weights, similarity, x, source, scales[k], radius, y, False)
 
 
 @kernel
@@ -133,7 +133,7 @@ def _gap_transposed(edge, weights, similarity, start, source, scales, radius, re
     for k in range(1, scales.size):
         x, y = results[_slot(k - 1, count, backward)], results[_slot(k, count, backward)]
         lo, hi = edge - k * radius, edge + k * radius
-        _adjoint_rows(lo, hi, weights, similarity, x, source, scales[k], radius, y)
+        _adjoint_rows(lo, hi, weights, similarity, x, source, scales[k], radius, y, False)
 
 
 def gpu(

@@ -15,22 +15,26 @@ from typing import Any
 import numpy as np
 
 from . import _cuda
-from ._memory import empty_like
-from ._numba import in_blocks, kernel
-from ._rows import (
-    PITCH,
-    add_scaled,
+from ._blocks import (
+    BLOCK,
+    STRETCH,
     as_volumes,
     average,
-    dot_labels,
-    load,
+    emit,
+    exceeds_cache,
+    find_slots,
+    load_rows,
     new_ring,
-    new_rows,
+    new_scratch,
     pack,
-    replicated,
+    replicate,
 )
+from ._memory import empty_like
+from ._numba import in_blocks, inline, kernel
+from ._vectors import fence, place
 from .stencil import average as average_field
-from .stencil import radius_of, replicate, store
+from .stencil import radius_of, store
+from .stencil import replicate as replicate_field
 
 
 def reference(
@@ -45,7 +49,7 @@ def reference(
 ) -> Any:
     """The definition, in array API code."""
     averaged = average_field(weights, field, periodic)
-    product = averaged if similarity is None else replicate(similarity, averaged)
+    product = averaged if similarity is None else replicate_field(similarity, averaged)
     return store(product if source is None else scale * source + product, out)
 
 
@@ -58,42 +62,51 @@ def cpu(
     *,
     out: np.ndarray | None = None,
 ) -> np.ndarray:
-    """The same with Numba: averages of one stretch of a row stay in cache until they are replicated."""
+    """The same with Numba: averages of a block stay in cache until they are replicated."""
     result = empty_like(field) if out is None else out
     scale = field.dtype.type(scale)
     work = field.size * weights.shape[0]
     radius, rows = radius_of(weights), prod(field.shape[1:-1])
+    streaming = exceeds_cache(weights, similarity, field, source, result)
     weights, similarity, field, source, target = as_volumes(weights, similarity, field, source, result)
-    in_blocks(_rows, rows, work, weights, similarity, field, source, scale, radius, target)
+    in_blocks(_rows, rows, work, weights, similarity, field, source, scale, radius, target, streaming)
     return result
 
 
 @kernel
-def _rows(first, last, weights, similarity, field, source, scale, radius, result):
+def _rows(first, last, weights, similarity, field, source, scale, radius, result, streaming):
     labels, _, height, width = field.shape
-    ring, packed = new_ring(labels, len(weights), radius, field.dtype), new_rows(len(weights), field.dtype)
-    averaged, dot = np.empty((labels, 1, 1, PITCH), field.dtype), np.empty(PITCH, field.dtype)
+    ring, slots = new_ring(labels, len(weights), radius, field), np.empty(len(weights) // (2 * radius + 1), np.intp)
+    packed, column = new_scratch(len(weights), field), new_scratch(labels, field)
     for z in range(first // height, -(-last // height)):  # rows are counted through all planes
         top, bottom = max(0, first - z * height), min(height, last - z * height)
-        for x0 in range(0, width, PITCH - 2 * radius):
-            n = min(PITCH - 2 * radius, width - x0)
+        for x0 in range(0, width, STRETCH):
+            n = min(STRETCH, width - x0)
             for y in range(top - radius, bottom + radius):
-                load(field, radius, z, y, x0, n, ring)
+                load_rows(field, radius, z, y, x0, n, ring)
                 done = y - radius
                 if done < top:
                     continue
-                pack(weights, z, done, x0, n, packed)
-                if similarity is None:
-                    average(packed, ring, done, n, result, (z, done, x0))
-                else:
-                    average(packed, ring, done, n, averaged, (0, 0, 0))
-                    dot_labels(similarity, averaged, z, done, x0, n, dot)
-                    for j in range(labels):
-                        s = similarity[j, z, done, x0 : x0 + n]
-                        replicated(s, averaged[j, 0, 0, :n], dot, result[j, z, done, x0 : x0 + n])
-                if source is not None:
-                    for j in range(labels):
-                        add_scaled(source[j, z, done, x0 : x0 + n], scale, result[j, z, done, x0 : x0 + n])
+                find_slots(done, radius, slots)
+                for x in range(0, n, BLOCK):
+                    at, count = (z, done, x0 + x), min(BLOCK, n - x)
+                    pack(weights, at, count, packed)
+                    average(packed, ring, slots, radius, x, count, column)
+                    _finish(similarity, column, source, scale, at, count, result, streaming)
+    if streaming:
+        fence()
+
+
+@inline(always=True)
+def _finish(similarity, column, source, scale, at, count, result, streaming):
+    """The result from `at` = (z, y, x) on, of the averages in the column."""
+    z, y, x = at
+    labels, own = len(column), column.shape[1]
+    if similarity is not None:
+        s, plane = place(similarity, (0, z, y, x)), similarity.strides[0] // similarity.itemsize
+        replicate(s, plane, place(column, 0), own, place(column, 0), own, labels, count)
+    for j in range(labels):
+        emit(place(column, j), source, scale, result, (j, z, y, x), count, streaming)
 
 
 def gpu(weights: Any, similarity: Any, field: Any, source: Any = None, scale: float = 1.0, *, out: Any = None) -> Any:
