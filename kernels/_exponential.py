@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ._numba import inline
-from ._rows import PITCH
 
 
 class Constants(NamedTuple):
@@ -47,9 +46,9 @@ def constants(dtype: Any) -> Constants:
 
 
 @inline
-def new_powers(constants):
-    """Scratch of one stretch: the powers 2ⁿ, as integers."""
-    return np.empty(PITCH, constants.bits.dtype)
+def new_powers(constants, count):
+    """Scratch for so many numbers: the powers 2ⁿ, as integers."""
+    return np.empty(count, constants.bits.dtype)
 
 
 @inline

@@ -196,6 +196,15 @@ if available:
         return signature(kind, place, number), generate
 
     @intrinsic
+    def maximum(context, a, b):  # type: ignore[no-untyped-def]
+        """The larger one of a and b, lane by lane."""
+
+        def generate(c, builder, s, arguments):  # type: ignore[no-untyped-def]
+            return builder.select(builder.fcmp_ordered(">", *arguments), *arguments)
+
+        return signature(a, a, b), generate
+
+    @intrinsic
     def multiply_add(context, a, b, total):  # type: ignore[no-untyped-def]
         """a·b + total, of vectors or of numbers."""
 
@@ -204,7 +213,12 @@ if available:
 
         return signature(a, a, b, total), generate
 
-    for symbol, instruction in ((operator.add, "fadd"), (operator.sub, "fsub"), (operator.mul, "fmul")):
+    for symbol, instruction in (
+        (operator.add, "fadd"),
+        (operator.sub, "fsub"),
+        (operator.mul, "fmul"),
+        (operator.truediv, "fdiv"),
+    ):
 
         @type_callable(symbol)
         def _type(context):  # type: ignore[no-untyped-def]

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from . import adjoint, operator
-from ._numba import edges, in_threads, inline, kernel
 from ._blocks import as_volumes
+from ._numba import edges, in_threads, inline, kernel
 from .adjoint import _rows as _adjoint_rows
 from .operator import _rows as _operator_rows
 from .stencil import radius_of, slot

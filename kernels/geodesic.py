@@ -56,7 +56,7 @@ def cpu(
 
 @kernel
 def _stretches(first, last, p, x, scale, factor, bound, floor, constants, result):
-    count, powers = p.shape[0], new_powers(constants)
+    count, powers = p.shape[0], new_powers(constants, STRETCH)
     columns = np.empty((2, STRETCH), p.dtype)
     for s in range(first, last):
         a, b = s * STRETCH, min(p.shape[1], (s + 1) * STRETCH)

@@ -109,7 +109,7 @@ def _weights(first, last, prototypes, tangents, sigma, features, radius, blocks,
     height, width, F = features.shape
     K, N = tangents.shape
     f, d, a, logits, one = _buffers(F, K, N, features.dtype)
-    powers = new_powers(constants)
+    powers = new_powers(constants, STRETCH)
     for y in range(height * first // blocks, height * last // blocks):
         for x0 in range(0, width, STRETCH):
             n = min(STRETCH, width - x0)
@@ -127,7 +127,7 @@ def _derivatives(
     height, width, F = features.shape
     K, N = tangents.shape
     f, d, a, x, mean = _buffers(F, K, N, features.dtype)
-    bar, powers = np.empty((K, STRETCH), features.dtype), new_powers(constants)
+    bar, powers = np.empty((K, STRETCH), features.dtype), new_powers(constants, STRETCH)
     for block in range(first, last):
         for y in range(height * block // blocks, height * (block + 1) // blocks):
             for x0 in range(0, width, STRETCH):

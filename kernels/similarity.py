@@ -16,10 +16,23 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from . import _cuda
+from ._blocks import (
+    BLOCK,
+    STRETCH,
+    as_volumes,
+    average,
+    emit,
+    exceeds_cache,
+    find_slots,
+    load_rows,
+    new_ring,
+    new_scratch,
+    pack,
+)
 from ._exponential import constants, exponential, new_powers
 from ._memory import empty_like
 from ._numba import in_blocks, inline, kernel
-from ._rows import PITCH, as_volumes, average, clear, copy, load, new_ring, new_rows, pack
+from ._vectors import fence, filled, lanes_of, load, maximum, place, store
 from .stencil import average as average_field
 from .stencil import radius_of
 
@@ -38,66 +51,83 @@ def cpu(weights: np.ndarray, log_likelihood: np.ndarray) -> tuple[np.ndarray, np
     result = empty_like(log_likelihood)
     bound = np.zeros(prod(result.shape[1:-1]), result.dtype)
     work, radius = result.size * weights.shape[0], radius_of(weights)
+    streaming = exceeds_cache(weights, log_likelihood, result)
     weights, log_likelihood, target = as_volumes(weights, log_likelihood, result)
-    operands = (weights, log_likelihood, radius, constants(result.dtype), target, bound)
+    operands = (weights, log_likelihood, radius, constants(result.dtype), target, bound, streaming)
     in_blocks(_rows, len(bound), work, *operands)
     return result, bound
 
 
 @kernel
-def _rows(first, last, weights, log_likelihood, radius, constants, result, bound):
+def _rows(first, last, weights, log_likelihood, radius, constants, result, bound, streaming):
     labels, _, height, width = result.shape
-    ring, packed = new_ring(labels, len(weights), radius, result.dtype), new_rows(len(weights), result.dtype)
-    averaged = np.empty((labels, 1, 1, PITCH), result.dtype)
-    highest, total = np.empty(PITCH, result.dtype), np.empty(PITCH, result.dtype)
-    powers = new_powers(constants)
+    ring, slots = new_ring(labels, len(weights), radius, result), np.empty(len(weights) // (2 * radius + 1), np.intp)
+    packed, column = new_scratch(len(weights), result), new_scratch(labels, result)
+    powers = new_powers(constants, labels * BLOCK)
     for z in range(first // height, -(-last // height)):  # rows are counted through all planes
         top, bottom = max(0, first - z * height), min(height, last - z * height)
-        for x0 in range(0, width, PITCH - 2 * radius):
-            n = min(PITCH - 2 * radius, width - x0)
+        for x0 in range(0, width, STRETCH):
+            n = min(STRETCH, width - x0)
             for y in range(top - radius, bottom + radius):
-                load(log_likelihood, radius, z, y, x0, n, ring)
+                load_rows(log_likelihood, radius, z, y, x0, n, ring)
                 done = y - radius
                 if done < top:
                     continue
-                pack(weights, z, done, x0, n, packed)
-                average(packed, ring, done, n, averaged, (0, 0, 0))
-                _softmax(averaged, highest[:n], total[:n], constants, powers)
-                for j in range(labels):
-                    row = result[j, z, done, x0 : x0 + n]
-                    for x in range(n):
-                        row[x] = averaged[j, 0, 0, x] * total[x]
-                    bound[z * height + done] = max(bound[z * height + done], _largest(row))
+                find_slots(done, radius, slots)
+                for x in range(0, n, BLOCK):
+                    count = min(BLOCK, n - x)
+                    pack(weights, (z, done, x0 + x), count, packed)
+                    average(packed, ring, slots, radius, x, count, column)
+                    _softmax(column, constants, powers)
+                    row = z * height + done
+                    bound[row] = max(bound[row], _largest(column, count, packed))
+                    for j in range(labels):
+                        emit(place(column, j), None, 0, result, (j, z, done, x0 + x), count, streaming)
+    if streaming:
+        fence()
 
 
 @inline
-def _softmax(values, highest, total, constants, powers):
-    """values = e^{values − highest}, total = 1 / their sum over labels."""
-    labels, n = len(values), highest.size
-    copy(values[0, 0, 0, :n], highest)
-    clear(total)
-    for j in range(1, labels):
-        row = values[j, 0, 0, :n]
-        for x in range(n):
-            highest[x] = max(highest[x], row[x])
+def _softmax(column, constants, powers):
+    """column = e^{column − its maximum} / the sum of these, over labels."""
+    labels, own = column.shape
+    lanes, one = lanes_of(column), filled(column, 1)
+    for x in range(0, own, lanes):
+        p = place(column, (0, x))
+        highest = load(p, 0)
+        for j in range(1, labels):
+            highest = maximum(highest, load(p, j * own))
+        for j in range(labels):
+            store(p, j * own, load(p, j * own) - highest)
+    exponential(column.reshape(labels * own), constants, powers)
+    for x in range(0, own, lanes):
+        p = place(column, (0, x))
+        total = load(p, 0)
+        for j in range(1, labels):
+            total = total + load(p, j * own)
+        factor = one / total
+        for j in range(labels):
+            store(p, j * own, load(p, j * own) * factor)
+
+
+@inline
+def _largest(column, count, scratch):
+    """max 2S(1 − S) of the first `count` pixels."""
+    labels, own = column.shape
+    lanes, one = lanes_of(column), filled(column, 1)
+    end, highest = count // lanes * lanes, filled(column, 0)
+    for x in range(0, end, lanes):
+        p = place(column, (0, x))
+        for j in range(0, labels * own, own):
+            highest = maximum(highest, load(p, j) * (one - load(p, j)))
+    store(place(scratch, 0), 0, highest)
+    largest = column.dtype.type(0)
+    for x in range(lanes):
+        largest = max(largest, scratch[0, x])
     for j in range(labels):
-        row = values[j, 0, 0, :n]
-        for x in range(n):
-            row[x] -= highest[x]
-        exponential(row, constants, powers)
-        for x in range(n):
-            total[x] += row[x]
-    for x in range(n):
-        total[x] = 1 / total[x]
-
-
-@inline(reassociate=True)
-def _largest(row):
-    """max 2S(1 − S)."""
-    highest = 2 * row[0] * (1 - row[0])
-    for x in range(row.size):
-        highest = max(highest, 2 * row[x] * (1 - row[x]))
-    return highest
+        for x in range(end, count):
+            largest = max(largest, column[j, x] * (1 - column[j, x]))
+    return 2 * largest
 
 
 def gpu(weights: Any, log_likelihood: Any, *, out: tuple[Any, Any] | None = None) -> tuple[Any, Any]:

@@ -24,9 +24,22 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from . import _cuda
+from ._blocks import (
+    BLOCK,
+    STRETCH,
+    as_volumes,
+    correlate,
+    emit,
+    exceeds_cache,
+    fetch,
+    find_slots,
+    load_rows,
+    new_ring,
+    new_scratch,
+)
 from ._memory import empty_like
 from ._numba import in_blocks, inline, kernel
-from ._rows import PITCH, as_volumes, clear, copy, correlate, load, multiply_add, new_ring, new_rows
+from ._vectors import fence, filled, lanes_of, load, multiply_add, place, store
 from .stencil import neighbors, radius_of
 
 
@@ -67,87 +80,104 @@ def cpu(
     right: np.ndarray,
     image: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The same with Numba: all terms of one stretch of a row while its sums are in cache."""
+    """The same with Numba: all terms of one block while its sums are in cache."""
     gradient, z = empty_like(weights), empty_like(mean)
     work = mean.size * weights.shape[0] * (1 + len(left))
     radius, rows = radius_of(weights), prod(mean.shape[1:-1])
-    _, *fields, target, derivative = as_volumes(
-        weights, similarity, log_likelihood, mean, left, right, image, gradient, z
-    )
-    in_blocks(_rows, rows, work, *fields, radius, target, derivative)
+    fields = (similarity, log_likelihood, mean, left, right, image, gradient, z)
+    streaming = exceeds_cache(*fields)
+    _, *fields = as_volumes(weights, *fields)
+    in_blocks(_rows, rows, work, *fields, radius, streaming)
     return gradient, z
 
 
 @kernel
-def _rows(first, last, similarity, log_likelihood, mean, left, right, image, radius, gradient, derivative):
-    rank, (labels, _, height, width), dtype = left.shape[0], mean.shape, mean.dtype
-    count = len(gradient)
-    rings = [new_ring(labels, count, radius, dtype) for _ in range(rank + 1)]  # of every v_r and of ℓ
-    sums, total = new_rows(count, dtype), np.empty(PITCH, dtype)
-    w, factor = new_rows(labels, dtype), new_rows(labels, dtype)
+def _rows(
+    first, last, similarity, log_likelihood, mean, left, right, image, gradient, derivative, radius, streaming
+):  # fmt: skip
+    rank, (labels, _, height, width), count = left.shape[0], mean.shape, len(gradient)
+    rings = [new_ring(labels, count, radius, mean) for _ in range(rank + 1)]  # of every v_r and of ℓ
+    slots, sums = np.empty(count // (2 * radius + 1), np.intp), new_scratch(count, mean)
+    s, w, u, Av = (
+        new_scratch(labels, mean),
+        new_scratch(labels, mean),
+        new_scratch(labels, mean),
+        new_scratch(labels, mean),
+    )
     for z in range(first // height, -(-last // height)):  # rows are counted through all planes
         top, bottom = max(0, first - z * height), min(height, last - z * height)
-        for x0 in range(0, width, PITCH - 2 * radius):
-            n = min(PITCH - 2 * radius, width - x0)
+        for x0 in range(0, width, STRETCH):
+            n = min(STRETCH, width - x0)
             for y in range(top - radius, bottom + radius):
                 for r in range(rank):
-                    load(right[r], radius, z, y, x0, n, rings[r])
-                load(log_likelihood, radius, z, y, x0, n, rings[rank])
+                    load_rows(right[r], radius, z, y, x0, n, rings[r])
+                load_rows(log_likelihood, radius, z, y, x0, n, rings[rank])
                 done = y - radius
                 if done < top:
                     continue
-                clear(sums)
-                for j in range(labels):
-                    at = slice(j * PITCH, j * PITCH + n)
-                    _product(similarity[j, z, done, x0 : x0 + n], mean[j, z, done, x0 : x0 + n], w[at])
-                for r in range(rank):
-                    clear(total[:n])
+                find_slots(done, radius, slots)
+                for x in range(0, n, BLOCK):
+                    at, size = (z, done, x0 + x), min(BLOCK, n - x)
+                    sums[:] = 0
+                    _columns(similarity, at, size, s)
+                    _columns(mean, at, size, w)
+                    product(s, w)
+                    for r in range(rank):
+                        _columns(left[r], at, size, u)
+                        _columns(image[r], at, size, Av)
+                        add_term(s, Av, u, w)
+                        correlate(u, rings[r], slots, radius, x, size, sums)
+                    project(s, w)
+                    correlate(w, rings[rank], slots, radius, x, size, sums)
                     for j in range(labels):
-                        s, u = similarity[j, z, done, x0 : x0 + n], left[r, j, z, done, x0 : x0 + n]
-                        multiply_add(s, u, total[:n])
-                    for j in range(labels):
-                        s, u = similarity[j, z, done, x0 : x0 + n], left[r, j, z, done, x0 : x0 + n]
-                        at = slice(j * PITCH, j * PITCH + n)
-                        _term(s, u, image[r, j, z, done, x0 : x0 + n], total, w[at], factor[at])
-                    correlate(factor, labels, rings[r], done, n, sums)
-                clear(total[:n])
-                for j in range(labels):
-                    _sum(w[j * PITCH : j * PITCH + n], total)
-                for j in range(labels):
-                    at = slice(j * PITCH, j * PITCH + n)
-                    _subtract(w[at], similarity[j, z, done, x0 : x0 + n], total, factor[at])
-                    copy(factor[at], derivative[j, z, done, x0 : x0 + n])
-                correlate(factor, labels, rings[rank], done, n, sums)
-                for o in range(count):
-                    copy(sums[o * PITCH : o * PITCH + n], gradient[o, z, done, x0 : x0 + n])
+                        emit(place(w, j), None, 0, derivative, (j, z, done, x0 + x), size, streaming)
+                    for o in range(count):
+                        emit(place(sums, o), None, 0, gradient, (o, z, done, x0 + x), size, streaming)
+    if streaming:
+        fence()
 
 
 @inline
-def _product(a, b, result):
-    for i in range(result.size):
-        result[i] = a[i] * b[i]
+def _columns(field, at, n, columns):
+    """columns[j] = the n numbers of label j from `at` = (z, y, x) on."""
+    z, y, x = at
+    for j in range(len(columns)):
+        fetch(place(field, (j, z, y, x)), place(columns, j), n)
 
 
 @inline
-def _term(s, u, Av, uS, w, factor):
-    """w += (u − ⟨u, S⟩)∘Av and factor = R_S u."""
-    for i in range(w.size):
-        difference = u[i] - uS[i]
-        w[i] += difference * Av[i]
-        factor[i] = s[i] * difference
+def product(s, w):
+    """w = S∘w of a block."""
+    p, q = place(s, 0), place(w, 0)
+    for x in range(0, s.size, lanes_of(s)):
+        store(q, x, load(p, x) * load(q, x))
 
 
 @inline
-def _sum(row, total):
-    for i in range(row.size):
-        total[i] += row[i]
+def add_term(s, Av, u, w):
+    """w += (u − ⟨u, S⟩)∘Av, then u = R_S u, of a block."""
+    labels, own = s.shape
+    for x in range(0, own, lanes_of(s)):
+        S, A, U, W = place(s, (0, x)), place(Av, (0, x)), place(u, (0, x)), place(w, (0, x))
+        mean = filled(s, 0)
+        for j in range(0, labels * own, own):
+            mean = multiply_add(load(S, j), load(U, j), mean)
+        for j in range(0, labels * own, own):
+            difference = load(U, j) - mean
+            store(W, j, multiply_add(difference, load(A, j), load(W, j)))
+            store(U, j, load(S, j) * difference)
 
 
 @inline
-def _subtract(w, s, total, z):
-    """z = w − S Σ w."""
-    for i in range(z.size):
-        z[i] = w[i] - s[i] * total[i]
+def project(s, w):
+    """w − S Σ w in place of w, of a block."""
+    labels, own = s.shape
+    for x in range(0, own, lanes_of(s)):
+        S, W, total = place(s, (0, x)), place(w, (0, x)), filled(s, 0)
+        for j in range(0, labels * own, own):
+            total = total - load(W, j)
+        for j in range(0, labels * own, own):
+            store(W, j, multiply_add(load(S, j), total, load(W, j)))
 
 
 def gpu(
