@@ -73,14 +73,19 @@ def margin(radius):
 
 
 @inline
-def new_ring(labels, count, radius, field):
-    """(slots, J, columns) for patches of `count` weights.
+def columns_of(width, radius, like):
+    """Columns of a ring for rows of that width, with room for a vector that begins at its last pixel.
 
-    Columns are an odd multiple of 16, so that the rows of several labels do not share a few sets of a cache.
+    An odd multiple of 16, so that the rows of several labels do not share a few sets of a cache.
     """
-    slots = count // (2 * radius + 1)
-    columns = (margin(radius) + min(field.shape[-1], STRETCH) + radius + lanes_of(field) + 15) // 16 | 1
-    return new_rows(slots * labels, 16 * columns, field).reshape((slots, labels, 16 * columns))
+    return ((margin(radius) + width + radius + lanes_of(like) + 15) // 16 | 1) * 16
+
+
+@inline
+def new_ring(labels, count, radius, field):
+    """(slots, J, columns) for patches of `count` weights."""
+    slots, columns = count // (2 * radius + 1), columns_of(min(field.shape[-1], STRETCH), radius, field)
+    return new_rows(slots * labels, columns, field).reshape((slots, labels, columns))
 
 
 @inline
@@ -104,7 +109,7 @@ def fetch(p, q, n):
         put(q, x, number(p, x))
 
 
-@inline
+@inline(always=True)
 def fill(q, first, last, value):
     for x in range(first, last):
         put(q, x, value)
@@ -116,6 +121,14 @@ def pack(weights, at, n, packed):
     z, y, x = at
     for o in range(len(weights)):
         fetch(place(weights, (o, z, y, x)), place(packed, o), n)
+
+
+@inline(always=True)
+def fetch_columns(field, at, n, columns):
+    """columns[j] = the n numbers of label j from `at` = (z, y, x) on."""
+    z, y, x = at
+    for j in range(len(columns)):
+        fetch(place(field, (j, z, y, x)), place(columns, j), n)
 
 
 @inline(always=True)
@@ -163,7 +176,7 @@ def find_slots(y, radius, slots):
         slots[k] = k // side * side + (y + k) % side
 
 
-@inline(always=True)
+@inline
 def average(packed, ring, slots, radius, x0, n, column):
     """column[j] = Σ_o packed_o · (neighbor o), of n pixels from x0 on in the ring.
 
@@ -191,7 +204,7 @@ def average(packed, ring, slots, radius, x0, n, column):
                 store(target, j * BLOCK, total)
 
 
-@inline(always=True)
+@inline
 def correlate(factor, ring, slots, radius, x0, n, sums):
     """sums[o] += Σ_j factor_j · (neighbor o of label j), of n pixels from x0 on in the ring."""
     side, lanes, labels, columns = 2 * radius + 1, lanes_of(ring), ring.shape[1], ring.shape[2]

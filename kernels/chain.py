@@ -94,11 +94,8 @@ def _wave(
             lo, hi = span(k, step, band, first, last, above, below, radius)
             if lo < hi:
                 y = results[_slot(k, count, backward)]
-                if k == 0:
-                    _operator_rows(lo, hi, weights, similarity, start, source, scales[k], radius, y, False)
-                else:
-                    x = results[_slot(k - 1, count, backward)]
-                    _operator_rows(lo, hi, weights, similarity, x, source, scales[k], radius, y, False)
+                x = results[_slot(k - 1, count, backward)] if k else start
+                _operator_rows(lo, hi, weights, similarity, x, source, scales[k], radius, y, False)
 
 
 @kernel
@@ -120,11 +117,8 @@ def _wave_transposed(
             lo, hi = span(k, step, band, first, last, above, below, radius)
             if lo < hi:
                 y = results[_slot(k, count, backward)]
-                if k == 0:
-                    _adjoint_rows(lo, hi, weights, similarity, start, source, scales[k], radius, y, False)
-                else:
-                    x = results[_slot(k - 1, count, backward)]
-                    _adjoint_rows(lo, hi, weights, similarity, x, source, scales[k], radius, y, False)
+                x = results[_slot(k - 1, count, backward)] if k else start
+                _adjoint_rows(lo, hi, weights, similarity, x, source, scales[k], radius, y, False)
 
 
 @kernel

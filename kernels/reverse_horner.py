@@ -19,20 +19,30 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from . import adjoint, operator, weight_gradient
+from ._blocks import (
+    BLOCK,
+    as_volumes,
+    average,
+    columns_of,
+    correlate,
+    emit,
+    exceeds_cache,
+    fetch_columns,
+    fill,
+    find_slots,
+    load_rows,
+    margin,
+    new_rows,
+    new_scratch,
+    pack,
+    pack_transposed,
+    replicate,
+)
 from ._memory import empty_like
 from ._numba import in_blocks, inline, kernel
-from ._rings import (
-    STRETCH,
-    average_ring,
-    correlate_ring,
-    dot_row,
-    load_row,
-    new_packed,
-    pack_row,
-    pack_row_transposed,
-)
-from ._rows import clear, copy, multiply_add
+from ._vectors import fence, filled, further, lanes_of, load, multiply_add, place, store
 from .stencil import radius_of
+from .weight_gradient import product, project
 
 
 def reference(
@@ -48,192 +58,176 @@ def cpu(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The same with Numba."""
     gradient, z = empty_like(weights), empty_like(g)
-    c = np.asarray(coefficients, g.dtype)
+    c, radius = np.asarray(coefficients, g.dtype), radius_of(weights)
     work = 3 * g.size * weights.shape[0] * len(c)
-    operands = (weights, similarity, log_likelihood, g, c, radius_of(weights), gradient, z)
-    in_blocks(_rows, g.shape[1], work, *operands)
+    operands = (weights, similarity, log_likelihood, g, gradient, z)
+    streaming = exceeds_cache(*operands)
+    in_blocks(_rows, g.shape[1], work, c, radius, streaming, *as_volumes(*operands))
     return gradient, z
 
 
 @kernel
-def _rows(first, last, weights, similarity, log_likelihood, g, c, radius, gradient, z):
-    terms, (labels, height, width), dtype = c.size - 1, g.shape, g.dtype
-    padded, side, most = width + 2 * radius, 2 * radius + 1, (terms + 1) * radius + 1
+def _rows(first, last, c, radius, streaming, weights, similarity, log_likelihood, g, gradient, z):
+    terms, (labels, _, height, width), count = c.size - 1, g.shape, len(weights)
+    side, most, columns = 2 * radius + 1, (terms + 1) * radius + 1, columns_of(width, radius, g)
     # of a_q (terms + 1 − q) r + 1 rows are used, of y − ⟨S, y⟩ r fewer, of R_S y and ℓ the neighbors
-    series = np.zeros((terms, most, labels, padded), dtype)
-    differences = np.empty((terms, most, labels, padded), dtype)
-    replicas, evidence = np.zeros((terms, side, labels, padded), dtype), np.empty((side, labels, padded), dtype)
+    series = new_rows(terms * most * labels, columns, g).reshape((terms, most, labels, columns))
+    differences = new_rows(terms * most * labels, columns, g).reshape((terms, most, labels, columns))
+    replicas = new_rows(terms * side * labels, columns, g).reshape((terms, side, labels, columns))
+    evidence = new_rows(side * labels, columns, g).reshape((side, labels, columns))
     fields, rings = (weights, similarity, g, c), (series, differences, replicas, evidence)
-    stretches = np.empty((4, labels, STRETCH), dtype)
-    scratch = (stretches, np.empty(STRETCH, dtype), new_packed(radius, dtype), new_packed(radius, dtype))
+    blocks = (new_scratch(labels, g), new_scratch(labels, g), new_scratch(labels, g), new_scratch(labels, g))
+    scratch = (blocks, new_scratch(count, g), new_scratch(count, g), np.empty(side, np.intp))
     for front in range(first - max(2, terms) * radius, last + terms * radius):
         for q in range(terms):
             y, reach = front - q * radius, (terms - q) * radius
             if not first - reach <= y < last + reach:
                 continue
-            if 0 <= y < height:
+            power, replica = series[q, y % (reach + radius + 1)], replicas[q, y % side]
+            outside = 0 if y < 0 or y >= height else width
+            if outside:
                 _series_row(q, y, radius, fields, rings, scratch)
-            else:
-                power, replica = series[q, y % (reach + radius + 1)], replicas[q, y % side]
-                for j in range(labels):
-                    clear(power[j])
-                    clear(replica[j])
+            for j in range(labels):  # and what a vector left behind the last pixel
+                fill(place(power, j), margin(radius) + outside, columns, 0)
+                fill(place(replica, j), margin(radius) + outside, columns, 0)
         y = front - terms * radius
         if y + radius >= first - radius:
-            load_row(log_likelihood, radius, y + radius, evidence)
+            load_rows(log_likelihood, radius, 0, y + radius, 0, width, evidence)
         if first <= y < last:
-            _gradient_row(y, radius, fields, rings, scratch, gradient, z)
+            _gradient_row(y, radius, fields, rings, scratch, gradient, z, streaming)
+    if streaming:
+        fence()
 
 
 @inline
 def _series_row(q, y, radius, fields, rings, scratch):
     """Row y of a_q, and of y_{d−2−q} what the chain rule and the next adjoint need."""
     (weights, similarity, g, c), (series, differences, replicas, _) = fields, rings
-    stretches, dot, packed, _ = scratch
-    averaged, terms = stretches[0], c.size - 1
+    (s, column, _, _), packed, _, slots = scratch
+    (labels, _, _, width), columns, terms = g.shape, series.shape[3], c.size - 1
     reach = (terms - q) * radius
-    power, difference = series[q, y % (reach + radius + 1)], differences[q, y % (reach + 1)]
-    replica = replicas[q, y % (2 * radius + 1)]
-    for x0 in range(0, g.shape[2], STRETCH):
-        n = min(STRETCH, g.shape[2] - x0)
+    power = place(series, (q, y % (reach + radius + 1), 0, margin(radius)))
+    difference = place(differences, (q, y % (reach + 1), 0, margin(radius)))
+    replica = place(replicas, (q, y % (2 * radius + 1), 0, margin(radius)))
+    for x in range(0, width, BLOCK):
+        at, n = (0, y, x), min(BLOCK, width - x)
+        fetch_columns(similarity, at, n, s)
         if q == 0:
-            _source(similarity, y, x0, n, radius, power)
-            _scaled(g, c[terms], y, x0, n, averaged)
+            _source(s, further(power, x), columns, n)
+            fetch_columns(g, at, n, column)
+            _scale(column, c[terms])
         else:
-            before = series[q - 1, : reach + 2 * radius + 1]
-            pack_row(weights, y, x0, n, packed)
-            average_ring(packed, before, radius, y, x0, n, averaged)
-            _replicate(similarity, averaged, y, x0, n, dot, power, x0 + radius)
-            _adjoint(weights, replicas[q - 1], g, c[terms - q], y, x0, n, radius, packed, averaged)
-        _difference(similarity, averaged, y, x0, n, dot, difference, replica, radius)
+            _find_rows(y, radius, reach + 2 * radius + 1, slots)
+            pack(weights, at, n, packed)
+            average(packed, series[q - 1], slots, radius, x, n, column)
+            own = column.shape[1]
+            replicate(place(s, 0), own, place(column, 0), own, further(power, x), columns, labels, n)
+            _adjoint(weights, replicas[q - 1], g, c[terms - q], radius, at, n, scratch)
+        _split(s, column, further(difference, x), further(replica, x), columns, n)
 
 
 @inline
-def _gradient_row(y, radius, fields, rings, scratch, gradient, z):
+def _gradient_row(y, radius, fields, rings, scratch, gradient, z, streaming):
     """Row y of ∂Ω and z, once every series and adjoint is there."""
-    (_, similarity, g, c), (_, _, _, evidence) = fields, rings
-    stretches, dot, _, sums = scratch
-    factor, w, labels = stretches[2], stretches[3], len(g)
-    for x0 in range(0, g.shape[2], STRETCH):
-        n = min(STRETCH, g.shape[2] - x0)
-        clear(sums)
-        _mean_and_image(y, x0, n, radius, fields, rings, scratch)
-        for q in range(c.size - 1):
-            _term(q, y, x0, n, radius, fields, rings, scratch)
-        clear(dot[:n])
+    (weights, similarity, g, c), (series, differences, replicas, evidence) = fields, rings
+    (s, image, w, factor), packed, sums, slots = scratch
+    (labels, _, _, width), (_, own), columns, terms = g.shape, s.shape, series.shape[3], c.size - 1
+    for x in range(0, width, BLOCK):
+        at, n = (0, y, x), min(BLOCK, width - x)
+        fetch_columns(similarity, at, n, s)
+        if terms:
+            _adjoint(weights, replicas[terms - 1], g, c[0], radius, at, n, scratch)
+        else:
+            fetch_columns(g, at, n, image)
+            _scale(image, c[0])
+        product(s, image, w)
+        if terms:  # A a_{d−2}, the one product whose neighbors nobody needs
+            _find_rows(y, radius, 2 * radius + 1, slots)
+            pack(weights, at, n, packed)
+            average(packed, series[terms - 1], slots, radius, x, n, image)
+            replicate(place(s, 0), own, place(image, 0), own, place(image, 0), own, labels, own)
+        sums[:] = 0
+        for q in range(terms):
+            Aa, step = place(image, 0), own
+            if q < terms - 1:
+                Aa = place(series, (q + 1, y % ((terms - q) * radius + 1), 0, margin(radius) + x))
+                step = columns
+            row = y % ((q + 1) * radius + 1)
+            difference = place(differences, (terms - 1 - q, row, 0, margin(radius) + x))
+            _add_term(s, difference, columns, Aa, step, w, factor, n)
+            _find_rows(y, radius, (terms - q + 1) * radius + 1, slots)
+            correlate(factor, series[q], slots, radius, x, n, sums)
+        project(s, w)
+        find_slots(y, radius, slots)
+        correlate(w, evidence, slots, radius, x, n, sums)
         for j in range(labels):
-            _add(w[j, :n], dot)
-        for j in range(labels):
-            _subtract(w[j, :n], similarity[j, y, x0 : x0 + n], dot, factor[j, :n])
-            copy(factor[j, :n], z[j, y, x0 : x0 + n])
-        correlate_ring(factor, evidence, radius, y, x0, n, sums)
+            emit(place(w, j), None, 0, z, (j, 0, y, x), n, streaming)
         for o in range(len(gradient)):
-            copy(sums[o * STRETCH : o * STRETCH + n], gradient[o, y, x0 : x0 + n])
+            emit(place(sums, o), None, 0, gradient, (o, 0, y, x), n, streaming)
 
 
-@inline
-def _mean_and_image(y, x0, n, radius, fields, rings, scratch):
-    """w = S∘m̄, and A a_{d−2}, the one product whose neighbors nobody needs."""
-    (weights, similarity, g, c), (series, _, replicas, _) = fields, rings
-    stretches, dot, packed, _ = scratch
-    averaged, image, w, terms = stretches[0], stretches[1], stretches[3], c.size - 1
-    if terms == 0:
-        _scaled(g, c[0], y, x0, n, averaged)
-    else:
-        _adjoint(weights, replicas[terms - 1], g, c[0], y, x0, n, radius, packed, averaged)
-    for j in range(len(g)):
-        _product(similarity[j, y, x0 : x0 + n], averaged[j, :n], w[j, :n])
-    if terms:
-        pack_row(weights, y, x0, n, packed)
-        average_ring(packed, series[terms - 1, : 2 * radius + 1], radius, y, x0, n, averaged)
-        _replicate(similarity, averaged, y, x0, n, dot, image, 0)
+@inline(always=True)
+def _find_rows(y, radius, count, slots):
+    """slots[k] = where a ring of `count` rows has the k-th row of the neighborhood of row y."""
+    for k in range(slots.size):
+        slots[k] = (y - radius + k) % count
 
 
-@inline
-def _term(q, y, x0, n, radius, fields, rings, scratch):
-    """w += (y_q − ⟨S, y_q⟩)∘(A a_q) and the correlation of R_S y_q with a_q."""
-    (_, similarity, g, c), (series, differences, _, _) = fields, rings
-    stretches, _, _, sums = scratch
-    image, factor, w, terms = stretches[1], stretches[2], stretches[3], c.size - 1
-    difference = differences[terms - 1 - q, y % ((q + 1) * radius + 1)]
-    following = series[min(q + 1, terms - 1), y % ((terms - q) * radius + 1)]
-    for j in range(len(g)):
-        d, at = difference[j, x0 : x0 + n], x0 + radius
-        Aa = image[j, :n] if q == terms - 1 else following[j, at : at + n]
-        multiply_add(d, Aa, w[j, :n])
-        _product(similarity[j, y, x0 : x0 + n], d, factor[j, :n])
-    correlate_ring(factor, series[q, : (terms - q + 1) * radius + 1], radius, y, x0, n, sums)
+@inline(always=True)
+def _adjoint(weights, ring, g, scale, radius, at, n, scratch):
+    """scale·g + Ωᵀ z of the rows of z in a ring, in the second block of the scratch; the third one is overwritten."""
+    (_, column, given, _), packed, _, slots = scratch
+    _find_rows(at[1], radius, 2 * radius + 1, slots)
+    pack_transposed(weights, radius, at, n, packed)
+    average(packed, ring, slots, radius, at[2], n, column)
+    fetch_columns(g, at, n, given)
+    p, q, factor = place(given, 0), place(column, 0), filled(given, scale)
+    for x in range(0, column.size, lanes_of(p)):
+        store(q, x, multiply_add(factor, load(p, x), load(q, x)))
 
 
-@inline
-def _source(similarity, y, x0, n, radius, row):
-    """S − 1/J."""
-    labels = similarity.shape[0]
-    mean = row.dtype.type(1.0 / labels)
+@inline(always=True)
+def _source(s, result, step, n):
+    """S − 1/J of a block, in rows of a ring; up to a vector too many."""
+    labels = len(s)
+    mean = filled(s, s.dtype.type(1.0 / labels))
     for j in range(labels):
-        s, target = similarity[j, y, x0 : x0 + n], row[j, x0 + radius : x0 + radius + n]
-        for x in range(n):
-            target[x] = s[x] - mean
+        for x in range(0, n, lanes_of(s)):
+            store(result, j * step + x, load(place(s, j), x) - mean)
 
 
-@inline
-def _scaled(g, scale, y, x0, n, result):
-    for j in range(g.shape[0]):
-        source, target = g[j, y, x0 : x0 + n], result[j, :n]
-        for x in range(n):
-            target[x] = scale * source[x]
+@inline(always=True)
+def _scale(column, scale):
+    p, factor = place(column, 0), filled(column, scale)
+    for x in range(0, column.size, lanes_of(p)):
+        store(p, x, factor * load(p, x))
 
 
-@inline
-def _adjoint(weights, ring, g, scale, y, x0, n, radius, packed, result):
-    """scale·g + Ωᵀ z of the rows of z in a ring."""
-    pack_row_transposed(weights, radius, y, x0, n, packed)
-    average_ring(packed, ring, radius, y, x0, n, result)
-    for j in range(g.shape[0]):
-        source, target = g[j, y, x0 : x0 + n], result[j, :n]
-        for x in range(n):
-            target[x] += scale * source[x]
+@inline(always=True)
+def _split(s, u, difference, replica, step, n):
+    """u − ⟨S, u⟩ of a block, and S times that, in rows of rings; up to a vector too many."""
+    labels, own = s.shape
+    for x in range(0, n, lanes_of(s)):
+        S, U, d, z = place(s, (0, x)), place(u, (0, x)), further(difference, x), further(replica, x)
+        mean = filled(s, 0)
+        for j in range(labels):
+            mean = multiply_add(load(S, j * own), load(U, j * own), mean)
+        for j in range(labels):
+            value = load(U, j * own) - mean
+            store(d, j * step, value)
+            store(z, j * step, load(S, j * own) * value)
 
 
-@inline
-def _replicate(similarity, x, y, x0, n, dot, result, at):
-    """R_S x, from `at` on in the rows of the result."""
-    dot_row(similarity, x, y, x0, n, dot)
-    for j in range(similarity.shape[0]):
-        s, row, target = similarity[j, y, x0 : x0 + n], x[j, :n], result[j, at : at + n]
-        for k in range(n):
-            target[k] = s[k] * (row[k] - dot[k])
-
-
-@inline
-def _difference(similarity, u, y, x0, n, dot, difference, replica, radius):
-    """u − ⟨S, u⟩, and S times that into a padded row."""
-    dot_row(similarity, u, y, x0, n, dot)
-    for j in range(similarity.shape[0]):
-        s, row = similarity[j, y, x0 : x0 + n], u[j, :n]
-        d, z = difference[j, x0 : x0 + n], replica[j, x0 + radius : x0 + radius + n]
-        for x in range(n):
-            d[x] = row[x] - dot[x]
-            z[x] = s[x] * d[x]
-
-
-@inline
-def _product(a, b, result):
-    for x in range(result.size):
-        result[x] = a[x] * b[x]
-
-
-@inline
-def _add(row, total):
-    for x in range(row.size):
-        total[x] += row[x]
-
-
-@inline
-def _subtract(w, s, total, result):
-    """w − S Σ w."""
-    for x in range(result.size):
-        result[x] = w[x] - s[x] * total[x]
+@inline(always=True)
+def _add_term(s, difference, columns, Aa, step, w, factor, n):
+    """w += (y_q − ⟨S, y_q⟩)∘(A a_q) and R_S y_q of a block."""
+    labels = len(s)
+    for j in range(labels):
+        d, A = further(difference, j * columns), further(Aa, j * step)
+        S, W, f = place(s, j), place(w, j), place(factor, j)
+        for x in range(0, n, lanes_of(s)):
+            store(W, x, multiply_add(load(d, x), load(A, x), load(W, x)))
+            store(f, x, load(S, x) * load(d, x))
 
 
 def gpu(weights: Any, similarity: Any, log_likelihood: Any, g: Any, coefficients: Any) -> tuple[Any, Any]:

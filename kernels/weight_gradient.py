@@ -31,7 +31,7 @@ from ._blocks import (
     correlate,
     emit,
     exceeds_cache,
-    fetch,
+    fetch_columns,
     find_slots,
     load_rows,
     new_ring,
@@ -119,12 +119,12 @@ def _rows(
                 for x in range(0, n, BLOCK):
                     at, size = (z, done, x0 + x), min(BLOCK, n - x)
                     sums[:] = 0
-                    _columns(similarity, at, size, s)
-                    _columns(mean, at, size, w)
-                    product(s, w)
+                    fetch_columns(similarity, at, size, s)
+                    fetch_columns(mean, at, size, w)
+                    product(s, w, w)
                     for r in range(rank):
-                        _columns(left[r], at, size, u)
-                        _columns(image[r], at, size, Av)
+                        fetch_columns(left[r], at, size, u)
+                        fetch_columns(image[r], at, size, Av)
                         add_term(s, Av, u, w)
                         correlate(u, rings[r], slots, radius, x, size, sums)
                     project(s, w)
@@ -137,23 +137,15 @@ def _rows(
         fence()
 
 
-@inline
-def _columns(field, at, n, columns):
-    """columns[j] = the n numbers of label j from `at` = (z, y, x) on."""
-    z, y, x = at
-    for j in range(len(columns)):
-        fetch(place(field, (j, z, y, x)), place(columns, j), n)
-
-
-@inline
-def product(s, w):
-    """w = S∘w of a block."""
-    p, q = place(s, 0), place(w, 0)
+@inline(always=True)
+def product(s, u, w):
+    """w = S∘u of a block."""
+    p, q, result = place(s, 0), place(u, 0), place(w, 0)
     for x in range(0, s.size, lanes_of(s)):
-        store(q, x, load(p, x) * load(q, x))
+        store(result, x, load(p, x) * load(q, x))
 
 
-@inline
+@inline(always=True)
 def add_term(s, Av, u, w):
     """w += (u − ⟨u, S⟩)∘Av, then u = R_S u, of a block."""
     labels, own = s.shape
@@ -168,7 +160,7 @@ def add_term(s, Av, u, w):
             store(U, j, load(S, j) * difference)
 
 
-@inline
+@inline(always=True)
 def project(s, w):
     """w − S Σ w in place of w, of a block."""
     labels, own = s.shape
