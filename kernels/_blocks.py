@@ -183,21 +183,25 @@ def average(packed, ring, slots, radius, x0, n, column):
     The sums of single rows of the neighborhood are added: chains of nine additions would be waited for.
     """
     side, lanes, labels, columns = 2 * radius + 1, lanes_of(ring), ring.shape[1], ring.shape[2]
-    first = x0 + margin(radius) - radius
+    first, rows = x0 + margin(radius) - radius, slots.size
     for x in range(0, n, lanes):
         w, target = place(packed, (0, x)), place(column, (0, x))
         if side == 3:
-            _sum_9(w, ring, slots, 0, first + x, labels, columns, target)
-            for k in range(side, slots.size, side):
-                _sum_9_more(further(w, k * side * BLOCK), ring, slots, k, first + x, labels, columns, target)
+            _sum_3_of_3(w, ring, slots, 0, first + x, labels, columns, target)
+            for k in range(3, rows, 3):
+                _sum_3_of_3_more(w, ring, slots, k, first + x, labels, columns, target)
         elif side == 5:
-            _sum_25(w, ring, slots, 0, first + x, labels, columns, target)
-            for k in range(side, slots.size, side):
-                _sum_25_more(further(w, k * side * BLOCK), ring, slots, k, first + x, labels, columns, target)
+            _sum_5_of_5(w, ring, slots, 0, first + x, labels, columns, target)
+            for k in range(5, rows, 5):
+                _sum_5_of_5_more(w, ring, slots, k, first + x, labels, columns, target)
+        elif side == 7:
+            _sum_1_of_7(w, ring, slots, 0, first + x, labels, columns, target)
+            for k in range(1, rows):
+                _sum_1_of_7_more(w, ring, slots, k, first + x, labels, columns, target)
         else:
             for j in range(labels):
                 total = filled(w, 0)
-                for k in range(slots.size):
+                for k in range(rows):
                     row = place(ring, (slots[k], j, first + x))
                     for d in range(side):
                         total = multiply_add(load(w, (k * side + d) * BLOCK), load(row, d), total)
@@ -209,16 +213,22 @@ def correlate(factor, ring, slots, radius, x0, n, sums):
     """sums[o] += Σ_j factor_j · (neighbor o of label j), of n pixels from x0 on in the ring."""
     side, lanes, labels, columns = 2 * radius + 1, lanes_of(ring), ring.shape[1], ring.shape[2]
     first = x0 + margin(radius) - radius
+    rows = slots.size
     for x in range(0, n, lanes):
         z, target = place(factor, (0, x)), place(sums, (0, x))
         if side == 3:
-            for k in range(0, slots.size, side):
-                _add_9(z, ring, slots, k, first + x, labels, columns, further(target, k * side * BLOCK))
+            for k in range(0, rows, 3):
+                _add_3_of_3(z, ring, slots, k, first + x, labels, columns, target)
         elif side == 5:
-            for k in range(slots.size):
-                _add_5(z, ring, slots, k, first + x, labels, columns, further(target, k * side * BLOCK))
+            for k in range(0, rows - 1, 2):
+                _add_2_of_5(z, ring, slots, k, first + x, labels, columns, target)
+            if rows % 2:
+                _add_1_of_5(z, ring, slots, rows - 1, first + x, labels, columns, target)
+        elif side == 7:
+            for k in range(rows):
+                _add_1_of_7(z, ring, slots, k, first + x, labels, columns, target)
         else:
-            for k in range(slots.size):
+            for k in range(rows):
                 for d in range(side):
                     total = load(target, (k * side + d) * BLOCK)
                     for j in range(labels):
@@ -266,16 +276,15 @@ def emit(row, source, scale, result, at, n, streaming):
         put(target, x, number(row, x))
 
 
-def _weighted(side, more):
-    """Of all labels: target_j = Σ_o w_o · (neighbor o), a vector of one plane, from its k-th row on.
+def _weighted(rows, side, more=False):
+    """Of all labels: target_j = Σ_o w_o · (neighbor o), a vector, of so many rows of the neighborhood from the k-th on.
 
     With `more` the sum is added to what the target holds. Weights and sums stay in registers, which only a loop without
-    loops inside does: it is written out by a program, for side 3 and not `more`
+    loops inside does: it is written out by a program, for all rows of 3×3
 
         def add(w, ring, slots, k, x, labels, columns, target):
-            w0 = load(w, 0)
-            w1 = load(w, 64)
-            …
+            w = further(w, k * 192)
+            w0, w1, … = load(w, 0), load(w, 64), …
             r0, r1, r2 = place(ring, (slots[k + 0], 0, x)), …
             for _ in range(labels):
                 s0, s1, s2 = w0 * load(r0, 0), w3 * load(r1, 0), w6 * load(r2, 0)
@@ -284,31 +293,33 @@ def _weighted(side, more):
                 store(target, 0, s0 + s1 + s2)
                 r0, r1, r2, target = further(r0, columns), …, further(target, 64)
     """
-    rows = range(side)
-    lines = ["def add(w, ring, slots, k, x, labels, columns, target):"]
-    lines += [f" w{o} = load(w, {o * BLOCK})" for o in range(side**2)]
-    lines += [f" r{d} = place(ring, (slots[k + {d}], 0, x))" for d in rows]
+    lines = ["def add(w, ring, slots, k, x, labels, columns, target):", f" w = further(w, k * {side * BLOCK})"]
+    lines += [f" w{o} = load(w, {o * BLOCK})" for o in range(rows * side)]
+    lines += [f" r{d} = place(ring, (slots[k + {d}], 0, x))" for d in range(rows)]
     lines += [" for _ in range(labels):"]
-    lines += [f"  s{d} = w{d * side} * load(r{d}, 0)" for d in rows]
+    lines += [f"  s{d} = w{d * side} * load(r{d}, 0)" for d in range(rows)]
     for o in range(1, side):
-        lines += [f"  s{d} = multiply_add(w{d * side + o}, load(r{d}, {o}), s{d})" for d in rows]
-    total = " + ".join([*(["load(target, 0)"] if more else []), *(f"s{d}" for d in rows)])
+        lines += [f"  s{d} = multiply_add(w{d * side + o}, load(r{d}, {o}), s{d})" for d in range(rows)]
+    total = " + ".join([*(["load(target, 0)"] if more else []), *(f"s{d}" for d in range(rows))])
     lines += [f"  store(target, 0, {total})", f"  target = further(target, {BLOCK})"]
-    lines += [f"  r{d} = further(r{d}, columns)" for d in rows]
-    return _made(lines, f"_sum_{side**2}{'_more' if more else ''}")
+    lines += [f"  r{d} = further(r{d}, columns)" for d in range(rows)]
+    return _made(lines, f"_sum_{rows}_of_{side}{'_more' if more else ''}")
 
 
 def _correlated(rows, side):
-    """Of `rows` rows of a plane, from its k-th on: target_o += Σ_j z_j · (neighbor o of label j), written out, too."""
+    """target_o += Σ_j z_j · (neighbor o of label j) of so many rows from the k-th on, written out, too."""
     count = rows * side
-    lines = ["def add(z, ring, slots, k, x, labels, columns, target):"]
+    lines = [
+        "def add(z, ring, slots, k, x, labels, columns, target):",
+        f" target = further(target, k * {side * BLOCK})",
+    ]
     lines += [f" t{o} = load(target, {o * BLOCK})" for o in range(count)]
     lines += [f" r{d} = place(ring, (slots[k + {d}], 0, x))" for d in range(rows)]
     lines += [" for _ in range(labels):", "  f = load(z, 0)", f"  z = further(z, {BLOCK})"]
     lines += [f"  t{o} = multiply_add(f, load(r{o // side}, {o % side}), t{o})" for o in range(count)]
     lines += [f"  r{d} = further(r{d}, columns)" for d in range(rows)]
     lines += [f" store(target, {o * BLOCK}, t{o})" for o in range(count)]
-    return _made(lines, f"_add_{count}")
+    return _made(lines, f"_add_{rows}_of_{side}")
 
 
 def _replicated(vectors, name, *, get="load", give="store", far=False):
@@ -332,8 +343,8 @@ def _replicated(vectors, name, *, get="load", give="store", far=False):
     return _made(lines, name)
 
 
-#: The loops that every block of common neighborhoods goes through.
-ALWAYS = ("_sum_9", "_add_9", "_replicate_8")
+#: The loops that every block of the common neighborhood goes through.
+ALWAYS = ("_sum_3_of_3", "_add_3_of_3", "_replicate_8")
 
 
 def _made(lines, name):
@@ -342,10 +353,9 @@ def _made(lines, name):
     return inline(made["add"], name=name, always=name in ALWAYS)
 
 
-_sum_9, _sum_9_more, _sum_25, _sum_25_more = (_weighted(side, more) for side in (3, 5) for more in (False, True))
-_add_9, _add_5 = _correlated(3, 3), _correlated(1, 5)
-_replicate_8 = _replicated(8, "_replicate_8")
-_replicate_1, _replicate_number = (
-    _replicated(1, "_replicate_1"),
-    _replicated(1, "_replicate_number", get="number", give="put"),
-)
+_sum_3_of_3, _sum_3_of_3_more = _weighted(3, 3), _weighted(3, 3, more=True)
+_sum_5_of_5, _sum_5_of_5_more = _weighted(5, 5), _weighted(5, 5, more=True)
+_sum_1_of_7, _sum_1_of_7_more = _weighted(1, 7), _weighted(1, 7, more=True)
+_add_3_of_3, _add_2_of_5, _add_1_of_5, _add_1_of_7 = (_correlated(*size) for size in ((3, 3), (2, 5), (1, 5), (1, 7)))
+_replicate_8, _replicate_1 = _replicated(8, "_replicate_8"), _replicated(1, "_replicate_1")
+_replicate_number = _replicated(1, "_replicate_number", get="number", give="put")

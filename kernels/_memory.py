@@ -14,6 +14,9 @@ from typing import Any
 
 import numpy as np
 
+#: Bytes of a line of cache, where large arrays begin: whole vectors can be written past the caches then.
+LINE = 64
+
 #: Bytes below which the allocator of the C library keeps memory by itself.
 LEAST = 2**17
 
@@ -61,14 +64,23 @@ def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     """A new array with arbitrary values, C-contiguous."""
     dtype = np.dtype(dtype)
     size = prod(shape) * dtype.itemsize
-    if not _users or size < LEAST:
+    if size < LEAST:
         return np.empty(shape, dtype)
+    if not _users:
+        return _at_a_line(size).view(dtype).reshape(shape)
     with _LOCK:
         kept = _free.get(size)
         memory = kept.pop() if kept else None
-    return np.asarray(_Block(np.empty(size, np.uint8) if memory is None else memory, tuple(shape), dtype))
+    return np.asarray(_Block(_at_a_line(size) if memory is None else memory, tuple(shape), dtype))
 
 
 def empty_like(array: np.ndarray) -> np.ndarray:
     """A new array of the shape and dtype of `array`."""
     return empty(array.shape, array.dtype)
+
+
+def _at_a_line(size: int) -> np.ndarray:
+    """So many bytes that begin at a line of cache."""
+    memory = np.empty(size + LINE, np.uint8)
+    first = -memory.ctypes.data % LINE
+    return memory[first : first + size]

@@ -8,9 +8,9 @@ chooses what stays in registers. The inner loops of the stencils say what they m
     store(q, x, s)
     stream(q, x, s)                                       # past the caches, for results that they cannot hold
 
-``number``, ``zero`` and ``put`` do the same for one number. Every lane gets the bits that a single number gets: results
-do not depend on where a row is cut into vectors. Nothing checks bounds; rows have to be contiguous, and for `stream` the address a multiple of the vector's size (`aligned`).
-`fence` makes streamed results visible to other threads.
+``number``, ``zero`` and ``put`` do the same for one number. Every lane gets the bits that a single number gets:
+results do not depend on where a row is cut into vectors. Nothing checks bounds; rows have to be contiguous, and for
+`stream` the address a multiple of the vector's size (`aligned`). `fence` makes streamed results visible to others.
 """
 
 from __future__ import annotations
@@ -18,10 +18,8 @@ from __future__ import annotations
 import operator
 from typing import Any
 
+from ._memory import LINE
 from ._numba import available
-
-#: Bytes of a line of cache, what memory moves at once.
-LINE = 64
 
 if available:
     import llvmlite.binding

@@ -124,6 +124,42 @@ def test_a_pixel_has_the_same_bits_wherever_it_lies(dtype, radius, axes):
             np.testing.assert_array_equal(x[..., cut + radius :], y[..., radius:])
 
 
+@pytest.mark.parametrize("width", [64, 71, 200, 256])
+def test_results_written_past_the_caches_are_the_same(dtype, width, monkeypatch):
+    pytest.importorskip("numba")
+    from gpulaf.kernels import _blocks
+
+    weights, S, l, u, v = operands(3, (180, width), 1, dtype)  # large enough to begin at a line of cache
+
+    def everything():
+        terms = (u[None], v[None], l[None])
+        return [
+            *similarity.cpu(weights, l), operator.cpu(weights, S, v), operator.cpu(weights, None, v, u, 0.5),
+            adjoint.cpu(weights, S, u), adjoint.cpu(weights, S, u, v, 0.5), *weight_gradient.cpu(weights, S, l, u, *terms),
+            *reverse_horner.cpu(weights, S, l, u, np.array([1.0, 0.5, 0.2])),
+        ]  # fmt: skip
+
+    kept = everything()
+    assert kept[0].ctypes.data % 64 == 0
+    assert not _blocks.exceeds_cache(weights, None, v)
+    monkeypatch.setattr(_blocks, "LARGE", 0)
+    assert _blocks.exceeds_cache(weights, None, v)
+    for x, y in zip(kept, everything(), strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+def test_arrays_that_may_only_be_read_are_compiled_for_only_once(dtype):
+    pytest.importorskip("numba")
+    arguments = [np.ascontiguousarray(a) for a in operands(2, (5, 6), 1, dtype)[:3]]
+    y = operator.cpu(*arguments)
+    known = list(operator._rows.signatures)
+    for a in arguments:
+        a.flags.writeable = False
+    np.testing.assert_array_equal(operator.cpu(*arguments), y)
+    assert operator._rows.signatures == known
+    assert not any(a.flags.writeable for a in arguments)
+
+
 def test_similarity_survives_large_log_likelihoods(xp, dtype):
     weights, _, l, _, _ = operands(4, (5, 6), 1, dtype)
     S = host_array(implementation("similarity", xp(weights))(xp(weights), xp(3000 * l))[0])
