@@ -46,10 +46,17 @@ LARGE = 2**25
 
 
 def as_volumes(weights: Any, *fields: Any) -> tuple[Any, ...]:
-    """Weights (N, D, H, W) and fields (…, D, H, W): images as volumes of one plane; None stays None."""
+    """Weights (N, D, H, W) and fields (…, D, H, W), the last one a result: images as volumes of one plane.
+
+    All are C-contiguous and of the dtype of the result; None stays None.
+    """
+    result = fields[-1]
+    if not result.flags.c_contiguous:
+        raise ValueError(f"the result has strides {result.strides}; accepted are C-contiguous arrays: numpy.empty_like")
+    arrays = [None if a is None else np.ascontiguousarray(a, result.dtype) for a in (weights, *fields)]
     if weights.ndim == 4:
-        return (weights, *fields)
-    return tuple(None if a is None else np.expand_dims(a, -3) for a in (weights, *fields))
+        return tuple(arrays)
+    return tuple(None if a is None else np.expand_dims(a, -3) for a in arrays)
 
 
 def exceeds_cache(*fields: Any) -> bool:

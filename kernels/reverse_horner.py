@@ -38,7 +38,7 @@ from ._blocks import (
     pack_transposed,
     replicate,
 )
-from ._memory import empty_like
+from ._memory import empty, empty_like
 from ._numba import in_blocks, inline, kernel
 from ._vectors import fence, filled, further, lanes_of, load, multiply_add, place, store
 from .stencil import radius_of
@@ -57,7 +57,7 @@ def cpu(
     weights: np.ndarray, similarity: np.ndarray, log_likelihood: np.ndarray, g: np.ndarray, coefficients: Any
 ) -> tuple[np.ndarray, np.ndarray]:
     """The same with Numba."""
-    gradient, z = empty_like(weights), empty_like(g)
+    gradient, z = empty(weights.shape, g.dtype), empty_like(g)
     c, radius = np.asarray(coefficients, g.dtype), radius_of(weights)
     work = 3 * g.size * weights.shape[0] * len(c)
     operands = (weights, similarity, log_likelihood, g, gradient, z)

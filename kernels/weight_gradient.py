@@ -37,7 +37,7 @@ from ._blocks import (
     new_ring,
     new_scratch,
 )
-from ._memory import empty_like
+from ._memory import empty, empty_like
 from ._numba import in_blocks, inline, kernel
 from ._vectors import fence, filled, lanes_of, load, multiply_add, place, store
 from .stencil import neighbors, radius_of
@@ -81,7 +81,7 @@ def cpu(
     image: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The same with Numba: all terms of one block while its sums are in cache."""
-    gradient, z = empty_like(weights), empty_like(mean)
+    gradient, z = empty(weights.shape, mean.dtype), empty_like(mean)
     work = mean.size * weights.shape[0] * (1 + len(left))
     radius, rows = radius_of(weights), prod(mean.shape[1:-1])
     fields = (similarity, log_likelihood, mean, left, right, image, gradient, z)

@@ -135,7 +135,8 @@ def test_results_written_past_the_caches_are_the_same(dtype, width, monkeypatch)
         terms = (u[None], v[None], l[None])
         return [
             *similarity.cpu(weights, l), operator.cpu(weights, S, v), operator.cpu(weights, None, v, u, 0.5),
-            adjoint.cpu(weights, S, u), adjoint.cpu(weights, S, u, v, 0.5), *weight_gradient.cpu(weights, S, l, u, *terms),
+            adjoint.cpu(weights, S, u), adjoint.cpu(weights, S, u, v, 0.5),
+            *weight_gradient.cpu(weights, S, l, u, *terms),
             *reverse_horner.cpu(weights, S, l, u, np.array([1.0, 0.5, 0.2])),
         ]  # fmt: skip
 
@@ -158,6 +159,27 @@ def test_arrays_that_may_only_be_read_are_compiled_for_only_once(dtype):
     np.testing.assert_array_equal(operator.cpu(*arguments), y)
     assert operator._rows.signatures == known
     assert not any(a.flags.writeable for a in arguments)
+
+
+@pytest.mark.parametrize("shape", [(5, 70), (3, 4, 70)])
+def test_strides_and_precisions_of_the_operands_change_nothing(dtype, shape):
+    pytest.importorskip("numba")
+    weights, S, l, u, v = operands(2, shape, 1, np.float32)
+
+    def everything(w, S, l, u, v, out):
+        return [
+            operator.cpu(w, S, v, u, 0.5, out=out).copy(), adjoint.cpu(w, S, v, u, 0.5, out=out).copy(),
+            similarity.cpu(w, l)[0], *weight_gradient.cpu(w, S, l, v, u[None], v[None], l[None]),
+        ]  # fmt: skip
+
+    plain = [a.astype(dtype) for a in (weights, S, l, u, v)]
+    strange = [np.asfortranarray(a) for a in plain[:2]] + [np.repeat(a, 2, axis=-1)[..., ::2] for a in plain[2:]]
+    strange[0] = np.asfortranarray(weights)  # and in single precision
+    out = np.empty_like(plain[4])
+    for x, y in zip(everything(*plain, out), everything(*strange, out), strict=True):
+        np.testing.assert_array_equal(x, y)
+    with pytest.raises(ValueError, match="C-contiguous"):
+        operator.cpu(*plain[:2], plain[4], out=np.empty((*v.shape, 2), dtype)[..., 0])
 
 
 def test_similarity_survives_large_log_likelihoods(xp, dtype):

@@ -149,7 +149,7 @@ def test_exponential_is_right_to_one_rounding(dtype):
 
     @numba.njit
     def run(x, constants):
-        powers = new_powers(constants)
+        powers = new_powers(constants, 2048)
         for a in range(0, x.size, 2048):
             exponential(x[a : a + 2048], constants, powers)
 
