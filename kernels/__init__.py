@@ -28,8 +28,8 @@ output is written by one worker, in one order of summation, so results repeat bi
 bits wherever it lies in the array.
 
 On the CPU, ``_blocks`` holds what the stencils share (blocks of a row, rings of rows, sums over a neighborhood) and
-``_vectors`` the registers that they are written in; ``_rows`` serves kernels without a neighborhood, ``_numba`` compiles
-and shares rows among threads.
+``_vectors`` the registers that they are written in; ``_rows`` serves kernels without a neighborhood, and ``_numba``
+compiles all of them and shares rows among threads.
 
 To add a kernel: write ``reference`` first, then ``cpu``; add it to ``tests/test_kernels.py``, which holds every
 implementation against ``reference`` on odd sizes, and call it from ``gpulaf.averaging``. For the GPU write the ``.cu``
