@@ -19,7 +19,6 @@ from ._blocks import (
     BLOCK,
     STRETCH,
     as_volumes,
-    average,
     emit,
     exceeds_cache,
     find_slots,
@@ -28,10 +27,10 @@ from ._blocks import (
     new_ring,
     new_scratch,
     pack_transposed,
-    replicate,
 )
 from ._memory import empty_like
 from ._numba import in_blocks, inline, kernel
+from ._sums import average, replicate
 from ._vectors import fence, further, place
 from .stencil import offsets, radius_of, shifted, store
 from .stencil import replicate as replicate_field

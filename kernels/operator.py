@@ -19,7 +19,6 @@ from ._blocks import (
     BLOCK,
     STRETCH,
     as_volumes,
-    average,
     emit,
     exceeds_cache,
     find_slots,
@@ -27,10 +26,10 @@ from ._blocks import (
     new_ring,
     new_scratch,
     pack,
-    replicate,
 )
 from ._memory import empty_like
 from ._numba import in_blocks, inline, kernel
+from ._sums import average, replicate
 from ._vectors import fence, place
 from .stencil import average as average_field
 from .stencil import radius_of, store

@@ -22,9 +22,7 @@ from . import adjoint, operator, weight_gradient
 from ._blocks import (
     BLOCK,
     as_volumes,
-    average,
     columns_of,
-    correlate,
     emit,
     exceeds_cache,
     fetch_columns,
@@ -36,10 +34,10 @@ from ._blocks import (
     new_scratch,
     pack,
     pack_transposed,
-    replicate,
 )
 from ._memory import empty, empty_like
 from ._numba import in_blocks, inline, kernel
+from ._sums import average, correlate, replicate
 from ._vectors import fence, filled, further, lanes_of, load, multiply_add, place, store
 from .stencil import radius_of
 from .weight_gradient import product, project

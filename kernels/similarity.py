@@ -20,7 +20,6 @@ from ._blocks import (
     BLOCK,
     STRETCH,
     as_volumes,
-    average,
     emit,
     exceeds_cache,
     find_slots,
@@ -32,6 +31,7 @@ from ._blocks import (
 from ._exponential import constants, exponential, new_powers
 from ._memory import empty_like
 from ._numba import in_blocks, inline, kernel
+from ._sums import average
 from ._vectors import fence, filled, lanes_of, load, maximum, place, store
 from .stencil import average as average_field
 from .stencil import radius_of

@@ -28,7 +28,6 @@ from ._blocks import (
     BLOCK,
     STRETCH,
     as_volumes,
-    correlate,
     emit,
     exceeds_cache,
     fetch_columns,
@@ -39,6 +38,7 @@ from ._blocks import (
 )
 from ._memory import empty, empty_like
 from ._numba import in_blocks, inline, kernel
+from ._sums import correlate
 from ._vectors import fence, filled, lanes_of, load, multiply_add, place, store
 from .stencil import neighbors, radius_of
 
