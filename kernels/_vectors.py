@@ -21,7 +21,15 @@ from typing import Any
 from ._memory import LINE
 from ._numba import available
 
-if available:
+if not available:
+
+    def __getattr__(name: str) -> None:
+        """Without Numba nothing here is called, but imported."""
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+
+else:
     import llvmlite.binding
     from llvmlite import ir
     from numba import types

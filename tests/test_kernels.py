@@ -2,6 +2,8 @@
 
 import importlib
 import pkgutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -149,6 +151,19 @@ def test_results_written_past_the_caches_are_the_same(dtype, width, monkeypatch)
         np.testing.assert_array_equal(x, y)
 
 
+def test_without_numba_the_references_do_the_work():
+    code = (
+        "import sys; sys.modules['numba'] = None\n"
+        "import numpy as np, gpulaf; from gpulaf.dispatch import implementation\n"
+        "weights = gpulaf.uniform_weights((5, 6))\n"
+        "for name in ('operator', 'adjoint', 'similarity', 'weight_gradient', 'chain', 'reverse_horner'):\n"
+        "    print(implementation(name, weights).__name__)\n"
+        "gpulaf.LinearFlow(gpulaf.Grid(weights), np.ones((2, 5, 6)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["reference"] * 6
+
+
 def test_arrays_that_may_only_be_read_are_compiled_for_only_once(dtype):
     pytest.importorskip("numba")
     arguments = [np.ascontiguousarray(a) for a in operands(2, (5, 6), 1, dtype)[:3]]
@@ -252,8 +267,6 @@ def test_compiled_kernels_know_every_file_they_are_made_of(tmp_path):
     pytest.importorskip("numba")
     import os
     import shutil
-    import subprocess
-    import sys
     from pathlib import Path
 
     import gpulaf.kernels
