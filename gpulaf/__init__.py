@@ -12,40 +12,48 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from .assignment_flow import AssignmentFlow, FlowResult
-    from .averaging import Graph, Grid
-    from .checkpoint import read_tensors, write_tensors
-    from .coupled_flow import CoupledFlow, CoupledGradient, CoupledSolution
-    from .deep_flow import DeepFlow, DeepGradient, DeepSolution, Layers
-    from .descent import Adam, AdaMax, RiemannianAdam, RiemannianGradient
-    from .distance import distances, kmeans_prototypes, log_likelihood
-    from .evaluation import Evaluation, evaluate
-    from .features import Features, gaussian_features, patch_features
-    from .fitting import Checkpoint, FitResult, fit_weights
-    from .flow import LinearFlow
-    from .gradient import WeightGradient, exact_gradient, weight_gradient
-    from .graphs import nearest_neighbor_graph, region_graph, region_means
-    from .halo import BilateralWeights, tile_halo, tile_side
-    from .integrators import Euler, Krylov, Solution, Taylor
-    from .labeling import Labeling, label, refine, refine_logits
-    from .large import Labeler, Tiling, label_file, open_image
-    from .linear_maps import LabelMap, LinearMap
-    from .loss import cosine_loss, cross_entropy_loss
-    from .memory import memory_estimate
-    from .model_plots import confusion_figure, predictor_figure
-    from .node_labeling import NodeLabeling, label_nodes, refine_nodes
-    from .overlap import LabelArrays
-    from .patches import bilateral_weights, check_weights, normalize_weights, spaced_weights, uniform_weights
-    from .prediction import Parameters, predict_weights, prediction_gradient
-    from .predictor import WeightPredictor
-    from .s_flow import SFlowSolution, s_flow_solution
-    from .scenes import voronoi_colors, voronoi_lines
-    from .schemes import DormandPrince, GeometricEuler, LinearizedFlows
-    from .tiles import label_array, refine_array
-    from .training import Training, TrainingStep
+from ._version import __version__ as __version__
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    from .averaging.graph import Graph
+    from .averaging.graph_builders import nearest_neighbor_graph, region_graph, region_means
+    from .averaging.grid import Grid
+    from .averaging.patches import bilateral_weights, check_weights, normalize_weights, spaced_weights, uniform_weights
+    from .averaging.sources import BilateralWeights
+    from .backend.memory import memory_estimate
+    from .flows.assignment import AssignmentFlow, FlowResult
+    from .flows.coupled import CoupledFlow, CoupledGradient, CoupledSolution
+    from .flows.couplings import LabelMap, LinearMap
+    from .flows.deep import DeepFlow, DeepGradient, DeepSolution, Layers
+    from .flows.gradient import WeightGradient, exact_gradient, weight_gradient
+    from .flows.linear import LinearFlow
+    from .flows.s_flow import SFlowSolution, s_flow_solution
+    from .integrators.base import Solution
+    from .integrators.euler import Euler
+    from .integrators.krylov import Krylov
+    from .integrators.nonlinear import DormandPrince, GeometricEuler, LinearizedFlows
+    from .integrators.taylor import Taylor
+    from .io.tensors import read_tensors, write_tensors
+    from .labeling.label import Labeling, label, refine, refine_logits
+    from .labeling.likelihood import distances, kmeans_prototypes, log_likelihood
+    from .labeling.nodes import NodeLabeling, label_nodes, refine_nodes
+    from .learning.descent import Adam, AdaMax, RiemannianAdam, RiemannianGradient
+    from .learning.fitting import Checkpoint, FitResult, fit_weights
+    from .learning.loss import cosine_loss, cross_entropy_loss
+    from .plots.predictor import confusion_figure, predictor_figure
+    from .prediction.evaluation import Evaluation, evaluate
+    from .prediction.features import Features, gaussian_features, patch_features
+    from .prediction.model import Parameters, predict_weights, prediction_gradient
+    from .prediction.predictor import WeightPredictor
+    from .prediction.training import Training, TrainingStep
+    from .scenes import voronoi_colors, voronoi_lines
+    from .tiling.dask_array import LabelArrays, label_array, refine_array
+    from .tiling.halo import tile_halo, tile_side
+    from .tiling.job import Labeler
+    from .tiling.label_file import label_file
+    from .tiling.sizing import Tiling
+    from .tiling.source import open_image
+
 
 # Python started in a checkout finds this folder before an installed gpulaf; its kernels are one level up.
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -53,37 +61,50 @@ if os.path.isfile(os.path.join(_ROOT, "kernels", "stencil.py")):
     __path__.append(_ROOT)
 
 _HOMES = {
-    "assignment_flow": ["AssignmentFlow", "FlowResult"],
-    "averaging": ["Graph", "Grid"],
-    "checkpoint": ["read_tensors", "write_tensors"],
-    "coupled_flow": ["CoupledFlow", "CoupledGradient", "CoupledSolution"],
-    "deep_flow": ["DeepFlow", "DeepGradient", "DeepSolution", "Layers"],
-    "descent": ["Adam", "AdaMax", "RiemannianAdam", "RiemannianGradient"],
-    "distance": ["distances", "kmeans_prototypes", "log_likelihood"],
-    "evaluation": ["Evaluation", "evaluate"],
-    "features": ["Features", "gaussian_features", "patch_features"],
-    "fitting": ["Checkpoint", "FitResult", "fit_weights"],
-    "flow": ["LinearFlow"],
-    "gradient": ["WeightGradient", "exact_gradient", "weight_gradient"],
-    "graphs": ["nearest_neighbor_graph", "region_graph", "region_means"],
-    "halo": ["BilateralWeights", "tile_halo", "tile_side"],
-    "integrators": ["Euler", "Krylov", "Solution", "Taylor"],
-    "labeling": ["Labeling", "label", "refine", "refine_logits"],
-    "large": ["Labeler", "Tiling", "label_file", "open_image"],
-    "linear_maps": ["LabelMap", "LinearMap"],
-    "loss": ["cosine_loss", "cross_entropy_loss"],
-    "memory": ["memory_estimate"],
-    "model_plots": ["confusion_figure", "predictor_figure"],
-    "node_labeling": ["NodeLabeling", "label_nodes", "refine_nodes"],
-    "overlap": ["LabelArrays"],
-    "patches": ["bilateral_weights", "check_weights", "normalize_weights", "spaced_weights", "uniform_weights"],
-    "prediction": ["Parameters", "predict_weights", "prediction_gradient"],
-    "predictor": ["WeightPredictor"],
-    "s_flow": ["SFlowSolution", "s_flow_solution"],
+    "averaging.graph": ["Graph"],
+    "averaging.graph_builders": ["nearest_neighbor_graph", "region_graph", "region_means"],
+    "averaging.grid": ["Grid"],
+    "averaging.patches": [
+        "bilateral_weights",
+        "check_weights",
+        "normalize_weights",
+        "spaced_weights",
+        "uniform_weights",
+    ],
+    "averaging.sources": ["BilateralWeights"],
+    "backend.memory": ["memory_estimate"],
+    "flows.assignment": ["AssignmentFlow", "FlowResult"],
+    "flows.coupled": ["CoupledFlow", "CoupledGradient", "CoupledSolution"],
+    "flows.couplings": ["LabelMap", "LinearMap"],
+    "flows.deep": ["DeepFlow", "DeepGradient", "DeepSolution", "Layers"],
+    "flows.gradient": ["WeightGradient", "exact_gradient", "weight_gradient"],
+    "flows.linear": ["LinearFlow"],
+    "flows.s_flow": ["SFlowSolution", "s_flow_solution"],
+    "integrators.base": ["Solution"],
+    "integrators.euler": ["Euler"],
+    "integrators.krylov": ["Krylov"],
+    "integrators.nonlinear": ["DormandPrince", "GeometricEuler", "LinearizedFlows"],
+    "integrators.taylor": ["Taylor"],
+    "io.tensors": ["read_tensors", "write_tensors"],
+    "labeling.label": ["Labeling", "label", "refine", "refine_logits"],
+    "labeling.likelihood": ["distances", "kmeans_prototypes", "log_likelihood"],
+    "labeling.nodes": ["NodeLabeling", "label_nodes", "refine_nodes"],
+    "learning.descent": ["Adam", "AdaMax", "RiemannianAdam", "RiemannianGradient"],
+    "learning.fitting": ["Checkpoint", "FitResult", "fit_weights"],
+    "learning.loss": ["cosine_loss", "cross_entropy_loss"],
+    "plots.predictor": ["confusion_figure", "predictor_figure"],
+    "prediction.evaluation": ["Evaluation", "evaluate"],
+    "prediction.features": ["Features", "gaussian_features", "patch_features"],
+    "prediction.model": ["Parameters", "predict_weights", "prediction_gradient"],
+    "prediction.predictor": ["WeightPredictor"],
+    "prediction.training": ["Training", "TrainingStep"],
     "scenes": ["voronoi_colors", "voronoi_lines"],
-    "schemes": ["DormandPrince", "GeometricEuler", "LinearizedFlows"],
-    "tiles": ["label_array", "refine_array"],
-    "training": ["Training", "TrainingStep"],
+    "tiling.dask_array": ["LabelArrays", "label_array", "refine_array"],
+    "tiling.halo": ["tile_halo", "tile_side"],
+    "tiling.job": ["Labeler"],
+    "tiling.label_file": ["label_file"],
+    "tiling.sizing": ["Tiling"],
+    "tiling.source": ["open_image"],
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

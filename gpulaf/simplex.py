@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .array import columns, namespace
-from .dispatch import implementation
+from .backend.array import columns, namespace
+from .backend.dispatch import implementation
 
 
 def project(x: Any) -> Any:

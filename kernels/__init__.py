@@ -31,10 +31,10 @@ On the CPU, ``_blocks`` holds what the stencils share (blocks of a row, rings of
 neighbors and labels, ``_vectors`` the registers that these are written in. ``_rows`` serves kernels without a
 neighborhood, and ``_numba`` compiles all of them and shares rows among threads.
 
-To add a kernel: write ``reference`` first, then ``cpu``; add it to ``tests/test_kernels.py``, which holds every
-implementation against ``reference`` on odd sizes, and call it from ``gpulaf.averaging``. For the GPU write the ``.cu``
-file on top of ``common.cuh`` and a ``gpu`` that calls ``_cuda.launch``; ``tests/cuda_host.py`` runs that text without a
-GPU and ``tests/test_cuda_compile.py`` compiles it: add the kernel to both.
+To add a kernel: write ``reference`` first, then ``cpu``; add it to ``tests/kernels/test_kernels.py``, which holds every
+implementation against ``reference`` on odd sizes, and call it from ``gpulaf.averaging.grid``. For the GPU write the
+``.cu`` file on top of ``common.cuh`` and a ``gpu`` that calls ``_cuda.launch``; ``tests/kernels/cuda_host.py`` runs
+that text without a GPU and ``tests/kernels/test_cuda_compile.py`` compiles it: add the kernel to both.
 
 Nothing here imports another part of gpulaf, and nothing is compiled at import.
 """

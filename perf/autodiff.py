@@ -33,9 +33,9 @@ from gpulaf import (
     normalize_weights,
     weight_gradient,
 )
-from gpulaf.array import host_array
+from gpulaf.backend.array import host_array
+from gpulaf.backend.fields import norm
 from gpulaf.experiments.autodiff import derivative
-from gpulaf.vectors import norm
 
 TIME = 3.0
 
@@ -144,8 +144,8 @@ def claim(rows: list[dict[str, Any]], name: str) -> str:
 def figure(rows: list[dict[str, Any]]) -> None:
     from matplotlib.figure import Figure
 
-    from gpulaf.image_io import write_figure
-    from gpulaf.plots import ALARM, QUALITATIVE
+    from gpulaf.io.images import write_figure
+    from gpulaf.plots.figures import ALARM, QUALITATIVE
 
     plot = Figure(figsize=(7.5, 4.2), layout="constrained")
     axis = plot.subplots()

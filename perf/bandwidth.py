@@ -21,7 +21,7 @@ from gpulaf.kernels._numba import in_blocks, kernel
 from gpulaf.kernels._vectors import fence, lanes_of, load, place, stream
 from measure import RESULTS, interleaved, many, on_gpu, put, result_name, save
 
-from gpulaf.patches import normalize_weights
+from gpulaf.averaging.patches import normalize_weights
 
 #: Products of a chain.
 LINKS = 6
@@ -103,8 +103,8 @@ def measure(labels: int, side: int, dtype: str) -> list[dict[str, object]]:
 def figure(rows: list[dict[str, object]]) -> None:
     from matplotlib.figure import Figure
 
-    from gpulaf.image_io import write_figure
-    from gpulaf.plots import QUALITATIVE
+    from gpulaf.io.images import write_figure
+    from gpulaf.plots.figures import QUALITATIVE
 
     cases = sorted({(r["dtype"], r["J"], r["side"]) for r in rows})
     names = list(dict.fromkeys(r["kernel"] for r in rows))

@@ -32,7 +32,7 @@ import zarr
 from measure import RESULTS, save
 
 import gpulaf
-from gpulaf.door import image_features
+from gpulaf.backend.validation import image_features
 
 PROGRAM = [sys.executable, "-m", "gpulaf", "label"]
 BLOCK, REFERENCE = 1024, 2048
@@ -261,8 +261,8 @@ def figure(rows: list[dict[str, Any]]) -> None:
     from matplotlib.figure import Figure
     from matplotlib.ticker import NullLocator
 
-    from gpulaf.image_io import write_figure
-    from gpulaf.plots import QUALITATIVE
+    from gpulaf.io.images import write_figure
+    from gpulaf.plots.figures import QUALITATIVE
 
     plot = Figure(figsize=(12, 4), layout="constrained")
     panels = plot.subplots(1, 3)

@@ -15,7 +15,7 @@ import numpy as np
 from autodiff import resident
 
 import gpulaf
-from gpulaf.image_io import read_image, read_truth
+from gpulaf.io.images import read_image, read_truth
 
 
 class Job(NamedTuple):

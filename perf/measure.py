@@ -117,7 +117,7 @@ def result_name(name: str) -> str:
 
 def save(name: str, rows: list[dict[str, Any]], answer: str) -> None:
     """Print the table and the answer, and write both with the machine to results/NAME.json."""
-    from gpulaf.files import whole_file
+    from gpulaf.io.atomic import whole_file
 
     print(table(rows))
     print(f"\n{answer}")

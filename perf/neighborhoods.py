@@ -19,7 +19,7 @@ import numpy as np
 from gpulaf.kernels import adjoint, chain, operator, similarity, weight_gradient
 from measure import RESULTS, interleaved, many, on_gpu, put, result_name, save
 
-from gpulaf.patches import normalize_weights
+from gpulaf.averaging.patches import normalize_weights
 
 #: Products of a chain.
 LINKS = 6
@@ -90,8 +90,8 @@ def measure(labels: int, side: int, dtype: str) -> list[dict[str, object]]:
 def figure(rows: list[dict[str, Any]], ratio: str) -> None:
     from matplotlib.figure import Figure
 
-    from gpulaf.image_io import write_figure
-    from gpulaf.plots import QUALITATIVE
+    from gpulaf.io.images import write_figure
+    from gpulaf.plots.figures import QUALITATIVE
 
     cases = sorted({(r["dtype"], r["J"], r["side"]) for r in rows})
     names, patches = (list(dict.fromkeys(r[key] for r in rows)) for key in ("kernel", "patch"))

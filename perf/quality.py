@@ -31,7 +31,7 @@ from measure import RESULTS, save
 from threadpoolctl import threadpool_limits
 
 import gpulaf
-from gpulaf.image_io import read_image, read_truth, write_figure
+from gpulaf.io.images import read_image, read_truth, write_figure
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "em"
 LEARNED = 10
@@ -216,7 +216,7 @@ def figure() -> None:
     """Bars for the mean of all parts that were measured, points for the images."""
     from matplotlib.figure import Figure
 
-    from gpulaf.plots import ALARM, QUALITATIVE
+    from gpulaf.plots.figures import ALARM, QUALITATIVE
 
     rows: Rows = []
     for part in ("lines", "em", "soft"):

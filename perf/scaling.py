@@ -105,8 +105,8 @@ def figure(rows: list[dict[str, Any]]) -> None:
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogFormatter, NullLocator
 
-    from gpulaf.image_io import write_figure
-    from gpulaf.plots import QUALITATIVE
+    from gpulaf.io.images import write_figure
+    from gpulaf.plots.figures import QUALITATIVE
 
     plot = Figure(figsize=(12, 4.2), layout="constrained")
     for panel, axis in zip(plot.subplots(1, 3), ("pixels", "labels", "terms"), strict=True):

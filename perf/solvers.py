@@ -28,8 +28,8 @@ from scipy.linalg import expm
 from scipy.sparse.linalg import LinearOperator, expm_multiply, funm_multiply_krylov
 
 from gpulaf import Euler, Grid, Krylov, LinearFlow, Taylor
-from gpulaf.image_io import write_figure
-from gpulaf.plots import ALARM
+from gpulaf.io.images import write_figure
+from gpulaf.plots.figures import ALARM
 
 TIME = 3.0
 #: What the answer asks for.

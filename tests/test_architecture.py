@@ -7,6 +7,7 @@ import os
 import pkgutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -15,29 +16,17 @@ import gpulaf
 
 ROOT = Path(__file__).parent.parent
 
-# bottom to top; a room imports only rooms of earlier rows
+# bottom to top; a room (a package, or a module beside them) imports only rooms of earlier rows
 FLOORS = [
-    {"kernels", "files", "metrics"},
-    {"array"},
-    {"dispatch", "dense"},
-    {"vectors", "simplex", "patches", "phi", "checkpoint", "scenes", "distance", "features", "prediction",
-     "costs", "timing", "sparsity"},
-    {"averaging", "arnoldi", "powers", "loss", "descent", "memory", "door", "linear_maps"},
-    {"flow", "graphs", "s_flow"},
-    {"integrators"},
-    {"gradient", "captured", "schemes", "halo"},
-    {"assignment_flow", "deep_flow"},
-    {"steps", "coupled_flow", "labeling", "node_labeling"},
-    {"fitting", "overlap"},
-    {"tiles", "demo", "profile", "plots", "image_io"},
-    {"samples", "pairing"},
-    {"beginning", "survey", "work"},
-    {"training"},
-    {"model_file"},
-    {"predictor"},
-    {"large"},
-    {"evaluation"},
-    {"model_plots"},
+    {"kernels", "_version", "scenes"},
+    {"backend"},
+    {"io", "integrators", "simplex"},
+    {"averaging"},
+    {"flows"},
+    {"learning", "labeling"},
+    {"tiling"},
+    {"prediction"},
+    {"profiling", "plots"},
     {"experiments"},
     {"cli"},
     {"__main__"},
@@ -59,7 +48,7 @@ def imports(path, package):
         else:
             continue
         for name in names:
-            if name.startswith("gpulaf.") and name != "gpulaf.__version__":
+            if name.startswith("gpulaf."):
                 yield name.split(".")[1]
 
 
@@ -83,6 +72,19 @@ def test_integrators_do_not_import_each_other():
         if path.stem in ("euler", "krylov", "taylor"):
             modules = [n.module for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.ImportFrom)]
             assert not {"euler", "krylov", "taylor"} & set(modules)
+
+
+def test_the_house_is_small():
+    arrows = {(room, other) for room, path, package in rooms() for other in imports(path, package) if other != room}
+    assert len(FLOOR) <= 22
+    assert len(FLOORS) <= 12
+    assert len(arrows) <= 90, sorted(arrows)
+
+
+def test_every_package_is_installed():
+    named = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"]
+    found = {".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "gpulaf").rglob("__init__.py")}
+    assert set(named) == found | {"gpulaf.kernels"}
 
 
 def test_kernels_import_nothing_of_gpulaf():

@@ -1,9 +1,9 @@
 """The geometry of the simplex, by identities."""
 
 import numpy as np
-from conftest import relative, tol
+from oracles import relative, tol
 
-from gpulaf.array import host_array
+from gpulaf.backend.array import host_array
 from gpulaf.simplex import entropy, geodesic_step, lift, project, replicator, softmax
 
 

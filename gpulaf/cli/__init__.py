@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from .. import __version__
+from .._version import __version__
 from . import demo, evaluate, info, label, learn, profile, reproduce, train
 
 #: What a user can mend: one line and exit status 2.

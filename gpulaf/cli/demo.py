@@ -23,10 +23,10 @@ def demo(scene: str, size: int, steps: int, seed: int, output: Path, device: str
 
     Prints the share of wrong pixels for pixelwise labels, uniform weights and learned weights, and writes a figure.
     """
-    from ..array import host_array
-    from ..demo import run_demo
-    from ..image_io import write_figure
-    from ..plots import demo_figure
+    from ..backend.array import host_array
+    from ..experiments.demo import run_demo
+    from ..io.images import write_figure
+    from ..plots.figures import demo_figure
 
     output.mkdir(parents=True, exist_ok=True)
     result = run_demo(scene, size=size, seed=seed, steps=steps, device=device)

@@ -21,7 +21,7 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from ..evaluation import Evaluation
+    from ..prediction.evaluation import Evaluation
 
 
 @click.command()
@@ -43,8 +43,8 @@ def evaluate(
 
     IMAGES, --truth and --probabilities take files, folders and globs in quotes, and are paired by name.
     """
-    from ..evaluation import evaluate
-    from ..predictor import WeightPredictor
+    from ..prediction.evaluation import evaluate
+    from ..prediction.predictor import WeightPredictor
 
     check_figure(confusion)
     results = [path for path in (confusion, json_file) if path is not None]
@@ -70,7 +70,7 @@ def evaluate(
 
 def _print(found: Evaluation, images: list[Path], verbose: bool) -> None:
     """A column for each method; rows for all pixels, for every class and, where asked for, for every image."""
-    from ..metrics import scores
+    from ..prediction.metrics import scores
 
     methods = list(found.confusion)
     by = {method: scores(matrix) for method, matrix in found.confusion.items()}
@@ -99,8 +99,8 @@ def _percent(value: float) -> str:
 
 
 def _write_json(path: Path, model: Path, found: Evaluation, images: list[Path]) -> None:
-    from ..files import whole_file
-    from ..metrics import scores
+    from ..io.atomic import whole_file
+    from ..prediction.metrics import scores
 
     content: dict[str, Any] = {"model": str(model), "label_values": found.label_values.tolist()}
     content["methods"] = {
@@ -123,7 +123,7 @@ def _plain(value: Any) -> Any:
 
 
 def _draw(path: Path, found: Evaluation) -> None:
-    from ..image_io import write_figure
-    from ..model_plots import confusion_figure
+    from ..io.images import write_figure
+    from ..plots.predictor import confusion_figure
 
     write_figure(path, confusion_figure(found.confusion["predicted weights"], list(map(str, found.label_values))))

@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from .. import __version__
+from .._version import __version__
 
 
 @click.command()
@@ -15,7 +15,7 @@ def info() -> None:
     """Show versions, CPU threads and whether a GPU can be used."""
     from importlib.metadata import PackageNotFoundError, version
 
-    from ..array import gpu_missing
+    from ..backend.array import gpu_missing
 
     click.echo(f"gpulaf {__version__}, Python {sys.version.split()[0]}")
     for package in ("numpy", "scipy", "numba", "matplotlib", "cupy-cuda12x", "cupy-cuda13x"):

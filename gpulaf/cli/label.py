@@ -8,7 +8,6 @@ from typing import Any
 import click
 import numpy as np
 
-from .large import goes_large, label_large, large_options
 from .options import (
     check_model_alone,
     check_outputs,
@@ -26,6 +25,7 @@ from .options import (
     to_device,
     write_labeling,
 )
+from .tiled import goes_large, label_large, large_options
 
 
 @click.command()
@@ -66,10 +66,11 @@ def label(
     where the input or the output is a .zarr, one of the last options is given, or a TIFF does not fit into memory.
     Stopped at any moment and started again, the same command goes on where it was.
     """
-    from ..array import device_array
-    from ..door import image_features, prototype_array, spatial_axes
-    from ..image_io import read_image, read_prototypes, read_volume
-    from ..labeling import label
+    from ..backend.array import device_array
+    from ..backend.validation import image_features, spatial_axes
+    from ..io.images import read_image, read_prototypes, read_volume
+    from ..labeling.label import label
+    from ..labeling.likelihood import prototype_array
 
     if goes_large(options := click.get_current_context().params):
         label_large(options)
@@ -135,10 +136,10 @@ def refine(
     With --spacing of three numbers they are those of a volume, (D, H, W, labels).
     With a model of gpulaf train --probabilities, the weights are predicted from --image.
     """
-    from ..array import device_array
-    from ..door import image_features, spatial_axes
-    from ..image_io import read_array, read_image, read_volume
-    from ..labeling import refine, refine_logits
+    from ..backend.array import device_array
+    from ..backend.validation import image_features, spatial_axes
+    from ..io.images import read_array, read_image, read_volume
+    from ..labeling.label import refine, refine_logits
 
     axes, inputs = spatial_axes(spacing), [probabilities_file, image or Path(), Path(weights), model or Path()]
     check_outputs(inputs, output, probabilities, preview, volume=axes == 3)
@@ -177,7 +178,7 @@ def _weights(
     name: str, features: np.ndarray | None, sigma: float, spacing: tuple[float, ...] | None = None
 ) -> tuple[Any, dict[str, Any]]:
     """The weights that --weights names, a list of those of layers, None for uniform ones; and what their file says."""
-    from ..patches import bilateral_weights
+    from ..averaging.patches import bilateral_weights
 
     if name == "uniform":
         return None, {}

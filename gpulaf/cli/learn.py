@@ -54,16 +54,16 @@ def learn(
     The values of TRUTH are the labels; their prototypes are the mean colors. The weights belong to this one image:
     apply them with gpulaf label IMAGE --weights FILE.
     """
-    from ..array import device_array
-    from ..checkpoint import write_tensors
-    from ..descent import RiemannianAdam
-    from ..distance import distances, log_likelihood
-    from ..door import image_features
-    from ..fitting import Checkpoint, fit_weights
-    from ..image_io import read_image, read_truth
+    from ..averaging.patches import uniform_weights
+    from ..backend.array import device_array
+    from ..backend.validation import image_features
     from ..integrators import Taylor
-    from ..loss import cosine_loss, cross_entropy_loss
-    from ..patches import uniform_weights
+    from ..io.images import read_image, read_truth
+    from ..io.tensors import write_tensors
+    from ..labeling.likelihood import distances, log_likelihood
+    from ..learning.descent import RiemannianAdam
+    from ..learning.fitting import Checkpoint, fit_weights
+    from ..learning.loss import cosine_loss, cross_entropy_loss
 
     if output.suffix != ".safetensors":
         raise ValueError(f"{output} ends in {output.suffix!r}; weights are written to .safetensors.")

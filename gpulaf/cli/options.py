@@ -12,7 +12,7 @@ import click
 import numpy as np
 
 if TYPE_CHECKING:
-    from ..predictor import WeightPredictor
+    from ..prediction.predictor import WeightPredictor
 
 
 def device_option(command: Any) -> Any:
@@ -92,7 +92,7 @@ def compile_notice() -> Iterator[None]:
 
 def read_spacing(text: str | None) -> tuple[float, ...] | None:
     """The distances of --spacing, checked."""
-    from ..door import spatial_axes
+    from ..backend.validation import spatial_axes
 
     if text is None:
         return None
@@ -116,7 +116,7 @@ def check_model_alone(*others: str) -> None:
 def flow_arguments(flow: str, time: float | None, tol: float, stored: dict[str, Any]) -> dict[str, Any]:
     """What --flow, --time and --tol ask for; `stored` is what the file of the weights says about the linear flow."""
     from ..integrators import Krylov
-    from ..schemes import DormandPrince
+    from ..integrators.nonlinear import DormandPrince
 
     if flow == "nonlinear":
         return {"time": time, "scheme": DormandPrince(tol=tol)}
@@ -137,7 +137,7 @@ class FileSet(NamedTuple):
 
 def file_set(images: Sequence[str], truths: Sequence[str], probabilities: Sequence[str] = ()) -> FileSet:
     """The files that the names stand for, paired by name."""
-    from ..pairing import expanded, paired
+    from ..io.pairing import expanded, paired
 
     files = expanded(images)
     soft = paired(files, expanded(probabilities), "probabilities") if probabilities else None
@@ -146,8 +146,8 @@ def file_set(images: Sequence[str], truths: Sequence[str], probabilities: Sequen
 
 def image_sequence(paths: Sequence[Path], device: str, channel_axis: int | None = None) -> Sequence[Any]:
     """Images to be read one at a time, to the device."""
-    from ..array import device_array, is_host_array
-    from ..samples import Files
+    from ..backend.array import device_array, is_host_array
+    from ..prediction.dataset import Files
 
     if is_host_array(device_array(np.zeros(1), device)) and channel_axis is None:
         return paths
@@ -156,7 +156,7 @@ def image_sequence(paths: Sequence[Path], device: str, channel_axis: int | None 
 
 def read_weights(path: str) -> tuple[np.ndarray | list[np.ndarray], dict[str, Any]]:
     """The weights of a file of gpulaf learn, a list of those of layers, and what it says about them."""
-    from ..checkpoint import read_tensors
+    from ..io.tensors import read_tensors
 
     if not path.endswith(".safetensors"):
         raise ValueError(
@@ -173,7 +173,7 @@ def read_weights(path: str) -> tuple[np.ndarray | list[np.ndarray], dict[str, An
 
 def to_device(weights: Any, device: str) -> Any:
     """Weights, those of each layer or None for uniform ones, to the device."""
-    from ..array import device_array
+    from ..backend.array import device_array
 
     if isinstance(weights, list):
         return [device_array(x, device) for x in weights]
@@ -182,7 +182,7 @@ def to_device(weights: Any, device: str) -> Any:
 
 def read_predictor(path: Path, soft: bool) -> WeightPredictor:
     """A model of gpulaf train that labels images, or one that refines soft predictions."""
-    from ..predictor import WeightPredictor
+    from ..prediction.predictor import WeightPredictor
 
     predictor = WeightPredictor.load(path)
     if soft and not predictor.on_probabilities_:
@@ -201,7 +201,7 @@ def check_outputs(
     inputs: list[Path], output: Path, probabilities: Path | None, preview: Path | None, *, volume: bool = False
 ) -> None:
     """Find out before any work whether the results can be written."""
-    from ..image_io import check_output
+    from ..io.images import check_output
 
     check_output(output, volume=volume)
     if probabilities is not None:
@@ -247,9 +247,9 @@ def write_labeling(
     names: list[int] | None = None,
 ) -> None:
     """Write the results; `names` are the values that stand for the labels in the truth they were learned from."""
-    from ..array import host_array
-    from ..image_io import write_array
-    from ..plots import colored
+    from ..backend.array import host_array
+    from ..io.images import write_array
+    from ..plots.figures import colored
 
     labels = host_array(result.labels)
     count = result.probabilities.shape[-1]

@@ -34,9 +34,9 @@ def profile(size: int, labels: int, dtype: str, output: Path | None, device: str
     A step is a Taylor series, the cosine loss, its gradient by reverse Horner and a step of Riemannian Adam, at T = 3.
     The figure is a roofline. On a GPU the kernels are NVTX ranges, too.
     """
-    from ..image_io import write_figure
-    from ..plots import roofline_figure
-    from ..profile import profile_step
+    from ..io.images import write_figure
+    from ..plots.figures import roofline_figure
+    from ..profiling.profile import profile_step
 
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)
@@ -79,7 +79,7 @@ def _write_json(path: Path, profile: Any) -> None:
     """The profile as JSON, in seconds, bytes and operations."""
     from dataclasses import asdict
 
-    from ..files import whole_file
+    from ..io.atomic import whole_file
 
     record = asdict(profile)
     for row, stage in zip(record["stages"], profile.stages, strict=True):

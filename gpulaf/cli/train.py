@@ -21,8 +21,8 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from ..predictor import WeightPredictor
-    from ..training import Training
+    from ..prediction.predictor import WeightPredictor
+    from ..prediction.training import Training
 
 
 @click.command()
@@ -75,7 +75,7 @@ def train(images: tuple[str, ...], truth: tuple[str, ...], output: Path, device:
     read one at a time, to the GPU where --device says so; truths and the model stay on the host. Label unseen images
     with gpulaf label IMAGE --model FILE.
     """
-    from ..image_io import write_figure
+    from ..io.images import write_figure
 
     training, validation = _sets(images, truth, options)
     _check(output, [training, *([validation] if validation else [])], options)
@@ -130,8 +130,8 @@ def _check(output: Path, sets: list[FileSet], options: dict[str, Any]) -> None:
 
 
 def _predictor(options: dict[str, Any], rho: float) -> WeightPredictor:
-    from ..features import Features
-    from ..predictor import WeightPredictor
+    from ..prediction.features import Features
+    from ..prediction.predictor import WeightPredictor
 
     names = options["features"]
     raw = re.fullmatch(r"patch(?::([0-9]+))?", names)  # alone: raw patches, not scaled
@@ -143,9 +143,9 @@ def _predictor(options: dict[str, Any], rho: float) -> WeightPredictor:
 
 
 def _training(options: dict[str, Any]) -> Training:
-    from ..fitting import Checkpoint
-    from ..loss import cosine_loss, cross_entropy_loss
-    from ..training import Training
+    from ..learning.fitting import Checkpoint
+    from ..learning.loss import cosine_loss, cross_entropy_loss
+    from ..prediction.training import Training
 
     own = {
         name: options[name] for name in ("steps", "step_size", "decay", "batch", "crop", "balanced", "patience", "seed")
@@ -170,7 +170,7 @@ def _report(predictor: WeightPredictor, count: int) -> None:
 
 def _figure(predictor: WeightPredictor, files: tuple[Any, ...], unlabeled: int | None, unseen: bool) -> Any:
     """The figure of a model on the first image of a set."""
-    from ..model_plots import predictor_figure
+    from ..plots.predictor import predictor_figure
 
     images, truths, probabilities = files
     return predictor_figure(

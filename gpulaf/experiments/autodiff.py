@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ..array import is_host_array, namespace
+from ..backend.array import is_host_array, namespace
 from ..integrators import Euler, Krylov
-from ..loss import cosine_loss
+from ..learning.loss import cosine_loss
 from .learning import Derivative, Gradient, Problem
 
 __all__ = ["autodiff", "derivative"]

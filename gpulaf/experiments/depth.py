@@ -10,16 +10,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..deep_flow import DeepFlow, Layers
-from ..descent import RiemannianAdam
-from ..distance import distances, log_likelihood
+from ..averaging.patches import uniform_weights
+from ..flows.deep import DeepFlow, Layers
 from ..integrators import Taylor
-from ..loss import cosine_loss, wrong_share
-from ..patches import uniform_weights
+from ..labeling.likelihood import distances, log_likelihood
+from ..learning.descent import RiemannianAdam
+from ..learning.loss import cosine_loss, wrong_share
+from ..plots.style import COLORS, DASHES, canvas, logarithmic, plain
 from ..scenes import Scene
 from .learning import RHO
 from .outcome import Drawing, Outcome, Row, Setting, select
-from .style import COLORS, DASHES, canvas, logarithmic, plain
 from .unseen import SCENES, Sets, baselines, compared, judged, sets, trained
 
 LAYERS, TIMES = (1, 2, 3, 4, 6), (3.0, 12.0)

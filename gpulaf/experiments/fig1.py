@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ..demo import SCENES, Demo, run_demo
-from ..plots import picture
+from ..plots.figures import picture
+from ..plots.style import canvas
+from .demo import SCENES, Demo, run_demo
 from .outcome import Drawing, Outcome, Row, Setting, only
-from .style import canvas
 
 METHODS = ("pixelwise", "uniform weights", "learned weights")
 

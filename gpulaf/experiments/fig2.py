@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from ..descent import Adam, AdaMax, RiemannianAdam, RiemannianGradient
 from ..integrators import Euler, Krylov
+from ..learning.descent import Adam, AdaMax, RiemannianAdam, RiemannianGradient
+from ..plots.style import COLORS, DASHES, band, canvas, logarithmic, plain
 from ..scenes import voronoi_colors
 from .learning import TAU, Problem, closed_form, descend, problem, start
 from .outcome import Drawing, Outcome, Row, Setting, select
-from .style import COLORS, DASHES, band, canvas, logarithmic, plain
 
 OURS = "closed form (rank 1)"
 LOSS = "cosine loss + regularizer"

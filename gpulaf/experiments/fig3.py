@@ -10,19 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from ..arnoldi import arnoldi
-from ..averaging import Grid
-from ..descent import RiemannianGradient
-from ..flow import LinearFlow
-from ..gradient import exact_gradient, weight_gradient
+from ..averaging.grid import Grid
+from ..backend.fields import combine, norm
+from ..flows.gradient import exact_gradient, weight_gradient
+from ..flows.linear import LinearFlow
 from ..integrators import Euler, Krylov
-from ..loss import cosine_loss
-from ..phi import coupled_integral
+from ..integrators.krylov_space import arnoldi
+from ..integrators.phi import coupled_integral
+from ..learning.descent import RiemannianGradient
+from ..learning.loss import cosine_loss
+from ..plots.style import COLORS, canvas, plain
 from ..scenes import voronoi_colors, voronoi_lines
-from ..vectors import combine, norm
 from .learning import Problem, closed_form, descend, problem, start
 from .outcome import Drawing, Outcome, Row, Setting, only, select
-from .style import COLORS, canvas, plain
 
 TIMES, RANKS = (1.0, 3.0, 5.0), (1, 2, 3)
 #: Ours, and the paper's (3.45).

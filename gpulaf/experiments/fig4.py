@@ -6,18 +6,18 @@ from typing import Any
 
 import numpy as np
 
-from ..averaging import Grid
-from ..descent import RiemannianGradient
-from ..flow import LinearFlow
-from ..gradient import exact_gradient
+from ..averaging.grid import Grid
+from ..backend.fields import norm
+from ..flows.gradient import exact_gradient
+from ..flows.linear import LinearFlow
 from ..integrators import Krylov, Taylor
-from ..loss import cosine_loss
-from ..plots import picture
+from ..learning.descent import RiemannianGradient
+from ..learning.loss import cosine_loss
+from ..plots.figures import picture
+from ..plots.style import DASHES, RAMP, band, canvas, logarithmic, plain
 from ..scenes import Scene, voronoi_colors
-from ..vectors import norm
 from .learning import TIME, Course, Gradient, Problem, closed_form, descend, labels, problem, start
 from .outcome import Drawing, Outcome, Row, Setting, select
-from .style import DASHES, RAMP, band, canvas, logarithmic, plain
 
 DIMENSIONS, RANKS, TIMES = (2, 3, 5, 10), (1, 2, 10), (1.0, 3.0, 6.0, 10.0)
 #: Times at which the dimension is varied.

@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from ..descent import RiemannianAdam
 from ..integrators import Taylor
-from ..plots import patch_glyphs, picture
-from ..predictor import WeightPredictor
+from ..learning.descent import RiemannianAdam
+from ..plots.figures import patch_glyphs, picture
+from ..plots.style import COLORS, DASHES, canvas, logarithmic, plain
+from ..prediction.predictor import WeightPredictor
+from ..prediction.training import Training
 from ..scenes import Scene, voronoi_lines
-from ..training import Training
 from .learning import Problem, closed_form, descend, labels, problem, start
 from .outcome import Drawing, Outcome, Row, Setting, select
-from .style import COLORS, DASHES, canvas, logarithmic, plain
 
 METHODS = ("pixelwise", "uniform weights", "predicted weights")
 

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..averaging import Grid
-from ..distance import distances, log_likelihood
-from ..flow import LinearFlow
-from ..gradient import weight_gradient
+from ..averaging.grid import Grid
+from ..averaging.patches import uniform_weights
+from ..flows.gradient import weight_gradient
+from ..flows.linear import LinearFlow
 from ..integrators import Krylov
-from ..loss import cosine_loss, weight_regularizer, wrong_share
-from ..patches import uniform_weights
+from ..labeling.likelihood import distances, log_likelihood
+from ..learning.loss import cosine_loss, weight_regularizer, wrong_share
 from ..scenes import Scene
 from .outcome import Row
 

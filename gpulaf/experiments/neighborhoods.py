@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ..predictor import WeightPredictor
+from ..plots.style import COLORS, DASHES, canvas, plain
+from ..prediction.predictor import WeightPredictor
 from ..scenes import Scene
 from .learning import TIME
 from .outcome import Drawing, Outcome, Row, Setting, select
-from .style import COLORS, DASHES, canvas, plain
 from .unseen import BATCH, SCENES, baselines, compared, judged, sets, trained
 
 RADII = (1, 2, 3)

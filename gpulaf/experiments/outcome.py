@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from ..files import whole_file
-from ..image_io import write_figure
+from ..io.atomic import whole_file
+from ..io.images import write_figure
 
 T = TypeVar("T")
 

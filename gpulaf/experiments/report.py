@@ -5,8 +5,8 @@ from __future__ import annotations
 import time as clock
 from pathlib import Path
 
-from .. import __version__
-from ..files import whole_file
+from .._version import __version__
+from ..io.atomic import whole_file
 from . import EXPERIMENTS, Setting, missing, reproduce
 from .outcome import Outcome
 

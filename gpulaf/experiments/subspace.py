@@ -10,18 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from ..averaging import Grid
-from ..descent import RiemannianGradient
-from ..flow import LinearFlow
-from ..gradient import weight_gradient
+from ..averaging.grid import Grid
+from ..backend.fields import norm
+from ..flows.gradient import weight_gradient
+from ..flows.linear import LinearFlow
 from ..integrators import Krylov
-from ..loss import cosine_loss
-from ..plots import patch_glyphs, picture
+from ..learning.descent import RiemannianGradient
+from ..learning.loss import cosine_loss
+from ..plots.figures import patch_glyphs, picture
+from ..plots.style import COLORS, DASHES, RAMP, logarithmic, plain
 from ..scenes import voronoi_lines
-from ..vectors import norm
 from .learning import Derivative, Gradient, Problem, descend, problem
 from .outcome import Drawing, Outcome, Row, Setting
-from .style import COLORS, DASHES, RAMP, logarithmic, plain
 
 #: Singular values that are kept, Krylov dimension and step size per pixel.
 COUNT, DIMENSION, STEP = 5, 10, 0.1

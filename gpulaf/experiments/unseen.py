@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..averaging.patches import uniform_weights
 from ..integrators import Taylor
-from ..labeling import label
-from ..patches import uniform_weights
-from ..predictor import WeightPredictor
+from ..labeling.label import label
+from ..prediction.predictor import WeightPredictor
+from ..prediction.training import Training
 from ..scenes import Scene, voronoi_colors, voronoi_lines
-from ..training import Training
 from .learning import RHO
 from .outcome import Row, Setting
 

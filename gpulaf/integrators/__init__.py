@@ -4,9 +4,9 @@ An integrator has ``solve(flow, time)`` and ``sensitivity(flow, solution, g)``: 
 solution is the basis of the gradient, so nothing is computed twice.
 """
 
+from .base import Sensitivity, Solution
 from .euler import Euler
 from .krylov import Krylov
-from .solution import Sensitivity, Solution
 from .taylor import Taylor
 
 __all__ = ["Euler", "Krylov", "Sensitivity", "Solution", "Taylor"]

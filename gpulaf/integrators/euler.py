@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..array import namespace
-from ..vectors import norm
-from .solution import Sensitivity, Solution, check_time
+from ..backend.array import namespace
+from ..backend.fields import norm
+from .base import Sensitivity, Solution, check_time
 
 
 @dataclass(frozen=True)

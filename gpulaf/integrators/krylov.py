@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ..arnoldi import Arnoldi, arnoldi
-from ..dense import svd
-from ..phi import coupled_integral, phi1, phi_columns, tail
-from ..powers import MOST, Powers, powers
-from ..vectors import combine
-from .solution import Sensitivity, Solution, check_time, choose_rank, with_rounding
+from ..backend.dense import svd
+from ..backend.fields import combine
+from .base import Sensitivity, Solution, check_time, choose_rank, with_rounding
+from .krylov_space import MOST, Arnoldi, Powers, arnoldi, powers
+from .phi import coupled_integral, phi1, phi_columns, tail
 
 #: A Krylov space, however it was made.
 Space = Arnoldi | Powers

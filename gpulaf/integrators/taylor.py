@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.linalg
 
-from ..array import empty, namespace, scalar
-from ..dense import eigh, svd
-from ..phi import phi1, tail
-from ..vectors import combine, inner_products
-from .solution import Sensitivity, Solution, check_time, choose_rank, with_rounding
+from ..backend.array import empty, namespace, scalar
+from ..backend.dense import eigh, svd
+from ..backend.fields import combine, inner_products
+from .base import Sensitivity, Solution, check_time, choose_rank, with_rounding
+from .phi import phi1, tail
 
 #: The largest T·α that one series takes on; longer times are split, so that no digits cancel.
 MAX_REACH = 2.5

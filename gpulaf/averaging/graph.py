@@ -1,0 +1,177 @@
+"""Ω on any graph: weighted averages by a sparse row-stochastic matrix."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from ..backend.array import contiguous, host_array, namespace, scalar
+from ..kernels.stencil import slot, store
+from ..simplex import replicator, softmax
+from .sparsity import Sparsity, sparsity
+
+__all__ = ["Graph", "graph_like"]
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """Averaging on any graph: (Ωx)_i = Σ_k ω_ik x_k with a sparse row-stochastic matrix; what :class:`Grid` does there.
+
+    Superpixels, nearest neighbors of features, points of a mesh. Fields are (J, n) arrays, labels first; ∂Ω comes as
+    the derivatives of the stored entries of the matrix, in their order.
+
+    Parameters
+    ----------
+    matrix : (n, n) CSR matrix or array
+        float32 or float64, weights from 0 whose rows sum to 1 (within 1e-4). SciPy matrices run on the CPU,
+        CuPy matrices (``cupyx.scipy.sparse``) on the GPU.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the matrix has another format, shape or dtype, negative weights or rows that do not sum to 1.
+
+    Notes
+    -----
+    Every node should be its own neighbor, too, as on a grid: without it a node forgets its own evidence.
+    """
+
+    matrix: Any
+    in_one_wave = False
+
+    def __post_init__(self) -> None:
+        matrix = self.matrix
+        if getattr(matrix, "format", None) != "csr":
+            found = getattr(matrix, "format", type(matrix).__name__)
+            raise TypeError(f"matrix is {found!r}; accepted are CSR matrices. Convert it with scipy.sparse.csr_array.")
+        if matrix.shape[0] != matrix.shape[1] or matrix.shape[0] == 0:
+            raise ValueError(f"matrix has shape {matrix.shape}; accepted is (n, n), a row for each node.")
+        if str(matrix.dtype) not in ("float32", "float64"):
+            raise TypeError(f"matrix has dtype {matrix.dtype}; accepted are float32 and float64. Convert it first.")
+        sums = host_array(matrix.sum(axis=1)).ravel()  # synchronize
+        worst = int(abs(sums - 1).argmax())
+        if not abs(sums[worst] - 1) <= 1e-4:
+            raise ValueError(f"row {worst} of the matrix sums to {sums[worst]:.6g}; accepted is 1. Normalize the rows.")
+        if not scalar(matrix.data.min()) >= 0:
+            raise ValueError(f"the matrix holds the weight {scalar(matrix.data.min()):.6g}; accepted are 0 and above.")
+
+    @property
+    def weights(self) -> Any:
+        """The stored entries of the matrix, (nnz,)."""
+        return self.matrix.data
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The number (n,) of nodes."""
+        return (int(self.matrix.shape[0]),)
+
+    @property
+    def arrays(self) -> tuple[Any, ...]:
+        """What makes it: the entries of the matrix and where they are."""
+        return self.matrix.data, self.matrix.indices, self.matrix.indptr
+
+    @property
+    def patches(self) -> Any:
+        """The rows as points of simplices that a descent moves, (K, n): K entries of the longest row, zeros below."""
+        return self.sparsity.padded(self.matrix.data)
+
+    def with_patches(self, patches: Any) -> Graph:
+        """The same graph with other weights, (K, n); they are trusted."""
+        graph = object.__new__(Graph)
+        matrix = self.sparsity.with_entries(self.sparsity.entries(patches))
+        graph.__dict__.update(matrix=matrix, sparsity=self.sparsity)
+        return graph
+
+    def patch_gradient(self, gradient: Any) -> Any:
+        """∂Ω (nnz,) as the derivative in the patches, (K, n)."""
+        return self.sparsity.padded(gradient)
+
+    @cached_property
+    def sparsity(self) -> Sparsity:
+        """Where the entries are; graphs that differ by their weights alone share it."""
+        return sparsity(self.matrix)
+
+    def apply(self, field: Any) -> Any:
+        """Ω x: (J, n) to (J, n)."""
+        return _product(self.matrix, field)
+
+    def adjoint(self, field: Any, start: Any = None) -> Any:
+        """Ωᵀ z, plus `start` where there is one: (J, n) to (J, n)."""
+        product = _product(self._transposed, field)
+        return product if start is None else start + product
+
+    def similarity(self, log_likelihood: Any) -> tuple[Any, Any]:
+        """S = softmax(Ω ℓ), (J, n) to (J, n) (2.17), and max 2S(1 − S)."""
+        S = softmax(self.apply(log_likelihood))
+        return S, namespace(S).max(2 * S * (1 - S))
+
+    def replicate(self, similarity: Any, field: Any, source: Any = None, scale: float = 1.0, *, out: Any = None) -> Any:
+        """R_S Ω v, plus scale·source where there is one: (J, n) to (J, n), in `out` if given (2.22)."""
+        return _store(replicator(similarity, self.apply(field)), source, scale, out)
+
+    def replicate_adjoint(
+        self, similarity: Any, field: Any, source: Any = None, scale: float = 1.0, *, out: Any = None
+    ) -> Any:
+        """Ωᵀ R_S u, plus scale·source where there is one: (J, n) to (J, n), in `out` if given."""
+        return _store(self.adjoint(replicator(similarity, field)), source, scale, out)
+
+    def chain(
+        self, similarity: Any, start: Any, source: Any, scales: Any, *, out: Any, transposed: bool, backward: bool
+    ) -> Any:
+        """Products in succession, y ← s_k·source + R_S Ω y or with Ωᵀ R_S; as of a grid."""
+        product = self.replicate_adjoint if transposed else self.replicate
+        for k, scale in enumerate(scales):
+            start = product(similarity, start, source, float(scale), out=out[slot(k, out.shape[0], backward), ...])
+        return out
+
+    def weight_gradient(
+        self, similarity: Any, log_likelihood: Any, mean: Any, left: Any, right: Any, image: Any
+    ) -> tuple[Any, Any]:
+        """∂Ω (nnz,) and R_S c (J, n) from m̄ and M = Σ_r u_r v_rᵀ; u, v, Av (R, J, n); Theorem 3.8."""
+        w = similarity * mean
+        gradient = namespace(mean).zeros_like(self.matrix.data)
+        for r in range(left.shape[0]):
+            u = left[r, ...]
+            difference = u - namespace(u).sum(similarity * u, axis=0, keepdims=True)
+            w = w + difference * image[r, ...]
+            gradient += self._correlation(similarity * difference, right[r, ...])
+        z = w - similarity * namespace(w).sum(w, axis=0, keepdims=True)
+        gradient += self._correlation(z, log_likelihood)
+        return gradient, z
+
+    def _correlation(self, factor: Any, field: Any) -> Any:
+        """⟨factor_i, field_k⟩ over labels for every stored entry (i, k)."""
+        total = namespace(factor).zeros_like(self.matrix.data)
+        for j in range(factor.shape[0]):
+            total += factor[j, ...][self.sparsity.rows] * field[j, ...][self.matrix.indices]
+        return total
+
+    @cached_property
+    def _transposed(self) -> Any:
+        return self.sparsity.transpose(self.matrix.data)
+
+
+def graph_like(graph: Graph, fields: Any) -> Graph:
+    """The graph in the dtype of fields (J, n); an error where sizes or libraries differ."""
+    if tuple(fields.shape[1:]) != graph.shape:
+        raise ValueError(
+            f"the graph has {graph.shape[0]} nodes, the fields have shape {tuple(fields.shape)}; "
+            f"accepted is (J, {graph.shape[0]}), labels first. Give every node one column."
+        )
+    if namespace(graph.weights) is not namespace(fields):
+        raise TypeError(
+            f"the graph holds {type(graph.weights).__module__} arrays and the fields are {type(fields).__module__} "
+            "arrays; accepted are both on the CPU or both on the GPU. Move one of them."
+        )
+    return graph if graph.weights.dtype == fields.dtype else Graph(graph.matrix.astype(fields.dtype))
+
+
+def _product(matrix: Any, field: Any) -> Any:
+    """The product with every label's row."""
+    xp = namespace(field)
+    return contiguous(xp.permute_dims(matrix @ contiguous(xp.permute_dims(field, (1, 0))), (1, 0)))
+
+
+def _store(product: Any, source: Any, scale: float, out: Any) -> Any:
+    return store(product if source is None else float(scale) * source + product, out)

@@ -1,0 +1,174 @@
+"""Graphs to average on: nearest neighbors of points, regions of a segmentation that touch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..backend.array import host_array
+from .graph import Graph
+
+__all__ = ["nearest_neighbor_graph", "region_graph", "region_means"]
+
+#: The smallest weight of a neighbor, as on a grid: one of exactly 0 could not be learned.
+FLOOR = 1e-10
+
+
+def nearest_neighbor_graph(points: Any, neighbors: int = 8, *, sigma: float | None = None) -> Graph:
+    """Every point averages over itself and its nearest neighbors.
+
+    Parameters
+    ----------
+    points : (n, D) real array
+        Coordinates, or features of any kind; Euclidean distances between them count.
+    neighbors : int
+        Neighbors of a point besides itself; all others where there are fewer.
+    sigma : float, optional
+        Weights ∝ exp(−‖x_i − x_k‖²/2σ²), in the units of the points; equal weights if None.
+
+    Returns
+    -------
+    Graph
+        On the host; float64 for float64 points, float32 otherwise.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the points are no finite numbers of that shape, or `neighbors` or `sigma` is not positive.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gpulaf import nearest_neighbor_graph
+    >>> graph = nearest_neighbor_graph(np.random.default_rng(0).random((100, 3)), neighbors=5)
+    >>> graph.shape, graph.matrix.nnz
+    ((100,), 600)
+    """
+    from scipy.spatial import cKDTree
+
+    points = host_array(points)
+    if points.ndim != 2 or 0 in points.shape:
+        raise ValueError(f"points have shape {points.shape}; accepted is (n, D), a row for each point. Reshape them.")
+    if points.dtype.kind not in "buif":
+        raise TypeError(f"points have dtype {points.dtype}; accepted are real numbers. Convert them first.")
+    if not np.isfinite(points).all():
+        raise ValueError("points hold values that are not finite. Remove NaN and infinite values.")
+    if int(neighbors) != neighbors or neighbors < 1:
+        raise ValueError(f"neighbors is {neighbors}; accepted are whole numbers from 1. 8 is usual.")
+    if sigma is not None and not sigma > 0:
+        raise ValueError(f"sigma is {sigma}; accepted are positive numbers, or None for equal weights.")
+    n = len(points)
+    wide = points.astype(np.float64)
+    _, nearest = cKDTree(wide).query(wide, k=min(int(neighbors) + 1, n))
+    nearest = nearest.reshape(n, -1)
+    itself = np.arange(n)[:, None]
+    missing = ~(nearest == itself).any(axis=1)  # among more equal points than neighbors
+    nearest[missing, -1] = itself[missing, 0]
+    nearest.sort(axis=1)
+    squared = ((wide[nearest] - wide[:, None, :]) ** 2).sum(axis=-1)
+    weights = np.ones(nearest.shape) if sigma is None else np.exp(-squared / (2 * sigma**2))
+    return _graph(nearest.ravel(), np.arange(0, nearest.size + 1, nearest.shape[1]), weights.ravel(), points.dtype)
+
+
+def region_graph(segments: Any, *, by_border: bool = False, dtype: Any = np.float32) -> Graph:
+    """Every region of a segmentation averages over itself and the regions that it touches along an edge of a pixel.
+
+    Parameters
+    ----------
+    segments : (H, W) integer array
+        A number for each region, as superpixels are given; volumes, too. Node k is the region of the k-th smallest
+        number.
+    by_border : bool
+        Neighbors share by the length of the common border what a region leaves them; alike if False. A region keeps
+        1/(1 + its neighbors) for itself.
+    dtype : float32 or float64
+
+    Returns
+    -------
+    Graph
+        On the host.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the segments are no integers, or there are none.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gpulaf import region_graph
+    >>> region_graph(np.array([[1, 2, 5]]), dtype=np.float64).matrix.toarray().round(2).tolist()
+    [[0.5, 0.5, 0.0], [0.33, 0.33, 0.33], [0.0, 0.5, 0.5]]
+    """
+    from scipy.sparse import coo_array, eye_array
+
+    nodes, count = _nodes(segments)
+    pairs = []
+    for axis in range(nodes.ndim):
+        a, b = (np.moveaxis(nodes, axis, 0)[part].ravel() for part in (slice(None, -1), slice(1, None)))
+        touch = a != b
+        pairs += [(a[touch], b[touch]), (b[touch], a[touch])]
+    rows, columns = (np.concatenate(x) for x in zip(*pairs, strict=True))
+    border = coo_array((np.ones(len(rows)), (rows, columns)), shape=(count, count)).tocsr()
+    degree = np.diff(border.indptr)
+    if not by_border:
+        border.data[:] = 1.0
+    shared = border.data * np.repeat(degree / np.maximum(border.sum(axis=1), 1), degree)
+    border.data[:] = shared
+    matrix = (border + eye_array(count, format="csr")).tocsr()
+    matrix.sort_indices()
+    return _graph(matrix.indices, matrix.indptr, matrix.data, np.dtype(dtype))
+
+
+def region_means(image: Any, segments: Any) -> np.ndarray:
+    """The mean of an image over every region: features of the nodes of :func:`region_graph`.
+
+    Parameters
+    ----------
+    image : (H, W) or (H, W, C) real array
+    segments : (H, W) integer array
+
+    Returns
+    -------
+    (n, C) array
+        float64 for float64 images, float32 otherwise; in the units of the image.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the segments are no integers, or the sizes differ.
+    """
+    image, (nodes, count) = host_array(image), _nodes(segments)
+    if image.shape[: nodes.ndim] != nodes.shape:
+        raise ValueError(
+            f"image has shape {image.shape}, segments {nodes.shape}; accepted are as many pixels. Check the pair."
+        )
+    channels = image.reshape(nodes.size, -1).T
+    sizes = np.bincount(nodes.ravel(), minlength=count)
+    means = np.stack([np.bincount(nodes.ravel(), channel, count) / sizes for channel in channels], axis=-1)
+    return means.astype(np.float64 if image.dtype == np.float64 else np.float32)
+
+
+def _nodes(segments: Any) -> tuple[np.ndarray, int]:
+    """The node of every pixel, and how many there are."""
+    segments = host_array(segments)
+    if segments.dtype.kind not in "bui":
+        raise TypeError(f"segments have dtype {segments.dtype}; accepted are integers, a number for each region.")
+    if segments.ndim < 2 or segments.size == 0:
+        raise ValueError(f"segments have shape {segments.shape}; accepted is (H, W) with at least one pixel.")
+    numbers, nodes = np.unique(segments, return_inverse=True)
+    return nodes.reshape(segments.shape), len(numbers)
+
+
+def _graph(indices: np.ndarray, indptr: np.ndarray, weights: np.ndarray, dtype: np.dtype[Any]) -> Graph:
+    """Rows normalized with no weight under the floor; float64 stays, every other dtype becomes float32."""
+    from scipy.sparse import csr_array
+
+    counts = np.diff(indptr)
+    for floor in (0.0, FLOOR):
+        weights = np.maximum(weights / np.repeat(np.add.reduceat(weights, indptr[:-1]), counts), floor)
+    weights = weights / np.repeat(np.add.reduceat(weights, indptr[:-1]), counts)
+    real = np.float64 if dtype == np.float64 else np.float32
+    n = len(counts)
+    return Graph(csr_array((weights.astype(real), indices, indptr), shape=(n, n)))

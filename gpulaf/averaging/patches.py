@@ -1,0 +1,266 @@
+"""Weight patches on the grid of an image or a volume: uniform, spaced, bilateral, normalized, checked.
+
+A patch ω_i holds one positive weight for each neighbor of pixel i inside the image; the weights sum to 1, and those
+that point outside are exactly 0 (2.18). Patches are stored as (N, H, W) with N = (2r+1)² offsets in row-major order,
+those of a volume as (N, D, H, W) with N = (2r+1)³.
+"""
+
+from __future__ import annotations
+
+from functools import reduce
+from typing import Any
+
+import numpy as np
+
+from ..backend.array import host_array, namespace
+from ..kernels.stencil import neighbors, offsets, radius_of, shifted
+
+__all__ = ["bilateral_weights", "check_weights", "inside", "normalize_weights", "spaced_weights", "uniform_weights"]
+
+
+def inside(shape: tuple[int, ...], radius: int = 1, *, dtype: Any = np.float32) -> np.ndarray:
+    """1 where a neighbor is inside the image, 0 where it is not.
+
+    Parameters
+    ----------
+    shape : (H, W) or (D, H, W)
+    radius : int
+    dtype : floating dtype
+
+    Returns
+    -------
+    (N, *shape) array with N = (2·radius+1)² or (2·radius+1)³.
+    """
+    ones, every = np.ones(shape, dtype), offsets(radius, len(shape))
+    mask = np.empty((len(every), *shape), dtype)
+    for index, offset in enumerate(every):
+        mask[index] = shifted(ones, offset)
+    return mask
+
+
+def uniform_weights(shape: tuple[int, ...], radius: int = 1, *, dtype: Any = np.float32) -> np.ndarray:
+    """The uniform patch: 1/|N_i| on the neighbors inside the image.
+
+    Parameters
+    ----------
+    shape : (H, W) or (D, H, W)
+        Size of the image or volume in pixels.
+    radius : int
+        1 for 3×3 patches, 2 for 5×5.
+    dtype : floating dtype
+
+    Returns
+    -------
+    (N, *shape) array with N = (2·radius+1)² or (2·radius+1)³.
+
+    Raises
+    ------
+    ValueError
+        If a side of the image or the radius is smaller than 1.
+
+    Examples
+    --------
+    >>> from gpulaf import uniform_weights
+    >>> weights = uniform_weights((4, 5))
+    >>> weights.shape, float(weights[4, 0, 0]), float(weights[4, 2, 2] * 9)
+    ((9, 4, 5), 0.25, 1.0)
+    """
+    if len(shape) not in (2, 3) or min(shape) < 1:
+        raise ValueError(
+            f"shape is {tuple(shape)}; accepted are two sides of at least 1 pixel, three of a volume. "
+            "Pass image.shape[:2]."
+        )
+    _check_radius(radius)
+    mask = inside(tuple(shape), int(radius), dtype=dtype)
+    return mask / mask.sum(axis=0)
+
+
+def spaced_weights(
+    shape: tuple[int, ...], spacing: tuple[float, ...], radius: int = 1, *, dtype: Any = np.float32
+) -> np.ndarray:
+    """The patch that averages over equal distances on every axis, for pixels that are no squares.
+
+    Parameters
+    ----------
+    shape : (H, W) or (D, H, W)
+        Size of the image or volume in pixels.
+    spacing : (sy, sx) or (sz, sy, sx)
+        Distance from one pixel to the next on each axis, in any unit.
+    radius : int
+        1 for 3×3 patches.
+    dtype : floating dtype
+
+    Returns
+    -------
+    (N, *shape) array with N = (2·radius+1)² or (2·radius+1)³; with equal spacing the uniform patch.
+
+    Raises
+    ------
+    ValueError
+        If a side, the radius or a distance is not positive, or there is not one distance for each side.
+
+    Notes
+    -----
+    ω ∝ Π_a q_a^(d_a²) for the neighbor d_a steps away on axis a; q_a = 1 on the finest axis. On every axis the second
+    moment is that of the uniform patch on the finest one,
+
+        s_a² Σ_d d² q_a^(d²) / Σ_d q_a^(d²) = s_min² r(r+1)/3,    d = −r … r
+
+    For r = 1 and p = 2/3 · s_min²/s_a² that is 2q_a/(1 + 2q_a) = p, q_a = p/(2(1 − p)). At the border the rest of the
+    patch is normalized.
+
+    Examples
+    --------
+    >>> from gpulaf import spaced_weights
+    >>> weights = spaced_weights((3, 3, 3), (2, 1, 1))[:, 1, 1, 1]  # the centre sees all of its neighbors
+    >>> bool(weights[13] == weights[12] > weights[4]), round(float(weights[4] / weights[13]), 3)
+    (True, 0.1)
+    """
+    shape, distances = tuple(shape), tuple(float(s) for s in spacing)
+    _check_radius(radius)
+    if len(distances) != len(shape) or not all(0 < s < np.inf for s in distances):
+        raise ValueError(
+            f"spacing is {tuple(spacing)}; accepted are {len(shape)} positive numbers, one for each side of {shape}."
+        )
+    uniform = uniform_weights(shape, radius, dtype=dtype)
+    if len(set(distances)) == 1:
+        return uniform
+    steps = np.arange(-radius, radius + 1) ** 2
+    along = [_share(steps, (min(distances) / s) ** 2) ** steps for s in distances]
+    patch = reduce(np.multiply.outer, along).reshape(-1, *(1 for _ in shape))
+    spaced: np.ndarray = normalize_weights((uniform > 0) * patch.astype(dtype))
+    return spaced
+
+
+def _share(squares: np.ndarray, ratio: float) -> float:
+    """q with Σ d² q^(d²) / Σ q^(d²) = ratio · (that of q = 1)."""
+    from scipy.optimize import brentq
+
+    if ratio == 1:
+        return 1.0
+    target = ratio * squares.mean()
+    return float(brentq(lambda q: ((squares - target) * q**squares).sum(), 0.0, 1.0, xtol=1e-300, rtol=1e-14))
+
+
+def bilateral_weights(
+    image: Any, *, sigma: float = 0.1, radius: int = 1, spacing: tuple[float, ...] | None = None
+) -> Any:
+    """Weights that respect edges, no learning needed: ω_ik ∝ exp(−‖f_i − f_k‖² / 2σ²).
+
+    Parameters
+    ----------
+    image : (H, W) or (H, W, C) floating array, with three distances (D, H, W) or (D, H, W, C)
+        Grey values or channels f_i (last axis), or any features.
+    sigma : float
+        Scale of the features, in their units.
+    radius : int
+        1 for 3×3 patches.
+    spacing : (sy, sx) or (sz, sy, sx), optional
+        Of the pixels: a factor as in :func:`spaced_weights`. Three distances say that the image is a volume.
+
+    Returns
+    -------
+    (N, H, W) or (N, D, H, W) array in the library of `image`; float64 for float64 images, float32 otherwise.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If `sigma` or `radius` is not positive, or `image` has another rank, dtype or values that are not finite.
+
+    Notes
+    -----
+    C. Tomasi, R. Manduchi, Bilateral filtering for gray and color images, ICCV 1998, without the spatial factor.
+    """
+    xp = namespace(image)
+    if not sigma > 0:
+        raise ValueError(f"sigma is {sigma}; accepted are positive numbers. Take the noise level of the image.")
+    if not xp.isdtype(image.dtype, "real floating"):
+        raise TypeError(f"image has dtype {image.dtype}; accepted are floats. Divide uint8 values by 255 first.")
+    _check_radius(radius)
+    axes = 2 if spacing is None else len(spacing)
+    if image.ndim not in (axes, axes + 1):
+        accepted = "(H, W) and (H, W, C). For a volume give spacing" if axes == 2 else "(D, H, W) and (D, H, W, C)"
+        raise ValueError(f"image has shape {tuple(image.shape)}; accepted are {accepted}.")
+    dtype = xp.float64 if image.dtype == xp.float64 else xp.float32
+    features = xp.astype(image if image.ndim > axes else image[..., None], dtype)
+    features = xp.moveaxis(features, -1, 0)
+    if not bool(xp.all(xp.isfinite(features))):  # synchronize
+        raise ValueError("image holds values that are not finite. Replace NaN and infinite values first.")
+    shape = tuple(features.shape[1:])
+    template = xp.empty(((2 * radius + 1) ** axes, *shape), dtype=dtype)
+    mask = xp.ones_like(features[0, ...])
+    for index, offset, neighbor in neighbors(features, template):
+        squared = xp.sum((neighbor - features) ** 2, axis=0)
+        template[index, ...] = xp.exp(-squared / (2 * sigma**2)) * shifted(mask, offset)
+    if spacing is not None:
+        template = template * xp.asarray(spaced_weights(shape, spacing, radius, dtype=np.float64), dtype=dtype)
+    return normalize_weights(template)
+
+
+def normalize_weights(weights: Any, *, floor: float = 1e-10) -> Any:
+    """Make any non-negative (N, H, W) array a field of weight patches: 0 outside, at least `floor` inside, sum 1.
+
+    Parameters
+    ----------
+    weights : (N, H, W) or (N, D, H, W) floating array, non-negative
+    floor : float
+        The smallest weight of a neighbor inside the image, as a share of the patch.
+
+    Returns
+    -------
+    Array of the same shape, dtype and library.
+    """
+    xp = namespace(weights)
+    mask = xp.asarray(inside(tuple(weights.shape[1:]), radius_of(weights)), dtype=weights.dtype)
+    kept = weights * mask
+    total = xp.sum(kept, axis=0, keepdims=True)
+    kept = kept / xp.where(total > 0, total, xp.ones_like(total))
+    kept = xp.where(mask > 0, xp.clip(kept, floor, 1.0), xp.zeros_like(kept))
+    return kept / xp.sum(kept, axis=0, keepdims=True)
+
+
+def check_weights(weights: Any, shape: tuple[int, ...]) -> None:
+    """Raise where `weights` are no weight patches on an image of `shape`.
+
+    Parameters
+    ----------
+    weights : (N, H, W) or (N, D, H, W) floating array
+    shape : (H, W) or (D, H, W)
+
+    Raises
+    ------
+    ValueError
+        If the shape does not match, a weight is not finite or negative, points outside the image, or a patch does
+        not sum to 1 (within 1e-4); the message names the first such pixel.
+    """
+    xp = namespace(weights)
+    if weights.ndim != len(shape) + 1 or tuple(weights.shape[1:]) != tuple(shape):
+        raise ValueError(
+            f"weights have shape {tuple(weights.shape)}; accepted is (N, {', '.join(map(str, shape))}), "
+            "one patch for each pixel. Weights belong to one image: learn or compute them for this one."
+        )
+    radius = radius_of(weights)
+    if weights.dtype not in (xp.float32, xp.float64):
+        raise TypeError(f"weights have dtype {weights.dtype}; accepted are float32 and float64. Convert them first.")
+    mask = xp.asarray(inside(tuple(shape), radius), dtype=weights.dtype)
+    sums_off = "is in a patch that does not sum to 1"
+    tests = (  # one at a time: each is as large as the weights
+        (lambda: ~xp.isfinite(weights), "is not finite", "Remove NaN and infinite weights"),
+        (lambda: weights < 0, "is negative", "Pass non-negative weights"),
+        (lambda: (weights != 0) & (mask == 0), "points outside the image", "Pass them through normalize_weights"),
+        (lambda: xp.abs(xp.sum(weights, axis=0, keepdims=True) - 1) > 1e-4, sums_off, ""),
+    )
+    for test, what, step in tests:
+        wrong = test()
+        if bool(xp.any(wrong)):  # synchronize
+            at = tuple(int(i[0]) for i in np.nonzero(host_array(wrong)))
+            value = (
+                float(weights[at]) if wrong.shape == weights.shape else float(xp.sum(weights[(slice(None), *at[1:])]))
+            )
+            step = step or "Pass them through normalize_weights"
+            raise ValueError(f"a weight at pixel {at[1:]} {what} (value {value:.6g}). {step}.")
+
+
+def _check_radius(radius: int) -> None:
+    if int(radius) != radius or radius < 1:
+        raise ValueError(f"radius is {radius}; accepted are whole numbers from 1. Take 1 for 3×3 patches.")

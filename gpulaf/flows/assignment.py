@@ -1,0 +1,114 @@
+"""The assignment flow itself (2.9), nonlinear: v' = Π₀ softmax(Ω(ℓ + v)) in the flat coordinates of the lifting map."""
+
+from __future__ import annotations
+
+from math import log
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..backend.array import namespace, reused, total
+from ..integrators.base import check_time
+from ..integrators.nonlinear import LinearizedFlows, Scheme
+from ..simplex import entropy, softmax
+from .linear import LinearFlow
+
+__all__ = ["LONGEST", "AssignmentFlow", "FlowResult"]
+
+#: The first step that is tried: rates are below 1.
+FIRST = 1.0
+
+#: A time by which images have come to rest, but for pixels where two labels are even.
+LONGEST = 50.0
+
+
+class FlowResult(NamedTuple):
+    """Where an assignment flow ended, and why."""
+
+    #: v at the end, (J, H, W); W = softmax(v).
+    v: Any
+    #: The time that was reached.
+    time: float
+    #: Mean entropy of W over the pixels, as a share of log J.
+    entropy: float
+    #: Accepted steps, and evaluations of the right-hand side or products with its linearization.
+    steps: int
+    evaluations: int
+    #: Whether the flow came to rest: its entropy fell under the threshold.
+    converged: bool
+    #: Why it stopped, in one sentence.
+    reason: str
+
+
+class AssignmentFlow:
+    """v' = Π₀ softmax(Ω(ℓ + v)), v(0) = 0: the assignment flow from the barycenter (2.9), W = softmax(v).
+
+    Parameters
+    ----------
+    averaging : Grid or Graph
+        Ω.
+    log_likelihood : (J, H, W) floating array
+        ℓ = −D/ρ, in the library, on the device and in the dtype of the weights.
+    """
+
+    def __init__(self, averaging: Any, log_likelihood: Any) -> None:
+        self.averaging = averaging
+        self.log_likelihood = log_likelihood
+
+    def rate(self, v: Any) -> Any:
+        """v' = Π₀ S with S = softmax(Ω(ℓ + v)), (J, H, W)."""
+        S, _ = self.averaging.similarity(self.log_likelihood + v)
+        return S - 1.0 / v.shape[0]
+
+    def linearized(self, v: Any) -> LinearFlow:
+        """The flow linearized at v; its solution over h is added to v (1.5)–(1.6)."""
+        return LinearFlow(self.averaging, self.log_likelihood + v)
+
+    def solve(self, scheme: Scheme | None = None, *, time: float = LONGEST, threshold: float = 1e-3) -> FlowResult:
+        """Integrate until W is nearly integral, or to `time`.
+
+        Parameters
+        ----------
+        scheme : GeometricEuler, DormandPrince or LinearizedFlows, optional
+            LinearizedFlows() if None.
+        time : float
+            The longest time T.
+        threshold : float
+            The flow ends when the mean entropy of W over log J falls under it; 0 goes on to `time`.
+
+        Returns
+        -------
+        FlowResult
+
+        Raises
+        ------
+        ValueError
+            If `time` is not positive or `threshold` negative.
+        FloatingPointError
+            If v overflows.
+        """
+        scheme, time = scheme or LinearizedFlows(), check_time(time)
+        if not threshold >= 0:
+            raise ValueError(f"threshold is {threshold}; accepted are numbers from 0. 1e-3 is usual.")
+        v, now, length = namespace(self.log_likelihood).zeros_like(self.log_likelihood), 0.0, FIRST
+        steps = evaluations = 0
+        level = 1.0
+        with reused():
+            while time - now > 1e-12 * time:
+                v, taken, length, spent = scheme.step(self, v, min(length, time - now))
+                now, steps, evaluations = now + taken, steps + 1, evaluations + spent
+                level = self.entropy(v)
+                if not np.isfinite(level):
+                    raise FloatingPointError(f"v overflows at time {now:.3g}. Take a shorter time or smaller steps.")
+                if level < threshold:
+                    break
+        after = f"after {steps} step{'s' if steps > 1 else ''}"
+        reason = f"The time {time:g} was reached {after}; the mean entropy was {level:.2g}."
+        if level < threshold:
+            reason = f"The mean entropy fell under {threshold:g} at time {now:.4g}, {after}."
+        return FlowResult(v, now, level, steps, evaluations, level < threshold, reason)
+
+    def entropy(self, v: Any) -> float:
+        """Mean entropy of W = softmax(v) as a share of log J."""
+        pixels = v.size // v.shape[0]
+        return total(entropy(softmax(v))) / (pixels * log(v.shape[0]))

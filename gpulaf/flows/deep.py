@@ -1,0 +1,222 @@
+"""A sequence of linearized flows as a deep model, (1.5)–(1.6): one layer after the other, each with its own weights.
+
+    ℓ_{s+1} = ℓ_s + v_s,   v_s = solution at h_s of the flow linearized at ℓ_s with weights Ω_s,   v = Σ_s v_s
+
+With g = ∂f/∂v and g_n = g the adjoint of layer s is g_s = g_{s+1} + ∂ℓ_s(g_{s+1}): every layer has its closed-form
+gradient, and nothing is backpropagated through a solver.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..averaging.grid import Grid
+from ..backend.array import namespace, reused
+from ..backend.fields import combine
+from ..integrators import Solution, Taylor
+from ..integrators.base import Integrator, check_time
+from .gradient import WeightGradient, in_one_wave, weight_gradient
+from .linear import LinearFlow
+
+__all__ = ["DeepFlow", "DeepGradient", "DeepSolution", "Layers", "as_layers", "as_time"]
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Times of the layers of a :class:`DeepFlow`, and whether they share one field of weights.
+
+    Parameters
+    ----------
+    times : sequence of float
+        h_s of each layer, dimensionless.
+    shared : bool
+        One field of weights for all layers, or one for each.
+
+    Raises
+    ------
+    ValueError
+        If there is no layer, or a time is not positive.
+    """
+
+    times: tuple[float, ...]
+    shared: bool = False
+
+    def __post_init__(self) -> None:
+        times = tuple(check_time(time) for time in self.times)
+        if not times:
+            raise ValueError("there are no times; accepted is one for each layer. Give times like (2.0, 2.0).")
+        object.__setattr__(self, "times", times)
+        object.__setattr__(self, "shared", bool(self.shared))
+
+
+def as_time(time: Any) -> float | Layers:
+    """A time as a number, or layers from a sequence of times."""
+    if isinstance(time, Layers):
+        return time
+    return Layers(tuple(time)) if np.ndim(time) else check_time(time)
+
+
+def as_layers(time: Any) -> Layers:
+    """The same, where one time is one layer."""
+    time = as_time(time)
+    return time if isinstance(time, Layers) else Layers((time,))
+
+
+class DeepSolution(NamedTuple):
+    """What a forward pass leaves: two fields per layer, and the basis of the last one where it is used."""
+
+    #: Σ_s v_s, (J, H, W); W = softmax(v).
+    v: Any
+    #: The flow of each layer and its solution; v_s of the last one only.
+    layers: list[tuple[LinearFlow, Solution]]
+
+    @property
+    def log_likelihoods(self) -> list[Any]:
+        """ℓ_s of each layer."""
+        return [flow.log_likelihood for flow, _ in self.layers]
+
+    @property
+    def last(self) -> tuple[LinearFlow, Solution]:
+        """The flow of the last layer and its solution."""
+        return self.layers[-1]
+
+    @property
+    def summary(self) -> tuple[float, int, bool, str]:
+        """Of all layers: the sum of their errors, products, whether all converged, and why they stopped.
+
+        Raises
+        ------
+        ValueError
+            If v or an error is not finite.
+        """
+        parts, xp = [part for _, part in self.layers], namespace(self.v)
+        error = sum(part.error for part in parts)
+        if not (np.isfinite(error) and bool(xp.all(xp.isfinite(self.v)))):  # synchronize
+            total = sum(part.time for part in parts)
+            raise ValueError(f"the flow overflows before time {total}. Take a shorter time: 1 to 5 are usual.")
+        reason = " ".join(dict.fromkeys(part.reason for part in parts))
+        return error, sum(part.products for part in parts), all(part.converged for part in parts), reason
+
+
+@dataclass(frozen=True, eq=False)
+class DeepGradient:
+    """The derivative of a loss f(v).
+
+    Attributes
+    ----------
+    weights : list of (N, H, W) arrays
+        ∂Ω_s of each layer; their sum alone, as one entry, where the layers share their weights.
+    rank : int
+        The most terms that a layer's gradient used.
+    """
+
+    weights: list[Any]
+    rank: int
+    _lowest: WeightGradient = field(repr=False)
+    _above: Any = field(repr=False)
+    _g: Any = field(repr=False)
+
+    @cached_property
+    def log_likelihood(self) -> Any:
+        """∂ℓ, (J, H, W); one more product, on first use."""
+        return self._lowest.added_to(self._above) - self._g
+
+
+class DeepFlow:
+    """Layers of linearized assignment flows.
+
+    Parameters
+    ----------
+    weights : (N, H, W) array, or sequence of them
+        Weight patches that all layers share, or those of each layer. A Grid or Graph stands for its weights.
+    times : sequence of float
+        h_s of each layer.
+    integrator : Krylov, Taylor or Euler, optional
+        Taylor(tol=1e-4) if None.
+
+    Raises
+    ------
+    ValueError
+        If there is no layer, a time is not positive, or the numbers of weights and times differ.
+
+    Notes
+    -----
+    Memory: two fields (J, H, W) per layer, ℓ_s and S_s, and the basis of one layer at a time. Layers but the last
+    make their basis again for the gradient, without similarity or estimates; a Taylor series on the CPU does so within
+    the wave that uses it (:mod:`gpulaf.kernels.reverse_horner`), in every layer, and no basis is held at all.
+    """
+
+    def __init__(self, weights: Any, times: Sequence[float], *, integrator: Integrator | None = None) -> None:
+        self.times = [check_time(time) for time in times]
+        self.integrator = integrator or Taylor(tol=1e-4)
+        self.shared = not isinstance(weights, (list, tuple))
+        layers = [weights] * len(self.times) if self.shared else list(weights)
+        if not self.times or len(layers) != len(self.times):
+            raise ValueError(
+                f"there are {len(layers)} weights and {len(self.times)} times; accepted are as many, one of each for "
+                "every layer, or one array of weights that the layers share."
+            )
+        self.averagings = [x if hasattr(x, "replicate") else Grid(x) for x in layers]
+
+    def solve(self, log_likelihood: Any, *, keep_basis: bool = True) -> DeepSolution:
+        """The forward pass: ℓ (J, H, W) to v; `keep_basis` keeps what the gradient needs."""
+        layers: list[Any] = []
+        v, last = None, len(self.times) - 1
+        with reused():
+            for s, (averaging, time) in enumerate(zip(self.averagings, self.times, strict=True)):
+                flow = LinearFlow(averaging, log_likelihood)
+                basis = keep_basis and s == last and not (s and in_one_wave(flow, self.integrator, time))
+                solution = self.integrator.solve(flow, time, keep_basis=basis)
+                v = solution.v if v is None else _sum(v, solution.v)
+                if s < last:
+                    log_likelihood = _sum(log_likelihood, solution.v)
+                    solution = replace(solution, v=None)
+                layers.append((_lean(flow) if keep_basis else None, solution))
+        return DeepSolution(v, layers)
+
+    def gradient(self, solution: DeepSolution, g: Any, *, rank: int | None = None) -> DeepGradient:
+        """The derivatives of a loss in the weights of every layer and in ℓ; a second call makes the basis again.
+
+        Parameters
+        ----------
+        solution : DeepSolution
+            Of this flow.
+        g : (J, H, W) array
+            The derivative of the loss in v.
+        rank : int, optional
+            Of the gradient of each layer; see :func:`gpulaf.weight_gradient`. None takes the exact gradient of a Taylor
+            or Euler solution and compresses a Krylov solution to 1e-3.
+        """
+        tol = 0.0 if isinstance(self.integrator, Taylor) else 1e-3
+        weights: list[Any] = []
+        above, ranks = g, []
+        with reused():
+            for s in reversed(range(len(self.times))):
+                flow, layer = solution.layers[s]
+                gradient = weight_gradient(_lean(flow), layer, above, rank=rank, tol=tol)
+                if len(self.times) > 1:
+                    solution.layers[s] = flow, replace(layer, basis=None)
+                del flow, layer
+                ranks.append(gradient.rank)
+                if self.shared and weights:
+                    weights = [weights[0] + gradient.weights]
+                else:
+                    weights.insert(0, gradient.weights)
+                if s:
+                    above = gradient.added_to(above)
+        return DeepGradient(weights, max(ranks), gradient, above, g)
+
+
+def _lean(flow: LinearFlow) -> LinearFlow:
+    """The same flow without what it made on the way."""
+    return LinearFlow(flow.averaging, flow.log_likelihood, flow.similarity)
+
+
+def _sum(x: Any, y: Any) -> Any:
+    """x + y of fields, on all threads and in memory that is used again."""
+    return combine(np.ones(1), y[None, ...], x)

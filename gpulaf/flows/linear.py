@@ -1,0 +1,108 @@
+"""The linearized assignment flow v' = Av + B and its derivative in the weights."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from ..backend.array import namespace, scalar
+
+__all__ = ["LinearFlow"]
+
+#: Terms of a splitting whose products with A are held at a time.
+PIECE = 8
+
+
+class LinearFlow:
+    """The assignment flow linearized at the barycenter or at any W₀ (2.22): v' = Av + B, v(0) = 0.
+
+    With ℓ = log W₀ − D/ρ and S = softmax(Ωℓ): A v = R_S(Ωv) and B = Π₀S = S − 1/J. The labeling at time T is
+    W(T) = softmax(log W₀ + v(T)).
+
+    Parameters
+    ----------
+    averaging : Grid
+        Ω, on images of size (H, W).
+    log_likelihood : (J, H, W) floating array
+        ℓ, dimensionless, in the library, on the device and in the dtype of the weights. A constant per pixel changes
+        nothing.
+    similarity : pair of arrays, optional
+        S and what its bound is read from, where they are known: :attr:`similarity` of an equal flow.
+
+    Attributes
+    ----------
+    S : (J, H, W) array
+        The similarity map (2.17): one point of the simplex per pixel.
+    B : (J, H, W) array
+        The source of the flow.
+    alpha : float
+        max 2S(1 − S) ≥ ‖A‖_∞, at most 1/2 for any weight patches.
+    """
+
+    def __init__(self, averaging: Any, log_likelihood: Any, similarity: tuple[Any, Any] | None = None) -> None:
+        self.averaging = averaging
+        self.log_likelihood = log_likelihood
+        self.similarity = similarity or averaging.similarity(log_likelihood)
+        self.S, self._bound = self.similarity
+
+    @cached_property
+    def B(self) -> Any:
+        """S − 1/J."""
+        return self.S - 1.0 / self.S.shape[0]
+
+    @cached_property
+    def alpha(self) -> float:
+        """The largest row sum that A can have, max 2S(1 − S)."""
+        return scalar(namespace(self._bound).max(self._bound))
+
+    def A(self, v: Any, source: Any = None, scale: float = 1.0, *, out: Any = None) -> Any:
+        """A v = R_S Ω v, plus scale·source where there is one: (J, H, W) to (J, H, W), in `out` if given."""
+        return self.averaging.replicate(self.S, v, source, scale, out=out)
+
+    def At(self, u: Any, source: Any = None, scale: float = 1.0, *, out: Any = None) -> Any:
+        """Aᵀu = Ωᵀ R_S u, plus scale·source where there is one: (J, H, W) to (J, H, W), in `out` if given."""
+        return self.averaging.replicate_adjoint(self.S, u, source, scale, out=out)
+
+    def chain(
+        self, x: Any, source: Any, scales: Any, *, out: Any, transposed: bool = False, backward: bool = False
+    ) -> Any:
+        """Products in succession, y ← s_k·source + A y from y = x for every s_k in `scales`; faster than one by one.
+
+        The k-th result goes to ``out[k % n]`` of the stack `out`, (n, J, H, W), counted from its end where
+        `backward`. With Aᵀ where `transposed`; with source = None the scales only say how many.
+        """
+        options = {"out": out, "transposed": transposed, "backward": backward}
+        return self.averaging.chain(self.S, x, source, scales, **options)
+
+    def derivative(self, mean: Any, left: Any, right: Any, image: Any = None) -> tuple[Any, Any]:
+        """∂Ω and R_S c of Theorem 3.8 from the splitting M = Σ_r u_r v_rᵀ.
+
+        Parameters
+        ----------
+        mean : (J, H, W) array
+            m̄ = ∫₀ᵀ μ(t) dt.
+        left, right : (R, J, H, W) arrays
+            The terms u_r and v_r. All results are linear in (mean, left·right).
+        image : (R, J, H, W) array, optional
+            The products A v_r, where they are known; else they are computed.
+
+        Returns
+        -------
+        two arrays: ∂Ω of shape (N, H, W), and z = R_S c of shape (J, H, W) where c is the derivative in S.
+        """
+        xp = namespace(mean)
+        if image is not None:
+            return self.averaging.weight_gradient(self.S, self.log_likelihood, mean, left, right, image)
+        gradient = z = None
+        for start in range(0, max(1, left.shape[0]), PIECE):
+            piece = slice(start, min(left.shape[0], start + PIECE))
+            u, v = left[piece, ...], right[piece, ...]
+            Av = xp.stack([self.A(v[r, ...]) for r in range(v.shape[0])]) if v.shape[0] else v
+            part = self.averaging.weight_gradient(self.S, self.log_likelihood, mean, u, v, Av)
+            gradient, z = part if gradient is None else (gradient + part[0], z + part[1])
+            mean = xp.zeros_like(mean)
+        return gradient, z
+
+    def log_likelihood_derivative(self, z: Any, start: Any = None) -> Any:
+        """∂ℓ = Ωᵀ z, z = R_S c, added to `start` where there is one: (J, H, W) to (J, H, W)."""
+        return self.averaging.adjoint(z, start)

@@ -1,0 +1,1 @@
+"""Files: images, tensors with metadata, pairs of images and truths; written whole or not at all."""

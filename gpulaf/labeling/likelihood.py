@@ -1,0 +1,123 @@
+"""Distances of features to label prototypes (2.15), prototypes by k-means, and the log-likelihood field ℓ."""
+
+from __future__ import annotations
+
+from typing import Any
+from warnings import catch_warnings, simplefilter
+
+import numpy as np
+
+from ..backend.array import host_array, is_device_array, namespace
+from ..backend.validation import real_array
+
+__all__ = ["distances", "kmeans_prototypes", "log_likelihood", "prototype_array"]
+
+#: The next step for prototypes that are none.
+NEXT = "Give one row per label with one value per channel."
+
+
+def distances(features: Any, prototypes: Any) -> Any:
+    """Euclidean distance (not squared) of every pixel's feature to every prototype (2.15).
+
+    Parameters
+    ----------
+    features : (H, W, C) floating array
+    prototypes : (J, C) array
+
+    Returns
+    -------
+    (J, H, W) array in the library and dtype of `features`.
+    """
+    xp = namespace(features)
+    prototypes = xp.asarray(prototypes, dtype=features.dtype)
+    return xp.stack([xp.sqrt(xp.sum((features - prototypes[j, :]) ** 2, axis=-1)) for j in range(prototypes.shape[0])])
+
+
+def log_likelihood(distances: Any, rho: float) -> Any:
+    """ℓ = −D/ρ, the log-likelihood of each label at each pixel, for a flow that starts at the barycenter (2.16).
+
+    Parameters
+    ----------
+    distances : (J, H, W) floating array
+    rho : float
+        Scale of the data, in the units of the distances.
+
+    Returns
+    -------
+    (J, H, W) array, same dtype and library.
+    """
+    return distances * float(-1.0 / rho)
+
+
+def prototype_array(prototypes: Any, features: Any, scale: float = 1.0, *, seed: int = 0) -> np.ndarray:
+    """Check prototypes against (H, W, C) features, or find that many by k-means: (J, C) float64 on the host."""
+    scalar = not isinstance(prototypes, (list, tuple)) and np.ndim(prototypes) == 0 and not is_device_array(prototypes)
+    if scalar and np.asarray(prototypes).dtype.kind not in "uif":
+        raise TypeError(f"prototypes is {prototypes!r}; accepted are a number of labels or an array (J, C). {NEXT}")
+    if scalar:
+        if not np.isfinite(prototypes) or int(prototypes) != prototypes or not 2 <= prototypes <= 65536:
+            raise ValueError(f"prototypes is {prototypes}; accepted are 2 to 65536 labels, or an array (J, C). {NEXT}")
+        return kmeans_prototypes(features, int(prototypes), seed=seed)
+    values = host_array(real_array(prototypes, "prototypes")).astype(np.float64)
+    channels = int(features.shape[-1])
+    if values.ndim == 1 and channels == 1:
+        values = values[:, None]
+    if values.ndim != 2 or values.shape[1] != channels:
+        hint = "Transpose them: labels first." if values.ndim == 2 and values.shape[0] == channels else ""
+        hint = hint or "Give one row per label with one value per channel."
+        raise ValueError(f"prototypes have shape {values.shape}; accepted is (J, {channels}) for this image. {hint}")
+    if len(values) < 2:
+        raise ValueError(f"prototypes hold {len(values)} label; accepted are at least 2. Add a row per label.")
+    if not np.isfinite(values).all():
+        raise ValueError("prototypes hold values that are not finite. Remove NaN and infinite values.")
+    return values * scale
+
+
+def kmeans_prototypes(features: Any, labels: int, *, seed: int = 0, sample: int = 20_000) -> np.ndarray:
+    """Label prototypes as k-means centres of the pixels' features, the largest cluster first.
+
+    Parameters
+    ----------
+    features : (H, W, C) floating array
+    labels : int
+        J, the number of prototypes.
+    seed : int
+        Of the sample and of the initial centres (k-means++).
+    sample : int
+        Pixels that are clustered at most.
+
+    Returns
+    -------
+    (J, C) float64 array on the host.
+
+    Raises
+    ------
+    ValueError
+        If the image has fewer than J different features.
+    """
+    rng = np.random.default_rng(seed)
+    pixels = host_array(features).reshape(-1, features.shape[-1]).astype(np.float64)
+    chosen = pixels if len(pixels) <= sample else pixels[rng.choice(len(pixels), sample, replace=False)]
+    colors, counts = np.unique(chosen, axis=0, return_counts=True)
+    if len(colors) <= labels and chosen is not pixels:  # rare colors may be missing from the sample
+        chosen = pixels
+        colors, counts = np.unique(pixels, axis=0, return_counts=True)
+    if len(colors) < labels:
+        raise ValueError(
+            f"{labels} prototypes were asked for, but the image has only {len(colors)} different values. Ask for fewer."
+        )
+    if len(colors) == labels:
+        return colors[np.argsort(-counts, kind="stable")]
+    return min((_cluster(chosen, labels, rng) for _ in range(4)), key=lambda result: result[0])[1]
+
+
+def _cluster(pixels: np.ndarray, labels: int, rng: np.random.Generator) -> tuple[float, np.ndarray]:
+    """One run of k-means: the squared error, infinite if a cluster ran empty, and the centres, largest first."""
+    from scipy.cluster.vq import kmeans2
+
+    with catch_warnings():
+        simplefilter("ignore")  # an empty cluster is told by its infinite error
+        centres, members = kmeans2(pixels, labels, iter=30, minit="++", rng=rng)
+    sizes = np.bincount(members, minlength=labels)
+    error = float(((pixels - centres[members]) ** 2).sum()) if sizes.min() else np.inf
+    return error, centres[np.argsort(-sizes, kind="stable")]

@@ -1,0 +1,1 @@
+"""Weights for images without ground truth, predicted from their features."""

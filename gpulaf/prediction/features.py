@@ -1,0 +1,223 @@
+"""Features of pixels that see their surroundings: raw patches, and derivatives of Gaussian-smoothed images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from typing import Any
+
+from ..backend.array import floating_dtype, is_device_array, is_host_array, namespace
+
+__all__ = ["Features", "feature_names", "feature_reach", "gaussian_features", "patch_features"]
+
+SCALES = (1, 2, 4)
+#: Standard deviations after which a Gaussian is cut off, the default of SciPy and CuPy.
+TRUNCATE = 4.0
+#: What the names of features look like.
+EXAMPLES = "patch:1, patch:2, gaussian, gaussian:1,2,4, or several joined by +"
+
+
+def patch_features(image: Any, radius: int = 1) -> Any:
+    """The raw patch around every pixel, F = C(2r+1)² numbers; the image is mirrored at its border.
+
+    Parameters
+    ----------
+    image : (H, W, C) floating array
+    radius : int
+        r in pixels, 0 for the pixel alone. Mirrored without the border pixel itself: … x₂ x₁ | x₀ x₁ x₂ …
+
+    Returns
+    -------
+    (H, W, F) array, same dtype and library; offsets in row-major order, the channels of each together.
+
+    Raises
+    ------
+    ValueError
+        If `radius` is no whole number from 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gpulaf import patch_features
+    >>> image = np.arange(12.0).reshape(3, 4, 1)
+    >>> patch_features(image)[0, 1].tolist()
+    [4.0, 5.0, 6.0, 0.0, 1.0, 2.0, 4.0, 5.0, 6.0]
+    """
+    _check_radius(radius)
+    _check_image(image)
+    xp = namespace(image)
+    rows, columns = (
+        [[_mirrored(i + o, n) for i in range(n)] for o in range(-radius, radius + 1)] for n in image.shape[:2]
+    )
+    rows, columns = ([xp.asarray(index) for index in indices] for indices in (rows, columns))
+    planes = []
+    for row in rows:
+        moved = xp.take(image, row, axis=0)
+        planes += [xp.take(moved, column, axis=1) for column in columns]
+    return xp.concat(planes, axis=-1)
+
+
+def gaussian_features(image: Any, scales: Sequence[float] = SCALES) -> Any:
+    """Smoothed value, gradient magnitude and eigenvalues of the Hessian at every scale, for each channel.
+
+    Derivatives are multiplied by the scale to their order, so that they have the units of the image at every scale.
+
+    Parameters
+    ----------
+    image : (H, W, C) floating array
+        NumPy or CuPy; mirrored at its border.
+    scales : sequence of float
+        Standard deviations of the Gaussian, in pixels.
+
+    Returns
+    -------
+    (H, W, 4·C·scales) array, same library; float64 for float64 images, float32 otherwise. For each scale and channel:
+    value, gradient magnitude, the larger and the smaller eigenvalue.
+
+    Raises
+    ------
+    ValueError
+        If there is no scale or one that is not positive.
+
+    Notes
+    -----
+    T. Lindeberg, Edge detection and ridge detection with automatic scale selection, IJCV 1998.
+    """
+    _check_scales(scales)
+    _check_image(image)
+    xp = namespace(image)
+    smooth = _gaussian_filter(image)
+    planes = []
+    for s in scales:
+        for c in range(image.shape[2]):
+            x = xp.astype(image[..., c], floating_dtype(image))
+            value, dy, dx, dyy, dyx, dxx = (
+                smooth(x, s, order=order, mode="mirror", truncate=TRUNCATE) * float(s ** sum(order))
+                for order in ((0, 0), (1, 0), (0, 1), (2, 0), (1, 1), (0, 2))
+            )
+            half, root = (dyy + dxx) / 2, xp.sqrt(((dyy - dxx) / 2) ** 2 + dyx**2)
+            planes += [value, xp.sqrt(dy**2 + dx**2), half + root, half - root]
+    return xp.stack(planes, axis=-1)
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features by their names, side by side: a callable that the file of a model can hold.
+
+    Parameters
+    ----------
+    names : str
+        ``patch:R`` (R in pixels) and ``gaussian:S,S,…`` (scales in pixels), joined by ``+``; ``patch`` is ``patch:1``,
+        ``gaussian`` is ``gaussian:1,2,4``.
+
+    Raises
+    ------
+    ValueError
+        If a name is none of these.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gpulaf
+    >>> gpulaf.Features("patch:1+gaussian:1,2")(np.ones((4, 5, 1))).shape
+    (4, 5, 17)
+    """
+
+    names: str
+
+    def __post_init__(self) -> None:
+        self.parts()
+
+    def __call__(self, image: Any) -> Any:
+        """(H, W, C) floating array to (H, W, F), same library."""
+        parts = [part(image) for part in self.parts()]
+        return parts[0] if len(parts) == 1 else namespace(image).concat(parts, axis=-1)
+
+    def parts(self) -> list[Callable[[Any], Any]]:
+        """The functions behind the names."""
+        return [_part(name.strip(), self.names) for name in self.names.split("+")]
+
+
+def feature_names(features: Any) -> str | None:
+    """The names by which :class:`Features` makes the same as a callable; None where it cannot."""
+    if isinstance(features, Features):
+        return "+".join(str(feature_names(part)) for part in features.parts())
+    bound = features if isinstance(features, partial) else partial(features)
+    if bound.args or bound.func not in (patch_features, gaussian_features):
+        return None
+    if bound.func is patch_features:
+        return f"patch:{bound.keywords.get('radius', 1)}"
+    scales = bound.keywords.get("scales", SCALES)
+    return f"gaussian:{','.join(repr(float(s)).removesuffix('.0') for s in scales)}"
+
+
+def feature_reach(features: int | Callable[[Any], Any]) -> int:
+    """Pixels around a pixel that its features depend on: r of raw patches, ⌊4s + 1/2⌋ of a Gaussian of scale s.
+
+    A callable of others tells it by its attribute ``reach``; without one there is a ValueError.
+    """
+    if not callable(features):
+        return int(features)
+    if isinstance(features, Features):
+        return max(feature_reach(part) for part in features.parts())
+    bound = features if isinstance(features, partial) else partial(features)
+    if bound.func is patch_features and not bound.args:
+        return int(bound.keywords.get("radius", 1))
+    if bound.func is gaussian_features and not bound.args:
+        return max(int(TRUNCATE * s + 0.5) for s in bound.keywords.get("scales", SCALES))
+    reach = getattr(features, "reach", None)
+    if reach is None or isinstance(reach, bool) or int(reach) != reach or reach < 0:
+        raise ValueError(
+            f"the reach of the features {features!r} is {reach}; accepted are whole numbers from 0: a tile needs to "
+            "know how far they look. Set features.reach to that many pixels."
+        )
+    return int(reach)
+
+
+def _part(name: str, names: str) -> Callable[[Any], Any]:
+    kind, colon, values = name.partition(":")
+    try:
+        numbers = [float(value) for value in values.split(",")] if colon else None
+        if kind == "patch" and (numbers is None or len(numbers) == 1):
+            radius = numbers[0] if numbers else 1
+            _check_radius(radius)
+            return partial(patch_features, radius=int(radius))
+        if kind == "gaussian":
+            _check_scales(numbers or SCALES)
+            return partial(gaussian_features, scales=tuple(numbers or SCALES))
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"features are {names!r}: {str(error).rstrip('.')}. Write them like {EXAMPLES}.") from None
+    raise ValueError(f"features are {names!r}; accepted are {EXAMPLES}.")
+
+
+def _gaussian_filter(image: Any) -> Any:
+    if not (is_host_array(image) or is_device_array(image)):
+        raise TypeError(f"image is a {type(image).__name__}; accepted are NumPy and CuPy arrays. Convert it first.")
+    return import_module("cupyx.scipy.ndimage" if is_device_array(image) else "scipy.ndimage").gaussian_filter
+
+
+def _mirrored(i: int, n: int) -> int:
+    """The pixel of 0 … n−1 that stands at position i of the mirrored row."""
+    period = max(1, 2 * n - 2)
+    i %= period
+    return min(i, period - i) if n > 1 else 0
+
+
+def _check_image(image: Any) -> None:
+    xp = namespace(image)
+    if image.ndim != 3 or 0 in image.shape:
+        raise ValueError(f"image has shape {tuple(image.shape)}; accepted is (H, W, C). For grey images, add an axis.")
+    if not xp.isdtype(image.dtype, "real floating"):
+        raise TypeError(f"image has dtype {image.dtype}; accepted are floats. Divide uint8 values by 255 first.")
+
+
+def _check_radius(radius: float) -> None:
+    if isinstance(radius, bool) or int(radius) != radius or radius < 0:
+        raise ValueError(f"radius is {radius}; accepted are whole numbers from 0. Take 1 for 3×3 patches.")
+
+
+def _check_scales(scales: Sequence[float]) -> None:
+    if not scales or not all(0 < s < float("inf") for s in scales):
+        raise ValueError(f"scales are {tuple(scales)}; accepted is at least one positive number. (1, 2, 4) is usual.")

@@ -1,0 +1,77 @@
+"""Where the learning of a prediction starts: prototypes by k-means, tangent vectors by counting equal labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..backend.array import host_array, like
+from ..io.images import read_image
+from ..kernels.stencil import offsets, shifted
+from ..labeling.likelihood import kmeans_prototypes
+from .dataset import Item, Reader, Samples, is_path
+from .model import Parameters
+
+__all__ = ["starting_parameters"]
+
+#: Numbers of features that are clustered, at most.
+CLUSTERED = 400_000
+
+
+def starting_parameters(
+    samples: Samples, reader: Reader, prototypes: int, radius: int, *, clean: Sequence[Any] | None = None, seed: int = 0
+) -> tuple[Parameters, np.ndarray]:
+    """Prototypes by k-means, tangent vectors by how often neighbors share the label, σ = 1.
+
+    Prototypes are centres of the features of `clean` images; without them, raw patches are taken from the image
+    that shows the mean value of its label at each pixel, other features from the image itself. With π_jo the share of
+    the pixels of cluster j whose neighbor o has their own label (counts plus one of two, Laplace), ν_j = Π₀ log π_j:
+    the weights of a pixel that lies on a prototype are proportional to π_j.
+
+    Returns
+    -------
+    Parameters, (F,) array
+        float64 on the host: at most that many prototypes, fewer where the features are fewer; and what the features
+        of a callable are multiplied by, so that each has the standard deviation 1. Raw patches stay as they are.
+    """
+    from scipy.cluster.vq import vq
+
+    parts: list[Any] = []
+    for k in range(len(samples)):
+        image = None if clean is None else clean[k]
+        parts.append(_neighborhoods(samples[k], image, reader, radius, (seed, k, len(samples))))
+    f, same, known = (np.concatenate(x) for x in zip(*parts, strict=True))
+    scale = np.ones(f.shape[1])
+    if callable(reader.features):
+        deviation = f.std(axis=0)
+        scale = 1 / np.where(deviation > 1e-6 * np.abs(f).max(), deviation, 1.0)  # constant ones stay
+        f = f * scale
+    distinct = len(np.unique(f, axis=0))
+    centres = kmeans_prototypes(f[:, None, :], min(prototypes, distinct), seed=seed)
+    member = vq(f, centres)[0]
+    same, known = (np.stack([np.bincount(member, c, len(centres)) for c in x.T], axis=1) for x in (same, known))
+    logs = np.log((same + 1) / (known + 2))
+    return Parameters(centres, logs - logs.mean(axis=1, keepdims=True), 1.0), scale
+
+
+def _neighborhoods(
+    item: Item, clean: Any, reader: Reader, radius: int, seed: tuple[int, int, int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Features of random pixels of one image, which neighbors share their label, and which have one: (n, F), (n, N)."""
+    image, truth, _ = reader(item)
+    labels = host_array(truth)
+    if clean is not None:
+        image = reader.image(read_image(clean) if is_path(clean) else clean)
+        if tuple(image.shape[:2]) != labels.shape:
+            raise ValueError(f"clean image {seed[1]} has shape {tuple(image.shape)}; accepted is that of the image.")
+    elif not callable(reader.features):
+        means = reader.label_prototypes[labels.clip(0)]
+        image = like(np.where(labels[..., None] >= 0, means, host_array(image)), image)
+    f = host_array(reader.pixel_features(image)).astype(np.float64)
+    at = np.flatnonzero(labels >= 0)
+    most = max(1, min(20_000, CLUSTERED // f.shape[2]) // seed[2])
+    at = np.random.default_rng(seed).choice(at, min(len(at), most), replace=False)
+    neighbors = np.stack([shifted(labels + 1, o).ravel()[at] for o in offsets(radius)], axis=1)  # 0: none there
+    return f.reshape(-1, f.shape[2])[at], neighbors == labels.ravel()[at, None] + 1, neighbors > 0

@@ -1,0 +1,123 @@
+"""What one pass over the training images tells: labels, their mean values, and a digest of everything."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..backend.array import host_array
+from ..backend.validation import image_features, log_probabilities
+from ..io.tensors import digest
+from .dataset import Item, Reader, Samples, read_item
+
+__all__ = ["Survey", "checked_digest", "survey"]
+
+
+class Survey(NamedTuple):
+    """What one pass over the training images tells."""
+
+    #: (J,) int64 array: the values that stand for labels, sorted.
+    label_values: np.ndarray
+    #: (J,) int64 array: pixels of each label.
+    counts: np.ndarray
+    #: (J, C) float64 array: the mean value of each label's pixels.
+    label_prototypes: np.ndarray
+    #: SHA-256 of all images, truths and probabilities.
+    digest: str
+
+
+def survey(samples: Samples) -> Survey:
+    """Read every training image once: its labels, their mean values, and a digest of everything.
+
+    Raises
+    ------
+    ValueError, TypeError
+        With the number of the image that cannot be used, and why.
+    """
+    counts: Counter[int] = Counter()
+    sums: dict[int, Any] = {}
+    sizes: set[tuple[int, int | None]] = set()
+    whole = hashlib.sha256()
+    for k in range(len(samples)):
+        with naming(samples, k):
+            found, size = _survey_one(samples[k], counts, sums)
+            if sizes and size not in sizes:
+                raise ValueError(
+                    f"it has {_sizes(size)}; accepted is {_sizes(*sizes)}, as in the images before. Train on one kind."
+                )
+        sizes.add(size)
+        whole.update(found.encode())
+    values = _label_values(sorted(counts), sizes.pop()[1])
+    if len(values) < 2:
+        raise ValueError(f"the truths hold the labels {values}; accepted are at least two. Check how they are stored.")
+    everything = sum(sums.values()) / sum(counts.values())
+    means = [sums[v] / counts[v] if v in counts else everything for v in values]
+    return Survey(np.array(values, np.int64), np.array([counts[v] for v in values]), np.array(means), whole.hexdigest())
+
+
+def checked_digest(samples: Samples, reader: Reader) -> str:
+    """Read every image of another set as the training will, and the digest of everything."""
+    whole = hashlib.sha256()
+    for k in range(len(samples)):
+        with naming(samples, k):
+            whole.update(_read_digest(samples[k], reader).encode())
+    return whole.hexdigest()
+
+
+@contextmanager
+def naming(samples: Samples, k: int) -> Iterator[None]:
+    """Errors begin with the image that they are about."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        raise (TypeError if isinstance(error, TypeError) else ValueError)(f"{samples.called(k)}: {error}") from error
+
+
+def _sizes(size: tuple[int, int | None]) -> str:
+    return f"{size[0]} channels" + (f" and probabilities of {size[1]} labels" if size[1] else "")
+
+
+def _read_digest(item: Item, reader: Reader) -> str:
+    reader(item)
+    return _digest(item)
+
+
+def _digest(item: Item) -> str:
+    return "".join(digest(x) for x in read_item(item) if x is not None)
+
+
+def _survey_one(item: Item, counts: Counter[int], sums: dict[int, Any]) -> tuple[str, tuple[int, int | None]]:
+    """Add one image; its digest, and the numbers of its channels and of the labels of its probabilities."""
+    image, truth, probabilities = read_item(item)
+    found = _digest(Item(image, truth, probabilities))
+    features = host_array(image_features(image)[0]).astype(np.float64)
+    values = np.unique(truth)
+    if len(values) > 257:
+        raise ValueError(
+            f"its truth holds {len(values)} different values; accepted are 256. Check that it is no photo."
+        )
+    if (values == -1).all():
+        raise ValueError("its truth holds no labeled pixel; accepted are values other than -1. Leave the image out.")
+    for value in values[values != -1].tolist():
+        pixels = features[truth == value]
+        counts[value] += len(pixels)
+        sums[value] = sums.get(value, 0) + pixels.sum(axis=0)
+    labels = None if probabilities is None else int(log_probabilities(probabilities).shape[0])
+    return found, (features.shape[2], labels)
+
+
+def _label_values(values: list[int], labels: int | None) -> list[int]:
+    """The values that stand for labels; probabilities fix how many, and indices 0 … J−1 need not all be there."""
+    if labels is None or len(values) == labels:
+        return values
+    if values[0] >= 0 and values[-1] < labels:
+        return list(range(labels))
+    raise ValueError(
+        f"the truths hold the values {values}, the probabilities {labels} labels; accepted are as many values, or "
+        f"indices from 0 to {labels - 1}."
+    )

@@ -1,0 +1,1 @@
+"""What a labeling or a learning step costs: time, bytes, operations."""

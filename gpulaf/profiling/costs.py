@@ -1,0 +1,90 @@
+"""What a kernel call moves at least and computes, by the formulas of :mod:`gpulaf.kernels`.
+
+Bytes: every operand is read once and every result written once, as the docstrings of the kernels count; a chain counts
+product by product. Operations: a multiply-add is two, an exponential those of its polynomial, a comparison none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+from typing import Any, NamedTuple
+
+from ..backend.array import host_dtype
+from ..kernels._exponential import constants
+
+__all__ = ["Cost", "cost"]
+
+#: Bytes of a label of the truth.
+LABEL = 4
+
+
+class Cost(NamedTuple):
+    """Of one call or of several."""
+
+    #: Bytes that are read and written at least.
+    bytes: int
+    #: Floating-point operations.
+    operations: int
+
+
+def cost(kernel: str, *operands: Any, **options: Any) -> Cost:
+    """The cost of ``implementation(kernel, …)(*operands, **options)``; KeyError for a kernel that has no formula."""
+    return _COSTS[kernel](*operands, **options)
+
+
+def _cost(field: Any, floats: int, operations: int, other: int = 0) -> Cost:
+    """From what one pixel of the field (K, …) takes: floats, operations and other bytes."""
+    pixels = prod(field.shape[1:])
+    return Cost(pixels * (floats * host_dtype(field).itemsize + other), pixels * operations)
+
+
+def _similarity(weights: Any, log_likelihood: Any) -> Cost:
+    N, J = len(weights), len(log_likelihood)
+    softmax_and_bound = 6 + _exponential(log_likelihood)
+    return _cost(log_likelihood, 2 * J + N, 2 * N * J + softmax_and_bound * J)
+
+
+def _chain(weights: Any, similarity: Any, start: Any, source: Any, scales: Any, **_: Any) -> Cost:
+    N, J, more = len(weights), len(similarity), source is not None
+    one = _cost(similarity, (4 if more else 3) * J + N, 2 * N * J + (6 if more else 4) * J)
+    return Cost(len(scales) * one.bytes, len(scales) * one.operations)
+
+
+def _combination(coefficients: Any, rows: Any, start: Any = None) -> Cost:
+    R, K = coefficients.shape
+    return _cost(rows, K + R if start is None else K + 2 * R, 2 * R * K)
+
+
+def _agreement(v: Any, truth: Any, class_weights: Any) -> Cost:
+    return _cost(v, len(v), 5 * len(v) + 7, LABEL)
+
+
+def _cosine(v: Any, truth: Any, class_weights: Any, sums: Any) -> Cost:
+    return _cost(v, 2 * len(v), 5 * len(v), LABEL)
+
+
+def _weight_gradient(weights: Any, similarity: Any, log_likelihood: Any, mean: Any, left: Any, *_: Any) -> Cost:
+    N, J, R = len(weights), len(mean), len(left)
+    return _cost(mean, 3 * R * J + 4 * J + N, R * (2 * N + 6) * J + (2 * N + 4) * J)
+
+
+def _moments(weights: Any, gradient: Any, first: Any = None, *_: Any) -> Cost:
+    N = len(weights)
+    return _cost(weights, 2 * N + 1, 7 * N) if first is None else _cost(weights, 4 * N + 2, 12 * N + 3)
+
+
+def _geodesic(p: Any, x: Any, factor: float, scale: Any = None, **_: Any) -> Cost:
+    N, more = len(p), scale is not None
+    return _cost(p, 3 * N + more, (9 + more + _exponential(p)) * N)
+
+
+def _exponential(x: Any) -> int:
+    """Operations of one e^x: eight and a polynomial."""
+    return 8 + 2 * (len(constants(host_dtype(x)).coefficients) - 1)
+
+
+_COSTS: dict[str, Callable[..., Cost]] = {
+    "similarity": _similarity, "chain": _chain, "combination": _combination, "agreement": _agreement,
+    "cosine": _cosine, "weight_gradient": _weight_gradient, "moments": _moments, "geodesic": _geodesic,
+}  # fmt: skip

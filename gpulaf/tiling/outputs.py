@@ -1,0 +1,91 @@
+"""Where the results of a large image go, and what kind of file each becomes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ..io.images import TIFFS
+from .store import flush, is_complete
+
+__all__ = ["Targets", "check_targets", "write_tiff"]
+
+
+class Targets(NamedTuple):
+    """Where the results go."""
+
+    labels: Path
+    probabilities: Path | None
+
+    @property
+    def partial(self) -> Path:
+        """Where they grow."""
+        return self.labels.with_name(f"{self.labels.name}.partial")
+
+    @property
+    def is_tiff(self) -> bool:
+        """A TIFF file rather than a Zarr array."""
+        return self.labels.suffix.lower() in TIFFS
+
+    @property
+    def is_pyramid(self) -> bool:
+        """An OME-Zarr image rather than a plain array."""
+        return self.labels.name.lower().endswith(".ome.zarr")
+
+
+def check_targets(targets: Targets) -> None:
+    """Find out before any work whether the results can have these names."""
+    labels, probabilities = targets
+    if labels.suffix.lower() not in {".zarr"} | TIFFS:
+        raise ValueError(
+            f"{labels.name} ends in {labels.suffix!r}; accepted for images that are labeled in tiles are .zarr, "
+            ".ome.zarr, .tif. Choose one of them."
+        )
+    if probabilities is not None and (
+        probabilities.suffix.lower() != ".zarr" or probabilities.name.lower().endswith(".ome.zarr")
+    ):
+        raise ValueError(
+            f"{probabilities.name} is no name for the probabilities of an image that is labeled in tiles; accepted is "
+            "an array, .zarr."
+        )
+    for path in (labels, probabilities):
+        if path is None:
+            continue
+        if not path.parent.is_dir():
+            raise FileNotFoundError(f"folder {path.parent} does not exist. Create it first, or choose another path.")
+        if not os.access(path.parent, os.W_OK):
+            raise PermissionError(f"folder {path.parent} cannot be written. Choose another, or have it opened for you.")
+        in_the_way = path.is_dir() or (path.exists() and path.suffix.lower() == ".zarr")  # a file is no folder
+        if in_the_way and not is_complete(targets.partial):
+            raise FileExistsError(f"{path} exists. Delete it, or choose another name.")
+    if probabilities is not None:
+        if probabilities.resolve() == labels.resolve():
+            raise ValueError(f"labels and probabilities both go to {labels}. Choose different names.")
+        if probabilities.parent.stat().st_dev != labels.parent.stat().st_dev:
+            raise ValueError(f"{probabilities} is on another disk than {labels}. Put them on the same one.")
+
+
+def write_tiff(path: Path, array_path: Path, side: int) -> None:
+    """Copy a stored array into a tiled BigTIFF, tile by tile."""
+    import tifffile
+    import zarr
+
+    array = zarr.open_array(str(array_path), mode="r")
+    height, width = array.shape
+    side = min(side, *(-(-n // 16) * 16 for n in (max(height, 16), max(width, 16)))) // 16 * 16
+
+    def tiles() -> Iterator[np.ndarray]:
+        for y in range(0, height, side):
+            for x in range(0, width, side):
+                block = array[y : y + side, x : x + side]
+                yield np.pad(block, [(0, side - n) for n in block.shape])
+
+    tifffile.imwrite(
+        path, tiles(), shape=(height, width), dtype=array.dtype, bigtiff=True, tile=(side, side), compression="zlib",
+        photometric="minisblack", metadata={"axes": "YX"},
+    )  # fmt: skip
+    flush(path)

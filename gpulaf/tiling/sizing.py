@@ -1,0 +1,116 @@
+"""Tiles that fit into the memory, and room on the disk: found out before any work."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..backend.memory import USABLE, free_bytes
+from . import halo
+from .job import Labeler
+from .source import Source
+
+__all__ = ["Tiling", "check_disk", "chunk_side", "tile_side"]
+
+#: Bytes that a process holds besides its tile: the interpreter, the libraries, compiled kernels.
+BASE = 250e6
+#: Sides of tiles in pixels: what they are multiples of, and those that are chosen.
+STEP = 16
+SIDES = (2048, 1536, 1024, 768, 512, 384, 256, 192, 128, 64)
+#: The largest side of the chunks that are stored.
+CHUNK = 1024
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How a large image is worked through.
+
+    Parameters
+    ----------
+    side : int, optional
+        Of the tiles in pixels, a multiple of 16; by default the largest up to 2048 that fits into the memory.
+    memory : int, optional
+        Bytes for all processes on this machine together; by default what is free.
+    workers : int
+        Processes; with 1 the tiles are worked on in this one, whose kernels use all cores. New processes import the
+        script that starts them: have it do so under ``if __name__ == "__main__":``.
+    scheduler : str, optional
+        Address of a running Dask scheduler, whose workers see the same files.
+    restart : bool
+        Throw away what an earlier run began.
+    progress : bool, optional
+        Progress bar on standard error; None shows it where that is a terminal.
+    """
+
+    side: int | None = None
+    memory: int | None = None
+    workers: int = 1
+    scheduler: str | None = None
+    restart: bool = False
+    progress: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.side is not None and (self.side != int(self.side) or self.side < STEP or self.side % STEP):
+            raise ValueError(f"the tile is {self.side} pixels; accepted are multiples of {STEP}. 2048 is usual.")
+        if self.workers < 1:
+            raise ValueError(f"there are {self.workers} workers; accepted are whole numbers from 1.")
+        if self.memory is not None and self.memory <= 0:
+            raise ValueError(f"memory is {self.memory} bytes; accepted are positive numbers. 4 GB is 4000000000.")
+        if self.scheduler is not None and self.workers > 1:
+            raise ValueError("workers and a scheduler are given; a scheduler brings its own. Leave one out.")
+
+
+def tile_side(tiling: Tiling, source: Source, labeler: Labeler) -> int:
+    """The side of the tiles.
+
+    Raises
+    ------
+    MemoryError
+        If not even a small tile fits, or the one that was asked for does not; with the numbers.
+    """
+    free = tiling.memory or free_bytes()
+    if free is None:
+        return tiling.side or SIDES[0]
+    usable, count = free if tiling.memory else USABLE * free, tiling.workers
+    each = (usable - BASE * (count > 1)) / count - BASE - source.chunk_bytes  # the first process only hands tiles out
+    told = (
+        f"{usable / 1e9:.3g} GB for {count} process(es), each with {(BASE + source.chunk_bytes) / 1e9:.2g} GB besides"
+    )
+    try:
+        most = halo.tile_side(
+            each, labeler.labels, channels=source.layout.channels or 1, dtype=source.dtype, weights=labeler.weights,
+            time=labeler.time, integrator=labeler.integrator,
+        )  # fmt: skip
+    except ValueError as error:
+        raise MemoryError(
+            f"no tile fits into {told}, with a halo of {labeler.halo} pixels. Give more memory, or take fewer workers "
+            "or a shorter time."
+        ) from error
+    if tiling.side is None:
+        return next(side for side in SIDES if side <= most)
+    if min(tiling.side, max(source.shape[:2])) > most:
+        raise MemoryError(
+            f"tiles of {tiling.side} pixels do not fit into {told}; the largest that do have {most}. "
+            "Take those, or give more memory."
+        )
+    return tiling.side
+
+
+def chunk_side(side: int) -> int:
+    """The side of the stored chunks of a tile: a divisor of its side, at most 1024 where that is not small."""
+    for parts in range(1, side // STEP + 1):
+        chunk = side // parts
+        if side % parts == 0 and chunk % STEP == 0 and chunk <= CHUNK:
+            return chunk if chunk >= min(side, CHUNK // 4) else side
+    return side
+
+
+def check_disk(folder: Path, needed: float) -> None:
+    """Refuse what the disk has no room for."""
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise OSError(
+            f"the results take up to {needed / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free in {folder}. "
+            "Make room, or choose another folder."
+        )

@@ -1,0 +1,247 @@
+"""Results on their way: arrays in OUT.partial, a journal of the finished tiles, and the move to their place."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+from zlib import crc32
+
+import numpy as np
+
+from ..io.atomic import whole_file
+
+__all__ = ["Partial", "Place", "begin", "begun_with", "create_array", "flush", "is_complete", "write_block"]
+
+#: Marks a folder as a partial result of this library, with the version of its layout.
+FORMAT = "gpulaf partial result 1"
+RUN, JOURNAL = "run.json", "journal"
+
+
+class Place(NamedTuple):
+    """One square block of an array: a tile of the labels, or of a level of their pyramid."""
+
+    level: int
+    row: int
+    column: int
+
+    def window(self, side: int, shape: tuple[int, ...], halo: int = 0) -> tuple[slice, slice]:
+        """Rows and columns of the tile, and `halo` more where the image has them."""
+        rows, columns = (
+            slice(max(0, k * side - halo), min((k + 1) * side + halo, n))
+            for k, n in zip((self.row, self.column), shape, strict=False)
+        )
+        return rows, columns
+
+
+@dataclass
+class Partial:
+    """The folder OUT.partial, held by one run at a time.
+
+    A tile counts as finished when its line stands in the journal and every file that the line names has the size and
+    the checksum that it had when it was written.
+    """
+
+    folder: Path
+    journal: BinaryIO
+    done: set[Place] = field(default_factory=set)
+    #: Whether an earlier run began it, and whether that run had done all work.
+    resumed: bool = False
+    complete: bool = False
+
+    def record(self, place: Place, files: Mapping[str, Any]) -> None:
+        """Note a tile whose files are on disk."""
+        self.journal.write(_line(place, files))
+        self.journal.flush()
+        os.fsync(self.journal.fileno())
+        self.done.add(place)
+
+    def place(self, moves: Mapping[str, Path]) -> None:
+        """Move parts of the folder to where they belong, and remove the rest.
+
+        The moves are noted first: a run that is killed in between is ended by the next one.
+        """
+        run = _read_run(self.folder) | {"moves": {name: str(target) for name, target in moves.items()}}
+        _write_json(self.folder / RUN, run)
+        self.end_moves()
+
+    def end_moves(self) -> None:
+        """Move what is not moved yet."""
+        for name, target in _read_run(self.folder)["moves"].items():
+            if (self.folder / name).exists():
+                os.replace(self.folder / name, target)
+        shutil.rmtree(self.folder)
+
+
+@contextmanager
+def begin(folder: Path, fingerprint: Mapping[str, Any], *, restart: bool = False) -> Iterator[Partial]:
+    """Begin a partial result, or go on with the one that is there.
+
+    Raises
+    ------
+    FileExistsError, BlockingIOError
+        If the folder is something else, was begun with another input or other options, or another run holds it.
+    """
+    fingerprint = json.loads(json.dumps(fingerprint))
+    if restart and (folder / JOURNAL).exists():
+        _read_run(folder)
+        _locked(folder).close()
+        shutil.rmtree(folder)
+    resumed = (folder / JOURNAL).exists()
+    if resumed:
+        run = _read_run(folder)
+        if run["fingerprint"] != fingerprint:
+            raise FileExistsError(_difference(folder, run["fingerprint"], fingerprint))
+    else:
+        _new_folder(folder)
+        _write_json(folder / RUN, {"format": FORMAT, "fingerprint": fingerprint})
+    partial = Partial(folder, _locked(folder), resumed=resumed, complete=is_complete(folder))
+    try:
+        if resumed and not partial.complete:
+            for path in folder.rglob("*.partial"):  # what a killed writer left half-written
+                path.unlink(missing_ok=True)
+            _read_journal(partial)
+        yield partial
+    finally:
+        partial.journal.close()
+
+
+def begun_with(folder: Path) -> dict[str, Any]:
+    """The fingerprint of a partial result; empty where there is none."""
+    return dict(_read_run(folder)["fingerprint"]) if (folder / JOURNAL).exists() else {}
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether a run did all its work here and was stopped while it moved the results."""
+    try:
+        return "moves" in json.loads((folder / RUN).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+
+
+def create_array(
+    folder: Path, name: str, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: Any, axes: tuple[str, ...]
+) -> None:
+    """Create a Zarr v3 array, or find it there; every chunk is a file with a checksum inside."""
+    import zarr
+    from zarr.codecs import ZstdCodec
+
+    if (folder / name / "zarr.json").is_file():
+        return
+    chunks = tuple(min(c, max(1, n)) if k > 1 else c for k, (c, n) in enumerate(zip(chunks, shape, strict=True)))
+    zarr.create_array(
+        str(folder / name), shape=shape, chunks=chunks, dtype=dtype, fill_value=0, dimension_names=axes,
+        compressors=ZstdCodec(level=3, checksum=True), overwrite=True,
+    )  # fmt: skip
+    flush(folder / name / "zarr.json")
+
+
+def write_block(folder: Path, name: str, window: tuple[slice, slice], block: np.ndarray) -> dict[str, tuple[int, int]]:
+    """Write a block that covers whole chunks; the names of its files, with sizes and checksums, flushed to disk."""
+    import zarr
+
+    with zarr.config.set({"array.write_empty_chunks": True}):  # a missing chunk is never mistaken for zeros
+        array = zarr.open_array(str(folder / name), mode="r+")
+        array[window] = block
+    spans = [range(s.start // c, -(-s.stop // c)) for s, c in zip(window, array.chunks, strict=False)]
+    last = ["0"] * (array.ndim - 2)
+    files = ["/".join([name, "c", str(row), str(column), *last]) for row in spans[0] for column in spans[1]]
+    for file in files:
+        flush(folder / file)
+    return {file: _sealed(folder / file) for file in files}
+
+
+def flush(path: Path) -> None:
+    """Have a file on disk, not only on its way there."""
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _sealed(path: Path) -> tuple[int, int]:
+    """Size and checksum of a file."""
+    content = path.read_bytes()
+    return len(content), crc32(content)
+
+
+def _is_whole(folder: Path, files: Mapping[str, Any]) -> bool:
+    try:
+        return all(
+            (folder / name).stat().st_size == size and _sealed(folder / name) == (size, check)
+            for name, (size, check) in files.items()
+        )
+    except OSError:
+        return False
+
+
+def _line(place: Place, files: Mapping[str, Any]) -> bytes:
+    text = json.dumps([*place, files], separators=(",", ":")).encode()
+    return b"%08x %s\n" % (crc32(text), text)
+
+
+def _read_journal(partial: Partial) -> None:
+    """Find the finished tiles, check their files, and write the journal anew with those that are whole."""
+    partial.journal.seek(0)
+    with whole_file(partial.folder / JOURNAL) as temporary, open(temporary, "wb") as kept:
+        for line in partial.journal:
+            check, _, text = line.rstrip(b"\n").partition(b" ")
+            if not line.endswith(b"\n") or check != b"%08x" % crc32(text):
+                continue  # torn when the run was killed
+            *place, files = json.loads(text)
+            if Place(*place) not in partial.done and _is_whole(partial.folder, files):
+                partial.done.add(Place(*place))
+                kept.write(line)
+    partial.journal.close()
+    partial.journal = _locked(partial.folder)
+
+
+def _locked(folder: Path) -> BinaryIO:
+    """The open journal, locked; the lock goes with the process."""
+    journal = open(folder / JOURNAL, "ab+")  # noqa: SIM115 (as long as the run)
+    try:
+        from fcntl import LOCK_EX, LOCK_NB, flock
+
+        flock(journal, LOCK_EX | LOCK_NB)
+    except ImportError:  # a system without file locks
+        pass
+    except BlockingIOError:
+        journal.close()
+        raise BlockingIOError(f"{folder} is being written by another run. Wait for it, or stop it.") from None
+    return journal
+
+
+def _new_folder(folder: Path) -> None:
+    """An empty folder; one that a run was killed in before it began is taken."""
+    if folder.exists() and any(not path.name.startswith((RUN, f".{Path(RUN).stem}.")) for path in folder.iterdir()):
+        raise FileExistsError(f"{folder} is no partial result. Move it away, or choose another output.")
+    folder.mkdir(exist_ok=True)
+
+
+def _read_run(folder: Path) -> dict[str, Any]:
+    try:
+        run = json.loads((folder / RUN).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        run = {}
+    if run.get("format") != FORMAT:
+        raise FileExistsError(f"{folder} is no partial result of this version. Move it away, or choose another output.")
+    return run
+
+
+def _write_json(path: Path, content: Any) -> None:
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _difference(folder: Path, known: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    keys = [key for key in {**known, **now} if known.get(key) != now.get(key)]
+    parts = ", ".join(f"{key} {_short(known.get(key))} and not {_short(now.get(key))}" for key in keys)
+    return f"{folder} was begun with {parts}. Go on with what it was begun with, or begin anew with --restart."
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) < 80 else f"{text[:60]}… ({crc32(text.encode()):08x})"

@@ -1,0 +1,110 @@
+"""Averaging on any graph: a grid written as a graph gives the grid's numbers, and a random graph the dense ones."""
+
+import numpy as np
+import pytest
+from oracles import dense_average, random_problem, relative, tol
+from scipy import sparse
+from scipy.linalg import expm
+
+from gpulaf import Euler, Graph, Krylov, LinearFlow, Taylor, cosine_loss, exact_gradient, weight_gradient
+from gpulaf.backend.array import gpu_missing, host_array
+
+TIME = 3.0
+
+
+@pytest.fixture(params=["numpy", "cupy"])
+def place(request):
+    """Bring arrays and sparse matrices to where the work runs."""
+    if request.param == "numpy":
+        return lambda x: x
+    if missing := gpu_missing():
+        pytest.skip(missing)
+    import cupy
+    from cupyx.scipy.sparse import csr_matrix
+
+    return lambda x: csr_matrix(x) if sparse.issparse(x) else cupy.asarray(x)
+
+
+def grid_as_graph(problem, dtype):
+    return sparse.csr_array(dense_average(problem.weights).astype(dtype))
+
+
+def random_graph(n=14, seed=0):
+    rng = np.random.default_rng(seed)
+    dense = rng.random((n, n)) * (rng.random((n, n)) < 0.3) + np.eye(n)
+    return sparse.csr_array(dense / dense.sum(axis=1, keepdims=True))
+
+
+def test_a_grid_as_a_graph_gives_the_same_numbers(place, dtype):
+    problem = random_problem(3, 5, 6)
+    flat = {name: getattr(problem, name).reshape(3, -1).astype(dtype) for name in ("log_likelihood", "g")}
+    grid = problem.flow(dtype=dtype)
+    graph = LinearFlow(Graph(place(grid_as_graph(problem, dtype))), place(flat["log_likelihood"]))
+    assert graph.averaging.shape == (30,)
+    assert graph.alpha == pytest.approx(grid.alpha, rel=tol(dtype))
+    x = problem.g.astype(dtype)
+    for one, other in ((grid.A(x), graph.A(place(flat["g"]))), (grid.At(x), graph.At(place(flat["g"])))):
+        assert relative(other, one.reshape(3, -1)) < tol(dtype)
+    source = place(flat["log_likelihood"])
+    out = place(np.full_like(flat["g"], np.nan))
+    assert graph.At(place(flat["g"]), source, 0.5, out=out) is out
+    assert relative(out, grid.At(x, problem.log_likelihood.astype(dtype), 0.5).reshape(3, -1)) < tol(dtype)
+    for integrator in (Krylov(6), Taylor(8), Euler(10)):
+        here, there = integrator.solve(grid, TIME), integrator.solve(graph, TIME)
+        assert relative(there.v, here.v.reshape(3, -1)) < tol(dtype)
+        loss = cosine_loss(here.v, problem.truth), cosine_loss(there.v, place(problem.truth.ravel()))
+        assert loss[1].value == pytest.approx(loss[0].value, rel=tol(dtype))
+        gradient = weight_gradient(grid, here, loss[0].derivative, tol=1e-6)
+        other = weight_gradient(graph, there, loss[1].derivative, tol=1e-6)
+        pattern = grid_as_graph(problem, dtype)
+        dense = sparse.csr_array((host_array(other.weights), pattern.indices, pattern.indptr)).toarray()
+        assert relative(dense, dense_average(gradient.weights)) < 20 * tol(dtype)
+        assert relative(other.log_likelihood, gradient.log_likelihood.reshape(3, -1)) < 20 * tol(dtype)
+
+
+def dense_loss(matrix, l, g):
+    """⟨g, v(T)⟩ by the exponential of the bordered dense matrix."""
+    labels, n = l.shape
+    averaged = l @ matrix.T
+    S = np.exp(averaged) / np.exp(averaged).sum(axis=0)
+    A = np.block([[(S[j] * ((j == k) - S[k]))[:, None] * matrix for k in range(labels)] for j in range(labels)])
+    bordered = np.zeros((labels * n + 1,) * 2)
+    bordered[:-1, :-1], bordered[:-1, -1] = TIME * A, TIME * (S - 1 / labels).ravel()
+    return float(g.ravel() @ expm(bordered)[:-1, -1])
+
+
+def test_gradient_on_a_random_graph_against_central_differences(place, dtype):
+    matrix, rng = random_graph(), np.random.default_rng(1)
+    l, g = 2 * rng.standard_normal((2, 3, 14))
+    flow = LinearFlow(Graph(place(matrix.astype(dtype))), place(l.astype(dtype)))
+    gradient = exact_gradient(flow, TIME, place(g.astype(dtype)))
+    h = 1e-5
+
+    def along(dw, dl):
+        def at(h):
+            changed = sparse.csr_array((matrix.data + h * dw, matrix.indices, matrix.indptr))
+            return dense_loss(changed.toarray(), l + h * dl, g)
+
+        return (at(h) - at(-h)) / (2 * h)
+
+    nothing = np.zeros(matrix.nnz), np.zeros(l.shape)
+    for k in rng.choice(matrix.nnz, 5, replace=False):
+        dw = np.eye(matrix.nnz)[k]
+        assert host_array(gradient.weights)[k] == pytest.approx(along(dw, nothing[1]), rel=max(1e-6, 100 * tol(dtype)))
+    dl = rng.standard_normal(l.shape)
+    expected = along(nothing[0], dl)
+    assert (host_array(gradient.log_likelihood) * dl).sum() == pytest.approx(expected, rel=max(1e-6, 100 * tol(dtype)))
+
+
+@pytest.mark.parametrize(("matrix", "message"), [
+    (np.eye(3), "is 'ndarray'; accepted are CSR matrices"),
+    (sparse.coo_array(np.eye(3)), "is 'coo'; accepted are CSR matrices"),
+    (sparse.csr_array(np.ones((2, 3)) / 3), r"shape \(2, 3\); accepted is \(n, n\)"),
+    (sparse.csr_array(np.eye(3, dtype=int)), "dtype int64; accepted are float32 and float64"),
+    (sparse.csr_array(np.diag([1.0, 0.5, 1.0])), "row 1 of the matrix sums to 0.5; accepted is 1"),
+    (sparse.csr_array(np.array([[1.5, -0.5], [0, 1.0]])), "holds the weight -0.5; accepted are 0 and above"),
+    (sparse.csr_array(np.array([[np.nan, 0.5], [0, 1.0]])), "row 0 of the matrix sums to nan"),
+])  # fmt: skip
+def test_what_is_no_averaging_is_refused(matrix, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        Graph(matrix)

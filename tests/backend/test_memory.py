@@ -1,0 +1,128 @@
+"""The memory estimate against what NumPy hands out, and the refusal of what cannot fit."""
+
+import tracemalloc
+from contextlib import nullcontext
+
+import numpy as np
+import pytest
+
+from gpulaf import (
+    DormandPrince,
+    Euler,
+    GeometricEuler,
+    Krylov,
+    Layers,
+    LinearizedFlows,
+    Taylor,
+    fit_weights,
+    label,
+    memory_estimate,
+    refine,
+    uniform_weights,
+)
+from gpulaf.backend import memory
+
+SCHEMES = [
+    GeometricEuler(1.0), DormandPrince(), LinearizedFlows(), LinearizedFlows(length=1.0),
+    LinearizedFlows(integrator=Krylov(10)), LinearizedFlows(integrator=Euler(20)),
+]  # fmt: skip
+
+
+def peak_of(run):
+    """Bytes that a run takes at once; what is compiled and imported by it does not count."""
+    run()
+    tracemalloc.start()
+    try:
+        run()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("integrator", [Krylov(), Krylov(10), Taylor(), Taylor(12), Euler(20)], ids=str)
+@pytest.mark.parametrize("time", [3.0, 8.0])
+@pytest.mark.parametrize(("labels", "dtype"), [(2, "float32"), (8, "float64")])
+@pytest.mark.parametrize("learn", [False, True])
+def test_estimate_is_above_the_peak_and_not_far(integrator, time, labels, dtype, learn):
+    side, rng = 144, np.random.default_rng(0)
+    image, prototypes = rng.random((side, side)).astype(dtype), np.linspace(0, 1, labels)
+    l = -10 * np.abs(image - prototypes[:, None, None]).astype(dtype)
+    truth = rng.integers(0, labels, (side, side))
+
+    def run():
+        if learn:
+            fit_weights(l, truth, steps=2, integrator=integrator, time=time, progress=False)
+        else:
+            label(image, prototypes, integrator=integrator, time=time)
+
+    peak = peak_of(run) + (l if learn else image).nbytes
+    estimate = memory_estimate((side, side), labels, integrator=integrator, time=time, learn=learn, dtype=dtype)
+    assert 0.97 < estimate / peak < 1.75
+
+
+@pytest.mark.parametrize("scheme", SCHEMES, ids=str)
+@pytest.mark.parametrize("time", [3.0, 20.0])
+@pytest.mark.parametrize(("labels", "dtype"), [(2, "float32"), (8, "float64")])
+def test_estimate_of_the_nonlinear_flow(scheme, time, labels, dtype):
+    image, prototypes = np.random.default_rng(0).random((144, 144)).astype(dtype), np.linspace(0, 1, labels)
+    peak = peak_of(lambda: label(image, prototypes, scheme=scheme, time=time)) + image.nbytes
+    assert 0.97 < memory_estimate((144, 144), labels, integrator=scheme, time=time, dtype=dtype) / peak < 1.75
+    with pytest.raises(ValueError, match="a scheme of the nonlinear flow, and learn is True"):
+        memory_estimate((144, 144), labels, integrator=scheme, learn=True)
+
+
+@pytest.mark.parametrize("radius", [1, 2])
+@pytest.mark.parametrize("shared", [False, True])
+def test_layers_and_wide_patches_count_at_the_door(monkeypatch, radius, shared):
+    image, times = np.random.default_rng(0).random((144, 144)).astype(np.float32), [1.0, 2.0, 3.0, 1.0]
+    own = [uniform_weights(image.shape, radius) for _ in times]
+    options = {"weights": own[0] if shared else own, "time": times, "integrator": Taylor()}
+    given = image.nbytes + sum(weights.nbytes for weights in (own[:1] if shared else own))
+    peak = peak_of(lambda: label(image, [0.2, 0.8], **options)) + given
+    layers = Layers(times, shared=shared)
+    estimate = memory_estimate(image.shape, 2, integrator=Taylor(), time=layers, radius=radius)
+    assert 0.97 < estimate / peak < 1.75
+    soft = np.stack([image, 1 - image], axis=-1)
+    for free, refused in ((estimate / 0.9 + 1, False), (estimate / 0.9 - 2, True)):
+        monkeypatch.setattr(memory, "free_bytes", lambda on_device, free=free: free)
+        for run in (lambda: label(image, [0.2, 0.8], **options), lambda: refine(soft, **options)):
+            with pytest.raises(MemoryError, match="takes about") if refused else nullcontext():
+                run()
+
+
+def test_a_run_that_cannot_fit_is_refused_with_the_tile_that_would(monkeypatch):
+    image, estimate = np.zeros((300, 200), np.float32), memory_estimate((300, 200), 3, integrator=Krylov())
+    calls = (
+        lambda: label(image, [0, 1, 2]),
+        lambda: refine(np.full((300, 200, 3), 1 / 3, np.float32)),
+        lambda: label(image, [0, 1, 2], scheme=DormandPrince()),
+        lambda: fit_weights(np.zeros((3, 300, 200), np.float32), np.zeros((300, 200), int), steps=1, progress=False),
+    )
+    monkeypatch.setattr(memory, "free_bytes", lambda on_device: estimate // 2)
+    for call, what in zip(calls, ("labeling", "labeling", "labeling", "learning"), strict=True):
+        with pytest.raises(MemoryError, match=rf"^{what} 300×200 pixels takes about .* GB, and .* GB are free. A tile"):
+            call()
+    with pytest.raises(MemoryError) as error:
+        calls[0]()
+    side = int(str(error.value).split("×")[-1].split()[0])
+    assert memory_estimate((side, side), 3, integrator=Krylov()) <= 0.9 * (estimate // 2)
+    assert memory_estimate((side + 64, side + 64), 3, integrator=Krylov()) > 0.9 * (estimate // 2)
+    monkeypatch.setattr(memory, "free_bytes", lambda on_device: 1000)
+    with pytest.raises(MemoryError, match="Not even a small tile would fit"):
+        calls[0]()
+
+
+def test_free_memory_is_told_where_the_system_tells(monkeypatch):
+    free = memory.free_bytes()
+    assert free is None or 0 < free < 2**50
+    monkeypatch.setattr(memory.Path, "read_text", lambda *_, **__: "nothing")
+    assert memory.free_bytes() is None
+    label(np.eye(4, dtype=np.float32), [0, 1])  # then nothing is refused
+
+
+def test_a_small_container_counts(monkeypatch):
+    files = {"meminfo": "MemTotal: 9 kB\nMemAvailable: 8000 kB\n", "memory.max": "1000000", "memory.current": "400000"}
+    monkeypatch.setattr(memory.Path, "read_text", lambda self, **_: files[self.name])
+    assert memory.free_bytes() == 600_000
+    files["memory.max"] = "max\n"
+    assert memory.free_bytes() == 8_192_000

@@ -1,0 +1,47 @@
+"""Every CUDA kernel on a GPU equals ``reference`` on the CPU and repeats bit for bit."""
+
+import numpy as np
+import pytest
+from cuda_host import distance, pixelwise_cases, stencil_cases, vector_cases
+
+from gpulaf.backend.array import gpu_missing, host_array
+
+pytestmark = pytest.mark.skipif(gpu_missing() is not None, reason=str(gpu_missing()))
+
+
+def put(x):
+    """Copy to the GPU, in the order of the host array."""
+    import cupy
+
+    return cupy.asarray(x, order="K")
+
+
+def host(results):
+    return tuple(host_array(x) for x in results) if isinstance(results, tuple) else (host_array(results),)
+
+
+SHAPES = [(1, 1), (1, 45), (45, 1), (67, 131)]
+VOLUMES = [(1, 1, 1), (3, 1, 45), (2, 45, 1), (5, 19, 70)]
+CASES = [*((radius, shape) for radius in (1, 2, 3) for shape in SHAPES), *((1, shape) for shape in VOLUMES)]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("labels", [2, 3, 8, 10, 33])
+@pytest.mark.parametrize(("radius", "shape"), CASES)
+def test_stencils(dtype, labels, radius, shape):
+    first, again = (list(stencil_cases(dtype, labels, radius, shape, put)) for _ in range(2))
+    for (name, result, expected), (_, repeated, _) in zip(first, again, strict=True):
+        expected = expected if isinstance(expected, tuple) else (expected,)
+        assert distance(host(result), expected, dtype) <= 1, name
+        assert all(np.array_equal(a, b) for a, b in zip(host(result), host(repeated), strict=True)), name
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("cases", [vector_cases, pixelwise_cases])
+def test_vectors(dtype, cases):
+    sizes = (1, 1000, 3_000_001)
+    first, again = (list(cases(dtype, sizes, put)) for _ in range(2))
+    for (name, result, expected), (_, repeated, _) in zip(first, again, strict=True):
+        expected = expected if isinstance(expected, tuple) else (expected,)
+        assert distance(host(result), expected, dtype) <= 1, name
+        assert all(np.array_equal(a, b) for a, b in zip(host(result), host(repeated), strict=True)), name

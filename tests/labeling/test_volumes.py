@@ -1,0 +1,191 @@
+"""Volumes: the flow and its gradient against dense matrices, spaced patches against their moments, labels of a ball."""
+
+import numpy as np
+import pytest
+from oracles import dense_solution, random_problem, relative, tol
+
+import gpulaf
+from gpulaf import (
+    Krylov,
+    Taylor,
+    bilateral_weights,
+    exact_gradient,
+    fit_weights,
+    label,
+    log_likelihood,
+    memory_estimate,
+    refine,
+    refine_logits,
+    spaced_weights,
+    uniform_weights,
+    weight_gradient,
+)
+from gpulaf.backend import memory
+from gpulaf.backend.array import host_array
+
+TIME = 3.0
+
+
+def ball(spacing=(1.0, 1.0, 1.0), noise=0.3, side=24.0):
+    """A ball of radius 8 in a cube, sampled at a spacing, grey values 0 and 1 with noise: the volume and its truth."""
+    axes = [np.arange(s / 2, side, s) - side / 2 for s in spacing]
+    z, y, x = np.meshgrid(*axes, indexing="ij")
+    truth = (z**2 + y**2 + x**2 < 64).astype(np.uint8)
+    return truth + np.random.default_rng(0).normal(0, noise, truth.shape), truth
+
+
+@pytest.mark.parametrize("integrator", [Krylov(tol=1e-10), Taylor(tol=1e-10)], ids=str)
+@pytest.mark.parametrize("shape", [(3, 2, 3, 4), (2, 1, 2, 5), (2, 3, 1, 3)])
+def test_solution_against_dense_exponential(xp, integrator, shape):
+    labels, depth, height, width = shape
+    problem = random_problem(labels, height, width, depth=depth)
+    found = integrator.solve(problem.flow(xp), TIME).v
+    assert relative(found, dense_solution(problem, TIME)) < 1e-8
+
+
+@pytest.mark.parametrize("integrator", [Krylov(tol=1e-6), Taylor(12)], ids=str)
+def test_gradient_against_central_differences(xp, dtype, integrator):
+    problem = random_problem(2, 3, 2, depth=3)
+    rng, h = np.random.default_rng(1), 1e-5
+
+    def loss(weights, l):
+        changed = type(problem)(weights, l, problem.g, problem.truth)
+        return float((problem.g * dense_solution(changed, TIME)).sum())
+
+    dw = rng.standard_normal(problem.weights.shape) * (problem.weights > 0)
+    dl = rng.standard_normal(problem.log_likelihood.shape)
+    by_weights, by_field = (
+        (loss(problem.weights + h * a, problem.log_likelihood + h * b)
+         - loss(problem.weights - h * a, problem.log_likelihood - h * b)) / (2 * h)
+        for a, b in ((dw, 0), (0, dl))
+    )  # fmt: skip
+    flow = problem.flow(xp, dtype)
+    g = xp(problem.g.astype(dtype))
+    accuracy = max(1e-5, 10 * tol(dtype))
+    for gradient in (exact_gradient(flow, TIME, g), weight_gradient(flow, integrator.solve(flow, TIME), g, tol=1e-9)):
+        assert (host_array(gradient.weights) * dw).sum() == pytest.approx(by_weights, rel=accuracy)
+        assert (host_array(gradient.log_likelihood) * dl).sum() == pytest.approx(by_field, rel=accuracy)
+        assert (host_array(gradient.weights)[problem.weights == 0] == 0).all()
+
+
+def test_weights_of_a_volume_are_learned(xp, dtype):
+    volume, truth = ball(noise=0.5, side=12.0)
+    l = log_likelihood(np.stack([abs(volume - j) for j in (0, 1)]), 0.1).astype(dtype)
+    result = fit_weights(xp(l), xp(truth.astype(np.int32)), steps=6, progress=False)
+    assert result.weights.shape == (27, *truth.shape)
+    assert host_array(result.weights).dtype == dtype
+    assert result.history[-1].loss < 0.7 * result.history[0].loss
+    assert result.history[-1].wrong < result.history[0].wrong
+    labels = label(xp(volume.astype(dtype)), [0, 1], weights=result.weights, spacing=(1, 1, 1)).labels
+    assert 100 * (host_array(labels) != truth).mean() == pytest.approx(result.history[-1].wrong, abs=0.1)
+
+
+@pytest.mark.parametrize("radius", [1, 2, 3])
+@pytest.mark.parametrize("spacing", [(2, 1, 1), (3.0, 0.5, 0.7), (1, 4), (0.2, 0.3)])
+def test_spaced_patches_have_equal_moments(dtype, spacing, radius):
+    side = 2 * radius + 1
+    patch = spaced_weights((side,) * len(spacing), spacing, radius, dtype=dtype)
+    assert patch.dtype == dtype
+    patch = patch[(slice(None), *(radius,) * len(spacing))].astype(np.float64).reshape((side,) * len(spacing))
+    assert patch.sum() == pytest.approx(1, rel=tol(dtype))
+    squares = np.arange(-radius, radius + 1) ** 2.0
+    for axis, distance in enumerate(spacing):
+        along = patch.sum(axis=tuple(k for k in range(len(spacing)) if k != axis))
+        expected = min(spacing) ** 2 * sum(d * d for d in range(1, radius + 1)) * 2 / side
+        assert distance**2 * (along @ squares) == pytest.approx(expected, rel=max(1e-6, 5 * tol(dtype)))
+
+
+def test_spaced_patches_of_radius_one_in_closed_form():
+    patch = spaced_weights((3, 3), (2, 1), dtype=np.float64)[:, 1, 1]
+    p = 2 / 3 / 4
+    assert patch[1] / patch[4] == pytest.approx(p / (2 * (1 - p)), rel=1e-12)
+
+
+def test_equal_spacing_is_the_uniform_patch():
+    for shape, spacing in (((2, 3, 4), (0.3, 0.3, 0.3)), ((3, 5), (7, 7))):
+        np.testing.assert_array_equal(spaced_weights(shape, spacing), uniform_weights(shape))
+
+
+def test_bilateral_weights_of_a_volume(xp, dtype):
+    rng = np.random.default_rng(0)
+    volume, spacing = rng.random((2, 3, 4, 2)).astype(dtype), (2, 1, 1)
+    found = host_array(bilateral_weights(xp(volume), sigma=0.5, spacing=spacing))
+    factor = [[p / (2 * (1 - p)) if step else 1.0 for step in (-1, 0, 1)] for p in (1 / 6, 2 / 3, 2 / 3)]
+    expected = np.zeros((27, 2, 3, 4))
+    for pixel in np.ndindex(2, 3, 4):
+        for o, steps in enumerate(np.ndindex(3, 3, 3)):
+            other = tuple(i + s - 1 for i, s in zip(pixel, steps, strict=True))
+            if all(0 <= i < n for i, n in zip(other, (2, 3, 4), strict=True)):
+                squared = ((volume[pixel].astype(float) - volume[other]) ** 2).sum()
+                expected[o, *pixel] = np.exp(-squared / 0.5) * np.prod([factor[a][s] for a, s in enumerate(steps)])
+    assert relative(found, expected / expected.sum(axis=0)) < tol(dtype)
+    gpulaf.check_weights(found, (2, 3, 4))
+
+
+@pytest.mark.parametrize("spacing", [(1, 1, 1), (3, 1, 1)])
+def test_a_ball_in_noise(xp, spacing):
+    volume, truth = ball(spacing)
+    result = label(xp(volume), [0.0, 1.0], spacing=spacing)
+    pixelwise = np.mean((volume > 0.5) != truth)
+    assert result.labels.shape == truth.shape
+    assert result.probabilities.shape == (*truth.shape, 2)
+    assert np.mean(host_array(result.labels) != truth) < 0.2 * pixelwise
+    channels = label(xp(np.stack([volume, volume])), [[0.0, 0.0], [1.0, 1.0]], spacing=spacing, channel_axis=0)
+    assert channels.labels.shape == truth.shape
+
+
+def test_thick_slices_are_averaged_less_across():
+    volume, truth = ball((4, 1, 1), noise=0.4)
+    wrong = [np.mean(label(volume, [0, 1], spacing=s).labels != truth) for s in ((4, 1, 1), (1, 1, 1))]
+    assert wrong[0] < 0.5 * wrong[1]
+
+
+def test_spacing_of_an_image():
+    image, _ = ball(noise=0.3)
+    spaced = label(image[12], [0, 1], spacing=(2, 1))
+    weights = spaced_weights(image[12].shape, (2, 1), dtype=np.float64)
+    np.testing.assert_array_equal(spaced.probabilities, label(image[12], [0, 1], weights=weights).probabilities)
+
+
+def test_predictions_of_a_volume(xp, dtype):
+    logits = np.random.default_rng(0).standard_normal((3, 4, 5, 2)).astype(dtype)
+    found = refine_logits(xp(logits), spacing=(2, 1, 1))
+    p = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
+    assert relative(refine(xp(p), spacing=(2, 1, 1)).probabilities, found.probabilities) < 10 * tol(dtype)
+    assert found.labels.shape == (3, 4, 5)
+    with pytest.raises(ValueError, match=r"\(3, 4, 5, 2\); accepted is \(H, W, J\).*needs its spacing"):
+        refine_logits(logits)
+
+
+@pytest.mark.parametrize(
+    ("image", "spacing", "said"),
+    [
+        (np.zeros((3, 4)), (1, 1, 1), r"\(3, 4\); accepted are \(D, H, W\)"),
+        (np.zeros((3, 4, 5, 2)), None, r"\(3, 4, 5, 2\); .*spacing of a volume"),
+        (np.zeros((3, 4, 5)), (1, 0, 1), r"spacing is \(1, 0, 1\); accepted are two positive"),
+        (np.zeros((3, 4, 5)), (1, np.inf, 1), r"spacing is .*inf.*; accepted"),
+        (np.zeros((3, 4, 5)), (1, 1, 1, 1), "three for a volume"),
+        (np.zeros((3, 4, 5)), 2.0, "spacing is 2.0; accepted"),
+    ],
+)
+def test_bad_volumes(image, spacing, said):
+    with pytest.raises(ValueError, match=said):
+        label(image, [0, 1], spacing=spacing)
+
+
+def test_bad_spaced_patches():
+    with pytest.raises(ValueError, match=r"spacing is \(1, 2\); accepted are 3 positive numbers"):
+        spaced_weights((3, 3, 3), (1, 2))
+    with pytest.raises(ValueError, match=r"spacing is \(1, -2\)"):
+        spaced_weights((3, 3), (1, -2))
+    with pytest.raises(ValueError, match="radius is 0"):
+        spaced_weights((3, 3), (1, 2), 0)
+    with pytest.raises(ValueError, match=r"For a volume give spacing"):
+        bilateral_weights(np.zeros((2, 3, 4, 5)))
+
+
+def test_a_volume_that_cannot_fit_is_refused_with_the_tile_that_would(monkeypatch):
+    estimate = memory_estimate((40, 50, 60), 2, integrator=Krylov())
+    monkeypatch.setattr(memory, "free_bytes", lambda on_device: estimate // 2)
+    with pytest.raises(MemoryError, match=r"40×50×60 pixels takes.* A tile of 32×32×32 pixels would fit"):
+        label(np.zeros((40, 50, 60), np.float32), [0, 1], spacing=(1, 1, 1))

@@ -1,0 +1,132 @@
+"""The step of fixed shape gives what the fit gives step by step, whether it is recorded or not."""
+
+import numpy as np
+import pytest
+from oracles import random_problem, relative, tol
+
+from gpulaf import (
+    Checkpoint,
+    Euler,
+    Krylov,
+    Layers,
+    RiemannianAdam,
+    RiemannianGradient,
+    Taylor,
+    cosine_loss,
+    cross_entropy_loss,
+    fit_weights,
+)
+from gpulaf.backend.array import host_array, namespace
+from gpulaf.backend.dispatch import observed
+from gpulaf.learning import stepper as steps
+from gpulaf.learning.cuda_graph import CapturedStep, FixedStep, fixed_degree
+
+
+@pytest.mark.parametrize("descent", [RiemannianGradient(0.5), RiemannianAdam(0.1)], ids=["plain", "adam"])
+def test_recorded_steps_are_those_of_the_fit(xp, dtype, descent):
+    problem, degree, count = random_problem(3, 8, 9), 8, 5
+    l = problem.log_likelihood.astype(dtype)
+    start = problem.weights.astype(dtype)
+    expected = fit_weights(
+        l, problem.truth, weights=start, integrator=Taylor(degree), descent=descent, steps=count, progress=False
+    )
+    weights, library = xp(start), namespace(xp(start))
+    truth = library.asarray(problem.truth, dtype=library.int32)
+    step = FixedStep(xp(l), truth, 3.0, degree, descent)
+    state, rows = descent.start(weights), []
+    for k in range(count + 1):
+        new, new_state, numbers = step(weights, state, descent.corrections(k))
+        rows.append(step.row(numbers))
+        if k < count:
+            weights, state = new, new_state
+    assert relative(weights, expected.weights) < 20 * tol(dtype)
+    for row, fit_row in zip(rows, expected.history, strict=True):
+        assert row.loss == pytest.approx(fit_row.loss, rel=20 * tol(dtype))
+        assert 100 * row.wrong == pytest.approx(fit_row.wrong)
+        assert row.gradient_norm == pytest.approx(fit_row.gradient_norm, rel=100 * tol(dtype))
+
+
+@pytest.mark.parametrize("name", ["numpy", "cupy"])
+@pytest.mark.parametrize("descent", [RiemannianGradient(0.5), RiemannianAdam(0.1)], ids=["plain", "adam"])
+def test_arrays_of_a_captured_step_stay_in_place_and_are_handed_out_as_copies(name, descent, dtype):
+    from gpulaf.backend.array import gpu_missing
+
+    put = np.asarray
+    if name == "cupy":
+        if missing := gpu_missing():
+            pytest.skip(missing)
+        import cupy
+
+        put = cupy.asarray
+    problem = random_problem(3, 8, 9)
+    l, start = put(problem.log_likelihood.astype(dtype)), put(problem.weights.astype(dtype))
+    step = FixedStep(l, put(problem.truth), 3.0, 8, descent)
+    captured = CapturedStep(step, start, descent.start(start))
+    if name == "cupy":
+        assert captured._graph is not None
+    weights, state = start, descent.start(start)
+    for k in range(4):
+        row = captured.evaluate(k)
+        held = captured.weights
+        weights, state, numbers = step(weights, state, [put(np.full(1, c, dtype)) for c in descent.corrections(k)])
+        assert row == step.row(numbers)
+        captured.advance()
+        np.testing.assert_array_equal(host_array(captured.weights), host_array(weights))
+        assert not np.array_equal(host_array(held), host_array(captured.weights))
+        for key, value in captured.state.items():
+            np.testing.assert_array_equal(host_array(value), host_array(state[key]))
+    np.testing.assert_array_equal(host_array(start), problem.weights.astype(dtype))
+
+
+def test_only_one_series_has_a_fixed_degree():
+    assert fixed_degree(Taylor(7), 3.0) == 7
+    degree = fixed_degree(Taylor(tol=1e-4), 3.0)
+    assert Taylor(tol=1e-4).plan(1.5) == (1, degree, pytest.approx(5e-5, rel=1))
+    assert fixed_degree(Taylor(), 30.0) is None
+    assert fixed_degree(Taylor(1), 1.0) is None
+    assert fixed_degree(Krylov(), 3.0) is None
+    assert fixed_degree(Euler(), 3.0) is None
+
+
+@pytest.mark.parametrize("descent", [RiemannianGradient(0.5), RiemannianAdam(0.1)], ids=["plain", "adam"])
+def test_a_fit_of_recorded_steps_is_the_fit(dtype, descent, monkeypatch, tmp_path):
+    """What a GPU does, with the recorded sequence run kernel by kernel."""
+    problem, seen = random_problem(3, 8, 9), []
+    options = {"integrator": Taylor(8), "descent": descent, "steps": 6, "progress": False}
+    arguments = problem.log_likelihood.astype(dtype), problem.truth
+    plain = fit_weights(*arguments, **options)
+    used = []
+    monkeypatch.setattr(steps, "recordable", lambda problem: used.append(1) or 8)
+
+    def see(row, weights):
+        seen.append((row.step, weights))
+
+    recorded = fit_weights(*arguments, callback=see, **options)
+    assert used
+    assert relative(recorded.weights, plain.weights) < 20 * tol(dtype)
+    for one, other in zip(recorded.history, plain.history, strict=True):
+        assert one[:1] + one[4:5] == other[:1] + other[4:5]
+        assert one.loss == pytest.approx(other.loss, rel=20 * tol(dtype))
+    assert [step for step, _ in seen] == list(range(7))
+    np.testing.assert_array_equal(seen[-1][1], recorded.weights)  # what a callback was given stays as it was
+    assert not np.array_equal(seen[-2][1], recorded.weights)
+
+    path = tmp_path / "checkpoint.safetensors"
+    fit_weights(*arguments, **(options | {"steps": 4}), checkpoint=Checkpoint(path, every=2))
+    resumed = fit_weights(*arguments, **options, checkpoint=Checkpoint(path, resume=True))
+    np.testing.assert_array_equal(resumed.weights, recorded.weights)
+
+
+@pytest.mark.parametrize(("option", "value"), [
+    ("loss", cross_entropy_loss), ("rank", 1), ("tau", 0.1), ("integrator", Krylov()), ("time", 30.0),
+    ("time", Layers((1.0, 2.0))),
+])  # fmt: skip
+def test_what_has_no_fixed_shape_is_not_recorded(option, value, monkeypatch):
+    monkeypatch.setattr(steps, "is_device_array", lambda array: True)
+    problem = random_problem()
+    options = steps.Options(3.0, Taylor(8), cosine_loss, RiemannianGradient(), None, 0.0)
+    everything = problem.log_likelihood, problem.truth, problem.weights
+    assert steps.recordable(steps.Problem(*everything, options)) == 8
+    assert steps.recordable(steps.Problem(*everything, options._replace(**{option: value}))) is None
+    with observed(lambda name, function: function):
+        assert steps.recordable(steps.Problem(*everything, options)) is None

@@ -1,0 +1,90 @@
+"""What tests compare with: explicit matrices, loops over pixels, random problems, one tolerance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gpulaf import Grid, LinearFlow, normalize_weights
+from gpulaf.backend.array import host_array
+
+
+def tol(dtype: Any) -> float:
+    """The one tolerance: relative error that a handful of roundings in each of some ten products may reach."""
+    return 200 * float(np.finfo(dtype).eps)
+
+
+def relative(x: Any, y: Any) -> float:
+    """‖x − y‖/‖y‖ over everything, on the host in float64."""
+    x, y = (np.asarray(host_array(a), dtype=np.float64) for a in (x, y))
+    assert x.shape == y.shape
+    return float(np.linalg.norm(x - y) / max(np.linalg.norm(y), 1e-300))
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A random flow, on the host in float64."""
+
+    weights: np.ndarray
+    log_likelihood: np.ndarray
+    g: np.ndarray
+    truth: np.ndarray
+
+    def flow(self, library: Any = np.asarray, dtype: Any = np.float64) -> LinearFlow:
+        return LinearFlow(Grid(library(self.weights.astype(dtype))), library(self.log_likelihood.astype(dtype)))
+
+
+def random_problem(
+    labels: int = 3, height: int = 4, width: int = 5, radius: int = 1, seed: int = 0, depth: int | None = None
+) -> Problem:
+    rng = np.random.default_rng(seed)
+    shape = (height, width) if depth is None else (depth, height, width)
+    weights = normalize_weights(rng.random(((2 * radius + 1) ** len(shape), *shape)) ** 2)
+    log_likelihood = 2 * rng.standard_normal((labels, *shape))
+    g = rng.standard_normal((labels, *shape))
+    truth = rng.integers(-1, labels, shape).astype(np.int32)
+    truth[(0,) * len(shape)] = 0
+    return Problem(weights, log_likelihood, g, truth)
+
+
+def dense_average(weights: np.ndarray) -> np.ndarray:
+    """Ω as a matrix over the pixels of an image or a volume, by loops over pixels and neighbors."""
+    count, *shape = weights.shape
+    side = round(count ** (1 / len(shape)))
+    number = np.arange(np.prod(shape)).reshape(shape)
+    matrix = np.zeros((number.size, number.size))
+    for pixel in np.ndindex(*shape):
+        for o in range(count):
+            steps = [o // side**k % side - side // 2 for k in reversed(range(len(shape)))]
+            neighbor = tuple(i + step for i, step in zip(pixel, steps, strict=True))
+            if all(0 <= i < n for i, n in zip(neighbor, shape, strict=True)):
+                matrix[number[pixel], number[neighbor]] = weights[o, *pixel]
+    return matrix
+
+
+def dense_flow(problem: Problem) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """S (J, n), A (J·n, J·n) and B (J·n) of a problem, by explicit matrices."""
+    omega = dense_average(problem.weights)
+    labels, n = problem.log_likelihood.shape[0], omega.shape[0]
+    averaged = problem.log_likelihood.reshape(labels, n) @ omega.T
+    exponential = np.exp(averaged - averaged.max(axis=0))
+    S = exponential / exponential.sum(axis=0)
+    A = np.zeros((labels * n, labels * n))
+    for j in range(labels):
+        for k in range(labels):
+            replicator = S[j] * (j == k) - S[j] * S[k]
+            A[j * n : (j + 1) * n, k * n : (k + 1) * n] = replicator[:, None] * omega
+    return S, A, (S - 1 / labels).ravel()
+
+
+def dense_solution(problem: Problem, time: float) -> np.ndarray:
+    """v(T) by the exponential of the bordered matrix (2.29)."""
+    from scipy.linalg import expm
+
+    _, A, B = dense_flow(problem)
+    n = len(B)
+    bordered = np.zeros((n + 1, n + 1))
+    bordered[:n, :n], bordered[:n, n] = time * A, time * B
+    return expm(bordered)[:n, n].reshape(problem.log_likelihood.shape)

@@ -1,0 +1,98 @@
+"""Colors of labels, and the figure of the demo."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import pytest
+
+import gpulaf
+from gpulaf.plots.figures import colored, demo_figure, label_colors
+
+
+@pytest.mark.parametrize("count", [2, 5, 15, 16, 40])
+def test_colors_of_labels_are_distinct(count: int) -> None:
+    colors = label_colors(np.zeros((4, 4), np.uint8), count)
+    assert colors.shape == (count, 3)
+    assert colors.dtype == np.uint8
+    assert len(np.unique(colors, axis=0)) == count
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        (np.array([[[10, 0, 0], [30, 0, 0]], [[0, 200, 0], [0, 100, 250]]], np.uint8), [[20, 0, 0], [0, 150, 125]]),
+        (np.array([[10, 30], [200, 101]], np.uint8), [[20] * 3, [150] * 3]),
+        (np.array([[0.0, 0.5], [1.0, 2.0]]), [[32] * 3, [191] * 3]),  # the range of other images is stretched
+        (np.array([[[0], [65535]], [[65535], [65535]]], np.uint16), [[128] * 3, [255] * 3]),
+    ],
+    ids=["RGB", "grey", "float", "one channel"],
+)
+def test_a_label_has_the_mean_color_of_its_pixels(image: np.ndarray, expected: list[list[int]]) -> None:
+    labels = np.array([[0, 0], [1, 1]], np.uint8)
+    np.testing.assert_allclose(label_colors(labels, 2, image), expected, atol=1)
+    np.testing.assert_array_equal(colored(labels, 2, image), label_colors(labels, 2, image)[labels])
+
+
+def test_images_that_are_no_pictures_get_the_scheme() -> None:
+    labels = np.array([[0, 1], [2, 2]], np.uint8)
+    np.testing.assert_array_equal(colored(labels, 3, np.zeros((2, 2, 5))), colored(labels, 3))
+
+
+def test_a_label_without_pixels_and_a_constant_image() -> None:
+    assert label_colors(np.zeros((2, 2), np.uint8), 3, np.full((2, 2), 0.5)).shape == (3, 3)
+
+
+def figure_of(make: Any, wrong: list[float], radius: int = 1, size: int = 24) -> Any:
+    scene = make(size, seed=1)
+    flipped = scene.truth.copy()
+    flipped[0, :6] = 1 - flipped[0, :6].clip(0, 1)
+    panels = {"pixelwise": flipped, "uniform weights": flipped, "learned weights": scene.truth}
+    return scene, panels, demo_figure(scene, panels, gpulaf.uniform_weights(scene.truth.shape, radius), wrong)
+
+
+@pytest.mark.parametrize("make", [gpulaf.voronoi_colors, gpulaf.voronoi_lines])
+@pytest.mark.parametrize("wrong", [[20.0, 3.5, 0.25], [20.0], [2.0, 0.0], [0.0, 0.0]])
+def test_demo_figure(make: Any, wrong: list[float]) -> None:
+    scene, panels, figure = figure_of(make, wrong)
+    share = 100 * np.mean(panels["pixelwise"] != scene.truth)
+    titles = [axis.get_title() for axis in figure.axes]
+    assert titles[:4] == [
+        "noisy image", f"pixelwise: {share:.2f} % wrong", f"uniform weights: {share:.2f} % wrong",
+        "learned weights: 0.00 % wrong",
+    ]  # fmt: skip
+    assert titles[4:6] == ["ground truth", "wrong with uniform weights (red)"]
+    assert titles[6].startswith("learned weights of the boxed pixels")
+    assert titles[7].startswith("wrong pixels")
+    assert titles[7].endswith(f"{wrong[0]:.2f} → {wrong[-1]:.2f} %")
+    file = BytesIO()
+    figure.savefig(file, format="png", dpi=50)
+    assert file.getvalue().startswith(b"\x89PNG")
+
+
+def test_the_figure_shows_the_errors_and_the_curve() -> None:
+    scene, panels, figure = figure_of(gpulaf.voronoi_lines, [20.0, 3.5, 0.25])
+    errors, curve = figure.axes[5], figure.axes[7]
+    np.testing.assert_array_equal(errors.images[0].get_array(), panels["uniform weights"] != scene.truth)
+    np.testing.assert_array_equal(curve.lines[0].get_ydata(), [20.0, 3.5, 0.25])
+    np.testing.assert_array_equal(figure.axes[0].images[0].get_array(), scene.image[..., 0].clip(0, 1))
+
+
+@pytest.mark.parametrize("radius", [1, 2])
+def test_every_patch_of_the_window_is_drawn(radius: int) -> None:
+    _, _, figure = figure_of(gpulaf.voronoi_lines, [20.0, 3.5], radius)
+    side = 2 * radius + 1
+    glyphs = np.ma.filled(figure.axes[6].images[0].get_array().astype(float), np.nan)
+    np.testing.assert_allclose(glyphs[:side, :side], 1 / side**2, rtol=1e-6)
+    assert np.isnan(glyphs[side]).all()  # the frame between glyphs
+    assert f"{side}×{side} glyph" in figure.axes[6].get_title()
+
+
+def test_figures_leave_no_global_state() -> None:
+    import matplotlib.pyplot as plt
+
+    before = plt.get_fignums()
+    figure_of(gpulaf.voronoi_colors, [3.0, 1.0])
+    assert plt.get_fignums() == before
