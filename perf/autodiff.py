@@ -22,20 +22,12 @@ from typing import Any
 import numpy as np
 from measure import RESULTS, interleaved, many, on_gpu, put, result_name, save
 
-from gpulaf import (
-    Euler,
-    Grid,
-    Krylov,
-    LinearFlow,
-    Taylor,
-    cosine_loss,
-    exact_gradient,
-    normalize_weights,
-    weight_gradient,
-)
+from gpulaf import Euler, Grid, Krylov, Taylor, cosine_loss
+from gpulaf.averaging import normalize_weights
 from gpulaf.backend.array import host_array
 from gpulaf.backend.fields import norm
 from gpulaf.experiments.autodiff import derivative
+from gpulaf.flows import LinearFlow, exact_gradient, weight_gradient
 
 TIME = 3.0
 

@@ -20,7 +20,8 @@ from typing import Any
 from autodiff import problem
 from measure import many, on_gpu, put, save
 
-from gpulaf import DeepFlow, Grid, LinearFlow, Taylor, cosine_loss, weight_gradient
+from gpulaf import Grid, Taylor, cosine_loss
+from gpulaf.flows import DeepFlow, LinearFlow, weight_gradient
 
 REPEATS = 9
 

@@ -47,7 +47,7 @@ PROTOTYPES = np.array([[0.1], [0.9]])
 
 def write_image(path: Path, side: int) -> None:
     """Lines of one block, repeated, under noise of their own."""
-    lines = gpulaf.voronoi_lines(BLOCK, sites=1500, noise=0.0, seed=1).image[..., 0]
+    lines = gpulaf.scenes.voronoi_lines(BLOCK, sites=1500, noise=0.0, seed=1).image[..., 0]
     array = zarr.create_array(path, shape=(side, side), chunks=(BLOCK, BLOCK), dtype="u1")
     rng = np.random.default_rng(0)
     for y in range(0, side, BLOCK):
@@ -58,10 +58,10 @@ def write_image(path: Path, side: int) -> None:
 
 def write_model(path: Path) -> gpulaf.WeightPredictor:
     """A predictor of thin lines, its series fixed."""
-    scenes = [gpulaf.voronoi_lines(96, sites=18, noise=0.3, seed=seed) for seed in range(4)]
+    scenes = [gpulaf.scenes.voronoi_lines(96, sites=18, noise=0.3, seed=seed) for seed in range(4)]
     predictor = gpulaf.WeightPredictor()
     images, truths = [s.image for s in scenes], [s.truth for s in scenes]
-    predictor.fit(images, truths, training=gpulaf.Training(steps=40), progress=False)
+    predictor.fit(images, truths, training=gpulaf.prediction.Training(steps=40), progress=False)
     predictor.save(path)
     return predictor.set_params(integrator=predictor.solver.fixed(predictor.time))
 
@@ -175,7 +175,7 @@ def plan(row: dict[str, Any], tile: int, written: float) -> str:
     """10⁶ megapixels on a cluster, from the rate of one run and the bytes that it wrote per pixel."""
     pixels, here = 1e12, os.cpu_count() or 1
     hours = pixels / 1e6 * row["s/Mpixel"] * here / (MACHINES * CORES) / 3600
-    halo = gpulaf.tile_halo(3.0)
+    halo = gpulaf.tiling.tile_halo(3.0)
     reads = (tile / BLOCK + 2) ** 2 / (tile / BLOCK) ** 2
     tiles, seconds = (10**6 / tile) ** 2, hours * 3600
     return (

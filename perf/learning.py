@@ -34,7 +34,7 @@ class Job(NamedTuple):
 
 def both(image: np.ndarray) -> np.ndarray:
     """Raw 5×5 patches and Gaussian derivatives of every channel."""
-    return np.concatenate([gpulaf.patch_features(image, 2), gpulaf.gaussian_features(image, (1, 2, 4))], axis=-1)
+    return np.concatenate([gpulaf.prediction.patch_features(image, 2), gpulaf.prediction.gaussian_features(image, (1, 2, 4))], axis=-1)
 
 
 def of_grey(image: np.ndarray) -> np.ndarray:
@@ -44,14 +44,14 @@ def of_grey(image: np.ndarray) -> np.ndarray:
 
 def of_both(image: np.ndarray) -> np.ndarray:
     """Gaussian derivatives of grey value and probability, and the 3×3 patches of the probability."""
-    return np.concatenate([gpulaf.gaussian_features(image), gpulaf.patch_features(image[..., 1:])], axis=-1)
+    return np.concatenate([gpulaf.prediction.gaussian_features(image), gpulaf.prediction.patch_features(image[..., 1:])], axis=-1)
 
 
 def learn(job: Job) -> tuple[gpulaf.WeightPredictor, float, float]:
     """The predictor, the seconds of its training and the peak memory of this process in MB."""
     began = clock.perf_counter()
     model = gpulaf.WeightPredictor(**job.options)
-    training = gpulaf.Training(**job.training)
+    training = gpulaf.prediction.Training(**job.training)
     model.fit(job.images, job.truths, probabilities=job.probabilities, training=training, progress=False)
     return model, clock.perf_counter() - began, resident()
 

@@ -83,9 +83,9 @@ def predicted(part: str, name: str, job: Job, unseen: list[Case], soft: Any = No
 def lines() -> tuple[Rows, str]:
     rows, claims = [], []
     for noise in (0.3, 0.5):
-        scenes = [gpulaf.voronoi_lines(128, noise=noise, seed=seed) for seed in range(10)]
+        scenes = [gpulaf.scenes.voronoi_lines(128, noise=noise, seed=seed) for seed in range(10)]
         values = scenes[0].prototypes
-        cases = [Case(s.image, s.truth, gpulaf.distances(s.image, values).astype(np.float32)) for s in scenes]
+        cases = [Case(s.image, s.truth, gpulaf.labeling.distances(s.image, values).astype(np.float32)) for s in scenes]
         job = Job({}, {}, [s.image for s in scenes[:5]], [s.truth for s in scenes[:5]])
         own = classical(f"lines, noise {noise}", cases[:5], cases[5:])
         own += predicted(f"lines, noise {noise}", "predictor 3×3", job, cases[5:])
@@ -107,13 +107,13 @@ def em() -> tuple[Rows, str]:
     images, truths, values, labels = micrographs()
     pixels, true = (np.concatenate([x.ravel() for x in xs[:LEARNED]]) for xs in (values, labels))
     means = np.array([[pixels[true == j].mean()] for j in (0, 1)])
-    cases = [Case(x, t, gpulaf.distances(x, means)) for x, t in zip(values, labels, strict=True)]
+    cases = [Case(x, t, gpulaf.labeling.distances(x, means)) for x, t in zip(values, labels, strict=True)]
     known, unseen = [case.middle(SIDE) for case in cases[:LEARNED]], cases[LEARNED:]
     plain, moved = classical("em", known, unseen), classical("em, offset", known, unseen, 1, (0.05, 0.1, 0.2))
     job = Job({}, TRAINING, images[:LEARNED], truths[:LEARNED])
     own = {
         "predictor 3×3": [{"time": 3.0}, {"time": 6.0}, {"time": 6.0, "rho": 0.3}],
-        "predictor, larger": [{"time": 6.0, "features": f, "radius": 2} for f in (gpulaf.gaussian_features, both)],
+        "predictor, larger": [{"time": 6.0, "features": f, "radius": 2} for f in (gpulaf.prediction.gaussian_features, both)],
     }
     offset = next(r["settings"]["offset"] for r in moved if r["method"] == "bilateral")
     for name, candidates in own.items():
@@ -144,7 +144,7 @@ def classifier(values: Sequence[np.ndarray], labels: Sequence[np.ndarray], seed:
 
 
 def flat_features(image: np.ndarray) -> np.ndarray:
-    return gpulaf.gaussian_features(image).reshape(image.shape[0] * image.shape[1], -1)
+    return gpulaf.prediction.gaussian_features(image).reshape(image.shape[0] * image.shape[1], -1)
 
 
 def classified(values: list[np.ndarray], labels: list[np.ndarray]) -> list[np.ndarray]:
@@ -183,7 +183,7 @@ def soft() -> tuple[Rows, str]:
 
 
 def speed() -> tuple[Rows, str]:
-    scenes = [gpulaf.voronoi_lines(512, sites=480, seed=seed) for seed in range(10)]
+    scenes = [gpulaf.scenes.voronoi_lines(512, sites=480, seed=seed) for seed in range(10)]
     job = Job({}, {"steps": 100}, [s.image for s in scenes], [s.truth for s in scenes])
     _, seconds, memory = alone(job)
     row = {"images": len(scenes), "side": 512, "steps": 100, "s": seconds, "MB": memory}

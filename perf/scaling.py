@@ -17,7 +17,9 @@ import numpy as np
 from autodiff import resident
 from measure import RESULTS, interleaved, save
 
-from gpulaf import Grid, Krylov, LinearFlow, Taylor, normalize_weights, weight_gradient
+from gpulaf import Grid, Krylov, Taylor
+from gpulaf.averaging import normalize_weights
+from gpulaf.flows import LinearFlow, weight_gradient
 
 TIME = 3.0
 #: What stays fixed while something else grows.

@@ -27,7 +27,8 @@ from scipy.integrate import solve_ivp
 from scipy.linalg import expm
 from scipy.sparse.linalg import LinearOperator, expm_multiply, funm_multiply_krylov
 
-from gpulaf import Euler, Grid, Krylov, LinearFlow, Taylor
+from gpulaf import Euler, Grid, Krylov, Taylor
+from gpulaf.flows import LinearFlow
 from gpulaf.io.images import write_figure
 from gpulaf.plots.figures import ALARM
 

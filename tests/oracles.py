@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.linalg import expm
 
-from gpulaf import Grid, LinearFlow, normalize_weights
+from gpulaf import Grid
+from gpulaf.averaging import normalize_weights
 from gpulaf.backend.array import host_array
+from gpulaf.flows import LinearFlow
 
 
 def tol(dtype: Any) -> float:
@@ -81,10 +84,61 @@ def dense_flow(problem: Problem) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def dense_solution(problem: Problem, time: float) -> np.ndarray:
     """v(T) by the exponential of the bordered matrix (2.29)."""
-    from scipy.linalg import expm
-
     _, A, B = dense_flow(problem)
     n = len(B)
     bordered = np.zeros((n + 1, n + 1))
     bordered[:n, :n], bordered[:n, n] = time * A, time * B
     return expm(bordered)[:n, n].reshape(problem.log_likelihood.shape)
+
+
+def patches(shape: tuple[int, int], radius: int = 1, seed: int | None = None) -> np.ndarray:
+    """Uniform (no seed) or random weight patches, pixel by pixel."""
+    rng = np.random.default_rng(seed)
+    (height, width), side = shape, 2 * radius + 1
+    weights = np.zeros((side**2, height, width))
+    for y in range(height):
+        for x in range(width):
+            for n in range(side**2):
+                if 0 <= y + n // side - radius < height and 0 <= x + n % side - radius < width:
+                    weights[n, y, x] = 1.0 if seed is None else rng.uniform(0.05, 1)
+            weights[:, y, x] /= weights[:, y, x].sum()
+    return weights
+
+
+def dense_probabilities(ell: np.ndarray, weights: np.ndarray, time: float) -> np.ndarray:
+    """softmax(v(T)), v' = Av + B, for ℓ of shape (H, W, J): the matrix A entry by entry, and its exponential."""
+    height, width, J = ell.shape
+    side = round(len(weights) ** 0.5)
+    radius = side // 2
+
+    def neighbors(y: int, x: int) -> list[tuple[int, int, float]]:
+        found = []
+        for n in range(side**2):
+            y2, x2 = y + n // side - radius, x + n % side - radius
+            if 0 <= y2 < height and 0 <= x2 < width:
+                found.append((y2, x2, weights[n, y, x]))
+        return found
+
+    size = height * width * J
+    A, B = np.zeros((size, size)), np.zeros(size)
+    for y in range(height):
+        for x in range(width):
+            mean = sum(weight * ell[y2, x2] for y2, x2, weight in neighbors(y, x))
+            S = np.exp(mean - mean.max())
+            S /= S.sum()
+            for j in range(J):
+                row = (y * width + x) * J + j
+                B[row] = S[j] - 1 / J
+                for y2, x2, weight in neighbors(y, x):
+                    for l in range(J):
+                        A[row, (y2 * width + x2) * J + l] += S[j] * ((j == l) - S[l]) * weight
+    bordered = np.zeros((size + 1, size + 1))
+    bordered[:-1, :-1], bordered[:-1, -1] = time * A, time * B
+    v = expm(bordered)[:-1, -1].reshape(height, width, J)
+    W = np.exp(v - v.max(axis=-1, keepdims=True))
+    return W / W.sum(axis=-1, keepdims=True)
+
+
+def distances(image: np.ndarray, prototypes: np.ndarray) -> np.ndarray:
+    """(H, W, J) Euclidean distances."""
+    return np.linalg.norm(image[:, :, None, :] - prototypes[None, None], axis=-1)

@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from gpulaf import voronoi_colors, voronoi_lines
+from gpulaf.scenes import voronoi_colors, voronoi_lines
 
 
 def cells_by_loops(size: int, sites: int, seed: int) -> np.ndarray:

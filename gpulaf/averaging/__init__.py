@@ -1,1 +1,30 @@
-"""Averaging Ω over the neighborhoods of pixels and the nodes of graphs, and the weight patches it is made of."""
+"""Averaging Ω over neighborhoods, and the weights it is made of.
+
+The interface (`base`), the grid of an image or volume with its kernels (`grid`), any graph as a sparse matrix (`graph`,
+`sparsity`), graphs of points and regions (`graph_builders`), weight patches (`patches`), and maps from an image to its
+weights (`sources`). Imports backend, simplex and kernels.
+"""
+
+from .base import Averaging
+from .graph import Graph
+from .graph_builders import nearest_neighbor_graph, region_graph, region_means
+from .grid import Grid, as_averaging
+from .patches import bilateral_weights, check_weights, normalize_weights, spaced_weights, uniform_weights
+from .sources import BilateralWeights, WeightSource
+
+__all__ = [
+    "Averaging",
+    "BilateralWeights",
+    "Graph",
+    "Grid",
+    "WeightSource",
+    "as_averaging",
+    "bilateral_weights",
+    "check_weights",
+    "nearest_neighbor_graph",
+    "normalize_weights",
+    "region_graph",
+    "region_means",
+    "spaced_weights",
+    "uniform_weights",
+]

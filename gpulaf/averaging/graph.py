@@ -7,16 +7,15 @@ from functools import cached_property
 from typing import Any
 
 from ..backend.array import contiguous, host_array, namespace, scalar
-from ..kernels.stencil import slot, store
-from ..simplex import replicator, softmax
+from .base import Averaging
 from .sparsity import Sparsity, sparsity
 
-__all__ = ["Graph", "graph_like"]
+__all__ = ["Graph"]
 
 
 @dataclass(frozen=True, eq=False)
-class Graph:
-    """Averaging on any graph: (Ωx)_i = Σ_k ω_ik x_k with a sparse row-stochastic matrix; what :class:`Grid` does there.
+class Graph(Averaging):
+    """Averaging on any graph: (Ωx)_i = Σ_k ω_ik x_k with a sparse row-stochastic matrix.
 
     Superpixels, nearest neighbors of features, points of a mesh. Fields are (J, n) arrays, labels first; ∂Ω comes as
     the derivatives of the stored entries of the matrix, in their order.
@@ -38,7 +37,6 @@ class Graph:
     """
 
     matrix: Any
-    in_one_wave = False
 
     def __post_init__(self) -> None:
         matrix = self.matrix
@@ -57,7 +55,7 @@ class Graph:
             raise ValueError(f"the matrix holds the weight {scalar(matrix.data.min()):.6g}; accepted are 0 and above.")
 
     @property
-    def weights(self) -> Any:
+    def weights(self) -> Any:  # type: ignore[override]
         """The stored entries of the matrix, (nnz,)."""
         return self.matrix.data
 
@@ -67,9 +65,19 @@ class Graph:
         return (int(self.matrix.shape[0]),)
 
     @property
+    def radius(self) -> float:
+        """Of patches on a line that take as much memory: rows, columns, places and order of the entries count, too."""
+        return (2.5 * self.sparsity.longest - 1) / 2
+
+    @property
     def arrays(self) -> tuple[Any, ...]:
-        """What makes it: the entries of the matrix and where they are."""
+        """The entries of the matrix and where they are."""
         return self.matrix.data, self.matrix.indices, self.matrix.indptr
+
+    @property
+    def as_given(self) -> Graph:
+        """The graph."""
+        return self
 
     @property
     def patches(self) -> Any:
@@ -77,7 +85,7 @@ class Graph:
         return self.sparsity.padded(self.matrix.data)
 
     def with_patches(self, patches: Any) -> Graph:
-        """The same graph with other weights, (K, n); they are trusted."""
+        """Return the same graph with other weights, (K, n); they are trusted."""
         graph = object.__new__(Graph)
         matrix = self.sparsity.with_entries(self.sparsity.entries(patches))
         graph.__dict__.update(matrix=matrix, sparsity=self.sparsity)
@@ -101,29 +109,25 @@ class Graph:
         product = _product(self._transposed, field)
         return product if start is None else start + product
 
-    def similarity(self, log_likelihood: Any) -> tuple[Any, Any]:
-        """S = softmax(Ω ℓ), (J, n) to (J, n) (2.17), and max 2S(1 − S)."""
-        S = softmax(self.apply(log_likelihood))
-        return S, namespace(S).max(2 * S * (1 - S))
+    def like(self, fields: Any) -> Graph:
+        """Return the graph in the dtype of fields (J, n).
 
-    def replicate(self, similarity: Any, field: Any, source: Any = None, scale: float = 1.0, *, out: Any = None) -> Any:
-        """R_S Ω v, plus scale·source where there is one: (J, n) to (J, n), in `out` if given (2.22)."""
-        return _store(replicator(similarity, self.apply(field)), source, scale, out)
-
-    def replicate_adjoint(
-        self, similarity: Any, field: Any, source: Any = None, scale: float = 1.0, *, out: Any = None
-    ) -> Any:
-        """Ωᵀ R_S u, plus scale·source where there is one: (J, n) to (J, n), in `out` if given."""
-        return _store(self.adjoint(replicator(similarity, field)), source, scale, out)
-
-    def chain(
-        self, similarity: Any, start: Any, source: Any, scales: Any, *, out: Any, transposed: bool, backward: bool
-    ) -> Any:
-        """Products in succession, y ← s_k·source + R_S Ω y or with Ωᵀ R_S; as of a grid."""
-        product = self.replicate_adjoint if transposed else self.replicate
-        for k, scale in enumerate(scales):
-            start = product(similarity, start, source, float(scale), out=out[slot(k, out.shape[0], backward), ...])
-        return out
+        Raises
+        ------
+        ValueError, TypeError
+            If sizes or libraries differ.
+        """
+        if tuple(fields.shape[1:]) != self.shape:
+            raise ValueError(
+                f"the graph has {self.shape[0]} nodes, the fields have shape {tuple(fields.shape)}; "
+                f"accepted is (J, {self.shape[0]}), labels first. Give every node one column."
+            )
+        if namespace(self.weights) is not namespace(fields):
+            raise TypeError(
+                f"the graph holds {type(self.weights).__module__} arrays and the fields are {type(fields).__module__} "
+                "arrays; accepted are both on the CPU or both on the GPU. Move one of them."
+            )
+        return self if self.weights.dtype == fields.dtype else Graph(self.matrix.astype(fields.dtype))
 
     def weight_gradient(
         self, similarity: Any, log_likelihood: Any, mean: Any, left: Any, right: Any, image: Any
@@ -152,26 +156,7 @@ class Graph:
         return self.sparsity.transpose(self.matrix.data)
 
 
-def graph_like(graph: Graph, fields: Any) -> Graph:
-    """The graph in the dtype of fields (J, n); an error where sizes or libraries differ."""
-    if tuple(fields.shape[1:]) != graph.shape:
-        raise ValueError(
-            f"the graph has {graph.shape[0]} nodes, the fields have shape {tuple(fields.shape)}; "
-            f"accepted is (J, {graph.shape[0]}), labels first. Give every node one column."
-        )
-    if namespace(graph.weights) is not namespace(fields):
-        raise TypeError(
-            f"the graph holds {type(graph.weights).__module__} arrays and the fields are {type(fields).__module__} "
-            "arrays; accepted are both on the CPU or both on the GPU. Move one of them."
-        )
-    return graph if graph.weights.dtype == fields.dtype else Graph(graph.matrix.astype(fields.dtype))
-
-
 def _product(matrix: Any, field: Any) -> Any:
     """The product with every label's row."""
     xp = namespace(field)
     return contiguous(xp.permute_dims(matrix @ contiguous(xp.permute_dims(field, (1, 0))), (1, 0)))
-
-
-def _store(product: Any, source: Any, scale: float, out: Any) -> Any:
-    return store(product if source is None else float(scale) * source + product, out)

@@ -40,7 +40,7 @@ def nearest_neighbor_graph(points: Any, neighbors: int = 8, *, sigma: float | No
     Examples
     --------
     >>> import numpy as np
-    >>> from gpulaf import nearest_neighbor_graph
+    >>> from gpulaf.averaging import nearest_neighbor_graph
     >>> graph = nearest_neighbor_graph(np.random.default_rng(0).random((100, 3)), neighbors=5)
     >>> graph.shape, graph.matrix.nnz
     ((100,), 600)
@@ -97,7 +97,7 @@ def region_graph(segments: Any, *, by_border: bool = False, dtype: Any = np.floa
     Examples
     --------
     >>> import numpy as np
-    >>> from gpulaf import region_graph
+    >>> from gpulaf.averaging import region_graph
     >>> region_graph(np.array([[1, 2, 5]]), dtype=np.float64).matrix.toarray().round(2).tolist()
     [[0.5, 0.5, 0.0], [0.33, 0.33, 0.33], [0.0, 0.5, 0.5]]
     """

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..backend.array import host_array, namespace
+from ..backend.validation import check_spacing, image_features
 from ..kernels.stencil import neighbors, offsets, radius_of, shifted
 
 __all__ = ["bilateral_weights", "check_weights", "inside", "normalize_weights", "spaced_weights", "uniform_weights"]
@@ -111,7 +112,7 @@ def spaced_weights(
 
     Examples
     --------
-    >>> from gpulaf import spaced_weights
+    >>> from gpulaf.averaging import spaced_weights
     >>> weights = spaced_weights((3, 3, 3), (2, 1, 1))[:, 1, 1, 1]  # the centre sees all of its neighbors
     >>> bool(weights[13] == weights[12] > weights[4]), round(float(weights[4] / weights[13]), 3)
     (True, 0.1)
@@ -143,20 +144,27 @@ def _share(squares: np.ndarray, ratio: float) -> float:
 
 
 def bilateral_weights(
-    image: Any, *, sigma: float = 0.1, radius: int = 1, spacing: tuple[float, ...] | None = None
+    image: Any,
+    *,
+    sigma: float = 0.1,
+    radius: int = 1,
+    channel_axis: int | None = -1,
+    spacing: tuple[float, ...] | None = None,
 ) -> Any:
     """Weights that respect edges, no learning needed: ω_ik ∝ exp(−‖f_i − f_k‖² / 2σ²).
 
     Parameters
     ----------
-    image : (H, W) or (H, W, C) floating array, with three distances (D, H, W) or (D, H, W, C)
-        Grey values or channels f_i (last axis), or any features.
+    image : (H, W) or (H, W, C) floating array; (D, H, W) or (D, H, W, C) of a volume
+        Grey values or channels f_i, or any features.
     sigma : float
         Scale of the features, in their units.
     radius : int
         1 for 3×3 patches.
+    channel_axis : int or None
+        The axis of the channels; None where every axis is spatial.
     spacing : (sy, sx) or (sz, sy, sx), optional
-        Of the pixels: a factor as in :func:`spaced_weights`. Three distances say that the image is a volume.
+        Distance of the pixels on each axis: a factor as in :func:`spaced_weights`.
 
     Returns
     -------
@@ -165,36 +173,42 @@ def bilateral_weights(
     Raises
     ------
     ValueError, TypeError
-        If `sigma` or `radius` is not positive, or `image` has another rank, dtype or values that are not finite.
+        If `sigma`, `radius` or `spacing` is not positive, or `image` has another rank, dtype or values that are not
+        finite.
 
     Notes
     -----
     C. Tomasi, R. Manduchi, Bilateral filtering for gray and color images, ICCV 1998, without the spatial factor.
     """
     xp = namespace(image)
-    if not sigma > 0:
-        raise ValueError(f"sigma is {sigma}; accepted are positive numbers. Take the noise level of the image.")
+    check_bilateral(sigma, radius)
     if not xp.isdtype(image.dtype, "real floating"):
         raise TypeError(f"image has dtype {image.dtype}; accepted are floats. Divide uint8 values by 255 first.")
+    features, _ = image_features(image, channel_axis)
+    check_spacing(spacing, features.ndim - 1)
+    return bilateral_patches(features, sigma, radius, spacing)
+
+
+def check_bilateral(sigma: float, radius: int) -> None:
+    """Raise ValueError for a scale or a radius that bilateral weights cannot have."""
+    if not sigma > 0:
+        raise ValueError(f"sigma is {sigma}; accepted are positive numbers. Take the noise level of the image.")
     _check_radius(radius)
-    axes = 2 if spacing is None else len(spacing)
-    if image.ndim not in (axes, axes + 1):
-        accepted = "(H, W) and (H, W, C). For a volume give spacing" if axes == 2 else "(D, H, W) and (D, H, W, C)"
-        raise ValueError(f"image has shape {tuple(image.shape)}; accepted are {accepted}.")
-    dtype = xp.float64 if image.dtype == xp.float64 else xp.float32
-    features = xp.astype(image if image.ndim > axes else image[..., None], dtype)
-    features = xp.moveaxis(features, -1, 0)
-    if not bool(xp.all(xp.isfinite(features))):  # synchronize
-        raise ValueError("image holds values that are not finite. Replace NaN and infinite values first.")
-    shape = tuple(features.shape[1:])
-    template = xp.empty(((2 * radius + 1) ** axes, *shape), dtype=dtype)
-    mask = xp.ones_like(features[0, ...])
-    for index, offset, neighbor in neighbors(features, template):
-        squared = xp.sum((neighbor - features) ** 2, axis=0)
-        template[index, ...] = xp.exp(-squared / (2 * sigma**2)) * shifted(mask, offset)
+
+
+def bilateral_patches(features: Any, sigma: float, radius: int, spacing: tuple[float, ...] | None) -> Any:
+    """Bilateral weights of trusted features (H, W, C) or (D, H, W, C); see :func:`bilateral_weights`."""
+    xp, shape = namespace(features), tuple(features.shape[:-1])
+    fields = xp.moveaxis(features, -1, 0)
+    patches = xp.empty(((2 * radius + 1) ** len(shape), *shape), dtype=features.dtype)
+    mask = xp.ones_like(fields[0, ...])
+    for index, offset, neighbor in neighbors(fields, patches):
+        squared = xp.sum((neighbor - fields) ** 2, axis=0)
+        patches[index, ...] = xp.exp(-squared / (2 * sigma**2)) * shifted(mask, offset)
     if spacing is not None:
-        template = template * xp.asarray(spaced_weights(shape, spacing, radius, dtype=np.float64), dtype=dtype)
-    return normalize_weights(template)
+        spaced = spaced_weights(shape, spacing, radius, dtype=np.float64)
+        patches = patches * xp.asarray(spaced, dtype=features.dtype)
+    return normalize_weights(patches)
 
 
 def normalize_weights(weights: Any, *, floor: float = 1e-10) -> Any:

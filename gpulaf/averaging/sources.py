@@ -1,21 +1,45 @@
-"""Weights that are made from an image, of the whole of it or of a tile."""
+"""Weights that are made from an image: from all of it, or from a tile with what surrounds it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
+from ..backend.validation import check_spacing
+from .patches import bilateral_patches, check_bilateral
 
-from ..backend.validation import image_features
-from .patches import bilateral_weights
+__all__ = ["BilateralWeights", "WeightSource"]
 
-__all__ = ["BilateralWeights"]
+
+@runtime_checkable
+class WeightSource(Protocol):
+    """A map from the features of an image to its weight patches.
+
+    Its ``repr`` tells it from others: a tiled labeling that was stopped goes on only with a source of the same one.
+    """
+
+    def __call__(self, features: Any) -> Any:
+        """(H, W, C) features, scaled and trusted, to (N, H, W) patches, or to a list of those of each layer."""
+        ...
+
+    @property
+    def radius(self) -> int:
+        """Of the patches."""
+        ...
+
+    @property
+    def reach(self) -> int:
+        """Pixels that the weights of a pixel look around."""
+        ...
+
+    def workspace(self, channels: int) -> int:
+        """Numbers per pixel that are held while the weights are made, at most."""
+        ...
 
 
 @dataclass(frozen=True)
 class BilateralWeights:
-    """Bilateral weights of every tile: :func:`gpulaf.bilateral_weights` of the image as :func:`gpulaf.label` scales it.
+    """Bilateral weights of the image that is labeled; see :func:`gpulaf.bilateral_weights`.
 
     Parameters
     ----------
@@ -23,24 +47,33 @@ class BilateralWeights:
         Scale of the features, in scaled image units.
     radius : int
         1 for 3×3 patches.
+    spacing : (sy, sx) or (sz, sy, sx), optional
+        Of the pixels.
+
+    Raises
+    ------
+    ValueError
+        If `sigma`, `radius` or `spacing` is not positive.
     """
 
     sigma: float = 0.1
     radius: int = 1
+    spacing: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse at once what every tile would fail with."""
-        bilateral_weights(np.zeros((1, 1)), sigma=self.sigma, radius=self.radius)
+        check_bilateral(self.sigma, self.radius)
+        if self.spacing is not None:
+            check_spacing(self.spacing, len(self.spacing))
 
     @property
     def reach(self) -> int:
         """Pixels that the weights of a pixel look around."""
         return self.radius
 
-    def floats(self, channels: int) -> int:
+    def workspace(self, channels: int) -> int:
         """Numbers per pixel that are held while the weights are made, at most."""
         return 7 * (2 * self.radius + 1) ** 2 + 4 * channels + 8
 
-    def __call__(self, image: Any) -> Any:
-        """(H, W) or (H, W, C) image to (N, H, W) weight patches."""
-        return bilateral_weights(image_features(image)[0], sigma=self.sigma, radius=self.radius)
+    def __call__(self, features: Any) -> Any:
+        """(H, W, C) features to (N, H, W) patches, or (D, H, W, C) to (N, D, H, W)."""
+        return bilateral_patches(features, self.sigma, self.radius, self.spacing)

@@ -1,1 +1,10 @@
-"""Arrays of any library: where they live, which kernel serves them, what they may hold."""
+"""Arrays of any library and the machine below them.
+
+Which library and device hold an array (`array`), which implementation of a kernel serves it (`dispatch`), inner
+products and combinations of fields (`fields`), small dense matrices on the host (`dense`), estimates of memory
+(`memory`), validation of user input (`validation`). Imports kernels alone.
+"""
+
+from .memory import memory_estimate
+
+__all__ = ["memory_estimate"]

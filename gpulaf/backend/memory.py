@@ -1,8 +1,9 @@
-"""How much memory a run takes, told before it starts, and a refusal of what cannot fit."""
+"""Memory of a run: an estimate before it starts, and an error for what cannot fit."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -25,14 +26,15 @@ def memory_estimate(
     shape: tuple[int, ...],
     labels: int,
     *,
-    integrator: Any,
-    time: Any = 3.0,
+    solver: Any,
+    times: Sequence[float] = (3.0,),
     learn: bool = False,
     dtype: Any = np.float32,
     radius: float = 1,
+    shared: bool = False,
     device: str = "cpu",
 ) -> int:
-    """Bytes that labeling an image, or learning its weights, holds at once, the arguments included.
+    """Estimate the bytes that labeling an image, or learning its weights, holds at once, the arguments included.
 
     Parameters
     ----------
@@ -40,18 +42,19 @@ def memory_estimate(
         Size of the image or volume in pixels.
     labels : int
         J.
-    integrator : Krylov, Taylor or Euler
-        Where it chooses its size by a tolerance, the size for ‖A‖ = 1/2, the largest possible, counts. A scheme of
-        the nonlinear flow takes its place for :func:`gpulaf.label` and :func:`gpulaf.refine`.
-    time : float, sequence of float or Layers
-        T, or the times of layers.
+    solver : Taylor, Krylov or Euler, or a scheme of the nonlinear flow
+        Where it chooses its size by a tolerance, the size for ‖A‖ = 1/2, the largest possible, counts.
+    times : sequence of float
+        T of each layer.
     learn : bool
         False for :func:`gpulaf.label` and :func:`gpulaf.refine`, True for :func:`gpulaf.fit_weights`.
     dtype : float32 or float64
     radius : int
         Of the weight patches.
+    shared : bool
+        Whether layers share their weights.
     device : "cpu" or "gpu"
-        A GPU holds the basis of a Taylor series where the CPU computes the gradient of layers in one wave.
+        A GPU holds the basis of a Taylor series where the CPU computes the gradient in one wave.
 
     Returns
     -------
@@ -59,29 +62,19 @@ def memory_estimate(
         An estimate: 0.97 to 1.75 times the peak in the cases of ``tests/backend/test_memory.py``. The interpreter and
         the libraries are not in it.
 
-    Raises
-    ------
-    ValueError
-        If a scheme of the nonlinear flow is to learn.
-
     Examples
     --------
-    >>> from gpulaf import Taylor, memory_estimate
-    >>> gigabytes = memory_estimate((4096, 4096), 8, integrator=Taylor(8), learn=True) / 1e9
+    >>> from gpulaf import Krylov
+    >>> from gpulaf.backend import memory_estimate
+    >>> gigabytes = memory_estimate((4096, 4096), 8, solver=Krylov(8), learn=True) / 1e9
     >>> round(gigabytes, 1)
-    21.6
+    27.5
     """
-    if learn and hasattr(integrator, "step"):
-        raise ValueError(
-            f"integrator is {integrator}, a scheme of the nonlinear flow, and learn is True; weights are learned with "
-            "the linearized flow. Pass Krylov, Taylor or Euler."
-        )
-    times, shared = np.atleast_1d(getattr(time, "times", time)).tolist(), getattr(time, "shared", False)
     patch, more = (2 * radius + 1) ** len(shape), len(times) - 1
-    in_wave = learn and more and device == "cpu" and len(shape) == 2
-    fields = max(integrator.fields(h, learn and not (in_wave and _one_series(integrator, h))) for h in times)
-    # learning: ℓ, S, B, what the integrator holds; weights before, at and after the step, ∂Ω, two moments, the truth;
-    # labeling: ℓ, S, B, what the integrator holds, or at the end W and what the softmax needs; weights, image, labels
+    in_one_wave = device == "cpu" and len(shape) == 2
+    fields = max(solver.gradient_fields(h, in_one_wave) if learn else solver.fields(h) for h in times)
+    # learning: ℓ, S, B, what the solver holds; weights before, at and after the step, ∂Ω, two moments, the truth;
+    # labeling: ℓ, S, B, what the solver holds, or at the end W and what the softmax needs; weights, image, labels
     stages = (fields, 7 * patch + 3) if learn else (max(fields, 5), 2 * patch + 4)
     # layers: ℓ and S of each and the sum of what they add; their weights, and what learning holds of those
     if more:
@@ -89,11 +82,6 @@ def memory_estimate(
         stages = (stages[0] + (2 * more + 5 if learn else 2), stages[1] + own * patch)
     floats = labels * (3 + stages[0]) + stages[1]
     return int(prod(shape) * floats * np.dtype(dtype).itemsize)
-
-
-def _one_series(integrator: Any, time: float) -> bool:
-    """Whether a Taylor series suits any flow over `time`."""
-    return hasattr(integrator, "plan") and integrator.plan(0.5 * time)[0] == 1
 
 
 def check_memory(array: Any, shape: tuple[int, ...], labels: int, **options: Any) -> None:

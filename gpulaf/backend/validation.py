@@ -1,4 +1,4 @@
-"""Checks and conversions at the user's door: images, predictions and prototypes of any kind to fields."""
+"""Validate user input and convert it to fields: images and predictions of any layout, library and dtype."""
 
 from __future__ import annotations
 
@@ -8,53 +8,76 @@ import numpy as np
 
 from .array import contiguous, floating_dtype, is_host_array, namespace
 
-__all__ = ["image_features", "label_fields", "log_probabilities", "real_array", "spatial_axes"]
+__all__ = ["check_rho", "check_spacing", "image_features", "label_fields", "log_probabilities", "real_array"]
 
 
-def spatial_axes(spacing: Any) -> int:
-    """Axes of the grid whose pixels have this spacing: 3 of a volume, where it says so, else 2; checks it."""
+def check_rho(rho: float, usual: str = "0.1 suits images with values in [0, 1]") -> None:
+    """Raise ValueError for a scale of the data that is not positive and finite."""
+    if not 0 < rho < float("inf"):
+        raise ValueError(f"rho is {rho}; accepted are positive numbers. {usual}.")
+
+
+def check_spacing(spacing: Any, axes: int) -> None:
+    """Raise ValueError for distances of pixels that are not one positive number for each spatial axis."""
     if spacing is None:
-        return 2
-    if np.ndim(spacing) != 1 or len(spacing) not in (2, 3) or not all(0 < float(s) < np.inf for s in spacing):
+        return
+    if np.ndim(spacing) != 1 or not all(0 < float(s) < np.inf for s in spacing):
+        raise ValueError(f"spacing is {spacing}; accepted are positive distances, one for each axis, as (2, 1, 1).")
+    if len(spacing) != axes:
         raise ValueError(
-            f"spacing is {spacing}; accepted are two positive numbers for an image and three for a volume. "
-            "Give the distance of the pixels on each axis, as (2, 1, 1)."
+            f"spacing is {spacing}, and there are {axes} spatial axes; accepted is one distance for each. Of a volume "
+            "without channels say channel_axis=None."
         )
-    return len(spacing)
 
 
-def image_features(image: Any, channel_axis: int | None = None, axes: int = 2) -> tuple[Any, float]:
-    """Check an image and bring it to (H, W, C) features in float32 or float64; also the factor it was scaled by.
+def image_features(image: Any, channel_axis: int | None = -1, *, on_graph: bool = False) -> tuple[Any, float]:
+    """Check an image and convert it to features (H, W, C), a volume to (D, H, W, C); also the factor it was scaled by.
 
-    With three axes it is a volume: (D, H, W, C).
+    Parameters
+    ----------
+    image : (H, W) or (H, W, C) array of real numbers; (D, H, W) or (D, H, W, C) of a volume
+        uint8 and uint16 values are divided by 255 and 65535.
+    channel_axis : int or None
+        The axis of the channels; None where every axis is spatial. An array with two axes is a grey image.
+    on_graph : bool
+        The image is (n,) or (n, C), features of the nodes of a graph.
+
+    Returns
+    -------
+    (*spatial axes, C) array in float32 or float64, and a number
     """
     image = real_array(image, "image")
-    if image.ndim not in (axes, axes + 1):
-        accepted = "(H, W) and (H, W, C). Pass one image" if axes == 2 else "(D, H, W) and (D, H, W, C)"
-        hint = ", or the spacing of a volume" if axes == 2 and image.ndim == 4 else ""
-        raise ValueError(f"image has shape {tuple(image.shape)}; accepted are {accepted}{hint}.")
+    fewest = 1 if on_graph else 2
+    grey = image.ndim == fewest and channel_axis in (-1, None)
+    axes = image.ndim if channel_axis is None or grey else image.ndim - 1
+    if not (fewest <= axes <= (1 if on_graph else 3)):
+        if on_graph:
+            accepted = "(n,) and (n, C), a row for each node of the graph"
+        elif channel_axis is None:
+            accepted = "(H, W) and (D, H, W) where channel_axis is None"
+        else:
+            accepted = "(H, W), (H, W, C) and (D, H, W, C); (D, H, W) with channel_axis=None. Pass one image"
+        if image.ndim == fewest and channel_axis is not None:
+            raise ValueError(
+                f"channel_axis is {channel_axis}, but the image has no channels: its shape is {tuple(image.shape)}. "
+                "Leave channel_axis out."
+            )
+        raise ValueError(f"image has shape {tuple(image.shape)}; accepted are {accepted}.")
     _check_size(image.shape, "image")
     xp = namespace(image)
-    if image.ndim == axes:
-        if channel_axis is not None:
-            raise ValueError(
-                f"channel_axis is {channel_axis}, but the image has no channels: its shape is "
-                f"{tuple(image.shape)}. Leave channel_axis out."
-            )
+    if channel_axis is None or grey:
         image = image[..., None]
     else:
-        image = xp.moveaxis(
-            image, _axis(channel_axis if channel_axis is not None else -1, axes + 1, "channel_axis"), -1
-        )
+        image = xp.moveaxis(image, _axis(channel_axis, axes + 1, "channel_axis"), -1)
     scale = {"uint8": 1 / 255, "uint16": 1 / 65535}.get(str(image.dtype), 1.0)
     features = xp.asarray(image, dtype=floating_dtype(image), copy=True) * scale if scale != 1 else contiguous(image)
     _check_finite(features, "image")
     return contiguous(features), scale
 
 
-def log_probabilities(probabilities: Any, label_axis: int = -1, axes: int = 2) -> Any:
+def log_probabilities(probabilities: Any, label_axis: int = -1, *, on_graph: bool = False) -> Any:
     """Check predictions and take their logarithm, finite even at 0: (H, W, J) to (J, H, W), float32 or float64."""
-    fields = label_fields(probabilities, label_axis, "probabilities", axes)
+    fields = label_fields(probabilities, label_axis, "probabilities", on_graph=on_graph)
     xp = namespace(fields)
     lowest, sums = float(xp.min(fields)), xp.sum(fields, axis=0)  # synchronize
     if lowest < 0:
@@ -71,15 +94,18 @@ def log_probabilities(probabilities: Any, label_axis: int = -1, axes: int = 2) -
     return xp.log(xp.clip(fields, floor, None))
 
 
-def label_fields(values: Any, label_axis: int, name: str, axes: int = 2) -> Any:
-    """(J, H, W) contiguous floating fields from predictions with their labels on any axis; (J, D, H, W) of a volume."""
+def label_fields(values: Any, label_axis: int, name: str, *, on_graph: bool = False) -> Any:
+    """Check predictions with their labels on any axis and convert them to contiguous floating fields, labels first.
+
+    (H, W, J) becomes (J, H, W), (D, H, W, J) of a volume (J, D, H, W), and (n, J) of the nodes of a graph (J, n).
+    """
     values = real_array(values, name)
-    if values.ndim != axes + 1:
-        accepted = "(H, W, J). Pass one image" if axes == 2 else "(D, H, W, J) with this spacing. Pass one volume"
-        hint = " (a volume needs its spacing)" if axes == 2 and values.ndim == 4 else ""
+    axes = values.ndim - 1
+    if axes not in ((1,) if on_graph else (2, 3)):
+        accepted = "(n, J), a row for each node" if on_graph else "(H, W, J), and (D, H, W, J) of a volume"
         raise ValueError(
-            f"{name} have shape {tuple(values.shape)}; accepted is {accepted}{hint}, "
-            "and name another order by label_axis."
+            f"{name} have shape {tuple(values.shape)}; accepted is {accepted}. Pass one image, and name another order "
+            "by label_axis."
         )
     xp = namespace(values)
     if not xp.isdtype(values.dtype, "real floating"):

@@ -64,13 +64,14 @@ class AssignmentFlow:
         """The flow linearized at v; its solution over h is added to v (1.5)–(1.6)."""
         return LinearFlow(self.averaging, self.log_likelihood + v)
 
-    def solve(self, scheme: Scheme | None = None, *, time: float = LONGEST, threshold: float = 1e-3) -> FlowResult:
+    def solve(
+        self, scheme: Scheme = LinearizedFlows(), *, time: float = LONGEST, threshold: float = 1e-3
+    ) -> FlowResult:
         """Integrate until W is nearly integral, or to `time`.
 
         Parameters
         ----------
-        scheme : GeometricEuler, DormandPrince or LinearizedFlows, optional
-            LinearizedFlows() if None.
+        scheme : LinearizedFlows, DormandPrince or GeometricEuler
         time : float
             The longest time T.
         threshold : float
@@ -87,7 +88,7 @@ class AssignmentFlow:
         FloatingPointError
             If v overflows.
         """
-        scheme, time = scheme or LinearizedFlows(), check_time(time)
+        time = check_time(time)
         if not threshold >= 0:
             raise ValueError(f"threshold is {threshold}; accepted are numbers from 0. 1e-3 is usual.")
         v, now, length = namespace(self.log_likelihood).zeros_like(self.log_likelihood), 0.0, FIRST

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ..averaging.grid import Grid
+from ..averaging.grid import as_averaging
 from ..backend.array import contiguous, like, namespace, reused
-from ..integrators import Solution, Taylor
-from ..integrators.base import Integrator, check_time
+from ..integrators.base import Integrator, Solution, check_time
+from ..integrators.taylor import Taylor
 from .couplings import Coupling, LabelMap, check_adjoint
 from .gradient import weight_gradient
 from .linear import LinearFlow
@@ -56,8 +56,7 @@ class CoupledFlow:
     couplings : mapping of (r, s) to LabelMap or LinearMap
         L_rs from flow r to flow s, r < s: ``{(0, 1): L}`` is a sequence of two flows, ``{(0, 2): L, (1, 2): M}`` are
         two flows side by side whose solutions enter a third.
-    integrator : Krylov, Taylor or Euler, optional
-        Taylor(tol=1e-4) if None.
+    solver : Taylor, Krylov or Euler
 
     Raises
     ------
@@ -71,7 +70,7 @@ class CoupledFlow:
     -----
     Memory: two fields (J, H, W) per flow, the basis of the last one, and for the gradient the basis of one other flow
     at a time, which is solved again. With equal labels, the same data for every flow and the identity between all
-    pairs, Σ v_s is the solution of :class:`gpulaf.DeepFlow`.
+    pairs, Σ v_s is the solution of :class:`gpulaf.flows.DeepFlow`.
     """
 
     def __init__(
@@ -80,7 +79,7 @@ class CoupledFlow:
         times: Sequence[float],
         couplings: Mapping[tuple[int, int], Coupling],
         *,
-        integrator: Integrator | None = None,
+        solver: Integrator = Taylor(),
     ) -> None:
         self.times = [check_time(time) for time in times]
         if not self.times or len(weights) != len(self.times):
@@ -91,8 +90,8 @@ class CoupledFlow:
         for (r, s), coupling in couplings.items():
             _check_coupling(r, s, coupling, len(self.times))
         self.couplings = dict(sorted(couplings.items()))
-        self.integrator = integrator or Taylor(tol=1e-4)
-        self.averagings = [x if hasattr(x, "replicate") else Grid(x) for x in weights]
+        self.solver = solver
+        self.averagings = [as_averaging(x) for x in weights]
         self._tested: set[Any] = set()
 
     def solve(self, log_likelihoods: Sequence[Any]) -> CoupledSolution:
@@ -121,7 +120,7 @@ class CoupledFlow:
             for s in range(count):
                 fields.append(self._data(s, log_likelihoods[s], v))
                 flow = LinearFlow(self.averagings[s], fields[s])
-                solution = self.integrator.solve(flow, self.times[s], keep_basis=s + 1 == count)
+                solution = self.solver.solve(flow, self.times[s], keep_basis=s + 1 == count)
                 v.append(solution.v)
         return CoupledSolution(v, fields, (flow, solution))
 
@@ -195,8 +194,8 @@ class CoupledFlow:
             flow, layer = solution.last
         else:
             flow = LinearFlow(self.averagings[s], solution.log_likelihoods[s])
-            layer = self.integrator.solve(flow, self.times[s])
-        found = weight_gradient(flow, layer, adjoint, tol=0.0 if isinstance(self.integrator, Taylor) else 1e-3)
+            layer = self.solver.solve(flow, self.times[s])
+        found = weight_gradient(flow, layer, adjoint)
         return found.weights, found.log_likelihood
 
 
@@ -223,7 +222,7 @@ def _check_coupling(r: int, s: int, coupling: Any, count: int) -> None:
             f"a coupling leads from flow {r} to flow {s}; accepted are (r, s) with 0 ≤ r < s < {count}. Number the "
             "flows so that each comes after those that it hears."
         )
-    if not (hasattr(coupling, "apply") and hasattr(coupling, "adjoint")):
+    if not isinstance(coupling, Coupling):
         raise TypeError(
             f"the coupling ({r}, {s}) is a {type(coupling).__name__}; accepted are LabelMap(matrix) and "
             "LinearMap(apply, adjoint). Wrap it in one of them."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from ..backend.fields import combine, inner_products, norm
 __all__ = ["LabelMap", "LinearMap", "check_adjoint"]
 
 
+@runtime_checkable
 class Coupling(Protocol):
     """A linear map with its adjoint."""
 

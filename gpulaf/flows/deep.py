@@ -15,56 +15,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..averaging.grid import Grid
+from ..averaging.grid import as_averaging
 from ..backend.array import namespace, reused
 from ..backend.fields import combine
-from ..integrators import Solution, Taylor
-from ..integrators.base import Integrator, check_time
-from .gradient import WeightGradient, in_one_wave, weight_gradient
+from ..integrators.base import Integrator, Solution, layer_times
+from ..integrators.taylor import Taylor
+from .gradient import WeightGradient, weight_gradient
 from .linear import LinearFlow
 
-__all__ = ["DeepFlow", "DeepGradient", "DeepSolution", "Layers", "as_layers", "as_time"]
-
-
-@dataclass(frozen=True)
-class Layers:
-    """Times of the layers of a :class:`DeepFlow`, and whether they share one field of weights.
-
-    Parameters
-    ----------
-    times : sequence of float
-        h_s of each layer, dimensionless.
-    shared : bool
-        One field of weights for all layers, or one for each.
-
-    Raises
-    ------
-    ValueError
-        If there is no layer, or a time is not positive.
-    """
-
-    times: tuple[float, ...]
-    shared: bool = False
-
-    def __post_init__(self) -> None:
-        times = tuple(check_time(time) for time in self.times)
-        if not times:
-            raise ValueError("there are no times; accepted is one for each layer. Give times like (2.0, 2.0).")
-        object.__setattr__(self, "times", times)
-        object.__setattr__(self, "shared", bool(self.shared))
-
-
-def as_time(time: Any) -> float | Layers:
-    """A time as a number, or layers from a sequence of times."""
-    if isinstance(time, Layers):
-        return time
-    return Layers(tuple(time)) if np.ndim(time) else check_time(time)
-
-
-def as_layers(time: Any) -> Layers:
-    """The same, where one time is one layer."""
-    time = as_time(time)
-    return time if isinstance(time, Layers) else Layers((time,))
+__all__ = ["DeepFlow", "DeepGradient", "DeepSolution"]
 
 
 class DeepSolution(NamedTuple):
@@ -132,12 +91,11 @@ class DeepFlow:
 
     Parameters
     ----------
-    weights : (N, H, W) array, or sequence of them
-        Weight patches that all layers share, or those of each layer. A Grid or Graph stands for its weights.
-    times : sequence of float
-        h_s of each layer.
-    integrator : Krylov, Taylor or Euler, optional
-        Taylor(tol=1e-4) if None.
+    weights : (N, H, W) array, Grid or Graph, or a list of them
+        Weights that all layers share, or in a list those of each layer.
+    times : float or sequence of float
+        h_s of each layer; layers with weights of their own share one number in equal parts.
+    solver : Taylor, Krylov or Euler
 
     Raises
     ------
@@ -151,17 +109,12 @@ class DeepFlow:
     the wave that uses it (:mod:`gpulaf.kernels.reverse_horner`), in every layer, and no basis is held at all.
     """
 
-    def __init__(self, weights: Any, times: Sequence[float], *, integrator: Integrator | None = None) -> None:
-        self.times = [check_time(time) for time in times]
-        self.integrator = integrator or Taylor(tol=1e-4)
+    def __init__(self, weights: Any, times: float | Sequence[float], *, solver: Integrator = Taylor()) -> None:
+        self.times = layer_times(times, weights)
+        self.solver = solver
         self.shared = not isinstance(weights, (list, tuple))
         layers = [weights] * len(self.times) if self.shared else list(weights)
-        if not self.times or len(layers) != len(self.times):
-            raise ValueError(
-                f"there are {len(layers)} weights and {len(self.times)} times; accepted are as many, one of each for "
-                "every layer, or one array of weights that the layers share."
-            )
-        self.averagings = [x if hasattr(x, "replicate") else Grid(x) for x in layers]
+        self.averagings = [as_averaging(x) for x in layers]
 
     def solve(self, log_likelihood: Any, *, keep_basis: bool = True) -> DeepSolution:
         """The forward pass: ℓ (J, H, W) to v; `keep_basis` keeps what the gradient needs."""
@@ -170,8 +123,7 @@ class DeepFlow:
         with reused():
             for s, (averaging, time) in enumerate(zip(self.averagings, self.times, strict=True)):
                 flow = LinearFlow(averaging, log_likelihood)
-                basis = keep_basis and s == last and not (s and in_one_wave(flow, self.integrator, time))
-                solution = self.integrator.solve(flow, time, keep_basis=basis)
+                solution = self.solver.solve(flow, time, keep_basis=keep_basis and s == last)
                 v = solution.v if v is None else _sum(v, solution.v)
                 if s < last:
                     log_likelihood = _sum(log_likelihood, solution.v)
@@ -189,16 +141,14 @@ class DeepFlow:
         g : (J, H, W) array
             The derivative of the loss in v.
         rank : int, optional
-            Of the gradient of each layer; see :func:`gpulaf.weight_gradient`. None takes the exact gradient of a Taylor
-            or Euler solution and compresses a Krylov solution to 1e-3.
+            Of the gradient of each layer; see :func:`gpulaf.flows.weight_gradient`.
         """
-        tol = 0.0 if isinstance(self.integrator, Taylor) else 1e-3
         weights: list[Any] = []
         above, ranks = g, []
         with reused():
             for s in reversed(range(len(self.times))):
                 flow, layer = solution.layers[s]
-                gradient = weight_gradient(_lean(flow), layer, above, rank=rank, tol=tol)
+                gradient = weight_gradient(_lean(flow), layer, above, rank=rank)
                 if len(self.times) > 1:
                     solution.layers[s] = flow, replace(layer, basis=None)
                 del flow, layer

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from ..backend.array import like, namespace
-from ..integrators import Sensitivity, Solution, Taylor
-from ..integrators.base import check_time
+from ..integrators.base import Sensitivity, Solution, check_time
+from ..integrators.taylor import Taylor
 from .linear import LinearFlow
 
 __all__ = ["WeightGradient", "exact_gradient", "weight_gradient"]
@@ -22,7 +22,7 @@ class WeightGradient:
 
     Attributes
     ----------
-    weights : (N, H, W) array
+    weights : (N, H, W) array, (nnz,) of a graph
         ∂Ω: the Euclidean derivative in each weight; 0 for neighbors outside the image.
     singular_values : (m,) float64 array
         Singular values of M = ∫ μ(t) v(t)ᵀ dt as far as they are known, largest first, on the host.
@@ -47,12 +47,13 @@ class WeightGradient:
 
 
 def weight_gradient(
-    flow: LinearFlow, solution: Solution, g: Any, *, rank: int | None = None, tol: float = 1e-3
+    flow: LinearFlow, solution: Solution, g: Any, *, rank: int | None = None, tol: float | None = None
 ) -> WeightGradient:
-    """Gradient of a loss in the weights, in the basis that carried the solution.
+    """Gradient of a loss in the weights, by the integrator that made the solution.
 
-    A Krylov solution gives the low-rank Krylov gradient (3.47), a Taylor solution its moments, an Euler solution the
-    discrete adjoint, equal to what backpropagation through the Euler steps gives.
+    A Taylor solution gives the exact derivative of its truncated series by reverse Horner's scheme, on the CPU in one
+    wave through the image; an Euler solution the discrete adjoint, equal to what backpropagation through its steps
+    gives; a Krylov solution the low-rank Krylov gradient (3.47).
 
     Parameters
     ----------
@@ -62,15 +63,15 @@ def weight_gradient(
     g : (J, H, W) array
         The derivative of the loss in v(T).
     rank : int, optional
-        Terms of M that are kept; None takes as many as `tol` asks for.
-    tol : float
-        The part of M that may be left out, relative, in the Frobenius norm. With 0, a Taylor solution gives the exact
-        derivative of its truncated series by reverse Horner's scheme, the fastest; its singular values are empty.
-        Without its basis (``keep_basis=False``) the CPU makes the series again within the same wave through the image.
+        Terms of M that are kept, of a Krylov solution or of the moments of a Taylor solution.
+    tol : float, optional
+        The part of M that may be left out instead, relative, in the Frobenius norm. None: nothing of a Taylor or Euler
+        solution, 1e-3 of a Krylov solution.
 
     Returns
     -------
     WeightGradient
+        Its singular values are empty where nothing is compressed.
 
     Raises
     ------
@@ -80,20 +81,14 @@ def weight_gradient(
     _check_shape(g, flow.S)
     if rank is not None and (int(rank) != rank or rank < 1):
         raise ValueError(f"rank is {rank}; accepted are whole numbers from 1, or None for a choice by tol.")
-    if not tol >= 0:
-        raise ValueError(f"tol is {tol}; accepted are numbers from 0. 1e-3 is usual, 0 drops nothing.")
-    taylor = solution.integrator if isinstance(solution.integrator, Taylor) else None
-    if taylor and rank is None and tol == 0 and solution.basis is None and in_one_wave(flow, taylor, solution.time):
-        c = taylor.coefficients(flow, solution.time)
-        weights, z = flow.averaging.series_gradient(flow.S, flow.log_likelihood, like(g, flow.S), c)
+    if tol is not None and not tol >= 0:
+        raise ValueError(f"tol is {tol}; accepted are numbers from 0, or None. 1e-3 is usual, 0 drops nothing.")
+    integrator, g = solution.integrator, like(g, flow.S)
+    if rank is None and not tol and isinstance(integrator, Taylor) and integrator.in_one_wave(flow, solution.time):
+        c = integrator.coefficients(solution.time)
+        weights, z = flow.averaging.series_gradient(flow.S, flow.log_likelihood, g, c)
         return WeightGradient(weights, np.empty(0), len(c) - 1, flow, z)
-    return _assemble(flow, solution.integrator.sensitivity(flow, solution, like(g, flow.S), rank=rank, tol=tol))
-
-
-def in_one_wave(flow: LinearFlow, integrator: Any, time: float) -> bool:
-    """Whether the exact gradient of a Taylor solution is computed faster without the basis than with it."""
-    one = isinstance(integrator, Taylor) and flow.averaging.in_one_wave
-    return bool(one and integrator.plan(time * flow.alpha)[0] == 1)
+    return _assemble(flow, integrator.sensitivity(flow, solution, g, rank=rank, tol=tol))
 
 
 def exact_gradient(flow: LinearFlow, time: float, g: Any, *, nodes: int = 16) -> WeightGradient:
@@ -138,7 +133,7 @@ def _at_times(apply: Any, source: Any, x: Any, times: np.ndarray) -> list[Any]:
     eps = float(namespace(x).finfo(x.dtype).eps)
     values, before = [], 0.0
     for now in times:
-        substeps, degree, _ = Taylor(tol=eps / 8).plan(0.5 * float(now - before))  # ‖A‖ ≤ 1/2
+        substeps, degree, _ = Taylor(tol=eps / 8).plan(float(now - before))
         h = float(now - before) / substeps
         for _ in range(substeps):
             term = h * (apply(x) + source)

@@ -4,7 +4,7 @@
     S-flow   S' = R_S(ΩS),   S = softmax(Ωℓ + y),   y(0) = 0                   linearized   y' = Ω R_S y + ΩB
 
 Both are the same flow: Ω has rows that sum to 1 and acts on every label alike, so y = Ωv turns the left equations into
-the right ones, with S = softmax(Ωℓ) and B = Π₀S as in :class:`gpulaf.LinearFlow`.
+the right ones, with S = softmax(Ωℓ) and B = Π₀S as in :class:`gpulaf.flows.LinearFlow`.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ def s_flow_solution(flow: Any, v: Any) -> SFlowSolution:
     Examples
     --------
     >>> import gpulaf, numpy as np
-    >>> flow = gpulaf.LinearFlow(gpulaf.Grid(gpulaf.uniform_weights((4, 5))), np.zeros((3, 4, 5), np.float32))
-    >>> gpulaf.s_flow_solution(flow, gpulaf.Krylov().solve(flow, time=3.0).v).S.shape
+    >>> flow = gpulaf.flows.LinearFlow(gpulaf.Grid(gpulaf.uniform_weights((4, 5))), np.zeros((3, 4, 5), np.float32))
+    >>> gpulaf.flows.s_flow_solution(flow, gpulaf.Krylov().solve(flow, time=3.0).v).S.shape
     (3, 4, 5)
     """
     if tuple(v.shape) != tuple(flow.log_likelihood.shape):

@@ -1,9 +1,10 @@
-"""What an integrator returns, and the choice of a rank."""
+"""The interface of an integrator, its solution, the times of layers, and the choice of a rank."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -58,21 +59,29 @@ class Sensitivity(NamedTuple):
     image: Any = None
 
 
+@runtime_checkable
 class Integrator(Protocol):
-    """What the rest of the package asks of an integrator."""
+    """A time integrator of the linearized flow."""
 
     def solve(self, flow: Any, time: float, *, keep_basis: bool = True) -> Solution:
         """Integrate the flow to `time`."""
         ...
 
     def sensitivity(
-        self, flow: Any, solution: Solution, g: Any, *, rank: int | None = None, tol: float = 1e-3
+        self, flow: Any, solution: Solution, g: Any, *, rank: int | None = None, tol: float | None = None
     ) -> Sensitivity:
-        """Split M for the derivative g of a loss in v(T)."""
+        """Split M for the derivative g of a loss in v(T), in `rank` terms or as many as the error `tol` asks for.
+
+        None for both takes the exact splitting where the integrator has one, else an error of 1e-3.
+        """
         ...
 
-    def fields(self, time: float, gradient: bool) -> int:
-        """Fields (J, H, W) that are held at once besides ℓ, S and B, at most, for a solution or for its gradient."""
+    def fields(self, time: float) -> int:
+        """Fields (J, H, W) that a solution holds at once besides ℓ, S and B, at most."""
+        ...
+
+    def gradient_fields(self, time: float, in_one_wave: bool) -> int:
+        """Fields that the gradient holds, at most; `in_one_wave`, where a kernel computes that of a series."""
         ...
 
 
@@ -92,19 +101,25 @@ def check_time(time: float) -> float:
     return float(time)
 
 
-def check_integrator(integrator: Any, step: str) -> None:
-    """TypeError for what solves no linear flow; `step` is what to do instead."""
-    if not hasattr(integrator, "solve"):
-        raise TypeError(f"integrator is {integrator!r}; accepted are Krylov, Taylor and Euler. {step}")
+def check_integrator(solver: Any, step: str) -> None:
+    """Raise TypeError for a solver that integrates no linear flow; `step` is what to do instead."""
+    if not isinstance(solver, Integrator):
+        raise TypeError(f"solver is {solver!r}; accepted are Taylor, Krylov and Euler. {step}")
 
 
-def layer_times(time: Any, weights: Any = None) -> float | list[float]:
-    """The time of each layer, or T where there is one flow; weights in a list share a number in equal parts."""
-    time, listed = getattr(time, "times", time), isinstance(weights, (list, tuple))
-    if np.ndim(time) == 0 and not listed:
-        return check_time(time)
+def layer_times(time: float | Sequence[float], weights: Any = None) -> list[float]:
+    """Integration time of every layer, [T] of a single flow.
+
+    A list of weights holds those of layers: it has as many entries as there are times, or shares one number in equal
+    parts. A sequence of times without such a list belongs to layers, too.
+
+    Raises
+    ------
+    ValueError
+        If a time is not positive, there is none, or the numbers of weights and times differ.
+    """
     given = np.atleast_1d(time).tolist()
-    layers = len(weights) if listed else len(given)
+    layers = len(weights) if isinstance(weights, (list, tuple)) else len(given)
     times = [check_time(t) for t in (given if np.ndim(time) else [given[0] / max(layers, 1)] * layers)]
     if not times or len(times) != layers:
         raise ValueError(

@@ -48,12 +48,16 @@ class Euler:
             v, error, self.steps + 2, True, f"{self.steps} steps were asked for.", time, self, trajectory or None
         )
 
-    def fields(self, time: float, gradient: bool) -> int:
-        """Fields (J, H, W) that are held at once besides ℓ, S and B, at most."""
-        return 4 * self.steps + 14 if gradient else 5
+    def fields(self, time: float) -> int:
+        """Fields (J, H, W) that a solution holds at once besides ℓ, S and B, at most."""
+        return 5
+
+    def gradient_fields(self, time: float, in_one_wave: bool) -> int:
+        """Fields that the gradient holds, at most: v and μ of every step, and their products."""
+        return 4 * self.steps + 14
 
     def sensitivity(
-        self, flow: Any, solution: Solution, g: Any, *, rank: int | None = None, tol: float = 1e-3
+        self, flow: Any, solution: Solution, g: Any, *, rank: int | None = None, tol: float | None = None
     ) -> Sensitivity:
         """M = h Σ_k μ_{k+1} v_kᵀ with μ_k = μ_{k+1} + hAᵀμ_{k+1}, μ_K = g: every step is a term, none is dropped.
 

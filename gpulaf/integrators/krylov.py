@@ -10,11 +10,8 @@ import numpy as np
 from ..backend.dense import svd
 from ..backend.fields import combine
 from .base import Sensitivity, Solution, check_time, choose_rank, with_rounding
-from .krylov_space import MOST, Arnoldi, Powers, arnoldi, powers
+from .krylov_space import MOST, KrylovSpace, arnoldi, powers
 from .phi import coupled_integral, phi1, phi_columns, tail
-
-#: A Krylov space, however it was made.
-Space = Arnoldi | Powers
 
 #: The largest dimension that is tried when it is chosen by the estimate.
 MAX_DIMENSION = 80
@@ -69,7 +66,7 @@ class Krylov:
         return Solution(v, error, m, converged, reason, time, self, space if keep_basis else None)
 
     def sensitivity(
-        self, flow: Any, solution: Solution, g: Any, *, rank: int | None = None, tol: float = 1e-3
+        self, flow: Any, solution: Solution, g: Any, *, rank: int | None = None, tol: float | None = None
     ) -> Sensitivity:
         """M ≈ P C Qᵀ with P from (Aᵀ, g), compressed by the singular values of the small core C (3.45)–(3.47)."""
         forward = solution.basis or self._space(flow, flow.B, solution.time)
@@ -81,7 +78,7 @@ class Krylov:
             else np.zeros((0, n + 1))
         )
         Y, sigma, Zt = svd(core[:, :n])
-        r = choose_rank(sigma, rank, tol)
+        r = choose_rank(sigma, rank, 1e-3 if tol is None else tol)
         return Sensitivity(
             _combine(core[:, n], backward),
             _combine((Y[:, :r] * sigma[:r]).T, backward),
@@ -89,10 +86,13 @@ class Krylov:
             sigma,
         )
 
-    def fields(self, time: float, gradient: bool) -> int:
-        """Fields (J, H, W) that are held at once besides ℓ, S and B, at most."""
-        m = self._largest_dimension(time)
-        return 4 * m + 4 if gradient else m + 5
+    def fields(self, time: float) -> int:
+        """Fields (J, H, W) that a solution holds at once besides ℓ, S and B, at most."""
+        return self._largest_dimension(time) + 5
+
+    def gradient_fields(self, time: float, in_one_wave: bool) -> int:
+        """Fields that the gradient holds, at most: both bases and their combinations."""
+        return 4 * self._largest_dimension(time) + 4
 
     def _largest_dimension(self, time: float) -> int:
         """No dimension above the degree of a Taylor series of the same error, for ‖A‖ = 1/2, is needed."""
@@ -100,26 +100,26 @@ class Krylov:
         needed = (k for k in range(1, MAX_DIMENSION) if tail(reach, k) <= self.tol * phi1(reach))
         return self.dimension or next(needed, MAX_DIMENSION)
 
-    def _space(self, flow: Any, b: Any, time: float, *, transposed: bool = False) -> Space:
+    def _space(self, flow: Any, b: Any, time: float, *, transposed: bool = False) -> KrylovSpace:
         """By plain powers where few are needed and they differ enough, else by Arnoldi iteration; of A or Aᵀ."""
 
         def extend(x: Any, out: Any) -> None:
             flow.chain(x, None, np.zeros(out.shape[0]), out=out, transposed=transposed)
 
         def accurate(hessenberg: np.ndarray, residual: float, beta: float) -> bool:
-            return _phi_coefficients(Arnoldi(None, hessenberg, beta, residual), time)[1] <= self.tol
+            return _phi_coefficients(KrylovSpace(None, hessenberg, beta, residual), time)[1] <= self.tol
 
         stop, m = accurate if self.dimension is None else None, self._largest_dimension(time)
         space = powers(extend, b, m, stop=stop) if m <= MOST else None
         return space or arnoldi(flow.At if transposed else flow.A, b, MAX_DIMENSION if stop else m, stop=stop)
 
 
-def _combine(coefficients: np.ndarray, space: Space) -> Any:
+def _combine(coefficients: np.ndarray, space: KrylovSpace) -> Any:
     """Σ_k c_k q_k for coefficients (m) or (R, m) in the orthonormal basis of a space."""
     return combine(coefficients if space.coordinates is None else coefficients @ space.coordinates.T, space.basis)
 
 
-def _phi_coefficients(space: Space, time: float) -> tuple[np.ndarray, float]:
+def _phi_coefficients(space: KrylovSpace, time: float) -> tuple[np.ndarray, float]:
     """‖b‖ T φ(TH) e₁ and the estimated error of that vector relative to its norm (2.28)–(2.29)."""
     if len(space.hessenberg) == 0:
         return np.zeros(0), 0.0

@@ -29,10 +29,10 @@ MOST = 14
 LEAST_PIVOT = 1e-6
 
 
-class Arnoldi(NamedTuple):
-    """A Q_m = Q_m H_m + h_{m+1,m} q_{m+1} e_mᵀ with Q_mᵀ Q_m = I."""
+class KrylovSpace(NamedTuple):
+    """A Q_m = Q_m H_m + h_{m+1,m} q_{m+1} e_mᵀ with Q_m = F C, Q_mᵀ Q_m = I."""
 
-    #: (m, *shape of b): the orthonormal basis.
+    #: F, (m, *shape of b): the orthonormal vectors, or the powers b, Ab, …, A^{m−1} b.
     basis: Any
     #: (m, m) float64 array on the host: the projection of A.
     hessenberg: np.ndarray
@@ -40,8 +40,8 @@ class Arnoldi(NamedTuple):
     norm: float
     #: h_{m+1,m}; 0 where the space is invariant under A.
     residual: float
-    #: None: the basis is orthonormal as it is.
-    coordinates: None = None
+    #: C, (m, m), upper triangular, on the host; None for the identity.
+    coordinates: np.ndarray | None = None
 
 
 def arnoldi(
@@ -50,7 +50,7 @@ def arnoldi(
     dimension: int,
     *,
     stop: Callable[[np.ndarray, float, float], bool] | None = None,
-) -> Arnoldi:
+) -> KrylovSpace:
     """Build the Krylov space span{b, Ab, …} by one pass of classical Gram–Schmidt, repeated where digits were lost.
 
     Parameters
@@ -65,7 +65,7 @@ def arnoldi(
 
     Returns
     -------
-    Arnoldi
+    KrylovSpace
         With dimension 0 if b = 0.
     """
     xp = namespace(b)
@@ -95,7 +95,7 @@ def arnoldi(
         if stop is not None and stop(hessenberg[:m, :m], residual, beta):
             break
     basis = xp.reshape(rows[:m, :], (m, *b.shape))
-    return Arnoldi(basis, hessenberg[:m, :m].copy(), beta, residual)
+    return KrylovSpace(basis, hessenberg[:m, :m].copy(), beta, residual)
 
 
 def _orthogonalize(rows: Any, x: Any) -> tuple[Any, np.ndarray]:
@@ -104,28 +104,13 @@ def _orthogonalize(rows: Any, x: Any) -> tuple[Any, np.ndarray]:
     return combine(-column, rows, x), column
 
 
-class Powers(NamedTuple):
-    """A Q_m = Q_m H_m + h_{m+1,m} q_{m+1} e_mᵀ with Q_m = F C, Q_mᵀ Q_m = I."""
-
-    #: F, (m, *shape of b): b, Ab, …, A^{m−1} b.
-    basis: Any
-    #: (m, m) float64 array on the host: the projection of A.
-    hessenberg: np.ndarray
-    #: ‖b‖.
-    norm: float
-    #: h_{m+1,m}.
-    residual: float
-    #: C, (m, m), upper triangular.
-    coordinates: np.ndarray
-
-
 def powers(
     extend: Callable[[Any, Any], object],
     b: Any,
     dimension: int,
     *,
     stop: Callable[[np.ndarray, float, float], bool] | None = None,
-) -> Powers | None:
+) -> KrylovSpace | None:
     """Build the Krylov space span{b, Ab, …}, or tell that its powers are too much alike.
 
     Parameters
@@ -140,7 +125,7 @@ def powers(
 
     Returns
     -------
-    Powers, or None
+    KrylovSpace, or None
         None where a pivot falls under `LEAST_PIVOT` (an invariant space has pivot 0) or no dimension is accepted.
     """
     fields = empty((dimension + 1, *b.shape), b)
@@ -160,7 +145,7 @@ def powers(
             H = solve_triangular(R[:m, :m], R[: m + 1, 1 : m + 1].T, transposed=True).T
             if (stop is None and m == dimension) or (stop is not None and stop(H[:m], H[m, m - 1], R[0, 0])):
                 coordinates = solve_triangular(R[:m, :m], np.eye(m))
-                return Powers(fields[:m, ...], H[:m].copy(), float(R[0, 0]), float(H[m, m - 1]), coordinates)
+                return KrylovSpace(fields[:m, ...], H[:m].copy(), float(R[0, 0]), float(H[m, m - 1]), coordinates)
         known, count = count, count + 1
     return None
 

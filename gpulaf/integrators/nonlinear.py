@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import inf, nan
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
 from ..backend.array import empty, namespace, scalar
 from ..backend.fields import combine
-from . import Taylor
 from .base import Integrator
+from .taylor import Taylor
 
 __all__ = ["DormandPrince", "GeometricEuler", "LinearizedFlows", "Scheme"]
 
@@ -31,8 +31,9 @@ class Step(NamedTuple):
     evaluations: int
 
 
+@runtime_checkable
 class Scheme(Protocol):
-    """A way to go on in time."""
+    """A time-stepping scheme of the nonlinear flow."""
 
     @property
     def accuracy(self) -> float:
@@ -40,11 +41,11 @@ class Scheme(Protocol):
         ...
 
     def step(self, flow: Any, v: Any, length: float) -> Step:
-        """From v over at most `length` with an :class:`gpulaf.AssignmentFlow`."""
+        """From v over at most `length` with an :class:`gpulaf.flows.AssignmentFlow`."""
         ...
 
-    def fields(self, time: float, gradient: bool) -> int:
-        """Fields (J, H, W) that are held at once besides ℓ, S and B, at most; as of an integrator."""
+    def fields(self, time: float) -> int:
+        """Fields (J, H, W) that are held at once besides ℓ, S and B, at most."""
         ...
 
 
@@ -68,7 +69,7 @@ class GeometricEuler:
         """NaN: nothing is estimated."""
         return nan
 
-    def fields(self, time: float, gradient: bool) -> int:
+    def fields(self, time: float) -> int:
         """Fields (J, H, W) that are held at once besides ℓ, S and B, at most."""
         return 3
 
@@ -114,7 +115,7 @@ class DormandPrince:
         """The tolerance of a step."""
         return self.tol
 
-    def fields(self, time: float, gradient: bool) -> int:
+    def fields(self, time: float) -> int:
         """Fields (J, H, W) that are held at once besides ℓ, S and B, at most."""
         return len(TABLEAU) + 5
 
@@ -145,7 +146,7 @@ class LinearizedFlows:
         Accepted error of a step in the maximum norm, relative to 1 + ‖v‖_∞, by which the step length is chosen.
     length : float, optional
         A fixed step length instead.
-    integrator : Integrator, optional
+    solver : Integrator, optional
         Of the linear flows; Taylor with a tenth of the tolerance if None.
 
     Notes
@@ -156,7 +157,7 @@ class LinearizedFlows:
 
     tol: float = 1e-3
     length: float | None = None
-    integrator: Integrator | None = None
+    solver: Integrator | None = None
 
     def __post_init__(self) -> None:
         _check_positive("tol", self.tol, 1e-3)
@@ -168,17 +169,17 @@ class LinearizedFlows:
         """The tolerance of a step; NaN where the length is fixed."""
         return self.tol if self.length is None else nan
 
-    def fields(self, time: float, gradient: bool) -> int:
+    def fields(self, time: float) -> int:
         """Fields (J, H, W) that are held at once besides ℓ, S and B, at most."""
         own = 6 if self.length is None else 3
-        return own + self._solver.fields(min(time, self.length or time), False)
+        return own + self._linear_solver.fields(min(time, self.length or time))
 
     def step(self, flow: Any, v: Any, length: float) -> Step:
         """One accepted step, after as many shorter tries as it takes."""
         linear, evaluations = flow.linearized(v), 1
         h = length if self.length is None else min(length, self.length)
         while True:
-            solution = self._solver.solve(linear, h, keep_basis=False)
+            solution = self._linear_solver.solve(linear, h, keep_basis=False)
             x, evaluations = v + solution.v, evaluations + solution.products
             if self.length is not None:
                 return Step(x, h, self.length, evaluations)
@@ -191,8 +192,8 @@ class LinearizedFlows:
             h = following
 
     @property
-    def _solver(self) -> Integrator:
-        return self.integrator or Taylor(tol=self.tol / 10)
+    def _linear_solver(self) -> Integrator:
+        return self.solver or Taylor(tol=self.tol / 10)
 
 
 def _largest(x: Any) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import ceil
 from typing import Any, NamedTuple
 
@@ -15,7 +15,10 @@ from ..backend.fields import combine, inner_products
 from .base import Sensitivity, Solution, check_time, choose_rank, with_rounding
 from .phi import phi1, tail
 
-#: The largest T·α that one series takes on; longer times are split, so that no digits cancel.
+#: max ‖A‖_∞ over all weight patches and data: α = max 2S(1 − S) ≤ 1/2.
+LARGEST_NORM = 0.5
+
+#: The largest T‖A‖ that one series takes on; longer times are split, so that no digits cancel.
 MAX_REACH = 2.5
 
 #: The largest degree that is ever needed for that reach, in float64.
@@ -47,16 +50,19 @@ class Taylor:
         d, the number of terms of each series; d − 1 products with A. None takes the smallest that keeps the bound
         under `tol`.
     tol : float
-        Accepted truncation error in the maximum norm, relative to the largest |v| that the flow can reach,
-        T φ(Tα) ‖B‖_∞.
+        Accepted truncation error in the maximum norm, relative to the largest |v| that a flow can reach,
+        T φ(T/2) ‖B‖_∞.
     substeps : int, optional
-        n, the number of series in succession. None takes as many as keep T·α/n under 2.5.
+        n, the number of series in succession. None takes as many as keep T/2n under 2.5.
 
     Notes
     -----
-    ``error`` of a solution bounds ‖v − v(T)‖_∞/‖v‖_∞ up to rounding: ‖B‖_∞ Σ_{k≥d} T^{k+1} α^k/(k+1)! over ‖v‖_∞.
-    With degree and substeps given (:meth:`fixed`) the value at a pixel depends on nothing farther than n·d patch radii:
-    tiles with a halo of n·d·r pixels equal the whole image bit for bit.
+    Degree and substeps depend on T alone: they are those that ‖A‖_∞ = 1/2 asks for, the largest norm there is. Every
+    image, and every tile of one, is solved by the same operations, and the value at a pixel depends on nothing farther
+    than n·d patch radii: tiles with a halo of n·d·r pixels equal the whole image bit for bit.
+
+    ``error`` of a solution bounds ‖v − v(T)‖_∞/‖v‖_∞ up to rounding: ‖B‖_∞ Σ_{k≥d} T^{k+1} α^k/(k+1)! over ‖v‖_∞ with
+    the α of the flow.
     """
 
     degree: int | None = None
@@ -70,11 +76,20 @@ class Taylor:
         if not self.tol > 0:
             raise ValueError(f"tol is {self.tol}; accepted are positive numbers. 1e-4 is usual.")
 
-    def plan(self, reach: float) -> tuple[int, int, float]:
-        """Substeps, degree of each, and the bound relative to T φ(Tα)‖B‖_∞, for ``reach`` = T·α.
+    def plan(self, time: float) -> tuple[int, int, float]:
+        """Substeps, degree of each, and the bound relative to T φ(T/2)‖B‖_∞, of any flow over `time`.
 
-        The bound of n substeps of reach ρ/n sums what each one truncates, carried to the end by the growth e^{ρ−t}.
+        The bound of n substeps of reach ρ/n, ρ = T/2, sums what each one truncates, carried to the end by the growth
+        e^{ρ−t}.
+
+        Examples
+        --------
+        >>> from gpulaf import Taylor
+        >>> substeps, degree, bound = Taylor(tol=1e-4).plan(3.0)
+        >>> substeps, degree, bound <= 1e-4
+        (1, 8, True)
         """
+        reach = LARGEST_NORM * time
         substeps = self.substeps or max(1, ceil(reach / MAX_REACH))
         degrees = range(1, MAX_DEGREE + 1) if self.degree is None else (self.degree,)
         with np.errstate(over="ignore", invalid="ignore"):  # of absurd times
@@ -84,59 +99,62 @@ class Taylor:
                     break
         return substeps, degree, bound
 
-    def fixed(self, time: float) -> Taylor:
-        """The same with the substeps and the degree that α = 1/2 asks for, the largest possible (``plan``).
-
-        They do not depend on the image then: every image, and every tile of one, is solved by the same operations.
-
-        Examples
-        --------
-        >>> from gpulaf import Taylor
-        >>> Taylor(tol=1e-4).fixed(time=3.0)
-        Taylor(degree=8, tol=0.0001, substeps=1)
-        """
-        substeps, degree, _ = self.plan(0.5 * check_time(time))
-        return replace(self, degree=degree, substeps=substeps)
-
     def solve(self, flow: Any, time: float, *, keep_basis: bool = True) -> Solution:
-        """Integrate to `time`; `keep_basis` keeps the terms A^k B, (d, J, H, W), for the gradient."""
+        """Integrate to `time`; `keep_basis` keeps the terms A^k B, (d, J, H, W), where the gradient uses them."""
         time = check_time(time)
-        reach = time * flow.alpha
-        substeps, degree, bound = self.plan(reach)
+        substeps, degree, bound = self.plan(time)
         h = time / substeps
-        basis = _steps(flow, h, substeps, degree) if keep_basis else None
-        v = _without_basis(flow, h, substeps, degree) if basis is None else basis.end
-        largest, source = _largest(v), _largest(flow.B)
-        error = with_rounding(bound * time * phi1(reach) * source / largest if largest else 0.0, v.dtype)
+        if keep_basis and not self.in_one_wave(flow, time):
+            basis = _steps(flow, h, substeps, degree)
+            v = basis.end
+        else:  # Horner's scheme: v ← c_k b + A v, one product for each term of a series after the first
+            basis, v, c = None, None, coefficients(h, degree)
+            for _ in range(substeps):
+                b = flow.B if v is None else flow.A(v, flow.B)
+                change = float(c[-1]) * b
+                if degree > 1:  # degree − 1 results in turns
+                    change = flow.chain(change, b, c[-2::-1], out=empty((2, *b.shape), b))[degree % 2, ...]
+                v = change if v is None else v + change
+        reach, largest, source = time * flow.alpha, _largest(v), _largest(flow.B)
+        share = substeps_bound(reach, substeps, degree) * time * phi1(reach)
+        error = with_rounding(share * source / largest if largest else 0.0, v.dtype)
         converged = bound <= self.tol or error == 0
         reason = f"Degree {degree} in {substeps} substep(s) bounds the error by {bound:.1e} of the flow's reach."
         if not converged:
             reason += f" The tolerance {self.tol:.1e} asks for a higher degree."
         return Solution(v, error, substeps * degree - 1, converged, reason, time, self, basis)
 
-    def coefficients(self, flow: Any, time: float) -> np.ndarray:
-        """Of the series of each substep, (degree) float64."""
-        substeps, degree, _ = self.plan(time * flow.alpha)
+    def in_one_wave(self, flow: Any, time: float) -> bool:
+        """Whether the exact gradient is computed faster without a stored basis, in one wave through the image."""
+        return bool(flow.averaging.in_one_wave and self.plan(time)[0] == 1)
+
+    def coefficients(self, time: float) -> np.ndarray:
+        """T^{k+1}/(k+1)! of the series of each substep, (degree) float64."""
+        substeps, degree, _ = self.plan(time)
         return coefficients(time / substeps, degree)
 
-    def fields(self, time: float, gradient: bool) -> int:
-        """Fields (J, H, W) that are held at once besides ℓ, S and B, at most; by reverse Horner for the gradient."""
-        substeps, degree, _ = self.plan(0.5 * time)  # ‖A‖ ≤ 1/2
-        if not gradient:
-            return 5 if substeps == 1 else 8
-        return 2 * degree + 13 if substeps == 1 else 6 * substeps * degree + 8
+    def fields(self, time: float) -> int:
+        """Fields (J, H, W) that a solution holds at once besides ℓ, S and B, at most."""
+        return 5 if self.plan(time)[0] == 1 else 8
+
+    def gradient_fields(self, time: float, in_one_wave: bool) -> int:
+        """Fields that the exact gradient holds, at most."""
+        substeps, degree, _ = self.plan(time)
+        if substeps == 1:
+            return self.fields(time) if in_one_wave else 2 * degree + 13
+        return 6 * substeps * degree + 8
 
     def sensitivity(
-        self, flow: Any, solution: Solution, g: Any, *, rank: int | None = None, tol: float = 1e-3
+        self, flow: Any, solution: Solution, g: Any, *, rank: int | None = None, tol: float | None = None
     ) -> Sensitivity:
-        """Split M: with tol = 0 and no rank by reverse Horner, exact and fast; else by moments, in few terms."""
+        """Split M: by reverse Horner, exact and fast; or by moments in few terms, where a rank or tol > 0 is given."""
         steps = solution.basis
         if steps is None:  # v is known: the series alone
-            substeps, degree, _ = self.plan(solution.time * flow.alpha)
+            substeps, degree, _ = self.plan(solution.time)
             steps = _steps(flow, solution.time / substeps, substeps, degree)
-        if rank is None and tol == 0:
+        if rank is None and not tol:
             return reverse_horner(flow, steps, g)
-        return _by_moments(flow, steps, g, rank, tol)
+        return _by_moments(flow, steps, g, rank, tol or 0.0)
 
 
 def reverse_horner(flow: Any, steps: Steps, g: Any) -> Sensitivity:
@@ -219,24 +237,6 @@ def _steps(flow: Any, h: float, substeps: int, degree: int) -> Steps:
         steps.starts.append(v)
         steps.series.append(series(flow, flow.A(v, flow.B), degree))
     return steps
-
-
-def _without_basis(flow: Any, h: float, substeps: int, degree: int) -> Any:
-    """v after all substeps, nothing else."""
-    v = _horner(flow, flow.B, h, degree)
-    for _ in range(1, substeps):
-        v = v + _horner(flow, flow.A(v, flow.B), h, degree)
-    return v
-
-
-def _horner(flow: Any, b: Any, h: float, degree: int) -> Any:
-    """h φ(hA) b up to `degree` terms: v ← c_k b + A v, one product for each term after the first."""
-    c = coefficients(h, degree)
-    v = float(c[-1]) * b
-    if degree == 1:
-        return v
-    out = empty((2, *b.shape), b)
-    return flow.chain(v, b, c[-2::-1], out=out)[degree % 2, ...]  # degree − 1 results in turns
 
 
 def _largest(x: Any) -> float:

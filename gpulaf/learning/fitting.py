@@ -35,7 +35,7 @@ class FitResult:
     Attributes
     ----------
     weights : (N, H, W) array or Graph
-        As they were given; a list of them where every layer has its own: what :class:`gpulaf.DeepFlow` takes.
+        As they were given; a list of them where every layer has its own: what :class:`gpulaf.flows.DeepFlow` takes.
     history : list of FitStep
         One row per step and a last one for the returned weights.
     reason : str
@@ -99,7 +99,7 @@ def fit_weights(
     weights : (N, H, W) or (N, D, H, W) array or Graph, or a list with one for each layer, optional
         Where the descent starts; uniform 3×3 or 3×3×3 patches if None. The neighbors of a graph stay who they are.
     time : float, sequence of float or Layers
-        T, dimensionless. Several times are those of the layers of a :class:`gpulaf.DeepFlow`, each with weights of
+        T, dimensionless. Several times are those of the layers of a :class:`gpulaf.flows.DeepFlow`, each with weights of
         its own; ``Layers(times, shared=True)`` learns weights that they share.
     integrator : Krylov, Taylor or Euler, optional
         Krylov() if None.

@@ -40,7 +40,7 @@ def patch_features(image: Any, radius: int = 1) -> Any:
     Examples
     --------
     >>> import numpy as np
-    >>> from gpulaf import patch_features
+    >>> from gpulaf.prediction import patch_features
     >>> image = np.arange(12.0).reshape(3, 4, 1)
     >>> patch_features(image)[0, 1].tolist()
     [4.0, 5.0, 6.0, 0.0, 1.0, 2.0, 4.0, 5.0, 6.0]
@@ -121,7 +121,7 @@ class Features:
     --------
     >>> import numpy as np
     >>> import gpulaf
-    >>> gpulaf.Features("patch:1+gaussian:1,2")(np.ones((4, 5, 1))).shape
+    >>> gpulaf.prediction.Features("patch:1+gaussian:1,2")(np.ones((4, 5, 1))).shape
     (4, 5, 17)
     """
 

@@ -39,7 +39,7 @@ class WeightPredictor:
         K, the number of feature prototypes; fewer are taken where the images have fewer different features.
     features : int or callable
         Radius of the raw patch that a pixel's weights depend on, or ``features(image)``: (H, W, C) to (H, W, F), for
-        example :class:`gpulaf.Features`; each of its features is scaled to the standard deviation 1.
+        example :class:`gpulaf.prediction.Features`; each of its features is scaled to the standard deviation 1.
     radius : int
         Of the predicted weight patches; 1 for 3×3.
     rho : float
@@ -77,9 +77,9 @@ class WeightPredictor:
     Examples
     --------
     >>> import gpulaf
-    >>> scenes = [gpulaf.voronoi_lines(32, sites=5, seed=seed) for seed in range(3)]
+    >>> scenes = [gpulaf.scenes.voronoi_lines(32, sites=5, seed=seed) for seed in range(3)]
     >>> predictor = gpulaf.WeightPredictor(prototypes=20)
-    >>> training = gpulaf.Training(steps=5)
+    >>> training = gpulaf.prediction.Training(steps=5)
     >>> _ = predictor.fit([s.image for s in scenes[:2]], [s.truth for s in scenes[:2]], training=training)
     >>> predictor.history_[-1].loss < predictor.history_[0].loss
     True
@@ -265,7 +265,7 @@ class WeightPredictor:
     def label_array(self, image: Any) -> LabelArrays:
         """Label a Dask array tile by tile: what :meth:`label` gives with ``Taylor.fixed(time)``, bit for bit.
 
-        See :func:`gpulaf.label_array`; the halo is ``tile_halo(layer_times, integrator=…, weights=predictor)``.
+        See :func:`gpulaf.tiling.label_array`; the halo is ``tile_halo(layer_times, integrator=…, weights=predictor)``.
         Features that are a callable of your own have to tell their ``reach`` in pixels.
         """
         self._check_use(soft=False)

@@ -1,1 +1,13 @@
-"""What a labeling or a learning step costs: time, bytes, operations."""
+"""What a learning step costs, stage by stage.
+
+Stages beside a copy of as many bytes (`profile`), clocks of host and device (`clocks`), bytes and operations of a
+kernel (`costs`). Imports learning and what is below it.
+"""
+
+from .profile import Profile, Stage, profile_step
+
+__all__ = [
+    "Profile",
+    "Stage",
+    "profile_step",
+]

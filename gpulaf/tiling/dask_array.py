@@ -86,9 +86,9 @@ def label_array(
     --------
     >>> import dask.array
     >>> import gpulaf
-    >>> scene = gpulaf.voronoi_colors(64, noise=0.2)
+    >>> scene = gpulaf.scenes.voronoi_colors(64, noise=0.2)
     >>> image = dask.array.from_array(scene.image, chunks=(32, 32, 3))
-    >>> result = gpulaf.label_array(image, scene.prototypes)
+    >>> result = gpulaf.tiling.label_array(image, scene.prototypes)
     >>> whole = gpulaf.label(scene.image, scene.prototypes, integrator=gpulaf.Taylor().fixed(time=3.0))
     >>> bool((result.labels.compute() == whole.labels).all())
     True

@@ -51,7 +51,7 @@ def tile_halo(time: float | Sequence[float] = 3.0, *, integrator: Integrator | N
     Examples
     --------
     >>> import gpulaf
-    >>> gpulaf.tile_halo(3.0), gpulaf.tile_halo(3.0, weights=gpulaf.BilateralWeights(radius=2))
+    >>> gpulaf.tiling.tile_halo(3.0), gpulaf.tiling.tile_halo(3.0, weights=gpulaf.averaging.BilateralWeights(radius=2))
     (8, 16)
     """
     time = layer_times(time, weights)
@@ -77,7 +77,7 @@ def tile_side(
         Bytes for one tile at a time, besides what the interpreter and the libraries take; every further tile that is
         worked on at the same time takes as much again.
     labels, channels : int
-        J and C; for :func:`gpulaf.refine_array` C + J.
+        J and C; for :func:`gpulaf.tiling.refine_array` C + J.
     dtype : dtype
         Of the image, or of the probabilities.
     weights, time, integrator

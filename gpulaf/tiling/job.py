@@ -35,7 +35,7 @@ class Labeler:
         In scaled image units, 0 to 1 for uint8 and uint16 images.
     weights : BilateralWeights, PredictedWeights or callable, optional
         ``weights(features)``: (H, W, C) scaled image to (N, H, W) patches, with the attributes ``reach`` and ``radius``
-        of :func:`gpulaf.tile_halo`; its ``repr`` tells it from others. Uniform 3×3 weights if None.
+        of :func:`gpulaf.tiling.tile_halo`; its ``repr`` tells it from others. Uniform 3×3 weights if None.
     rho, time
         As in :func:`gpulaf.label`.
     integrator : Taylor or Euler

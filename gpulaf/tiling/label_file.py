@@ -81,11 +81,11 @@ def label_file(
     >>> from pathlib import Path
     >>> import gpulaf
     >>> from gpulaf.io.images import write_array
-    >>> scene = gpulaf.voronoi_lines(96, seed=1)
+    >>> scene = gpulaf.scenes.voronoi_lines(96, seed=1)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     image, output = Path(folder, "lines.npy"), Path(folder, "labels.tif")
     ...     write_array(image, scene.image[..., 0].astype("float32"))
-    ...     done = gpulaf.label_file(image, output, gpulaf.Labeler(scene.prototypes), tiling=gpulaf.Tiling(side=64))
+    ...     done = gpulaf.label_file(image, output, gpulaf.Labeler(scene.prototypes), tiling=gpulaf.tiling.Tiling(side=64))
     >>> done.shape, done.tiles
     ((96, 96), 4)
     """

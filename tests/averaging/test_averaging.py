@@ -7,7 +7,8 @@ import pytest
 from oracles import dense_average, random_problem, relative, tol
 
 import gpulaf
-from gpulaf import Grid, bilateral_weights, check_weights, normalize_weights, uniform_weights
+from gpulaf import Grid, bilateral_weights, uniform_weights
+from gpulaf.averaging import check_weights, normalize_weights
 from gpulaf.backend.array import host_array
 
 

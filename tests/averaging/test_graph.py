@@ -6,8 +6,9 @@ from oracles import dense_average, random_problem, relative, tol
 from scipy import sparse
 from scipy.linalg import expm
 
-from gpulaf import Euler, Graph, Krylov, LinearFlow, Taylor, cosine_loss, exact_gradient, weight_gradient
+from gpulaf import Euler, Graph, Krylov, Taylor, cosine_loss
 from gpulaf.backend.array import gpu_missing, host_array
+from gpulaf.flows import LinearFlow, exact_gradient, weight_gradient
 
 TIME = 3.0
 

@@ -16,11 +16,10 @@ from gpulaf import (
     Taylor,
     fit_weights,
     label,
-    memory_estimate,
     refine,
     uniform_weights,
 )
-from gpulaf.backend import memory
+from gpulaf.backend import memory, memory_estimate
 
 SCHEMES = [
     GeometricEuler(1.0), DormandPrince(), LinearizedFlows(), LinearizedFlows(length=1.0),

@@ -3,61 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
+from commands import ENVIRONMENT, PROGRAM, Example, check_mistake, gpulaf_process, snapshot, succeeds, write_example
 
 import gpulaf
-from gpulaf import read_tensors
 from gpulaf.backend.array import gpu_missing
+from gpulaf.io import read_tensors
 from gpulaf.io.images import read_image, write_array
-
-PROGRAM = Path(sys.executable).parent / "gpulaf"
-#: One thread suits images this small, and processes side by side do not wait for each other.
-ENVIRONMENT = os.environ | {"NUMBA_NUM_THREADS": "1"}
-
-
-def gpulaf_process(folder: Path, *arguments: Any) -> subprocess.CompletedProcess[str]:
-    """Run the installed program in a folder."""
-    command = [str(PROGRAM), *map(str, arguments)]
-    return subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, encoding="utf-8", check=False)
-
-
-def succeeds(folder: Path, *arguments: Any) -> str:
-    """Standard output of a run that succeeds and leaves standard error silent."""
-    done = gpulaf_process(folder, *arguments)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    return done.stdout
-
-
-def snapshot(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() if path.is_file() else b"(folder)" for path in folder.iterdir()}
-
-
-class Example(NamedTuple):
-    """Dark lines between bright cells, as files."""
-
-    image: np.ndarray
-    truth: np.ndarray
-
-
-def write_example(folder: Path, size: int = 32) -> Example:
-    """im.png, truth.png (values 40 and 200), and files that do not fit."""
-    scene = gpulaf.voronoi_lines(size, sites=8, noise=0.25, seed=1)
-    image = (255 * scene.image[..., 0].clip(0, 1)).round().astype(np.uint8)
-    truth = np.array([40, 200], np.uint8)[scene.truth]
-    write_array(folder / "im.png", image)
-    write_array(folder / "truth.png", truth)
-    return Example(image, truth)
 
 
 @pytest.fixture
@@ -78,7 +39,7 @@ def test_demo_prints_three_rates_and_writes_the_figure(tmp_path: Path, scene: st
     output = succeeds(tmp_path, "demo", "--scene", scene, "--size", 48, "--steps", 3, "-o", "new/folder")
     rates = dict(re.findall(r"^ +(pixelwise|uniform weights|learned weights) +(\d+\.\d\d) % wrong$", output, re.M))
     assert list(rates) == ["pixelwise", "uniform weights", "learned weights"]
-    make = {"colors": gpulaf.voronoi_colors, "lines": gpulaf.voronoi_lines}[scene]
+    make = {"colors": gpulaf.scenes.voronoi_colors, "lines": gpulaf.scenes.voronoi_lines}[scene]
     known = make(48, seed=0)
     nearest = np.linalg.norm(known.image[..., None, :] - known.prototypes, axis=-1).argmin(axis=-1)
     assert float(rates["pixelwise"]) == pytest.approx(100 * np.mean(nearest != known.truth), abs=0.05)
@@ -172,7 +133,7 @@ def test_label_by_the_nonlinear_flow_says_when_and_why_it_ended(tmp_path: Path, 
 
 
 def test_label_a_color_image_with_channels_first(tmp_path: Path) -> None:
-    scene = gpulaf.voronoi_colors(24, sites=6, noise=0.3, seed=3)
+    scene = gpulaf.scenes.voronoi_colors(24, sites=6, noise=0.3, seed=3)
     np.save(tmp_path / "im.npy", scene.image.transpose(2, 0, 1))
     (tmp_path / "prototypes.json").write_text(json.dumps(scene.prototypes.tolist()))
     succeeds(
@@ -231,7 +192,7 @@ def test_label_with_learned_weights_has_the_error_that_learn_printed(tmp_path: P
     uniform, learned = map(float, rates.groups())
     assert learned < 0.5 * uniform
     arrays, metadata = read_tensors(tmp_path / "w.safetensors", "weights")
-    gpulaf.check_weights(arrays["weights"], (32, 32))
+    gpulaf.averaging.check_weights(arrays["weights"], (32, 32))
     assert metadata["label_values"] == [40, 200]
     assert metadata["time"] == 4
     succeeds(
@@ -343,18 +304,10 @@ def prepare_mistakes(folder: Path) -> None:
     np.save(folder / "logits.npy", np.log(example_probabilities(example)))
     np.save(folder / "nan.npy", np.full((8, 9), np.nan))
     np.save(folder / "stack.npy", np.zeros((2, 3, 8, 9)))
-    gpulaf.write_tensors(folder / "other.safetensors", "weights", {"weights": gpulaf.uniform_weights((9, 9))}, {})
-    gpulaf.write_tensors(folder / "state.safetensors", "checkpoint", {"weights": np.zeros(3)}, {})
+    gpulaf.io.write_tensors(folder / "other.safetensors", "weights", {"weights": gpulaf.uniform_weights((9, 9))}, {})
+    gpulaf.io.write_tensors(folder / "state.safetensors", "checkpoint", {"weights": np.zeros(3)}, {})
     write_array(folder / "constant.png", np.full((9, 9), 7, np.uint8))
     (folder / "folder.png").mkdir()
-
-
-def check_mistake(returncode: Any, stderr: str, said: str) -> None:
-    assert returncode == 2, stderr
-    lines = stderr.splitlines()
-    assert len(lines) == 1, stderr
-    assert lines[0].startswith("gpulaf: ")
-    assert re.search(said, lines[0]), stderr
 
 
 @pytest.mark.parametrize(

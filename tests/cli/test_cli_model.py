@@ -15,18 +15,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_cli import ENVIRONMENT, PROGRAM, check_mistake, gpulaf_process, succeeds
+from commands import ENVIRONMENT, PROGRAM, check_mistake, gpulaf_process, succeeds
 
 import gpulaf
-from gpulaf import Training, WeightPredictor
+from gpulaf import WeightPredictor
 from gpulaf.backend.array import gpu_missing
 from gpulaf.cli import main
 from gpulaf.cli.options import compile_notice
 from gpulaf.io.images import read_image, write_array
+from gpulaf.prediction import Training
 from gpulaf.prediction.metrics import confusion_matrix, scores
 
 VALUES = np.array([40, 200], np.uint8)
-SCENES = [gpulaf.voronoi_lines(32, sites=6, noise=0.25, seed=seed) for seed in range(4)]
+SCENES = [gpulaf.scenes.voronoi_lines(32, sites=6, noise=0.25, seed=seed) for seed in range(4)]
 PIXELS = [(255 * s.image[..., 0].clip(0, 1)).round().astype(np.uint8) for s in SCENES]
 TRUTHS = [VALUES[s.truth] for s in SCENES]
 SOFT = [np.stack([0.9 - 0.8 * (p / 255), 0.1 + 0.8 * (p / 255)], axis=-1).astype(np.float32) for p in PIXELS]
@@ -54,7 +55,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         predictor.save(folder / f"{name}.safetensors")
     content = (folder / "m.safetensors").read_bytes()
     (folder / "half.safetensors").write_bytes(content[: len(content) // 2])
-    gpulaf.write_tensors(folder / "w.safetensors", "weights", {"weights": gpulaf.uniform_weights((32, 32))}, {})
+    gpulaf.io.write_tensors(folder / "w.safetensors", "weights", {"weights": gpulaf.uniform_weights((32, 32))}, {})
     write_array(folder / "color.png", np.zeros((32, 32, 3), np.uint8))
     write_array(folder / "small.png", TRUTHS[0][:20])
     write_array(folder / "three.npy", np.full((32, 32, 3), 1 / 3, np.float32))
@@ -119,7 +120,7 @@ def test_every_option_of_training_arrives(folder: Path, capsys: pytest.CaptureFi
         "--validate-probabilities", "soft_3.npy", "--features", "patch:1+gaussian:1", "--radius", 2, "--batch", 2,
         "--crop", 20, "--decay", "--balanced", "--patience", 9, "--loss", "cross-entropy", "--unlabeled", 7, *QUICK,
     )  # fmt: skip
-    expected = WeightPredictor(8, features=gpulaf.Features("patch:1+gaussian:1"), radius=2, rho=1.0)
+    expected = WeightPredictor(8, features=gpulaf.prediction.Features("patch:1+gaussian:1"), radius=2, rho=1.0)
     expected.fit(
         PIXELS[:3], TRUTHS[:3], probabilities=SOFT[:3], validation=(PIXELS[3:], TRUTHS[3:], SOFT[3:]), progress=False,
         training=Training(
@@ -161,7 +162,7 @@ def test_patches_alone_are_raw_patches(folder: Path, capsys: Any, text: str, fea
 
 
 def test_channels_first_and_unlabeled_pixels(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    scene = gpulaf.voronoi_colors(24, sites=6, noise=0.3, seed=3)
+    scene = gpulaf.scenes.voronoi_colors(24, sites=6, noise=0.3, seed=3)
     truth = np.where(np.arange(24) < 8, 255, scene.truth).astype(np.uint8)
     write_array(folder / "c.npy", scene.image.transpose(2, 0, 1))
     write_array(folder / "c_truth.png", truth)

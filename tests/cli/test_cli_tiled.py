@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
-from test_cli import gpulaf_process, snapshot, succeeds, write_example
-from test_large import picture
+from commands import gpulaf_process, snapshot, succeeds, write_example
+from examples import picture
 
 import gpulaf
 from gpulaf.cli.tiled import Bytes
@@ -51,7 +51,7 @@ def test_the_series_in_memory_gives_the_same(tmp_path: Path, image: Path, weight
     pixels, prototypes = picture(color=True), np.array([[150.0, 180, 120], [60, 60, 60]])
     patches = None
     if weights == "bilateral":
-        patches = gpulaf.BilateralWeights(0.2)(pixels)
+        patches = gpulaf.averaging.BilateralWeights(0.2)(pixels)
     series = gpulaf.Taylor(tol=1e-3).fixed(2.0)
     expected = gpulaf.label(pixels, prototypes, weights=patches, rho=0.2, time=2.0, integrator=series)
     assert np.array_equal(zarr.open_array(tmp_path / "out.ome.zarr/0", mode="r")[:], expected.labels)
@@ -60,12 +60,12 @@ def test_the_series_in_memory_gives_the_same(tmp_path: Path, image: Path, weight
 
 @pytest.mark.parametrize("layers", [1, 2])
 def test_a_model(tmp_path: Path, layers: int) -> None:
-    scenes = [gpulaf.voronoi_lines(48, sites=8, seed=seed) for seed in range(2)]
-    predictor = gpulaf.WeightPredictor(prototypes=10, features=gpulaf.Features("patch:1+gaussian:1"), layers=layers)
+    scenes = [gpulaf.scenes.voronoi_lines(48, sites=8, seed=seed) for seed in range(2)]
+    predictor = gpulaf.WeightPredictor(prototypes=10, features=gpulaf.prediction.Features("patch:1+gaussian:1"), layers=layers)
     truths = [np.array([3, 70])[scene.truth] for scene in scenes]
-    predictor.fit([scene.image for scene in scenes], truths, training=gpulaf.Training(steps=4))
+    predictor.fit([scene.image for scene in scenes], truths, training=gpulaf.prediction.Training(steps=4))
     predictor.save(tmp_path / "m.safetensors")
-    pixels = gpulaf.voronoi_lines(150, sites=40, seed=9).image[..., 0].astype(np.float32)
+    pixels = gpulaf.scenes.voronoi_lines(150, sites=40, seed=9).image[..., 0].astype(np.float32)
     tifffile.imwrite(tmp_path / "in.tif", pixels, tile=(64, 64))
     succeeds(tmp_path, "label", "in.tif", "--model", "m.safetensors", "-o", "out.tif", "--tile", 64)
     predictor.set_params(integrator=predictor.solver.fixed(predictor.time / layers))

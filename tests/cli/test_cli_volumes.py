@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from test_cli import gpulaf_process, succeeds
-from test_volumes import ball
+from commands import gpulaf_process, succeeds
+from examples import ball
 
 from gpulaf import bilateral_weights, label, refine
 from gpulaf.io.images import read_volume, write_array

@@ -12,18 +12,13 @@ from oracles import random_problem, relative, tol
 from gpulaf import (
     Euler,
     Krylov,
-    LinearFlow,
     RiemannianAdam,
     RiemannianGradient,
     Taylor,
     cosine_loss,
-    exact_gradient,
     fit_weights,
     label,
     uniform_weights,
-    voronoi_colors,
-    voronoi_lines,
-    weight_gradient,
 )
 from gpulaf.averaging.grid import Grid
 from gpulaf.experiments import (
@@ -43,7 +38,9 @@ from gpulaf.experiments import (
     unseen,
 )
 from gpulaf.experiments.report import reproduce_all
+from gpulaf.flows import LinearFlow, exact_gradient, weight_gradient
 from gpulaf.flows.deep import Layers
+from gpulaf.scenes import voronoi_colors, voronoi_lines
 
 TIME = 3.0
 

@@ -6,8 +6,9 @@ from oracles import dense_average, random_problem, relative, tol
 from scipy import sparse
 from scipy.integrate import solve_ivp
 
-from gpulaf import AssignmentFlow, DormandPrince, GeometricEuler, Graph, Grid, LinearizedFlows, Taylor
+from gpulaf import DormandPrince, GeometricEuler, Graph, Grid, LinearizedFlows, Taylor
 from gpulaf.backend.array import host_array
+from gpulaf.flows import AssignmentFlow
 
 TIME = 6.0
 

@@ -5,19 +5,10 @@ import pytest
 from oracles import dense_average, dense_solution, random_problem, relative, tol
 from scipy import sparse
 
-from gpulaf import (
-    CoupledFlow,
-    DeepFlow,
-    Graph,
-    Krylov,
-    LabelMap,
-    LinearMap,
-    Taylor,
-    cross_entropy_loss,
-    normalize_weights,
-    uniform_weights,
-)
+from gpulaf import Graph, Krylov, Taylor, cross_entropy_loss, uniform_weights
+from gpulaf.averaging import normalize_weights
 from gpulaf.backend.array import host_array, namespace
+from gpulaf.flows import CoupledFlow, DeepFlow, LabelMap, LinearMap
 
 SHAPE = (4, 5)
 FINE = Taylor(tol=1e-12)

@@ -7,19 +7,10 @@ import pytest
 from oracles import dense_solution, random_problem, relative, tol
 from scipy import sparse
 
-from gpulaf import (
-    AssignmentFlow,
-    DeepFlow,
-    Graph,
-    Grid,
-    Krylov,
-    Layers,
-    LinearizedFlows,
-    Taylor,
-    normalize_weights,
-    weight_gradient,
-)
+from gpulaf import Graph, Grid, Krylov, Layers, LinearizedFlows, Taylor
+from gpulaf.averaging import normalize_weights
 from gpulaf.backend.array import host_array
+from gpulaf.flows import AssignmentFlow, DeepFlow, weight_gradient
 
 TIMES = (1.0, 2.0, 0.5)
 

@@ -7,23 +7,12 @@ import pytest
 from oracles import dense_flow, dense_solution, random_problem, relative, tol
 from scipy.linalg import expm
 
-from gpulaf import (
-    Euler,
-    Grid,
-    Krylov,
-    LinearFlow,
-    Taylor,
-    cosine_loss,
-    distances,
-    exact_gradient,
-    log_likelihood,
-    uniform_weights,
-    voronoi_colors,
-    voronoi_lines,
-    weight_gradient,
-)
+from gpulaf import Euler, Grid, Krylov, Taylor, cosine_loss, uniform_weights
 from gpulaf.backend.array import host_array
 from gpulaf.backend.fields import combine
+from gpulaf.flows import LinearFlow, exact_gradient, weight_gradient
+from gpulaf.labeling import distances, log_likelihood
+from gpulaf.scenes import voronoi_colors, voronoi_lines
 
 TIME = 3.0
 

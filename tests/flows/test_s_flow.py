@@ -7,8 +7,9 @@ from scipy import sparse
 from scipy.integrate import solve_ivp
 from scipy.linalg import expm
 
-from gpulaf import AssignmentFlow, DormandPrince, Graph, Grid, Krylov, LinearFlow, Taylor, s_flow_solution
+from gpulaf import DormandPrince, Graph, Grid, Krylov, Taylor
 from gpulaf.backend.array import host_array
+from gpulaf.flows import AssignmentFlow, LinearFlow, s_flow_solution
 
 TIME = 3.0
 

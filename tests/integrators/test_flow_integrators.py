@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import dense_flow, dense_solution, random_problem, relative, tol
 
-from gpulaf import Euler, Grid, Krylov, LinearFlow, Taylor, uniform_weights, weight_gradient
+from gpulaf import Euler, Grid, Krylov, Taylor, uniform_weights
 from gpulaf.backend.array import host_array
+from gpulaf.flows import LinearFlow, weight_gradient
 from gpulaf.integrators.phi import phi1, tail
 
 INTEGRATORS = [Krylov(tol=1e-5), Krylov(12), Taylor(tol=1e-5), Taylor(14)]

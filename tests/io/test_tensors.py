@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from gpulaf import read_tensors, write_tensors
+from gpulaf.io import read_tensors, write_tensors
 from gpulaf.io.atomic import whole_file
 
 METADATA = {"rho": 0.1, "values": [1, None, "ü"], "nested": {"history": [[0, 1.5, 2e-30]]}}

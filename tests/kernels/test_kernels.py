@@ -158,7 +158,7 @@ def test_without_numba_the_references_do_the_work():
         "weights = gpulaf.uniform_weights((5, 6))\n"
         "for name in ('operator', 'adjoint', 'similarity', 'weight_gradient', 'chain', 'reverse_horner'):\n"
         "    print(implementation(name, weights).__name__)\n"
-        "gpulaf.LinearFlow(gpulaf.Grid(weights), np.ones((2, 5, 6)))"
+        "gpulaf.flows.LinearFlow(gpulaf.Grid(weights), np.ones((2, 5, 6)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["reference"] * 6

@@ -8,66 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from oracles import dense_probabilities, distances, patches
 from realdata import DATA, realdata
-from scipy.linalg import expm
 
 import gpulaf
 from gpulaf import Krylov, label, refine, refine_logits
 
 EXACT = Krylov(tol=1e-10)
-
-
-def patches(shape: tuple[int, int], radius: int = 1, seed: int | None = None) -> np.ndarray:
-    """Uniform (no seed) or random weight patches, pixel by pixel."""
-    rng = np.random.default_rng(seed)
-    (height, width), side = shape, 2 * radius + 1
-    weights = np.zeros((side**2, height, width))
-    for y in range(height):
-        for x in range(width):
-            for n in range(side**2):
-                if 0 <= y + n // side - radius < height and 0 <= x + n % side - radius < width:
-                    weights[n, y, x] = 1.0 if seed is None else rng.uniform(0.05, 1)
-            weights[:, y, x] /= weights[:, y, x].sum()
-    return weights
-
-
-def dense_probabilities(ell: np.ndarray, weights: np.ndarray, time: float) -> np.ndarray:
-    """softmax(v(T)), v' = Av + B, for ℓ of shape (H, W, J): the matrix A entry by entry, and its exponential."""
-    height, width, J = ell.shape
-    side = round(len(weights) ** 0.5)
-    radius = side // 2
-
-    def neighbors(y: int, x: int) -> list[tuple[int, int, float]]:
-        found = []
-        for n in range(side**2):
-            y2, x2 = y + n // side - radius, x + n % side - radius
-            if 0 <= y2 < height and 0 <= x2 < width:
-                found.append((y2, x2, weights[n, y, x]))
-        return found
-
-    size = height * width * J
-    A, B = np.zeros((size, size)), np.zeros(size)
-    for y in range(height):
-        for x in range(width):
-            mean = sum(weight * ell[y2, x2] for y2, x2, weight in neighbors(y, x))
-            S = np.exp(mean - mean.max())
-            S /= S.sum()
-            for j in range(J):
-                row = (y * width + x) * J + j
-                B[row] = S[j] - 1 / J
-                for y2, x2, weight in neighbors(y, x):
-                    for l in range(J):
-                        A[row, (y2 * width + x2) * J + l] += S[j] * ((j == l) - S[l]) * weight
-    bordered = np.zeros((size + 1, size + 1))
-    bordered[:-1, :-1], bordered[:-1, -1] = time * A, time * B
-    v = expm(bordered)[:-1, -1].reshape(height, width, J)
-    W = np.exp(v - v.max(axis=-1, keepdims=True))
-    return W / W.sum(axis=-1, keepdims=True)
-
-
-def distances(image: np.ndarray, prototypes: np.ndarray) -> np.ndarray:
-    """(H, W, J) Euclidean distances."""
-    return np.linalg.norm(image[:, :, None, :] - prototypes[None, None], axis=-1)
 
 
 def random_image(shape: tuple[int, ...] = (4, 5, 3), seed: int = 0) -> np.ndarray:
@@ -238,7 +185,7 @@ def test_grey_images_and_one_channel_are_the_same() -> None:
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_probabilities_sum_to_one_and_labels_are_their_argmax(dtype: Any) -> None:
-    scene = gpulaf.voronoi_colors(40, seed=2)
+    scene = gpulaf.scenes.voronoi_colors(40, seed=2)
     for result in (
         label(scene.image.astype(dtype), scene.prototypes),
         label(scene.image.astype(dtype), 5),
@@ -252,7 +199,7 @@ def test_probabilities_sum_to_one_and_labels_are_their_argmax(dtype: Any) -> Non
 
 
 def test_labeling_removes_noise() -> None:
-    scene = gpulaf.voronoi_colors(48, noise=0.4, seed=1)
+    scene = gpulaf.scenes.voronoi_colors(48, noise=0.4, seed=1)
     pixelwise = distances(scene.image, scene.prototypes).argmin(axis=-1)
     result = label(scene.image, scene.prototypes)
     assert np.mean(pixelwise != scene.truth) > 0.25
@@ -332,7 +279,7 @@ def test_weights_of_an_electron_micrograph_are_learned() -> None:
     truth = truth[window]
     assert list(values) == [0, 255]
     means = np.array([[image[truth == j].mean()] for j in (0, 1)])
-    likelihood = gpulaf.log_likelihood(gpulaf.distances(image[..., None], means), 0.2)
+    likelihood = gpulaf.labeling.log_likelihood(gpulaf.labeling.distances(image[..., None], means), 0.2)
     fit = gpulaf.fit_weights(likelihood, truth, steps=12)
     assert fit.history[-1].wrong < 0.75 * fit.history[0].wrong
     result = label(image, means, weights=fit.weights, rho=0.2)

@@ -9,12 +9,10 @@ from scipy.integrate import solve_ivp
 
 import gpulaf
 from gpulaf import (
-    AssignmentFlow,
     DormandPrince,
     GeometricEuler,
     Grid,
     Krylov,
-    LinearFlow,
     LinearizedFlows,
     Taylor,
     label,
@@ -23,9 +21,10 @@ from gpulaf import (
     uniform_weights,
 )
 from gpulaf.backend.array import host_array
+from gpulaf.flows import AssignmentFlow, LinearFlow
 
 SCHEMES = [GeometricEuler(0.25), DormandPrince(), LinearizedFlows(), LinearizedFlows(length=0.5, integrator=Krylov())]
-SCENE = gpulaf.voronoi_colors(24, sites=6, noise=0.3)
+SCENE = gpulaf.scenes.voronoi_colors(24, sites=6, noise=0.3)
 
 
 def exact(weights, l, time):
@@ -47,7 +46,7 @@ def exact(weights, l, time):
 def test_label_is_the_assignment_flow(dtype, scheme):
     image = SCENE.image.astype(dtype)
     result = label(image, SCENE.prototypes, rho=0.2, scheme=scheme)
-    l = gpulaf.log_likelihood(gpulaf.distances(image, SCENE.prototypes), 0.2)
+    l = gpulaf.labeling.log_likelihood(gpulaf.labeling.distances(image, SCENE.prototypes), 0.2)
     end = AssignmentFlow(Grid(uniform_weights(image.shape[:2], dtype=dtype)), l).solve(scheme)
     expected = np.exp(end.v) / np.exp(end.v).sum(axis=0)
     np.testing.assert_allclose(result.probabilities, np.moveaxis(expected, 0, -1), atol=tol(dtype))

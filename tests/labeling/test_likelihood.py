@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from gpulaf import distances, kmeans_prototypes, log_likelihood
+from gpulaf.labeling import distances, kmeans_prototypes, log_likelihood
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 1e-6), (np.float64, 1e-14)])

@@ -15,19 +15,16 @@ from gpulaf import (
     Krylov,
     RiemannianAdam,
     Taylor,
-    distances,
     fit_weights,
     label,
     label_nodes,
-    log_likelihood,
-    nearest_neighbor_graph,
     refine,
     refine_nodes,
-    region_graph,
-    region_means,
     uniform_weights,
-    voronoi_colors,
 )
+from gpulaf.averaging import nearest_neighbor_graph, region_graph, region_means
+from gpulaf.labeling import distances, log_likelihood
+from gpulaf.scenes import voronoi_colors
 
 
 @pytest.mark.parametrize("neighbors", [1, 4, 50])

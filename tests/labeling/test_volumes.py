@@ -2,36 +2,18 @@
 
 import numpy as np
 import pytest
+from examples import ball
 from oracles import dense_solution, random_problem, relative, tol
 
 import gpulaf
-from gpulaf import (
-    Krylov,
-    Taylor,
-    bilateral_weights,
-    exact_gradient,
-    fit_weights,
-    label,
-    log_likelihood,
-    memory_estimate,
-    refine,
-    refine_logits,
-    spaced_weights,
-    uniform_weights,
-    weight_gradient,
-)
-from gpulaf.backend import memory
+from gpulaf import Krylov, Taylor, bilateral_weights, fit_weights, label, refine, refine_logits, uniform_weights
+from gpulaf.averaging import spaced_weights
+from gpulaf.backend import memory, memory_estimate
 from gpulaf.backend.array import host_array
+from gpulaf.flows import exact_gradient, weight_gradient
+from gpulaf.labeling import log_likelihood
 
 TIME = 3.0
-
-
-def ball(spacing=(1.0, 1.0, 1.0), noise=0.3, side=24.0):
-    """A ball of radius 8 in a cube, sampled at a spacing, grey values 0 and 1 with noise: the volume and its truth."""
-    axes = [np.arange(s / 2, side, s) - side / 2 for s in spacing]
-    z, y, x = np.meshgrid(*axes, indexing="ij")
-    truth = (z**2 + y**2 + x**2 < 64).astype(np.uint8)
-    return truth + np.random.default_rng(0).normal(0, noise, truth.shape), truth
 
 
 @pytest.mark.parametrize("integrator", [Krylov(tol=1e-10), Taylor(tol=1e-10)], ids=str)
@@ -119,7 +101,7 @@ def test_bilateral_weights_of_a_volume(xp, dtype):
                 squared = ((volume[pixel].astype(float) - volume[other]) ** 2).sum()
                 expected[o, *pixel] = np.exp(-squared / 0.5) * np.prod([factor[a][s] for a, s in enumerate(steps)])
     assert relative(found, expected / expected.sum(axis=0)) < tol(dtype)
-    gpulaf.check_weights(found, (2, 3, 4))
+    gpulaf.averaging.check_weights(found, (2, 3, 4))
 
 
 @pytest.mark.parametrize("spacing", [(1, 1, 1), (3, 1, 1)])

@@ -5,7 +5,6 @@ import pytest
 from oracles import random_problem, relative, tol
 
 from gpulaf import (
-    Checkpoint,
     Euler,
     Krylov,
     Layers,
@@ -18,6 +17,7 @@ from gpulaf import (
 )
 from gpulaf.backend.array import host_array, namespace
 from gpulaf.backend.dispatch import observed
+from gpulaf.learning import Checkpoint
 from gpulaf.learning import stepper as steps
 from gpulaf.learning.cuda_graph import CapturedStep, FixedStep, fixed_degree
 

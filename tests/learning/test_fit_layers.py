@@ -9,33 +9,27 @@ from scipy import sparse
 from scipy.linalg import expm
 
 from gpulaf import (
-    Adam,
-    AdaMax,
-    Checkpoint,
-    DeepFlow,
     Graph,
     Krylov,
     Layers,
     RiemannianAdam,
     RiemannianGradient,
     Taylor,
-    check_weights,
     cosine_loss,
     cross_entropy_loss,
-    distances,
     fit_weights,
     label,
-    log_likelihood,
-    memory_estimate,
-    nearest_neighbor_graph,
     uniform_weights,
-    voronoi_colors,
-    voronoi_lines,
 )
-from gpulaf.backend import memory
+from gpulaf.averaging import check_weights, nearest_neighbor_graph
+from gpulaf.backend import memory, memory_estimate
+from gpulaf.flows import DeepFlow
+from gpulaf.labeling import distances, log_likelihood
+from gpulaf.learning import Adam, AdaMax, Checkpoint
 from gpulaf.learning.fitting import FitStep
 from gpulaf.learning.loss import weight_regularizer
 from gpulaf.learning.stepper import Options, Problem, StepByStep
+from gpulaf.scenes import voronoi_colors, voronoi_lines
 
 SHARED, OWN = Layers((1.0, 2.0), shared=True), [1.0, 2.0]
 

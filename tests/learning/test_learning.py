@@ -10,30 +10,26 @@ import pytest
 from oracles import random_problem, relative, tol
 
 from gpulaf import (
-    Adam,
-    AdaMax,
-    Checkpoint,
     Euler,
     Grid,
     Krylov,
-    LinearFlow,
     RiemannianAdam,
     RiemannianGradient,
     Taylor,
-    check_weights,
     cosine_loss,
     cross_entropy_loss,
-    distances,
     fit_weights,
-    log_likelihood,
     uniform_weights,
-    voronoi_colors,
-    voronoi_lines,
 )
+from gpulaf.averaging import check_weights
 from gpulaf.backend.array import host_array
+from gpulaf.flows import LinearFlow
+from gpulaf.labeling import distances, log_likelihood
+from gpulaf.learning import Adam, AdaMax, Checkpoint
 from gpulaf.learning.descent import squared_norms
 from gpulaf.learning.fitting import FitStep
 from gpulaf.learning.loss import weight_regularizer, wrong_share
+from gpulaf.scenes import voronoi_colors, voronoi_lines
 
 
 def central(function, x, h=1e-6):

@@ -53,7 +53,7 @@ def figure_of(make: Any, wrong: list[float], radius: int = 1, size: int = 24) ->
     return scene, panels, demo_figure(scene, panels, gpulaf.uniform_weights(scene.truth.shape, radius), wrong)
 
 
-@pytest.mark.parametrize("make", [gpulaf.voronoi_colors, gpulaf.voronoi_lines])
+@pytest.mark.parametrize("make", [gpulaf.scenes.voronoi_colors, gpulaf.scenes.voronoi_lines])
 @pytest.mark.parametrize("wrong", [[20.0, 3.5, 0.25], [20.0], [2.0, 0.0], [0.0, 0.0]])
 def test_demo_figure(make: Any, wrong: list[float]) -> None:
     scene, panels, figure = figure_of(make, wrong)
@@ -73,7 +73,7 @@ def test_demo_figure(make: Any, wrong: list[float]) -> None:
 
 
 def test_the_figure_shows_the_errors_and_the_curve() -> None:
-    scene, panels, figure = figure_of(gpulaf.voronoi_lines, [20.0, 3.5, 0.25])
+    scene, panels, figure = figure_of(gpulaf.scenes.voronoi_lines, [20.0, 3.5, 0.25])
     errors, curve = figure.axes[5], figure.axes[7]
     np.testing.assert_array_equal(errors.images[0].get_array(), panels["uniform weights"] != scene.truth)
     np.testing.assert_array_equal(curve.lines[0].get_ydata(), [20.0, 3.5, 0.25])
@@ -82,7 +82,7 @@ def test_the_figure_shows_the_errors_and_the_curve() -> None:
 
 @pytest.mark.parametrize("radius", [1, 2])
 def test_every_patch_of_the_window_is_drawn(radius: int) -> None:
-    _, _, figure = figure_of(gpulaf.voronoi_lines, [20.0, 3.5], radius)
+    _, _, figure = figure_of(gpulaf.scenes.voronoi_lines, [20.0, 3.5], radius)
     side = 2 * radius + 1
     glyphs = np.ma.filled(figure.axes[6].images[0].get_array().astype(float), np.nan)
     np.testing.assert_allclose(glyphs[:side, :side], 1 / side**2, rtol=1e-6)
@@ -94,5 +94,5 @@ def test_figures_leave_no_global_state() -> None:
     import matplotlib.pyplot as plt
 
     before = plt.get_fignums()
-    figure_of(gpulaf.voronoi_colors, [3.0, 1.0])
+    figure_of(gpulaf.scenes.voronoi_colors, [3.0, 1.0])
     assert plt.get_fignums() == before

@@ -11,12 +11,14 @@ import pytest
 from oracles import relative, tol
 
 import gpulaf
-from gpulaf import Features, Training, WeightPredictor, confusion_figure, evaluate, predictor_figure
+from gpulaf import WeightPredictor, evaluate
 from gpulaf.io.images import write_array
+from gpulaf.plots import confusion_figure, predictor_figure
 from gpulaf.plots.predictor import CELL, ROWS, own_weights, picture, prototype_patches
+from gpulaf.prediction import Features, Training
 from gpulaf.prediction.evaluation import labelings
 
-SCENES = [gpulaf.voronoi_lines(32, sites=6, noise=0.3, seed=seed) for seed in range(4)]
+SCENES = [gpulaf.scenes.voronoi_lines(32, sites=6, noise=0.3, seed=seed) for seed in range(4)]
 IMAGES = [s.image.astype(np.float32) for s in SCENES]
 TRUTHS = [s.truth for s in SCENES]
 VALUES = [np.array([40, 200])[t] for t in TRUTHS]
@@ -136,7 +138,7 @@ def test_prototypes_are_drawn_beside_their_weights() -> None:
     canvas = np.asarray(figure.axes[5].images[0].get_array())
     assert f"{shown} of {shown + 5} prototypes" in figure.axes[5].get_title()
     patches, used = prototype_patches(predictor, IMAGES[3])
-    distance = np.linalg.norm(gpulaf.patch_features(IMAGES[3])[:, :, None, :] - predictor.prototypes_, axis=-1)
+    distance = np.linalg.norm(gpulaf.prediction.patch_features(IMAGES[3])[:, :, None, :] - predictor.prototypes_, axis=-1)
     np.testing.assert_array_equal(used, np.bincount(distance.argmin(axis=-1).ravel(), minlength=shown + 5))
     first = np.argmax(used)
     third = CELL // 3
@@ -179,7 +181,7 @@ def test_figures_of_other_features(features: Any, radius: int) -> None:
 
 
 def test_figures_of_colors_and_of_soft_predictions() -> None:
-    scenes = [gpulaf.voronoi_colors(24, sites=6, seed=seed) for seed in range(2)]
+    scenes = [gpulaf.scenes.voronoi_colors(24, sites=6, seed=seed) for seed in range(2)]
     predictor = WeightPredictor(10)
     training = Training(steps=1)
     predictor.fit([scenes[0].image], [scenes[0].truth], training=training, progress=False)

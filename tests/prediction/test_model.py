@@ -4,20 +4,11 @@ import numpy as np
 import pytest
 from oracles import random_problem, relative, tol
 
-from gpulaf import (
-    Grid,
-    LinearFlow,
-    Parameters,
-    Taylor,
-    check_weights,
-    cosine_loss,
-    gaussian_features,
-    patch_features,
-    predict_weights,
-    prediction_gradient,
-    weight_gradient,
-)
+from gpulaf import Grid, Taylor, cosine_loss
+from gpulaf.averaging import check_weights
 from gpulaf.backend.array import host_array
+from gpulaf.flows import LinearFlow, weight_gradient
+from gpulaf.prediction import Parameters, gaussian_features, patch_features, predict_weights, prediction_gradient
 
 # 1×n, n×1, smaller than the patch, beyond one stretch and one block
 SHAPES = [(1, 1), (1, 9), (7, 1), (2, 2), (5, 6), (67, 5), (3, 300)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import os
 import pickle
 import re
@@ -14,47 +13,28 @@ from typing import Any
 
 import numpy as np
 import pytest
+from examples import IMAGES, SCENES, TRUTHS, change, fitted, same
 from oracles import relative, tol
 from realdata import DATA, realdata
-from safetensors import safe_open
-from safetensors.numpy import save_file
 
 import gpulaf
-from gpulaf import Checkpoint, Features, Training, WeightPredictor, gaussian_features
+from gpulaf import WeightPredictor
 from gpulaf.backend.array import host_array
 from gpulaf.io.images import write_array
+from gpulaf.learning import Checkpoint
 from gpulaf.learning.loss import wrong_share
+from gpulaf.prediction import Features, Training, gaussian_features
 from gpulaf.prediction.dataset import Item, Reader, Samples, batches
 from gpulaf.prediction.features import feature_names
 from gpulaf.prediction.initialization import starting_parameters
 from gpulaf.prediction.objective import Work, packed
 from gpulaf.prediction.statistics import survey
 
-SCENES = [gpulaf.voronoi_lines(32, sites=6, noise=0.3, seed=seed) for seed in range(4)]
-IMAGES = [s.image.astype(np.float32) for s in SCENES]
-TRUTHS = [s.truth for s in SCENES]
-
-
-def fitted(count: int = 2, steps: int = 3, **options: Any) -> WeightPredictor:
-    own = {name: options.pop(name) for name in list(options) if name in WeightPredictor(1).get_params()}
-    training = options.pop("training", Training(steps=steps))
-    predictor = WeightPredictor(**({"prototypes": 8} | own))
-    return predictor.fit(IMAGES[:count], TRUTHS[:count], training=training, progress=False, **options)
-
-
-def same(first: WeightPredictor, second: WeightPredictor) -> None:
-    """Everything learned is equal bit for bit; seconds pass."""
-    names = ("prototypes_", "tangents_", "sigma_", "feature_scale_", "label_values_", "label_prototypes_")
-    for name in (*names, "n_channels_", "reason_"):
-        np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
-    assert [row[:5] for row in first.history_] == [row[:5] for row in second.history_]
-
-
 # --- learning -------------------------------------------------------------------------------------------------------
 
 
 def test_it_labels_unseen_lines_better_than_pixels_and_uniform_weights() -> None:
-    scenes = [gpulaf.voronoi_lines(64, sites=10, seed=seed) for seed in range(4)]
+    scenes = [gpulaf.scenes.voronoi_lines(64, sites=10, seed=seed) for seed in range(4)]
     predictor = WeightPredictor(prototypes=30)
     training = Training(steps=12)
     predictor.fit([s.image for s in scenes[:2]], [s.truth for s in scenes[:2]], training=training, progress=False)
@@ -79,7 +59,7 @@ def test_the_derivative_of_one_image_against_central_differences(data_term: str,
     probabilities = rng.dirichlet(np.ones(3), (6, 7)) if data_term == "probabilities" else None
     reader = Reader(1, 0.5, np.array([3, 5, 9]), rng.random((3, 2)))
     work = Work(reader, 2.0, gpulaf.Taylor(degree=14), partial(loss, class_weights=[1.0, 2.0, 0.5]))
-    vector = packed(gpulaf.Parameters(rng.random((3, 18)), rng.standard_normal((3, 9)), 0.3))
+    vector = packed(gpulaf.prediction.Parameters(rng.random((3, 18)), rng.standard_normal((3, 9)), 0.3))
     item = Item(image, truth, probabilities)
     found = work(vector, 3, item, None, (), True).derivative
     steps = h * np.eye(len(vector))
@@ -103,7 +83,7 @@ def test_adam_by_its_formula(decay: bool) -> None:
         m, s = 0.9 * m + 0.1 * g, 0.999 * s + 0.001 * g**2
         h = 0.05 * (np.cos(np.pi * (k - 1) / 6) ** 2 if decay else 1)
         x = x - h * (m / (1 - 0.9**k)) / (np.sqrt(s / (1 - 0.999**k)) + 1e-8)
-    found = packed(gpulaf.Parameters(predictor.prototypes_, predictor.tangents_, np.log(predictor.sigma_)))
+    found = packed(gpulaf.prediction.Parameters(predictor.prototypes_, predictor.tangents_, np.log(predictor.sigma_)))
     assert relative(found, x) < 1e-12
 
 
@@ -174,7 +154,7 @@ def test_weights_and_labels_in_every_library(xp: Any, dtype: np.dtype[Any]) -> N
     predictor = fitted()
     image = IMAGES[3].astype(dtype)
     weights = predictor.weights(xp(image))
-    gpulaf.check_weights(host_array(weights), (32, 32))
+    gpulaf.averaging.check_weights(host_array(weights), (32, 32))
     assert relative(weights, predictor.weights(IMAGES[3].astype(np.float64))) < 10 * tol(dtype)
     labels = gpulaf.label(
         image, predictor.label_prototypes_, weights=host_array(weights), integrator=gpulaf.Taylor(tol=1e-3)
@@ -235,7 +215,7 @@ def test_classes_without_a_pixel_are_allowed_with_probabilities() -> None:
 
 
 def test_balanced_losses_find_more_of_the_rare_class() -> None:
-    noisy = [gpulaf.voronoi_lines(48, sites=6, noise=0.6, seed=seed) for seed in range(2)]
+    noisy = [gpulaf.scenes.voronoi_lines(48, sites=6, noise=0.6, seed=seed) for seed in range(2)]
     shares = []
     for balanced in (False, True):
         predictor = WeightPredictor(10)
@@ -287,7 +267,7 @@ def test_batches_take_every_image_equally_often() -> None:
 
 def test_the_best_parameters_on_the_validation_are_kept() -> None:
     """Large steps on one image: the loss on another one falls and rises again."""
-    seen: list[gpulaf.Parameters] = []
+    seen: list[gpulaf.prediction.Parameters] = []
     predictor = fitted(
         1,
         validation=(IMAGES[3:], TRUTHS[3:]),
@@ -446,7 +426,7 @@ def test_the_work_on_an_image_travels() -> None:
     reader = Reader(partial(gaussian_features, scales=(1,)), 0.1, np.array([0, 1]), np.array([[0.0], [1.0]]))
     loss = partial(gpulaf.cosine_loss, class_weights=np.ones(2))
     work = Work(reader, 3.0, gpulaf.Taylor(tol=1e-3), loss)
-    vector = packed(gpulaf.Parameters(np.random.default_rng(0).random((5, 4)), np.eye(5, 9), 0.0))
+    vector = packed(gpulaf.prediction.Parameters(np.random.default_rng(0).random((5, 4)), np.eye(5, 9), 0.0))
     task = (vector, 5, Item(IMAGES[0], TRUTHS[0]), 16, (0, 1, 2), True)
     there, arguments = pickle.loads(pickle.dumps((work, task)))
     np.testing.assert_array_equal(there(*arguments).derivative, work(*task).derivative)
@@ -498,7 +478,7 @@ def test_feature_callables_are_asked_for(tmp_path: Path) -> None:
     [
         (gaussian_features, "gaussian:1,2,4"),
         (partial(gaussian_features, scales=(0.7, 2)), "gaussian:0.7,2"),
-        (gpulaf.patch_features, "patch:1"),
+        (gpulaf.prediction.patch_features, "patch:1"),
         (Features("patch"), "patch:1"),
         (Features("patch:2 + gaussian:1.5"), "patch:2+gaussian:1.5"),
     ],
@@ -519,7 +499,7 @@ def test_features_of_this_library_come_back_with_the_model(tmp_path: Path, featu
 
 def test_features_side_by_side_are_those_of_each(xp: Any, dtype: np.dtype[Any]) -> None:
     image = np.random.default_rng(0).random((7, 9, 2)).astype(dtype)
-    parts = [gpulaf.patch_features(image, 2), gaussian_features(image, (1, 3)), gpulaf.patch_features(image, 0)]
+    parts = [gpulaf.prediction.patch_features(image, 2), gaussian_features(image, (1, 3)), gpulaf.prediction.patch_features(image, 0)]
     if xp.name != "strict":  # Gaussian derivatives are NumPy's and CuPy's
         found = host_array(Features("patch:2+gaussian:1,3+patch:0")(xp(image)))
         assert relative(found, np.concatenate(parts, axis=-1)) < tol(dtype)
@@ -541,18 +521,6 @@ def test_names_that_are_no_features(names: str) -> None:
 def test_callables_of_others_have_no_names() -> None:
     for features in (doubled, partial(doubled), partial(gaussian_features, np.zeros((2, 2, 1))), np.sqrt):
         assert feature_names(features) is None
-
-
-def change(path: Path, metadata: dict[str, Any] | None = None, **tensors: np.ndarray | None) -> None:
-    """Replace or remove (None) tensors and entries of the metadata of a model file."""
-    with safe_open(path, framework="numpy") as file:
-        header = file.metadata()
-        arrays = {key: file.get_tensor(key) for key in file.keys()} | tensors  # noqa: SIM118
-    stored = json.loads(header["metadata"]) | (metadata or {})
-    header["metadata"] = json.dumps({k: v for k, v in stored.items() if v is not None or k not in (metadata or {})})
-    version = stored.pop("version", None)
-    header |= {"version": version} if version else {}
-    save_file({k: v for k, v in arrays.items() if v is not None}, path, metadata=header)
 
 
 def test_an_unchanged_file_is_read(tmp_path: Path) -> None:
@@ -594,7 +562,7 @@ def test_files_that_are_no_models(tmp_path: Path) -> None:
     content = (tmp_path / "f").read_bytes()
     (tmp_path / "half").write_bytes(content[: len(content) // 2])
     (tmp_path / "pickle").write_bytes(pickle.dumps({"prototypes": np.zeros(3)}))
-    gpulaf.write_tensors(tmp_path / "weights", "weights", {"weights": np.zeros(3)}, {})
+    gpulaf.io.write_tensors(tmp_path / "weights", "weights", {"weights": np.zeros(3)}, {})
     for name, message in (
         ("half", "no readable safetensors file"),
         ("pickle", "no readable safetensors file"),

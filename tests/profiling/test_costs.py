@@ -23,7 +23,7 @@ def operands(kernel: str, dtype: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     def field(*shape: int) -> np.ndarray:
         return rng.random(shape).astype(dtype)
 
-    weights = gpulaf.normalize_weights(field(N, H, W))
+    weights = gpulaf.averaging.normalize_weights(field(N, H, W))
     S, l, v = (x / x.sum(axis=0) for x in (field(J, H, W) for _ in range(3)))
     flat, patches = v.reshape(J, -1), weights.reshape(N, -1)
     truth, ones = rng.integers(-1, J, H * W).astype(np.int32), np.ones(J, dtype)

@@ -90,8 +90,8 @@ def test_more_than_there_is_memory_for(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_observed_kernels_do_the_same_work() -> None:
-    scene = gpulaf.voronoi_lines(24, sites=5)
-    l = gpulaf.log_likelihood(gpulaf.distances(scene.image, scene.prototypes), rho=0.2)
+    scene = gpulaf.scenes.voronoi_lines(24, sites=5)
+    l = gpulaf.labeling.log_likelihood(gpulaf.labeling.distances(scene.image, scene.prototypes), rho=0.2)
     seen: list[str] = []
 
     def observer(kernel: str, function: Any) -> Any:

@@ -16,22 +16,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracles import relative
-from test_labeling import dense_probabilities, distances, patches
+from oracles import dense_probabilities, distances, patches, relative
 
 import gpulaf
-from gpulaf import (
-    BilateralWeights,
-    Euler,
-    Features,
-    Krylov,
-    Taylor,
-    WeightPredictor,
-    label_array,
-    refine_array,
-    tile_halo,
-)
+from gpulaf import Euler, Krylov, Taylor, WeightPredictor
+from gpulaf.averaging import BilateralWeights
 from gpulaf.labeling.label import Labeling
+from gpulaf.prediction import Features
+from gpulaf.tiling import label_array, refine_array, tile_halo
 from gpulaf.tiling.dask_array import label_tiles
 
 SHARP = np.float32(0.3)
@@ -88,7 +80,7 @@ def box_weights(image: np.ndarray, look: int) -> np.ndarray:
         for x in range(2 * look + 1):
             mean = mean + padded[y : y + grey.shape[0], x : x + grey.shape[1]]
     o = np.arange(25.0)[:, None, None]
-    return gpulaf.normalize_weights(1.5 + np.sin(3 * mean[None] + o))
+    return gpulaf.averaging.normalize_weights(1.5 + np.sin(3 * mean[None] + o))
 
 
 class Box:
@@ -123,7 +115,7 @@ def test_tiles_are_the_whole_image(
         weights = BilateralWeights(float(SHARP), 2 if "5" in kind else 1)
     elif kind.startswith("pixelwise"):
         count = 25 if "5" in kind else 9
-        weights = gpulaf.normalize_weights(rng.random((count, *image.shape[:2])).astype(rng.choice(["f4", "f8"])))
+        weights = gpulaf.averaging.normalize_weights(rng.random((count, *image.shape[:2])).astype(rng.choice(["f4", "f8"])))
     elif kind == "own":
         weights = Box(int(rng.integers(0, 5)))
     options: dict[str, Any] = {"rho": rho, "time": time, "integrator": Taylor(degree, substeps=substeps)}
@@ -147,7 +139,7 @@ def test_tiles_of_predictions_are_the_whole_image(
     weights: Any = {"bilateral": BilateralWeights(0.2), "uniform": None}.get(kind)
     given_weights = weights(image) if weights else None
     if kind == "pixelwise":
-        given_weights = gpulaf.normalize_weights(rng.random((9, *image.shape[:2])))
+        given_weights = gpulaf.averaging.normalize_weights(rng.random((9, *image.shape[:2])))
         weights = da.from_array(given_weights, chunks=(4, 17, 23))
     options: dict[str, Any] = {"rho": rho, "time": time}
     whole = gpulaf.refine(probabilities, weights=given_weights, integrator=Taylor(tol=tol).fixed(time), **options)
@@ -159,7 +151,7 @@ def test_tiles_of_predictions_are_the_whole_image(
 @pytest.mark.parametrize("integrator", [Taylor(), Taylor(tol=1e-7), Taylor(4), Taylor(substeps=3), Euler(7)], ids=str)
 @pytest.mark.parametrize("time", [3.0, 11.0])
 def test_every_plan_that_is_the_same_everywhere(dtype: Any, integrator: Any, time: float) -> None:
-    scene = gpulaf.voronoi_colors(70, noise=0.3)
+    scene = gpulaf.scenes.voronoi_colors(70, noise=0.3)
     image = scene.image.astype(dtype)
     whole_plan = integrator.fixed(time) if isinstance(integrator, Taylor) else integrator
     whole = gpulaf.label(image, scene.prototypes, time=time, integrator=whole_plan)
@@ -177,13 +169,13 @@ def test_stretches_of_the_kernels_and_tiles_wider_than_them() -> None:
 
 
 @pytest.mark.parametrize(
-    "features", [0, 1, Features("patch:2+gaussian:0.7,1"), partial(gpulaf.gaussian_features, scales=(1.5,))]
+    "features", [0, 1, Features("patch:2+gaussian:0.7,1"), partial(gpulaf.prediction.gaussian_features, scales=(1.5,))]
 )
 def test_predicted_weights(features: Any) -> None:
-    scenes = [gpulaf.voronoi_lines(80, sites=9, seed=seed) for seed in range(3)]
+    scenes = [gpulaf.scenes.voronoi_lines(80, sites=9, seed=seed) for seed in range(3)]
     images, truths = [scene.image for scene in scenes], [scene.truth for scene in scenes]
     predictor = WeightPredictor(prototypes=9, features=features, time=2.0)
-    predictor.fit(images[:2], truths[:2], training=gpulaf.Training(steps=2))
+    predictor.fit(images[:2], truths[:2], training=gpulaf.prediction.Training(steps=2))
     image = (255 * images[2].clip(0, 1)).astype(np.uint8)[..., 0]
     result = predictor.label_array(da.from_array(image, chunks=(27, 31)))
     assert result.labels.numblocks[0] > 1
@@ -193,9 +185,9 @@ def test_predicted_weights(features: Any) -> None:
 
 @pytest.mark.parametrize("shared", [True, False])
 def test_predicted_weights_of_layers(shared: bool) -> None:
-    scene = gpulaf.voronoi_lines(80, sites=9)
+    scene = gpulaf.scenes.voronoi_lines(80, sites=9)
     predictor = WeightPredictor(prototypes=9, time=4.0, layers=2, shared_layers=shared, integrator=Taylor(4))
-    predictor.fit([scene.image], [scene.truth], training=gpulaf.Training(steps=2))
+    predictor.fit([scene.image], [scene.truth], training=gpulaf.prediction.Training(steps=2))
     result = predictor.label_array(da.from_array(scene.image, chunks=(27, 31, 1)))
     assert result.labels.numblocks[0] > 1
     predictor.set_params(integrator=Taylor(4).fixed(2.0))
@@ -208,7 +200,7 @@ def test_layers(kind: str, dtype: Any) -> None:
     """Linearized flows one after the other: the halo adds up."""
     rng, times = np.random.default_rng(0), [1.0, 6.0, 2.0]
     image, prototypes = rng.random((50, 70)).astype(dtype), [0.2, 0.5, 0.9]
-    own = [gpulaf.normalize_weights(rng.random((n, 50, 70)).astype(dtype)) for n in (9, 25, 9)]
+    own = [gpulaf.averaging.normalize_weights(rng.random((n, 50, 70)).astype(dtype)) for n in (9, 25, 9)]
     weights = {"uniform": None, "bilateral": BilateralWeights(), "shared": own[1], "each": own, "made": Thrice()}[kind]
     plan, halo = Taylor(2), tile_halo(times, integrator=Taylor(2), weights=weights)
     assert halo == {"uniform": 12, "bilateral": 12, "shared": 24, "each": 24, "made": 12}[kind]
@@ -235,11 +227,11 @@ class Thrice(BilateralWeights):
 
 
 def test_predicted_weights_for_probabilities() -> None:
-    scenes = [gpulaf.voronoi_lines(60, sites=9, seed=seed) for seed in range(2)]
+    scenes = [gpulaf.scenes.voronoi_lines(60, sites=9, seed=seed) for seed in range(2)]
     soft = [np.stack([1 - s.image[..., 0].clip(0, 1), s.image[..., 0].clip(0, 1)], axis=-1) for s in scenes]
     predictor = WeightPredictor(prototypes=9, time=2.0, rho=1.0)
     predictor.fit(
-        [s.image for s in scenes], [s.truth for s in scenes], probabilities=soft, training=gpulaf.Training(steps=2)
+        [s.image for s in scenes], [s.truth for s in scenes], probabilities=soft, training=gpulaf.prediction.Training(steps=2)
     )
     chunks = ((20, 21, 19), (30, 30), 2)
     result = predictor.refine_array(
@@ -278,7 +270,7 @@ def test_the_halo_is_what_a_pixel_depends_on_and_no_more(integrator: Any, time: 
 
 
 def test_too_small_a_halo_shows() -> None:
-    scene = gpulaf.voronoi_colors(64, noise=0.3)
+    scene = gpulaf.scenes.voronoi_colors(64, noise=0.3)
     plan = Taylor(4, substeps=1)
     whole = gpulaf.label(scene.image.astype(float), scene.prototypes, integrator=plan)
     solve = partial(_label, prototypes=scene.prototypes, integrator=plan)
@@ -310,7 +302,7 @@ def test_halo_adds_up_steps_patches_and_what_weights_look_at() -> None:
 
 
 def test_fixed_plans_hold_the_tolerance_and_repeat_on_any_image() -> None:
-    scenes = [gpulaf.voronoi_colors(24, noise=noise, seed=3) for noise in (0.01, 0.6)]
+    scenes = [gpulaf.scenes.voronoi_colors(24, noise=noise, seed=3) for noise in (0.01, 0.6)]
     for time in (3.0, 9.0):
         plan = Taylor(tol=1e-5).fixed(time)
         solved = [gpulaf.label(s.image, s.prototypes, rho=0.3, time=time, integrator=plan) for s in scenes]
@@ -344,7 +336,7 @@ class Counting(BilateralWeights):
 
 
 def test_nothing_is_computed_before_it_is_asked_for_and_nothing_twice() -> None:
-    scene, calls = gpulaf.voronoi_lines(40), Counting.calls
+    scene, calls = gpulaf.scenes.voronoi_lines(40), Counting.calls
     calls.clear()
     result = label_array(da.from_array(scene.image, chunks=(20, 20, 1)), scene.prototypes, weights=Counting())
     assert calls == []
@@ -355,15 +347,15 @@ def test_nothing_is_computed_before_it_is_asked_for_and_nothing_twice() -> None:
 
 
 def test_threads_change_no_bit() -> None:
-    scene = gpulaf.voronoi_colors(80, noise=0.3)
+    scene = gpulaf.scenes.voronoi_colors(80, noise=0.3)
     result = label_array(da.from_array(scene.image, chunks=(20, 30, 3)), scene.prototypes)
     for one, many in zip(computed(result), computed(result, "threads"), strict=True):
         np.testing.assert_array_equal(one, many)
 
 
 def test_two_processes_change_no_bit() -> None:
-    scene = gpulaf.voronoi_lines(72, sites=9)
-    predictor = WeightPredictor(prototypes=9).fit([scene.image], [scene.truth], training=gpulaf.Training(steps=1))
+    scene = gpulaf.scenes.voronoi_lines(72, sites=9)
+    predictor = WeightPredictor(prototypes=9).fit([scene.image], [scene.truth], training=gpulaf.prediction.Training(steps=1))
     lazy = da.from_array(scene.image, chunks=(24, 30, 1))
     results = [label_array(lazy, scene.prototypes, weights=BilateralWeights(0.2)), predictor.label_array(lazy)]
     expected = [computed(result) for result in results]
@@ -482,11 +474,11 @@ def test_weights_that_do_not_keep_to_what_they_told() -> None:
 
 
 def test_predictors_that_cannot_work_are_refused() -> None:
-    scene = gpulaf.voronoi_lines(24, sites=3)
+    scene = gpulaf.scenes.voronoi_lines(24, sites=3)
     with pytest.raises(ValueError, match="not trained"):
         WeightPredictor().label_array(GREY)
     own = WeightPredictor(prototypes=3, features=lambda image: image + 0)
-    own.fit([scene.image], [scene.truth], training=gpulaf.Training(steps=1))
+    own.fit([scene.image], [scene.truth], training=gpulaf.prediction.Training(steps=1))
     with pytest.raises(ValueError, match=r"the reach of the features .* is None; .* Set features\.reach"):
         own.label_array(GREY)
     own.features.reach = 0
@@ -536,7 +528,7 @@ def test_a_tile_of_the_side_that_fits_does_fit(
     if weights == "predicted":
         truth = np.arange(24 * 24).reshape(24, 24) % labels
         image = np.random.default_rng(0).random((24, 24, channels))
-        weights = WeightPredictor(prototypes=9).fit([image], [truth], training=gpulaf.Training(steps=1))
+        weights = WeightPredictor(prototypes=9).fit([image], [truth], training=gpulaf.prediction.Training(steps=1))
         options["integrator"] = weights.solver
         label_tile = lambda image, _, weights, **options: weights.label_array(image)  # noqa: E731
     shown = gpulaf.uniform_weights((4, 4)) if weights == "given" else weights
@@ -563,7 +555,7 @@ def test_the_process_stays_under_the_memory_that_a_tile_may_take() -> None:
     code = """if True:
         import sys, dask, dask.array as da
         sys.path.insert(0, sys.argv[1])
-        from test_tiles import drawn_image, gpulaf, np
+        from test_dask_array import drawn_image, gpulaf, np
         class Nowhere:
             def __setitem__(self, key, value): pass
         def resident(name):
@@ -572,7 +564,7 @@ def test_the_process_stays_under_the_memory_that_a_tile_may_take() -> None:
         for side in (64, gpulaf.tile_side(1.5e8, 3, channels=3)):
             open("/proc/self/clear_refs", "w").write("5")  # the peak starts anew
             before = resident("VmRSS")
-            result = gpulaf.label_array(drawn_image(side, 3, "uint8"), 255 * np.eye(3))
+            result = gpulaf.tiling.label_array(drawn_image(side, 3, "uint8"), 255 * np.eye(3))
             da.store(list(result), [Nowhere(), Nowhere()], scheduler="synchronous")
         print(resident("VmHWM") - before)
     """

@@ -17,9 +17,11 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
+from examples import picture
 
 import gpulaf
-from gpulaf import BilateralWeights, Taylor
+from gpulaf import Taylor
+from gpulaf.averaging import BilateralWeights
 from gpulaf.backend.validation import image_features
 from gpulaf.tiling import Labeler, Tiling, engine, label_file, open_source, sample_prototypes
 from gpulaf.tiling.engine import work
@@ -38,13 +40,6 @@ def tree(folder: Path) -> dict[str, bytes]:
     """Every file under a folder, or the file itself."""
     files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else [folder]
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
-
-
-def picture(height: int = 300, width: int = 250, color: bool = False) -> np.ndarray:
-    rng = np.random.default_rng(3)
-    bright = np.add.outer(np.sin(np.arange(height) / 9), np.cos(np.arange(width) / 7)) > 0
-    image = bright[..., None] * [90, 120, 60] + 60 + 40 * rng.standard_normal((height, width, 3))
-    return (image if color else image[..., 0]).clip(0, 255).astype(np.uint8)
 
 
 @pytest.fixture
@@ -82,7 +77,7 @@ def test_labels_and_probabilities_equal_those_in_memory_bit_for_bit(tmp_path: Pa
     photometric = "rgb" if color == "color" else "minisblack"
     tifffile.imwrite(tmp_path / "in.tif", pixels, tile=(SIDE, SIDE), photometric=photometric)
     prototypes = sample_prototypes(open_source(tmp_path / "in.tif"), 3)
-    assert np.array_equal(prototypes, gpulaf.kmeans_prototypes(image_features(pixels)[0], 3))
+    assert np.array_equal(prototypes, gpulaf.labeling.kmeans_prototypes(image_features(pixels)[0], 3))
     labeler = Labeler(prototypes, weights)
     expected = whole(pixels, labeler)
     assert 0 < (expected.labels == 0).mean() < 1
@@ -610,7 +605,7 @@ def test_prototypes_of_a_large_image_come_from_a_sample(tmp_path: Path) -> None:
     source = open_source(tmp_path / "in.tif")
     found = sample_prototypes(source, 2)
     assert np.array_equal(found, sample_prototypes(source, 2))
-    every = gpulaf.kmeans_prototypes(image_features(pixels)[0], 2)
+    every = gpulaf.labeling.kmeans_prototypes(image_features(pixels)[0], 2)
     assert np.abs(np.sort(found, axis=0) - np.sort(every, axis=0)).max() < 0.02
 
 

@@ -11,15 +11,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from examples import IMAGES, SCENES, TRUTHS, change, fitted, same
 from oracles import dense_solution, random_problem, relative, tol
 from safetensors import safe_open
-from test_predictor import IMAGES, SCENES, TRUTHS, change, fitted, same
 
 import gpulaf
-from gpulaf import Checkpoint, DeepFlow, Parameters, Taylor, Training, WeightPredictor, cosine_loss, predict_weights
+from gpulaf import Taylor, WeightPredictor, cosine_loss
 from gpulaf.backend.array import host_array
+from gpulaf.flows import DeepFlow
+from gpulaf.learning import Checkpoint
 from gpulaf.learning.loss import wrong_share
 from gpulaf.plots.predictor import own_weights
+from gpulaf.prediction import Parameters, Training, predict_weights
 from gpulaf.prediction.dataset import Item, Reader
 from gpulaf.prediction.evaluation import labelings
 from gpulaf.prediction.model import prediction_gradient
@@ -108,10 +111,10 @@ def test_one_layer_is_one_flow_bit_for_bit(integrator: Any) -> None:
     prepared = reader(item)
     features = reader.pixel_features(prepared.image)
     own = own._replace(sigma=float(np.exp(vector[-1])))
-    flow = gpulaf.LinearFlow(gpulaf.Grid(predict_weights(own, features)), prepared.log_likelihood)
+    flow = gpulaf.flows.LinearFlow(gpulaf.Grid(predict_weights(own, features)), prepared.log_likelihood)
     solution = integrator.solve(flow, 3.0)
     value, g = cosine_loss(solution.v, prepared.truth)
-    G = gpulaf.weight_gradient(flow, solution, g, tol=0.0 if isinstance(integrator, Taylor) else 1e-3).weights
+    G = gpulaf.flows.weight_gradient(flow, solution, g, tol=0.0 if isinstance(integrator, Taylor) else 1e-3).weights
     p, nu, sigma = prediction_gradient(own, features, G)
     assert (found.loss, found.wrong) == (value, 100 * wrong_share(solution.v, prepared.truth))
     np.testing.assert_array_equal(found.derivative, packed(Parameters(p, nu, sigma * own.sigma)))
@@ -134,7 +137,7 @@ def test_layers_learn(shared: bool, radius: int) -> None:
     apart = [relative(one, other) > 1e-3 for one, other in pairwise(weights)]
     assert apart == [not shared] * 2
     for omega in weights:
-        gpulaf.check_weights(omega, (32, 32))
+        gpulaf.averaging.check_weights(omega, (32, 32))
     likelihood = predictor.reader.data_term(predictor.reader.image(IMAGES[3]))
     v = DeepFlow(weights, predictor.layer_times, integrator=Taylor(tol=1e-3)).solve(likelihood).v
     np.testing.assert_array_equal(predictor.label(IMAGES[3]).labels, v.argmax(axis=0))
@@ -186,7 +189,7 @@ def test_a_killed_training_resumes_bit_for_bit(tmp_path: Path) -> None:
 
 def test_checkpoints_of_one_layer_do_not_speak_of_layers(tmp_path: Path) -> None:
     fitted(1, training=Training(steps=2, checkpoint=Checkpoint(tmp_path / "state", every=1)))
-    _, metadata = gpulaf.read_tensors(tmp_path / "state", "training")
+    _, metadata = gpulaf.io.read_tensors(tmp_path / "state", "training")
     assert {"rho", "radius"} < set(metadata["fingerprint"])
     assert not {"layers", "shared_layers"} & set(metadata["fingerprint"])
 
@@ -232,8 +235,8 @@ def test_spread_over_workers_layers_learn_the_same() -> None:
 
 def test_label_and_refine_with_layers() -> None:
     scene, rng = SCENES[0], np.random.default_rng(0)
-    weights = [gpulaf.normalize_weights(rng.random((9, 32, 32))) for _ in range(2)]
-    likelihood = gpulaf.log_likelihood(gpulaf.distances(scene.image, scene.prototypes), 0.1)
+    weights = [gpulaf.averaging.normalize_weights(rng.random((9, 32, 32))) for _ in range(2)]
+    likelihood = gpulaf.labeling.log_likelihood(gpulaf.labeling.distances(scene.image, scene.prototypes), 0.1)
     v = DeepFlow(weights, [1.0, 2.0], integrator=Taylor(tol=1e-9)).solve(likelihood).v
     found = gpulaf.label(scene.image, scene.prototypes, weights=weights, time=[1.0, 2.0], integrator=Taylor(tol=1e-9))
     np.testing.assert_array_equal(found.labels, v.argmax(axis=0))
@@ -243,7 +246,7 @@ def test_label_and_refine_with_layers() -> None:
     assert relative(again.probabilities, found.probabilities) < 1e-6
     parts = []
     for omega, l, time in zip(weights, (likelihood, None), (1.0, 2.0), strict=True):
-        flow = gpulaf.LinearFlow(gpulaf.Grid(omega), l if l is not None else likelihood + parts[0].v)
+        flow = gpulaf.flows.LinearFlow(gpulaf.Grid(omega), l if l is not None else likelihood + parts[0].v)
         parts.append(Taylor(tol=1e-9).solve(flow, time))
     assert found.products == sum(part.products for part in parts)
     assert found.error == pytest.approx(sum(part.error for part in parts))
@@ -301,7 +304,7 @@ def test_the_figure_shows_the_weights_of_every_layer(shared: bool) -> None:
             predictor.prototypes_, predictor.sigma_, predictor.tangents_[s],
         )  # fmt: skip
         np.testing.assert_array_equal(weights[s], own_weights(single))
-    figure = gpulaf.predictor_figure(predictor, IMAGES[3], TRUTHS[3])
+    figure = gpulaf.plots.predictor_figure(predictor, IMAGES[3], TRUTHS[3])
     figure.savefig(BytesIO(), format="png", dpi=40)
     title = figure.axes[5].get_title()
     assert ("in all 3 layers" if shared else "in layers 1 to 3, from left to right") in title

@@ -1,0 +1,111 @@
+"""The interface of averaging Ω, and the products with A = R_S Ω that follow from it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from ..backend.array import namespace
+from ..kernels.stencil import slot, store
+from ..simplex import replicator, softmax
+
+__all__ = ["Averaging"]
+
+
+class Averaging(ABC):
+    """(Ωx)_i = Σ_k ω_ik x_k on every label of a field alike, with the products that the flow needs (2.18).
+
+    Fields are (J, *shape) arrays of the library, device and dtype of the weights, labels first. What is not abstract
+    here is the definition; a subclass with fused kernels overrides it.
+    """
+
+    #: ω as one array, in the order in which ∂Ω comes.
+    weights: Any
+
+    @property
+    def in_one_wave(self) -> bool:
+        """Whether :meth:`series_gradient` has a kernel here."""
+        return False
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """The axes of a field after its labels: (H, W), (D, H, W) or (n,)."""
+
+    @property
+    @abstractmethod
+    def radius(self) -> float:
+        """Of the weight patches; of a graph, that of patches on a line which take as much memory."""
+
+    @property
+    @abstractmethod
+    def arrays(self) -> tuple[Any, ...]:
+        """The arrays that define it."""
+
+    @property
+    @abstractmethod
+    def as_given(self) -> Any:
+        """The weights as a user passes them: an array, or the graph itself."""
+
+    @property
+    @abstractmethod
+    def patches(self) -> Any:
+        """The points of simplices that a descent moves, (K, *shape)."""
+
+    @abstractmethod
+    def with_patches(self, patches: Any) -> Averaging:
+        """Return the same neighborhoods with other weights, (K, *shape); they are trusted."""
+
+    @abstractmethod
+    def patch_gradient(self, gradient: Any) -> Any:
+        """Rearrange ∂Ω to the derivative in the patches, (K, *shape)."""
+
+    @abstractmethod
+    def like(self, fields: Any) -> Averaging:
+        """Return the same averaging in the dtype of `fields`, (J, *shape); raise an error where they do not fit."""
+
+    @abstractmethod
+    def apply(self, field: Any) -> Any:
+        """Ω x."""
+
+    @abstractmethod
+    def adjoint(self, field: Any, start: Any = None) -> Any:
+        """Ωᵀ z, plus `start` where there is one."""
+
+    @abstractmethod
+    def weight_gradient(
+        self, similarity: Any, log_likelihood: Any, mean: Any, left: Any, right: Any, image: Any
+    ) -> tuple[Any, Any]:
+        """∂Ω and R_S c from m̄ and M = Σ_r u_r v_rᵀ; u, v, Av (R, J, *shape); Theorem 3.8."""
+
+    def series_gradient(self, similarity: Any, log_likelihood: Any, g: Any, coefficients: Any) -> tuple[Any, Any]:
+        """∂Ω and R_S c of a Taylor solution, where `in_one_wave`."""
+        raise NotImplementedError
+
+    def similarity(self, log_likelihood: Any) -> tuple[Any, Any]:
+        """S = softmax(Ω ℓ) (2.17), and an array whose maximum is max 2S(1 − S)."""
+        S = softmax(self.apply(log_likelihood))
+        return S, namespace(S).max(2 * S * (1 - S))
+
+    def replicate(self, similarity: Any, field: Any, source: Any = None, scale: float = 1.0, *, out: Any = None) -> Any:
+        """A v = R_S Ω v, plus scale·source where there is one, in `out` if given (2.22)."""
+        return _stored(replicator(similarity, self.apply(field)), source, scale, out)
+
+    def replicate_adjoint(
+        self, similarity: Any, field: Any, source: Any = None, scale: float = 1.0, *, out: Any = None
+    ) -> Any:
+        """Aᵀ u = Ωᵀ R_S u, plus scale·source where there is one, in `out` if given."""
+        return _stored(self.adjoint(replicator(similarity, field)), source, scale, out)
+
+    def chain(
+        self, similarity: Any, start: Any, source: Any, scales: Any, *, out: Any, transposed: bool, backward: bool
+    ) -> Any:
+        """Products in succession, y ← s_k·source + A y or with Aᵀ; see :mod:`gpulaf.kernels.chain`."""
+        product = self.replicate_adjoint if transposed else self.replicate
+        for k, scale in enumerate(scales):
+            start = product(similarity, start, source, float(scale), out=out[slot(k, out.shape[0], backward), ...])
+        return out
+
+
+def _stored(product: Any, source: Any, scale: float, out: Any) -> Any:
+    return store(product if source is None else float(scale) * source + product, out)

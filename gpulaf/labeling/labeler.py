@@ -1,0 +1,235 @@
+"""The description of a labeling: prototypes, weights, scale of the data, time and solver; applied to any image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..averaging.base import Averaging
+from ..averaging.graph import Graph
+from ..averaging.grid import as_averaging
+from ..averaging.patches import spaced_weights, uniform_weights
+from ..averaging.sources import WeightSource
+from ..backend.array import host_dtype, namespace
+from ..backend.memory import check_memory
+from ..backend.validation import check_rho, check_spacing, image_features, label_fields, log_probabilities
+from ..flows.assignment import LONGEST, AssignmentFlow
+from ..flows.deep import DeepFlow
+from ..integrators.base import Integrator, check_time, layer_times
+from ..integrators.nonlinear import Scheme
+from ..integrators.taylor import Taylor
+from ..simplex import softmax
+from .likelihood import distances, log_likelihood, prototype_array
+
+__all__ = ["Labeler", "Labeling", "smallest_unsigned"]
+
+#: Integration time of the linearized flow where none is given.
+TIME = 3.0
+
+
+class Labeling(NamedTuple):
+    """A labeled image (H, W), volume (D, H, W) or set of nodes (n,)."""
+
+    #: (H, W) array of label indices, in the smallest unsigned type that holds them.
+    labels: Any
+    #: (H, W, J) array: the probability of every label, W(T).
+    probabilities: Any
+    #: Error of v relative to v, as the integrator states it, the sum of those of layers; with a scheme, the accepted
+    #: error of one of its steps relative to 1 + ‖v‖_∞, NaN where the steps are fixed.
+    error: float
+    #: Products with A, or evaluations of the right-hand side, that were spent.
+    products: int
+    #: Whether the integrator met its tolerance; with a scheme, whether the flow came to rest: the mean entropy of the
+    #: probabilities fell under a thousandth of log J, and the labels are their rounding.
+    converged: bool
+    #: Why it stopped, in one sentence.
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Labeler:
+    """Label images by the linearized assignment flow (2.22), or by the nonlinear one (2.9).
+
+    Parameters
+    ----------
+    prototypes : int or (J, C) array
+        One feature per label, in the units of the image ((J,) for grey images), or the number of labels, whose
+        prototypes are then found by k-means in each image. None for a labeler that only refines.
+    weights : array, Graph, WeightSource or list of them, optional
+        Weight patches (N, H, W) of one image, learned or bilateral; a :class:`gpulaf.Graph` for features of its nodes;
+        or a map from an image to its weights, as :class:`gpulaf.averaging.BilateralWeights` and what a predictor gives.
+        Uniform 3×3 averaging if None. A list holds those of layers: linearized flows in succession, (1.5)–(1.6).
+    rho : float
+        Scale of the data: the distance, in scaled image units, that matters. Of probabilities the temperature,
+        ℓ = log(probabilities)/rho: 1 takes them as they are.
+    time : float or sequence of float, optional
+        Integration time T, dimensionless; the larger, the smoother. A sequence holds that of each layer, which share
+        their weights where these are no list; a number is the time of all layers together, in equal parts. None: 3; of
+        the nonlinear flow at most 50, as it ends when it comes to rest.
+    solver : Taylor, Krylov or Euler; GeometricEuler, DormandPrince or LinearizedFlows
+        An integrator of the linearized flow, or a scheme of the nonlinear flow, which is solved instead.
+    scaled : bool
+        The prototypes are in scaled image units, 0 to 1 for uint8 and uint16 images, not in those of the image.
+
+    Raises
+    ------
+    ValueError, TypeError
+        With the value, what is accepted and the next step, for what would fail on any image.
+
+    Examples
+    --------
+    >>> import gpulaf
+    >>> scene = gpulaf.scenes.voronoi_colors(32, noise=0.2)
+    >>> labeler = gpulaf.Labeler(scene.prototypes, rho=0.2)
+    >>> labeler(scene.image).labels.shape
+    (32, 32)
+    """
+
+    prototypes: Any = None
+    weights: Any = None
+    rho: float = 0.1
+    time: float | Sequence[float] | None = None
+    solver: Integrator | Scheme = Taylor()
+    scaled: bool = False
+
+    def __post_init__(self) -> None:
+        check_rho(self.rho)
+        if isinstance(self.solver, type) or not isinstance(self.solver, Integrator | Scheme):
+            raise TypeError(
+                f"solver is {self.solver!r}; accepted are Taylor, Krylov and Euler for the linearized flow, and "
+                "GeometricEuler, DormandPrince and LinearizedFlows for the nonlinear one."
+            )
+        for x in self.layers:
+            if not (x is None or isinstance(x, Averaging | WeightSource) or hasattr(x, "ndim")):
+                raise TypeError(
+                    f"weights are a {type(x).__name__}; accepted are arrays, a Graph, a WeightSource such as "
+                    "BilateralWeights, or a list of those of layers."
+                )
+        if isinstance(self.solver, Scheme) and (len(self.layers) > 1 or np.ndim(self.time)):
+            raise ValueError(
+                f"there are layers and the scheme {self.solver}; accepted is one of them. The nonlinear flow has one "
+                "field of weights and one time."
+            )
+        _ = self.times
+
+    @property
+    def layers(self) -> list[Any]:
+        """The weights of each layer, or alone those that all of them share."""
+        return list(self.weights) if isinstance(self.weights, (list, tuple)) else [self.weights]
+
+    @property
+    def times(self) -> list[float]:
+        """T of each layer; the longest time of a nonlinear flow."""
+        if isinstance(self.solver, Scheme):
+            return [check_time(LONGEST if self.time is None else self.time)]  # type: ignore[arg-type]
+        return layer_times(TIME if self.time is None else self.time, self.weights)
+
+    @property
+    def on_graph(self) -> bool:
+        """Whether it labels the nodes of a graph."""
+        return any(isinstance(x, Graph) for x in self.layers)
+
+    def __call__(
+        self, image: Any, *, channel_axis: int | None = -1, spacing: tuple[float, ...] | None = None
+    ) -> Labeling:
+        """Label every pixel of an image or volume, or every node of a graph; see :func:`gpulaf.label`."""
+        features, scale = image_features(image, channel_axis, on_graph=self.on_graph)
+        check_spacing(spacing, features.ndim - 1)
+        values = prototype_array(self.prototypes, features, 1.0 if self.scaled else scale)
+        self._check_memory(features, tuple(features.shape[:-1]), len(values))
+        return self.on_fields(log_likelihood(distances(features, values), self.rho), features, spacing=spacing)
+
+    def refine(
+        self,
+        probabilities: Any,
+        *,
+        image: Any = None,
+        label_axis: int = -1,
+        channel_axis: int | None = -1,
+        spacing: tuple[float, ...] | None = None,
+    ) -> Labeling:
+        """Regularize the soft predictions of a classifier; see :func:`gpulaf.refine`."""
+        fields = log_probabilities(probabilities, label_axis, on_graph=self.on_graph)
+        return self._refine(fields, image, channel_axis, spacing)
+
+    def refine_logits(
+        self,
+        logits: Any,
+        *,
+        image: Any = None,
+        label_axis: int = -1,
+        channel_axis: int | None = -1,
+        spacing: tuple[float, ...] | None = None,
+    ) -> Labeling:
+        """Regularize the scores of a network before its softmax; see :func:`gpulaf.refine_logits`."""
+        fields = label_fields(logits, label_axis, "logits", on_graph=self.on_graph)
+        return self._refine(fields, image, channel_axis, spacing)
+
+    def on_fields(
+        self, log_likelihood: Any, features: Any = None, *, spacing: tuple[float, ...] | None = None
+    ) -> Labeling:
+        """Label by ℓ (J, H, W), and where the weights are made from them by features (H, W, C); both are trusted."""
+        averagings = self._averagings(log_likelihood, features, spacing)
+        with np.errstate(over="ignore", invalid="ignore"):
+            if isinstance(self.solver, Scheme):
+                end = AssignmentFlow(averagings[0], log_likelihood).solve(self.solver, time=self.times[0])
+                return _labeling(end.v, self.solver.accuracy, end.evaluations, end.converged, end.reason)
+            shared = len(averagings) == 1
+            flow = DeepFlow(averagings[0] if shared else averagings, self.times, solver=self.solver)
+            solution = flow.solve(log_likelihood, keep_basis=False)
+        return _labeling(solution.v, *solution.summary)
+
+    def _refine(self, fields: Any, image: Any, channel_axis: int | None, spacing: Any) -> Labeling:
+        """Validate the image, where there is one, and label by predictions (J, H, W) over rho."""
+        check_spacing(spacing, fields.ndim - 1)
+        features = None if image is None else image_features(image, channel_axis, on_graph=self.on_graph)[0]
+        if features is not None and tuple(features.shape[:-1]) != tuple(fields.shape[1:]):
+            raise ValueError(
+                f"the image has {tuple(features.shape[:-1])} pixels and the predictions {tuple(fields.shape[1:])}; "
+                "accepted are as many. Check the pair."
+            )
+        self._check_memory(fields, tuple(fields.shape[1:]), fields.shape[0])
+        centred = fields - namespace(fields).max(fields, axis=0, keepdims=True)
+        return self.on_fields(centred * float(1.0 / self.rho), features, spacing=spacing)
+
+    def _averagings(self, fields: Any, features: Any, spacing: Any) -> list[Averaging]:
+        """Ω of each layer for these fields, or alone that which all of them share."""
+        weights = self.weights
+        if isinstance(weights, WeightSource):
+            if features is None:
+                raise ValueError(f"weights is {weights!r}, but there is no image for it to look at. Pass image, too.")
+            weights = weights(features)
+            made = len(weights) if isinstance(weights, (list, tuple)) else 1
+            if made > 1 and made != len(self.times):
+                raise ValueError(
+                    f"the weights made from the image are those of {made} layers and time is {self.time}; accepted is "
+                    "the time of each layer. Give times like [1.0, 1.0, 1.0]."
+                )
+        plain = uniform_weights if spacing is None else partial(spaced_weights, spacing=spacing)
+        layers = list(weights) if isinstance(weights, (list, tuple)) else [weights]
+        shape, dtype = tuple(fields.shape[1:]), host_dtype(fields)
+        return [as_averaging(plain(shape, dtype=dtype) if x is None else x).like(fields) for x in layers]
+
+    def _check_memory(self, array: Any, shape: tuple[int, ...], labels: int) -> None:
+        """Raise MemoryError for what cannot fit, by all of the layers and the largest of their patches."""
+        given = [x for x in self.layers if x is not None]
+        radii = [x.radius if isinstance(x, WeightSource) else as_averaging(x).radius for x in given]
+        shared = not isinstance(self.weights, list | tuple | WeightSource)
+        options = {"solver": self.solver, "times": self.times, "radius": max(radii, default=1), "shared": shared}
+        check_memory(array, shape, labels, **options)
+
+
+def smallest_unsigned(labels: int) -> np.dtype[Any]:
+    """The smallest unsigned dtype for label indices 0 … labels−1."""
+    return np.min_scalar_type(labels - 1)
+
+
+def _labeling(v: Any, error: float, products: int, converged: bool, reason: str) -> Labeling:
+    """Round v to labels and normalize it to probabilities."""
+    xp = namespace(v)
+    labels = xp.astype(xp.argmax(v, axis=0), getattr(xp, smallest_unsigned(v.shape[0]).name))
+    return Labeling(labels, xp.moveaxis(softmax(v), 0, -1), error, products, converged, reason)
