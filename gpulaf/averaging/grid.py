@@ -70,9 +70,8 @@ class Grid(Averaging):
 
     def like(self, fields: Any) -> Grid:
         """Check the weights against fields (J, H, W), and bring them to their library, device and dtype."""
-        weights = contiguous(like(self.weights, fields))
-        check_weights(weights, tuple(fields.shape[1:]))
-        return Grid(weights, self.periodic)
+        check_weights(self.weights, tuple(fields.shape[1:]))
+        return Grid(contiguous(like(self.weights, fields)), self.periodic)
 
     def apply(self, field: Any) -> Any:
         """Ω x: (J, H, W) to (J, H, W)."""

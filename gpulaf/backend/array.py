@@ -11,7 +11,7 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, is_cupy_array, is_numpy_array
+from array_api_compat import array_namespace, is_array_api_obj, is_cupy_array, is_numpy_array
 
 from ..kernels._memory import empty as host_empty
 from ..kernels._memory import reused
@@ -24,6 +24,7 @@ __all__ = [
     "floating_dtype",
     "host_array",
     "host_dtype",
+    "is_array",
     "is_device_array",
     "is_host_array",
     "like",
@@ -36,6 +37,7 @@ __all__ = [
 namespace = array_namespace
 is_host_array = is_numpy_array
 is_device_array = is_cupy_array
+is_array = is_array_api_obj
 
 
 def host_array(x: Any) -> np.ndarray:

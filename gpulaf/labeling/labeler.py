@@ -14,7 +14,7 @@ from ..averaging.graph import Graph
 from ..averaging.grid import as_averaging
 from ..averaging.patches import spaced_weights, uniform_weights
 from ..averaging.sources import WeightSource
-from ..backend.array import host_dtype, namespace
+from ..backend.array import host_dtype, is_array, namespace
 from ..backend.memory import check_memory
 from ..backend.validation import check_rho, check_spacing, image_features, label_fields, log_probabilities
 from ..flows.assignment import LONGEST, AssignmentFlow
@@ -104,7 +104,7 @@ class Labeler:
                 "GeometricEuler, DormandPrince and LinearizedFlows for the nonlinear one."
             )
         for x in self.layers:
-            if not (x is None or isinstance(x, Averaging | WeightSource) or hasattr(x, "ndim")):
+            if not (x is None or isinstance(x, Averaging | WeightSource) or is_array(x)):
                 raise TypeError(
                     f"weights are a {type(x).__name__}; accepted are arrays, a Graph, a WeightSource such as "
                     "BilateralWeights, or a list of those of layers."

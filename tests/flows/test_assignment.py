@@ -31,7 +31,7 @@ def exact(problem, time):
     return solution.y[:, -1].reshape(l.shape)
 
 
-@pytest.mark.parametrize("scheme", [DormandPrince(1e-10), LinearizedFlows(1e-9, integrator=Taylor(tol=1e-13))], ids=str)
+@pytest.mark.parametrize("scheme", [DormandPrince(1e-10), LinearizedFlows(1e-9, solver=Taylor(tol=1e-13))], ids=str)
 def test_adaptive_schemes_against_scipy(scheme):
     problem = random_problem(3, 4, 5)
     result = assignment_flow(problem).solve(scheme, time=TIME, threshold=0)
@@ -65,7 +65,7 @@ def test_orders_of_fixed_steps():
     def errors(scheme):
         return [relative(flow.solve(scheme(h), time=TIME, threshold=0).v, reference) for h in lengths]
 
-    linear = errors(lambda h: LinearizedFlows(length=h, integrator=Taylor(tol=1e-13)))
+    linear = errors(lambda h: LinearizedFlows(length=h, solver=Taylor(tol=1e-13)))
     assert ((slope(linear) > 1.8) & (slope(linear) < 2.2)).all()
     euler = errors(GeometricEuler)
     assert ((slope(euler) > 0.8) & (slope(euler) < 1.2)).all()

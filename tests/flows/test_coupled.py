@@ -96,9 +96,9 @@ class SideBySide(Sequence):
         return {(0, 2): shift(3)[1]} | super().dense(matrices)
 
 
-def coupled(case, xp, dtype, integrator=FINE):
+def coupled(case, xp, dtype, solver=FINE):
     weights, fields = ([xp(x.astype(dtype)) for x in part] for part in (case.weights, case.fields))
-    return CoupledFlow(weights, case.times, case.couplings(), integrator=integrator), fields
+    return CoupledFlow(weights, case.times, case.couplings(), solver=integrator), fields
 
 
 @pytest.mark.parametrize("case", [Sequence, SideBySide])
@@ -177,7 +177,7 @@ def test_another_resolution_and_a_flow_without_data():
     def halve(z):
         return z.reshape(3, 2, 2, 3, 2).sum(axis=(2, 4)).reshape(3, 6)
 
-    flow = CoupledFlow([graph, fine], [1.0, 2.0], {(0, 1): LinearMap(double, halve)}, integrator=FINE)
+    flow = CoupledFlow([graph, fine], [1.0, 2.0], {(0, 1): LinearMap(double, halve)}, solver=FINE)
     problem = random_problem()
 
     def dense(l):
@@ -226,7 +226,7 @@ def test_one_basis_is_kept_and_adjoints_are_tested_once():
     case = SideBySide()
     L, _ = shift(3)
     couplings = case.couplings() | {(0, 2): LinearMap(lambda v: calls.append(1) or L.apply(v), L.adjoint)}
-    flow = CoupledFlow(case.weights, case.times, couplings, integrator=Watched())
+    flow = CoupledFlow(case.weights, case.times, couplings, solver=Watched())
     solution = flow.solve(case.fields)
     assert kept == [False, False, True]
     assert len(calls) == 2

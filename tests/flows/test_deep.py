@@ -36,7 +36,7 @@ def central(function, x, direction, h=1e-5):
 def test_forward_against_dense_matrices(xp, dtype, integrator):
     problem = random_problem(3, 4, 5)
     weights = layers(problem)
-    flow = DeepFlow([xp(w.astype(dtype)) for w in weights], TIMES, integrator=integrator)
+    flow = DeepFlow([xp(w.astype(dtype)) for w in weights], TIMES, solver=integrator)
     found = flow.solve(xp(problem.log_likelihood.astype(dtype))).v
     assert relative(found, dense_v(problem, weights, problem.log_likelihood)) < 4 * tol(dtype)
     assert host_array(found).dtype == dtype
@@ -45,7 +45,7 @@ def test_forward_against_dense_matrices(xp, dtype, integrator):
 def test_gradients_of_three_layers_against_central_differences(xp, dtype):
     problem, rng = random_problem(3, 4, 5), np.random.default_rng(0)
     weights, l, g = layers(problem), problem.log_likelihood, problem.g
-    flow = DeepFlow([xp(w.astype(dtype)) for w in weights], TIMES, integrator=Taylor(tol=1e-12))
+    flow = DeepFlow([xp(w.astype(dtype)) for w in weights], TIMES, solver=Taylor(tol=1e-12))
     gradient = flow.gradient(flow.solve(xp(l.astype(dtype))), xp(g.astype(dtype)))
     assert len(gradient.weights) == 3
     accuracy = max(1e-7, 100 * tol(dtype))
@@ -78,7 +78,7 @@ def test_equal_layers_are_the_sequence_of_linearized_flows(dtype):
     problem = random_problem(3, 4, 5)
     weights, l = problem.weights.astype(dtype), problem.log_likelihood.astype(dtype)
     deep = DeepFlow(weights, [0.5] * 4).solve(l).v
-    scheme = LinearizedFlows(length=0.5, integrator=Taylor(tol=1e-4))
+    scheme = LinearizedFlows(length=0.5, solver=Taylor(tol=1e-4))
     assert relative(AssignmentFlow(Grid(weights), l).solve(scheme, time=2.0, threshold=0).v, deep) < tol(dtype)
 
 
@@ -97,7 +97,7 @@ def test_layers_on_a_graph(dtype):
 
 def test_only_the_last_layer_keeps_a_basis():
     problem = random_problem()
-    solution = DeepFlow(problem.weights, TIMES, integrator=Krylov()).solve(problem.log_likelihood)
+    solution = DeepFlow(problem.weights, TIMES, solver=Krylov()).solve(problem.log_likelihood)
     assert len(solution.log_likelihoods) == 3
     assert [layer.basis is None for _, layer in solution.layers] == [True, True, False]
     assert all("B" not in vars(flow) for flow, _ in solution.layers[:-1])
@@ -121,7 +121,7 @@ def test_a_basis_that_is_made_again_gives_the_same_gradient(dtype, integrator, t
 
 def test_rank_of_every_layer():
     problem = random_problem(3, 6, 7)
-    flow = DeepFlow(layers(problem), TIMES, integrator=Taylor(tol=1e-10))
+    flow = DeepFlow(layers(problem), TIMES, solver=Taylor(tol=1e-10))
     solution = flow.solve(problem.log_likelihood)
     exact = flow.gradient(solution, problem.g)
     errors = [
@@ -137,7 +137,7 @@ def test_memory_grows_by_two_fields_a_layer(integrator):
     l, g, weights = (x.astype("float32") for x in (problem.log_likelihood, problem.g, problem.weights))
     field, peaks = l.nbytes, []
     for count in (1, 3, 5):
-        flow = DeepFlow(weights, [1.0] * count, integrator=integrator)
+        flow = DeepFlow(weights, [1.0] * count, solver=integrator)
         flow.gradient(flow.solve(l), g)  # what is compiled and imported does not count
         tracemalloc.start()
         try:

@@ -7,7 +7,7 @@ from oracles import dense_flow, random_problem, relative, tol
 from gpulaf import Krylov, Taylor
 from gpulaf.backend.array import host_array
 from gpulaf.integrators import krylov
-from gpulaf.integrators.krylov_space import Powers, arnoldi, powers
+from gpulaf.integrators.krylov_space import arnoldi, powers
 
 
 def extension(flow):
@@ -57,7 +57,7 @@ def test_powers_that_are_alike_are_refused_and_arnoldi_takes_over(xp, dtype):
     flow = random_problem(2, 1, 2).flow(xp, dtype)  # four unknowns: no space of dimension 9
     assert powers(extension(flow), flow.B, 9) is None
     solution = Krylov(9).solve(flow, 2.0)
-    assert not isinstance(solution.basis, Powers)
+    assert solution.basis.coordinates is None
     assert relative(solution.v, Taylor(tol=1e-15).solve(flow, 2.0).v) < tol(dtype)
     assert powers(extension(flow), flow.B * 0, 3) is None
 
@@ -67,10 +67,10 @@ def test_powers_that_are_alike_are_refused_and_arnoldi_takes_over(xp, dtype):
 def test_krylov_with_and_without_orthogonalization_agree(xp, dtype, time, tolerance, monkeypatch):
     flow = random_problem(3, 9, 8).flow(xp, dtype)
     fast = Krylov(tol=tolerance).solve(flow, time)
-    assert isinstance(fast.basis, Powers)
+    assert fast.basis.coordinates is not None
     monkeypatch.setattr(krylov, "MOST", 0)
     slow = Krylov(tol=tolerance).solve(flow, time)
-    assert not isinstance(slow.basis, Powers)
+    assert slow.basis.coordinates is None
     assert abs(len(fast.basis.hessenberg) - len(slow.basis.hessenberg)) <= (dtype == np.float32)
     exact = Taylor(tol=1e-14).solve(random_problem(3, 9, 8).flow(), time).v
     for solution in (fast, slow):

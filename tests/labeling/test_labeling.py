@@ -33,7 +33,7 @@ def random_probabilities(shape: tuple[int, ...] = (4, 5, 3), seed: int = 0) -> n
 @pytest.mark.parametrize(("radius", "seed"), [(1, None), (1, 5), (2, 6)])
 def test_label_is_the_dense_flow(radius: int, seed: int | None, rho: float, time: float) -> None:
     image, prototypes, weights = random_image(), random_image((3, 3), 1), patches((4, 5), radius, seed)
-    result = label(image, prototypes, weights=weights, rho=rho, time=time, integrator=EXACT)
+    result = label(image, prototypes, weights=weights, rho=rho, time=time, solver=EXACT)
     expected = dense_probabilities(-distances(image, prototypes) / rho, weights, time)
     np.testing.assert_allclose(result.probabilities, expected, rtol=0, atol=1e-8)
     np.testing.assert_array_equal(result.labels, expected.argmax(axis=-1))
@@ -57,8 +57,8 @@ def test_refine_is_the_dense_flow(rho: float, seed: int | None) -> None:
     probabilities, weights = random_probabilities(), patches((4, 5), 1, seed)
     expected = dense_probabilities(np.log(probabilities) / rho, weights, 2.0)
     for result in (
-        refine(probabilities, weights=weights, rho=rho, time=2.0, integrator=EXACT),
-        refine_logits(np.log(probabilities) + 7.5, weights=weights, rho=rho, time=2.0, integrator=EXACT),
+        refine(probabilities, weights=weights, rho=rho, time=2.0, solver=EXACT),
+        refine_logits(np.log(probabilities) + 7.5, weights=weights, rho=rho, time=2.0, solver=EXACT),
     ):
         np.testing.assert_allclose(result.probabilities, expected, rtol=0, atol=1e-8)
         np.testing.assert_array_equal(result.labels, expected.argmax(axis=-1))
@@ -76,7 +76,7 @@ def test_refine_of_probabilities_is_refine_logits_of_their_log(dtype: Any) -> No
 @pytest.mark.parametrize("radius", [1, 2])
 def test_small_images_and_images_smaller_than_the_patch(shape: tuple[int, int], radius: int) -> None:
     image, prototypes, weights = random_image((*shape, 2)), random_image((3, 2), 1), patches(shape, radius)
-    result = label(image, prototypes, weights=gpulaf.uniform_weights(shape, radius), integrator=EXACT)
+    result = label(image, prototypes, weights=gpulaf.uniform_weights(shape, radius), solver=EXACT)
     expected = dense_probabilities(-distances(image, prototypes) / 0.1, weights, 3.0)
     np.testing.assert_allclose(result.probabilities, expected, rtol=0, atol=1e-6)  # the weights are float32
 
@@ -84,7 +84,7 @@ def test_small_images_and_images_smaller_than_the_patch(shape: tuple[int, int], 
 @pytest.mark.parametrize("J", [2, 3, 4, 7, 8, 9, 16, 17, 31, 33, 40])
 def test_numbers_of_labels(J: int) -> None:
     image, prototypes = random_image((2, 3, 1)), np.linspace(0, 1, J)[:, None]
-    result = label(image, prototypes, integrator=EXACT)
+    result = label(image, prototypes, solver=EXACT)
     expected = dense_probabilities(-distances(image, prototypes) / 0.1, patches((2, 3)), 3.0)
     np.testing.assert_allclose(result.probabilities, expected, rtol=0, atol=1e-6)
     np.testing.assert_allclose(result.probabilities.sum(axis=-1), 1, atol=1e-12)
@@ -113,7 +113,7 @@ def test_image_dtypes(dtype: str, top: float, scale: float) -> None:
     values = random_image() * top
     image = values.round().astype(dtype) if np.dtype(dtype).kind in "bui" else values.astype(dtype)
     prototypes = random_image((3, 3), 1) * top
-    result = label(image, prototypes, integrator=Krylov(tol=1e-6))
+    result = label(image, prototypes, solver=Krylov(tol=1e-6))
     expected = dense_probabilities(-distances(image / scale, prototypes / scale) / 0.1, patches((4, 5)), 3.0)
     np.testing.assert_allclose(result.probabilities, expected, rtol=0, atol=2e-4)
     assert result.probabilities.dtype == (np.float64 if np.dtype(dtype).newbyteorder("=") == np.float64 else np.float32)
@@ -242,7 +242,7 @@ def test_certain_predictions_stay_finite(dtype: Any, rho: float) -> None:
 
 
 def test_a_loose_integrator_says_that_it_did_not_converge() -> None:
-    result = label(random_image(), random_image((3, 3), 1), time=20.0, integrator=Krylov(2))
+    result = label(random_image(), random_image((3, 3), 1), time=20.0, solver=Krylov(2))
     assert not result.converged
     assert result.products == 2
     assert result.error > 1e-4

@@ -58,7 +58,7 @@ def test_weights_of_a_volume_are_learned(xp, dtype):
     assert host_array(result.weights).dtype == dtype
     assert result.history[-1].loss < 0.7 * result.history[0].loss
     assert result.history[-1].wrong < result.history[0].wrong
-    labels = label(xp(volume.astype(dtype)), [0, 1], weights=result.weights, spacing=(1, 1, 1)).labels
+    labels = label(xp(volume.astype(dtype)), [0, 1], weights=result.weights, channel_axis=None).labels
     assert 100 * (host_array(labels) != truth).mean() == pytest.approx(result.history[-1].wrong, abs=0.1)
 
 
@@ -107,7 +107,7 @@ def test_bilateral_weights_of_a_volume(xp, dtype):
 @pytest.mark.parametrize("spacing", [(1, 1, 1), (3, 1, 1)])
 def test_a_ball_in_noise(xp, spacing):
     volume, truth = ball(spacing)
-    result = label(xp(volume), [0.0, 1.0], spacing=spacing)
+    result = label(xp(volume), [0.0, 1.0], channel_axis=None, spacing=spacing)
     pixelwise = np.mean((volume > 0.5) != truth)
     assert result.labels.shape == truth.shape
     assert result.probabilities.shape == (*truth.shape, 2)
@@ -118,7 +118,7 @@ def test_a_ball_in_noise(xp, spacing):
 
 def test_thick_slices_are_averaged_less_across():
     volume, truth = ball((4, 1, 1), noise=0.4)
-    wrong = [np.mean(label(volume, [0, 1], spacing=s).labels != truth) for s in ((4, 1, 1), (1, 1, 1))]
+    wrong = [np.mean(label(volume, [0, 1], channel_axis=None, spacing=s).labels != truth) for s in ((4, 1, 1), (1, 1, 1))]
     assert wrong[0] < 0.5 * wrong[1]
 
 
@@ -135,24 +135,32 @@ def test_predictions_of_a_volume(xp, dtype):
     p = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
     assert relative(refine(xp(p), spacing=(2, 1, 1)).probabilities, found.probabilities) < 10 * tol(dtype)
     assert found.labels.shape == (3, 4, 5)
-    with pytest.raises(ValueError, match=r"\(3, 4, 5, 2\); accepted is \(H, W, J\).*needs its spacing"):
-        refine_logits(logits)
+    equal = refine_logits(logits, spacing=(1, 1, 1))
+    np.testing.assert_array_equal(equal.probabilities, refine_logits(logits).probabilities)
 
 
 @pytest.mark.parametrize(
-    ("image", "spacing", "said"),
+    ("shape", "channel_axis", "spacing", "said"),
     [
-        (np.zeros((3, 4)), (1, 1, 1), r"\(3, 4\); accepted are \(D, H, W\)"),
-        (np.zeros((3, 4, 5, 2)), None, r"\(3, 4, 5, 2\); .*spacing of a volume"),
-        (np.zeros((3, 4, 5)), (1, 0, 1), r"spacing is \(1, 0, 1\); accepted are two positive"),
-        (np.zeros((3, 4, 5)), (1, np.inf, 1), r"spacing is .*inf.*; accepted"),
-        (np.zeros((3, 4, 5)), (1, 1, 1, 1), "three for a volume"),
-        (np.zeros((3, 4, 5)), 2.0, "spacing is 2.0; accepted"),
+        ((3, 4), None, (1, 1, 1), r"there are 2 spatial axes; accepted is one distance for each"),
+        ((3, 4, 5), -1, (1, 1, 1), "there are 2 spatial axes.*channel_axis=None"),
+        ((3, 4, 5, 2), None, None, r"\(3, 4, 5, 2\); accepted are \(H, W\) and \(D, H, W\) where channel_axis is None"),
+        ((3, 4, 5), None, (1, 0, 1), r"spacing is \(1, 0, 1\); accepted are positive distances"),
+        ((3, 4, 5), None, (1, np.inf, 1), r"spacing is .*inf.*; accepted"),
+        ((3, 4, 5), None, (1, 1, 1, 1), "there are 3 spatial axes"),
+        ((3, 4, 5), None, 2.0, "spacing is 2.0; accepted"),
     ],
 )
-def test_bad_volumes(image, spacing, said):
+def test_bad_volumes(shape, channel_axis, spacing, said):
     with pytest.raises(ValueError, match=said):
-        label(image, [0, 1], spacing=spacing)
+        label(np.zeros(shape), [0, 1], channel_axis=channel_axis, spacing=spacing)
+
+
+def test_three_axes_are_channels_or_a_volume():
+    image = np.random.default_rng(0).random((4, 5, 3))
+    assert label(image, 2).labels.shape == (4, 5)
+    assert label(image, 2, channel_axis=None).labels.shape == (4, 5, 3)
+    assert label(image[..., None], 2).labels.shape == (4, 5, 3)
 
 
 def test_bad_spaced_patches():
@@ -162,12 +170,12 @@ def test_bad_spaced_patches():
         spaced_weights((3, 3), (1, -2))
     with pytest.raises(ValueError, match="radius is 0"):
         spaced_weights((3, 3), (1, 2), 0)
-    with pytest.raises(ValueError, match=r"For a volume give spacing"):
-        bilateral_weights(np.zeros((2, 3, 4, 5)))
+    with pytest.raises(ValueError, match=r"there are 3 spatial axes"):
+        bilateral_weights(np.zeros((2, 3, 4, 5)), spacing=(1, 2))
 
 
 def test_a_volume_that_cannot_fit_is_refused_with_the_tile_that_would(monkeypatch):
-    estimate = memory_estimate((40, 50, 60), 2, integrator=Krylov())
+    estimate = memory_estimate((40, 50, 60), 2, solver=Taylor())
     monkeypatch.setattr(memory, "free_bytes", lambda on_device: estimate // 2)
     with pytest.raises(MemoryError, match=r"40×50×60 pixels takes.* A tile of 32×32×32 pixels would fit"):
-        label(np.zeros((40, 50, 60), np.float32), [0, 1], spacing=(1, 1, 1))
+        label(np.zeros((40, 50, 60), np.float32), [0, 1], channel_axis=None)
