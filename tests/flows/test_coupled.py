@@ -98,7 +98,7 @@ class SideBySide(Sequence):
 
 def coupled(case, xp, dtype, solver=FINE):
     weights, fields = ([xp(x.astype(dtype)) for x in part] for part in (case.weights, case.fields))
-    return CoupledFlow(weights, case.times, case.couplings(), solver=integrator), fields
+    return CoupledFlow(weights, case.times, case.couplings(), solver=solver), fields
 
 
 @pytest.mark.parametrize("case", [Sequence, SideBySide])

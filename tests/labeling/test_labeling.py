@@ -134,7 +134,7 @@ def test_memory_order_changes_nothing(view: Callable[[np.ndarray], Any]) -> None
     weights = patches((5, 6), 1, 3)
     pairs = [
         (label(image, prototypes), label(view(image), view(prototypes))),
-        (label(image, prototypes, weights=weights), label(image, prototypes, weights=view(weights))),
+        (label(image, prototypes, weights=weights), label(image, prototypes, weights=np.asarray(view(weights)))),
         (refine(probabilities), refine(view(probabilities))),
         (refine_logits(probabilities), refine_logits(view(probabilities))),
     ]
@@ -314,7 +314,7 @@ def spoiled(array: np.ndarray, at: tuple[int, ...], value: float) -> np.ndarray:
     [
         (np.zeros(5), ValueError, "(5,)"),
         (np.float64(3), ValueError, "()"),
-        (np.zeros((2, 3, 4, 3)), ValueError, "(2, 3, 4, 3)"),
+        (np.zeros((2, 3, 4, 3, 2)), ValueError, "(2, 3, 4, 3, 2)"),
         (np.zeros((0, 5)), ValueError, "(0, 5)"),
         (np.zeros((5, 0)), ValueError, "(5, 0)"),
         (np.zeros((5, 5, 0)), ValueError, "(5, 5, 0)"),
@@ -331,7 +331,7 @@ def spoiled(array: np.ndarray, at: tuple[int, ...], value: float) -> np.ndarray:
         ([[0.1, 0.2], [0.3]], ValueError, "image"),
     ],
     ids=[
-        "one axis", "number", "four axes", "no rows", "no columns", "no channels", "no color rows", "NaN", "inf",
+        "one axis", "number", "five axes", "no rows", "no columns", "no channels", "no color rows", "NaN", "inf",
         "-inf", "complex", "objects", "strings", "dates", "path", "None", "ragged",
     ],
 )  # fmt: skip
@@ -469,7 +469,7 @@ P = random_probabilities()
         (BOTH, spoiled(P, (2, 3, 1), np.nan), ValueError, "1 value(s) that are NaN or infinite"),
         (BOTH, spoiled(P, (2, 3, 1), np.inf), ValueError, "1 value(s) that are NaN or infinite"),
         (BOTH, P[..., 0], ValueError, "(4, 5)"),
-        (BOTH, P[None], ValueError, "(1, 4, 5, 3)"),
+        (BOTH, P[None, None], ValueError, "(1, 1, 4, 5, 3)"),
         (BOTH, np.ones((4, 5, 1)), ValueError, "1 label on axis -1"),
         (BOTH, np.ones((4, 5, 0)), ValueError, "0 label on axis -1"),
         (BOTH, np.ones((0, 5, 3)), ValueError, "(0, 5, 3)"),
@@ -480,7 +480,7 @@ P = random_probabilities()
         (BOTH, "predictions.npy", TypeError, "<U15"),
     ],
     ids=[
-        "negative", "sum 2", "one sum", "labels first", "NaN", "inf", "two axes", "four axes", "one label", "no label",
+        "negative", "sum 2", "one sum", "labels first", "NaN", "inf", "two axes", "five axes", "one label", "no label",
         "empty", "integers", "bool", "complex", "objects", "path",
     ],
 )  # fmt: skip

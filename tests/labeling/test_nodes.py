@@ -123,7 +123,8 @@ def test_pixels_as_nodes_get_the_labels_of_pixels(dtype, time):
     assert nodes.reason.split(":")[0] == pixels.reason.split(":")[0] != ""
     soft = np.random.default_rng(0).dirichlet(np.ones(5), (12, 12)).astype(dtype)
     pixels = refine(soft, rho=0.5, **options)
-    nodes = refine(soft.reshape(144, 5), weights=[graph] * np.size(time) if np.ndim(time) else graph, rho=0.5, **options)
+    graphs = [graph] * np.size(time) if np.ndim(time) else graph
+    nodes = refine(soft.reshape(144, 5), weights=graphs, rho=0.5, **options)
     assert relative(nodes.probabilities, pixels.probabilities.reshape(144, 5)) < 50 * tol(dtype)
 
 
@@ -150,7 +151,7 @@ NODES, SOFT = nearest_neighbor_graph(np.random.default_rng(0).random((6, 2))), n
 @pytest.mark.parametrize(("call", "words"), [
     (lambda: label(np.ones((2, 3, 1)), [0, 1], weights=NODES), r"\(2, 3, 1\); accepted are \(n,\) and \(n, C\)"),
     (lambda: label(np.ones((5, 1)), [0, 1], weights=NODES), "the graph has 6 nodes"),
-    (lambda: label(np.ones((6, 1)), [0, 1], weights=NODES.matrix), "weights are a csr_array; accepted are arrays, a Graph"),
+    (lambda: label(np.ones((6, 1)), [0, 1], weights=NODES.matrix), "a csr_array; accepted are arrays, a Graph"),
     (lambda: label(np.ones((6, 1)), [0, 1], weights=NODES, rho=0), "rho is 0"),
     (lambda: label(np.ones((6, 1)), [0, 1], weights=NODES, time=-1.0), "time is -1"),
     (lambda: refine(SOFT[None], weights=NODES), r"\(1, 6, 2\); accepted is \(n, J\)"),

@@ -118,7 +118,8 @@ def test_a_ball_in_noise(xp, spacing):
 
 def test_thick_slices_are_averaged_less_across():
     volume, truth = ball((4, 1, 1), noise=0.4)
-    wrong = [np.mean(label(volume, [0, 1], channel_axis=None, spacing=s).labels != truth) for s in ((4, 1, 1), (1, 1, 1))]
+    labelings = [label(volume, [0, 1], channel_axis=None, spacing=spacing) for spacing in ((4, 1, 1), (1, 1, 1))]
+    wrong = [np.mean(result.labels != truth) for result in labelings]
     assert wrong[0] < 0.5 * wrong[1]
 
 
