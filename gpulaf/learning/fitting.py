@@ -38,7 +38,7 @@ class FitResult:
         Why the fit stopped, in one sentence.
     """
 
-    weights: Any
+    weights: Any = field(repr=False)
     history: list[FitStep] = field(repr=False)
     reason: str
 

@@ -16,7 +16,7 @@ from ..flows.deep import DeepFlow
 from ..integrators.base import Integrator
 from ..io.tensors import digest, qualified_name
 from .cuda_graph import CapturedStep, FixedStep, fixed_degree
-from .descent import squared_norms
+from .descent import Descent, squared_norms
 from .loop import check_finite
 from .loss import Loss, cosine_loss, weight_regularizer, wrong_share
 
@@ -215,6 +215,6 @@ def recordable(problem: FitProblem) -> int | None:
     if len(problem.times) > 1 or not isinstance(grid, Grid) or grid.periodic or is_observed():
         return None  # a recorded kernel cannot be observed
     fixed = problem.loss is cosine_loss and problem.rank is None and problem.tau == 0
-    if not (fixed and hasattr(problem.descent, "step_by") and is_device_array(problem.log_likelihood)):
+    if not (fixed and isinstance(problem.descent, Descent) and is_device_array(problem.log_likelihood)):
         return None
     return fixed_degree(problem.solver, problem.times[0])
