@@ -1,8 +1,13 @@
 """Learning the weights of an image with ground truth.
 
-Losses (`loss`), descent on a product of simplices (`descent`), one step of a fit (`stepper`), recorded on a GPU
-(`cuda_graph`), the loop of every training (`loop`), and :func:`gpulaf.fit_weights` (`fitting`). Imports flows, io and
-what is below them.
+* `loss`: losses of a labeling and their derivatives
+* `descent`: steps on a product of simplices
+* `problem`: what a fit learns from, and its closed-form gradient
+* `stepper`: one step of a fit; `cuda_graph`: the same recorded on a GPU
+* `loop`: the loop of every training
+* `fitting`: :func:`gpulaf.fit_weights`
+
+Imports flows, io and what is below them.
 """
 
 from .descent import Adam, AdaMax, RiemannianAdam, RiemannianGradient

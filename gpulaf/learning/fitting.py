@@ -19,7 +19,8 @@ from ..integrators.taylor import Taylor
 from .descent import RiemannianAdam
 from .loop import Checkpoint, check_patience, run
 from .loss import Loss, cosine_loss
-from .stepper import FitProblem, FitStep, start_fit
+from .problem import ClosedForm, FitProblem
+from .stepper import FitStep, start_fit
 
 __all__ = ["FitOptions", "FitResult", "fit_weights"]
 
@@ -153,9 +154,10 @@ def fit_weights(
         contiguous(log_likelihood),
         namespace(log_likelihood).asarray(truth, dtype=namespace(log_likelihood).int32),
         _start(layers if listed or not own else [None] * len(times), log_likelihood, times, solver),
-        times, own, solver, loss, descent, options.rank, float(options.tau),
-    )  # fmt: skip
-    fit = start_fit(problem)
+        times,
+        own,
+    )
+    fit = start_fit(problem, ClosedForm(solver, loss, options.rank), descent, float(options.tau))
     history, reason = run(
         fit,
         steps=steps,

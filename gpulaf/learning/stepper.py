@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, NamedTuple
 
-from ..averaging.base import Averaging
 from ..averaging.grid import Grid
 from ..backend.array import is_device_array, like, total
 from ..backend.dispatch import is_observed
-from ..flows.deep import DeepFlow
-from ..integrators.base import Integrator
-from ..io.tensors import digest, qualified_name
 from .cuda_graph import CapturedStep, FixedStep, fixed_degree
 from .descent import Descent, squared_norms
 from .loop import check_finite
-from .loss import Loss, cosine_loss, weight_regularizer, wrong_share
+from .loss import cosine_loss, weight_regularizer, wrong_share
+from .problem import ClosedForm, FitProblem, Gradient
 
-__all__ = ["Fit", "FitProblem", "FitStep", "Recorded", "StepByStep", "recordable", "start_fit"]
+__all__ = ["Fit", "FitStep", "Recorded", "StepByStep", "recordable", "start_fit"]
 
 
 class FitStep(NamedTuple):
@@ -40,49 +34,16 @@ class FitStep(NamedTuple):
     seconds: float
 
 
-@dataclass(frozen=True, eq=False)
-class FitProblem:
-    """What stays the same during a fit; see :func:`gpulaf.fit_weights`.
-
-    Attributes
-    ----------
-    log_likelihood : (J, H, W) array; (J, n) on a graph
-    truth : (H, W) int32 array; (n,) on a graph
-    start : list of Averaging
-        Where the descent starts: that of every layer, or one that all layers share.
-    times : list of float
-        T of every layer.
-    own : bool
-        Whether every layer has weights of its own.
-    """
-
-    log_likelihood: Any
-    truth: Any
-    start: list[Averaging]
-    times: list[float]
-    own: bool
-    solver: Integrator
-    loss: Callable[[Any, Any], Loss]
-    descent: Any
-    rank: int | None = None
-    tau: float = 0.0
-
-    def averagings(self, patches: list[Any]) -> list[Averaging]:
-        """Ω of these patches, of every layer or of all."""
-        return [start.with_patches(x) for start, x in zip(self.start, patches, strict=True)]
-
-    @cached_property
-    def fingerprint(self) -> dict[str, str]:
-        """What a checkpoint must agree with, by name."""
-        arrays = {"log_likelihood": [self.log_likelihood], "truth": [self.truth]}
-        arrays["weights"] = [array for start in self.start for array in start.arrays]
-        named = {"time": self.times} | {name: getattr(self, name) for name in ("solver", "descent", "rank", "tau")}
-        digests = {name: " ".join(map(digest, found)) for name, found in arrays.items()}
-        return digests | {name: repr(value) for name, value in named.items()} | {"loss": qualified_name(self.loss)}
-
-
 class Fit(ABC):
     """Weights that are learned, for :func:`gpulaf.learning.loop.run`.
+
+    Parameters
+    ----------
+    problem : FitProblem
+    gradient : Gradient
+    descent : RiemannianGradient, RiemannianAdam, Adam or AdaMax
+    tau : float
+        Strength of the regularizer (3.5) per pixel.
 
     Attributes
     ----------
@@ -93,13 +54,11 @@ class Fit(ABC):
     """
 
     kind, row, watched = "fit", FitStep, "loss"
-    weights: list[Any]
-    states: list[dict[str, Any]]
 
-    def __init__(self, problem: FitProblem) -> None:
-        self.problem = problem
+    def __init__(self, problem: FitProblem, gradient: Gradient, descent: Any, tau: float = 0.0) -> None:
+        self.problem, self.gradient, self.descent, self.tau = problem, gradient, descent, tau
         self.weights = [x.patches for x in problem.start]
-        self.states = [problem.descent.start(x) for x in self.weights]
+        self.states = [descent.start(x) for x in self.weights]
 
     @abstractmethod
     def evaluate(self, count: int) -> FitStep:
@@ -112,7 +71,9 @@ class Fit(ABC):
     @property
     def fingerprint(self) -> dict[str, str]:
         """What a checkpoint must agree with, by name."""
-        return self.problem.fingerprint
+        gradient = self.gradient
+        own = gradient.fingerprint if isinstance(gradient, ClosedForm) else {"gradient": repr(gradient)}
+        return self.problem.fingerprint | own | {"descent": repr(self.descent), "tau": repr(self.tau)}
 
     def presented(self) -> Any:
         """The weights as users know them, arrays or graphs; in a list where every layer has its own."""
@@ -140,40 +101,35 @@ class Fit(ABC):
 
 
 class StepByStep(Fit):
-    """Any layers, integrator, loss and descent, kernel by kernel."""
+    """Any layers, gradient and descent, kernel by kernel."""
 
     def evaluate(self, count: int) -> FitStep:
         """Loss, error and gradient of the present weights, after `count` steps."""
-        problem = self.problem
-        averagings = problem.averagings(self.weights)
-        flow = DeepFlow(averagings if problem.own else averagings[0], problem.times, solver=problem.solver)
-        solution = flow.solve(problem.log_likelihood)
-        value, g = problem.loss(solution.v, problem.truth)
-        value = float(value)
-        check_finite(value, count)  # before a gradient is made of it
-        gradient = flow.gradient(solution, g, rank=problem.rank)
-        derivatives = [x.patch_gradient(w) for x, w in zip(averagings, gradient.weights, strict=True)]
-        if problem.tau:
-            regularizers = [weight_regularizer(x, problem.tau / problem.truth.size) for x in self.weights]
-            value += sum(regularizer.value for regularizer in regularizers)
+        averagings = self.problem.averagings(self.weights)
+        loss, v, gradients, rank = self.gradient(self.problem, averagings)
+        check_finite(loss, count)
+        derivatives = [x.patch_gradient(w) for x, w in zip(averagings, gradients, strict=True)]
+        if self.tau:
+            regularizers = [weight_regularizer(x, self.tau / self.problem.truth.size) for x in self.weights]
+            loss += sum(regularizer.value for regularizer in regularizers)
             derivatives = [x + y.derivative for x, y in zip(derivatives, regularizers, strict=True)]
         size = sum(total(squared_norms(x, y)) for x, y in zip(self.weights, derivatives, strict=True)) ** 0.5
         self._derivatives = derivatives
-        return FitStep(count, value, wrong_share(solution.v, problem.truth), size, gradient.rank, 0.0)
+        return FitStep(count, loss, wrong_share(v, self.problem.truth), size, rank, 0.0)
 
     def advance(self, count: int) -> None:
         """Take the `count`-th step, from 0, in every layer."""
-        update = self.problem.descent.update
-        steps = [update(*x, count) for x in zip(self.weights, self._derivatives, self.states, strict=True)]
+        layers = zip(self.weights, self._derivatives, self.states, strict=True)
+        steps = [self.descent.update(*layer, count) for layer in layers]
         self.weights, self.states = [weights for weights, _ in steps], [state for _, state in steps]
 
 
 class Recorded(Fit):
     """A step of fixed shape, replayed from a CUDA graph that is recorded at the first evaluation."""
 
-    def __init__(self, problem: FitProblem, degree: int) -> None:
-        super().__init__(problem)
-        self._fixed = FixedStep(problem.log_likelihood, problem.truth, problem.times[0], degree, problem.descent)
+    def __init__(self, problem: FitProblem, gradient: ClosedForm, descent: Descent, degree: int) -> None:
+        super().__init__(problem, gradient, descent)
+        self._fixed = FixedStep(problem.log_likelihood, problem.truth, problem.times[0], degree, descent)
         self._captured: CapturedStep | None = None
 
     def evaluate(self, count: int) -> FitStep:
@@ -203,18 +159,18 @@ class Recorded(Fit):
             self.weights, self.states = [self._captured.weights], [self._captured.state]
 
 
-def start_fit(problem: FitProblem) -> Fit:
+def start_fit(problem: FitProblem, gradient: ClosedForm, descent: Any, tau: float = 0.0) -> Fit:
     """Return the fit of a problem: recorded on a GPU where the step has a fixed shape, else kernel by kernel."""
-    degree = recordable(problem)
-    return StepByStep(problem) if degree is None else Recorded(problem, degree)
+    degree = recordable(problem, gradient, descent, tau)
+    if degree is None:
+        return StepByStep(problem, gradient, descent, tau)
+    return Recorded(problem, gradient, descent, degree)
 
 
-def recordable(problem: FitProblem) -> int | None:
+def recordable(problem: FitProblem, gradient: ClosedForm, descent: Any, tau: float = 0.0) -> int | None:
     """The degree of the recorded Taylor series; None where the steps have to be taken kernel by kernel."""
-    grid = problem.start[0]
+    grid, (solver, loss, rank) = problem.start[0], (gradient.solver, gradient.loss, gradient.rank)
     if len(problem.times) > 1 or not isinstance(grid, Grid) or grid.periodic or is_observed():
         return None  # a recorded kernel cannot be observed
-    fixed = problem.loss is cosine_loss and problem.rank is None and problem.tau == 0
-    if not (fixed and isinstance(problem.descent, Descent) and is_device_array(problem.log_likelihood)):
-        return None
-    return fixed_degree(problem.solver, problem.times[0])
+    fixed = loss is cosine_loss and rank is None and tau == 0 and isinstance(descent, Descent)
+    return fixed_degree(solver, problem.times[0]) if fixed and is_device_array(problem.log_likelihood) else None

@@ -1,7 +1,5 @@
 """The step of fixed shape gives what the fit gives step by step, whether it is recorded or not."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from oracles import random_problem, relative, tol
@@ -24,6 +22,7 @@ from gpulaf.backend.dispatch import observed
 from gpulaf.learning import Adam, AdaMax, Checkpoint, FitOptions
 from gpulaf.learning import stepper as steps
 from gpulaf.learning.cuda_graph import CapturedStep, FixedStep, fixed_degree
+from gpulaf.learning.problem import ClosedForm, FitProblem
 
 DESCENTS = pytest.mark.parametrize(
     "descent", [RiemannianGradient(0.5), RiemannianAdam(0.1), Adam(0.1), AdaMax(0.1)],
@@ -104,7 +103,7 @@ def test_a_fit_of_recorded_steps_is_the_fit(dtype, descent, monkeypatch, tmp_pat
     arguments = problem.log_likelihood.astype(dtype), problem.truth
     plain = fit_weights(*arguments, **options)
     used = []
-    monkeypatch.setattr(steps, "recordable", lambda problem: used.append(1) or 8)
+    monkeypatch.setattr(steps, "recordable", lambda *given: used.append(1) or 8)
 
     def see(row, weights):
         seen.append((row.step, weights))
@@ -125,19 +124,23 @@ def test_a_fit_of_recorded_steps_is_the_fit(dtype, descent, monkeypatch, tmp_pat
     np.testing.assert_array_equal(resumed.weights, recorded.weights)
 
 
-@pytest.mark.parametrize(("field", "value"), [
-    ("loss", cross_entropy_loss), ("rank", 1), ("tau", 0.1), ("solver", Krylov()), ("times", [30.0]),
-    ("times", [1.0, 2.0]), ("descent", object()), ("start", [Grid(random_problem().weights, periodic=True)]),
-    ("start", [Graph(sparse.csr_array(np.eye(20)))]),
-])  # fmt: skip
-def test_what_has_no_fixed_shape_is_not_recorded(field, value, monkeypatch):
+@pytest.mark.parametrize("changed", [
+    {"loss": cross_entropy_loss}, {"rank": 1}, {"solver": Krylov()}, {"tau": 0.1}, {"descent": object()},
+    {"times": [30.0]}, {"times": [1.0, 2.0]}, {"start": [Grid(random_problem().weights, periodic=True)]},
+    {"start": [Graph(sparse.csr_array(np.eye(20)))]},
+], ids=str)  # fmt: skip
+def test_what_has_no_fixed_shape_is_not_recorded(changed, monkeypatch):
     monkeypatch.setattr(steps, "is_device_array", lambda array: True)
-    random = random_problem()
-    problem = steps.FitProblem(
-        random.log_likelihood, random.truth, [Grid(random.weights)], [3.0], False, Taylor(8), cosine_loss,
-        RiemannianGradient(),
-    )  # fmt: skip
-    assert steps.recordable(problem) == 8
-    assert steps.recordable(replace(problem, **{field: value})) is None
+    problem = random_problem()
+
+    def recordable(
+        start=[Grid(problem.weights)], times=[3.0], solver=Taylor(8), loss=cosine_loss, rank=None,  # noqa: B006, B008
+        descent=RiemannianGradient(), tau=0.0,  # noqa: B008
+    ):  # fmt: skip
+        given = FitProblem(problem.log_likelihood, problem.truth, start, times)
+        return steps.recordable(given, ClosedForm(solver, loss, rank), descent, tau)
+
+    assert recordable() == 8
+    assert recordable(**changed) is None
     with observed(lambda name, function: function):
-        assert steps.recordable(problem) is None
+        assert recordable() is None

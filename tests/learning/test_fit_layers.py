@@ -27,7 +27,8 @@ from gpulaf.flows import DeepFlow
 from gpulaf.labeling import distances, log_likelihood
 from gpulaf.learning import Adam, AdaMax, Checkpoint, FitOptions
 from gpulaf.learning.loss import weight_regularizer
-from gpulaf.learning.stepper import FitProblem, FitStep, StepByStep
+from gpulaf.learning.problem import ClosedForm, FitProblem
+from gpulaf.learning.stepper import FitStep, StepByStep
 from gpulaf.scenes import voronoi_colors, voronoi_lines
 
 TIMES = [1.0, 2.0]
@@ -90,11 +91,8 @@ def test_derivatives_of_layers_of_graphs_against_central_differences(dtype, shar
     graphs = [Graph(random_matrix(n, seed).astype(dtype)) for seed in ((0,) if shared else (0, 5))]
     l, truth = 2 * rng.standard_normal((3, n)), rng.integers(-1, 3, n).astype(np.int32)
     times, h = [1.0, 1.5], 1e-5
-    step = StepByStep(
-        FitProblem(
-            l.astype(dtype), truth, graphs, times, not shared, Taylor(tol=1e-13), cross_entropy_loss, RiemannianAdam()
-        )
-    )
+    problem = FitProblem(l.astype(dtype), truth, graphs, times, not shared)
+    step = StepByStep(problem, ClosedForm(Taylor(tol=1e-13), cross_entropy_loss), RiemannianAdam())
     row = step.evaluate(0)
     dense = [x.matrix.toarray().astype(float) for x in graphs]
 
