@@ -23,7 +23,9 @@ __all__ = [
     "Reader",
     "Samples",
     "batch_of",
+    "check_sequence",
     "is_path",
+    "label_indices",
     "read_image_array",
     "read_item",
     "read_probabilities",
@@ -94,11 +96,7 @@ class Samples:
             values = getattr(self, name)
             if name == "probabilities" and values is None:
                 continue
-            if isinstance(values, (str, os.PathLike)) or not hasattr(values, "__getitem__"):
-                raise TypeError(
-                    f"{self.name} {name} are a {type(values).__name__}; accepted is a sequence of arrays or of paths. "
-                    "Put a single one into a list."
-                )
+            check_sequence(values, f"{self.name} {name}")
             if len(values) == 0 or len(values) != len(self.images):
                 raise ValueError(
                     f"there are {len(self.images)} {self.name} images and {len(values)} {name}; accepted are as many "
@@ -147,7 +145,7 @@ class Reader:
             image, truth = image[window], truth[window]
             probabilities = None if probabilities is None else probabilities[window]
         features = self.image(image)
-        labels = namespace(features).asarray(_labels(truth, self.classes))
+        labels = namespace(features).asarray(label_indices(truth, self.classes))
         return Prepared(features, labels, self.data_term(features, probabilities))
 
     def image(self, image: Any) -> Any:
@@ -168,10 +166,14 @@ class Reader:
         """ℓ of an image: its distances to the label prototypes, or the logarithm of probabilities, over ρ."""
         if probabilities is None:
             return log_likelihood(distances(image, self.label_prototypes), self.rho)
+        return contiguous(like(self.log_probabilities(probabilities), image) * float(1 / self.rho))
+
+    def log_probabilities(self, probabilities: Any) -> Any:
+        """Validate predictions (H, W, J) with as many labels as in the training; their logarithms (J, H, W)."""
         fields, labels = log_probabilities(probabilities), len(self.classes)
         if fields.shape[0] != labels:
             raise ValueError(f"probabilities hold {fields.shape[0]} labels; accepted are {labels}, as in the training.")
-        return contiguous(like(fields, image) * float(1 / self.rho))
+        return fields
 
 
 def batch_of(step: int, count: int, batch: int | None, seed: int) -> list[int]:
@@ -221,7 +223,7 @@ def _values(truth: Any) -> np.ndarray:
     return values.astype(np.int64)
 
 
-def _labels(values: np.ndarray, known: np.ndarray) -> np.ndarray:
+def label_indices(values: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Indices of values among the known ones, int32; −1 stays."""
     labels = np.searchsorted(known, values).clip(0, len(known) - 1)
     strange = (known[labels] != values) & (values != -1)
@@ -244,6 +246,15 @@ def _window(values: np.ndarray, side: int, rng: np.random.Generator) -> tuple[sl
         y, x = np.unravel_index(at[rng.integers(len(at))], values.shape)
         y, x = (min(max(0, i - side // 2), max(0, n - side)) for i, n in ((y, height), (x, width)))
     return slice(y, y + side), slice(x, x + side)
+
+
+def check_sequence(values: Any, name: str) -> None:
+    """Raise TypeError for a path, or something else that is no sequence of arrays or of paths."""
+    if is_path(values) or not hasattr(values, "__getitem__"):
+        raise TypeError(
+            f"{name} are a {type(values).__name__}; accepted is a sequence of arrays or of paths. "
+            "Put a single one into a list."
+        )
 
 
 def is_path(x: Any) -> bool:

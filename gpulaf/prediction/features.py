@@ -220,8 +220,8 @@ def pixel_features(image: Any, features: int | Callable[[Any], Any], scale: Any 
 
 def check_channels(image: Any, channels: int) -> None:
     """Raise ValueError for an image (H, W) or (H, W, C) of another number of channels than the training images."""
-    found = 1 if image.ndim == 2 else int(image.shape[-1])
-    if found != channels:
+    found = int(image.shape[2]) if image.ndim == 3 else 1
+    if image.ndim in (2, 3) and found != channels:
         raise ValueError(
             f"image has {found} channels; accepted are {channels}, as in the training. "
             "Convert it, or train on such images."
