@@ -10,27 +10,24 @@ from typing import Any
 
 import numpy as np
 
-from ..backend.array import host_array
 from ..integrators import Taylor
 from ..integrators.base import Integrator
-from ..labeling.labeler import Labeler, Labeling
 from ..learning.loop import best, run
 from .checks import check_fit, check_options, validation_samples
-from .dataset import Reader, Samples, check_sequence, read_image_array, read_probabilities
-from .estimator import Estimator
-from .features import check_channels, features_name
+from .dataset import Reader, Samples
+from .features import features_name
 from .initialization import starting_parameters
 from .model import Parameters
 from .objective import Objective
-from .serialization import Model, read_model, write_model
+from .serialization import Model, read_model
 from .statistics import checked_digest, survey
+from .trained import TrainedPredictor
 from .training import PredictorTraining, Training, TrainingStep
-from .weights import PredictedWeights
 
 __all__ = ["WeightPredictor"]
 
 
-class WeightPredictor(Estimator):
+class WeightPredictor(TrainedPredictor):
     """Predicts the weight patches of unseen images from prototypes of their features (4.3)–(4.4).
 
     Ω̂_i = exp_1(Σ_j a_ij ν_j) with a_i = softmax_j(−σ‖f_i − p_j‖); prototypes p, tangent vectors ν and σ are learned
@@ -91,17 +88,6 @@ class WeightPredictor(Estimator):
     >>> predictor.weights(scenes[2].image).shape, predictor.predict([scenes[2].image])[0].shape
     ((9, 32, 32), (32, 32))
     """
-
-    classes_: np.ndarray
-    label_prototypes_: np.ndarray
-    feature_prototypes_: np.ndarray
-    tangents_: np.ndarray
-    sigma_: float
-    feature_scale_: np.ndarray
-    n_channels_: int
-    on_probabilities_: bool
-    history_: list[TrainingStep]
-    reason_: str
 
     def __init__(
         self,
@@ -212,105 +198,6 @@ class WeightPredictor(Estimator):
         tensors |= {"classes": known.classes, "label_prototypes": known.label_prototypes}
         return self._set(Model(tensors, options, probabilities is not None, history, reason))
 
-    @property
-    def times(self) -> list[float]:
-        """Integration time of each layer, T/L."""
-        return [float(self.time) / self.n_layers] * self.n_layers
-
-    @property
-    def reader(self) -> Reader:
-        """How images and truths are validated and converted to fields; ValueError before a fit."""
-        self._check_trained()
-        scale = self.feature_scale_ if callable(self.features) else None
-        return Reader(self.features, float(self.rho), self.classes_, self.label_prototypes_, scale)
-
-    def weight_source(self) -> PredictedWeights:
-        """The map from an image to its weights, what a :class:`gpulaf.Labeler` takes."""
-        scale = self.reader.feature_scale
-        parameters = Parameters(self.feature_prototypes_, self.tangents_, self.sigma_)
-        return PredictedWeights(parameters, self.features, self.n_channels_, scale)
-
-    def labeler(self) -> Labeler:
-        """The labeling with predicted weights, of images, files and arrays of Dask; label j is the class classes_[j].
-
-        That of a predictor which was trained on probabilities has no prototypes: it refines.
-        """
-        source = self.weight_source()
-        prototypes = None if self.on_probabilities_ else self.label_prototypes_
-        return Labeler(prototypes, source, self.rho, self.times, self.solver, scaled=True)
-
-    def weights(self, image: Any) -> Any:
-        """Predict the weight patches of an image.
-
-        Parameters
-        ----------
-        image : (H, W) or (H, W, C) array, or a path
-            Of the kind that the predictor was trained on.
-
-        Returns
-        -------
-        (N, H, W) array in the library of `image`; float64 for float64 images, float32 otherwise. Where layers have
-        weights of their own, a list of one for each of them; :func:`gpulaf.label` takes both, with `times` as its time.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If the predictor is not trained or the image is of another kind.
-        """
-        return self.weight_source()(self.reader.image(read_image_array(image)))
-
-    def label(self, image: Any) -> Labeling:
-        """Label an image, an array or a path, with predicted weights; label j stands for ``classes_[j]``."""
-        self._check_use(soft=False)
-        image = read_image_array(image)
-        check_channels(image, self.n_channels_)
-        return self.labeler()(image)
-
-    def refine(self, image: Any, probabilities: Any) -> Labeling:
-        """Refine (H, W, J) probabilities with the weights predicted from an image, arrays or paths."""
-        self._check_use(soft=True)
-        probabilities, labels = read_probabilities(probabilities), len(self.classes_)
-        if probabilities.shape[-1] != labels:
-            raise ValueError(f"probabilities have shape {tuple(probabilities.shape)}; accepted is (H, W, {labels}).")
-        return self.labeler().refine(probabilities, image=read_image_array(image))
-
-    def predict(self, images: Sequence[Any], probabilities: Sequence[Any] | None = None) -> list[np.ndarray]:
-        """Predict the class of every pixel.
-
-        Parameters
-        ----------
-        images : sequence of (H, W) or (H, W, C) arrays, or of paths
-        probabilities : sequence of (H, W, J) arrays, or of paths, optional
-            For a predictor that was trained on them.
-
-        Returns
-        -------
-        list of (H, W) int64 arrays of values of `classes_`, on the host.
-        """
-        check_sequence(images, "images")
-        if probabilities is None:
-            found = (self.label(images[k]) for k in range(len(images)))
-        else:
-            check_sequence(probabilities, "probabilities")
-            if len(probabilities) != len(images):
-                raise ValueError(
-                    f"there are {len(images)} images and {len(probabilities)} probabilities; accepted are as many."
-                )
-            found = (self.refine(images[k], probabilities[k]) for k in range(len(images)))
-        return [self.classes_[host_array(x.labels)] for x in found]
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write what was learned and how to one safetensors file, whole or not at all.
-
-        A feature callable that is not of this library cannot be stored: its name is, and :meth:`load` asks for it. Of
-        the training, checkpoint, memory and a loss of your own are left out.
-        """
-        self._check_trained()
-        names = ("feature_prototypes", "tangents", "sigma", "feature_scale", "label_prototypes", "classes")
-        tensors = {name: np.asarray(getattr(self, f"{name}_")) for name in names}
-        options = self.get_params(deep=False)
-        write_model(path, Model(tensors, options, self.on_probabilities_, self.history_, self.reason_))
-
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, features: Callable[[Any], Any] | None = None) -> WeightPredictor:
         """Read a predictor that :meth:`save` wrote.
@@ -330,23 +217,3 @@ class WeightPredictor(Estimator):
         """
         model = read_model(path, features)
         return cls(**model.options)._set(model)
-
-    def _set(self, model: Model) -> WeightPredictor:
-        """Take over what was learned."""
-        for name, value in model.tensors.items():
-            setattr(self, f"{name}_", value)
-        self.sigma_, self.n_channels_ = float(self.sigma_), self.label_prototypes_.shape[1]
-        self.on_probabilities_, self.history_, self.reason_ = model.on_probabilities, model.history, model.reason
-        return self
-
-    def _check_trained(self) -> None:
-        if not hasattr(self, "classes_"):
-            raise ValueError("this WeightPredictor is not trained. Call fit, or WeightPredictor.load for a saved one.")
-
-    def _check_use(self, *, soft: bool) -> None:
-        """Raise ValueError where it was trained for the other of labeling images and refining probabilities."""
-        self._check_trained()
-        if self.on_probabilities_ and not soft:
-            raise ValueError("the predictor was trained to refine probabilities. Call refine(image, probabilities).")
-        if soft and not self.on_probabilities_:
-            raise ValueError("the predictor was trained without probabilities. Call label(image), or train it on them.")
