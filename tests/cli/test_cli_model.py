@@ -100,7 +100,7 @@ def test_train_writes_what_fit_learns(folder: Path) -> None:
     )  # fmt: skip
     found = WeightPredictor.load(folder / "new.safetensors")
     assert found.get_params() == expected.get_params()
-    for name in ("prototypes_", "tangents_", "sigma_", "label_values_", "label_prototypes_"):
+    for name in ("feature_prototypes_", "tangents_", "sigma_", "classes_", "label_prototypes_"):
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
     rows = expected.history_
     kept = rows[int(np.argmin([row.validation_loss for row in rows]))]
@@ -177,7 +177,7 @@ def test_channels_first_and_unlabeled_pixels(folder: Path, capsys: pytest.Captur
     np.testing.assert_array_equal(found.tangents_, expected.tangents_)
     runs(capsys, "label", "c.npy", "--model", "n.safetensors", "-o", "n.png", "--channel-axis", 0)
     labels = expected.label(scene.image).labels
-    np.testing.assert_array_equal(read_image("n.png"), expected.label_values_[labels])
+    np.testing.assert_array_equal(read_image("n.png"), expected.classes_[labels])
     output = runs(
         capsys, "evaluate", "c.npy", "--truth", "c_truth.png", "--model", "n.safetensors", "--channel-axis", 0,
         "--unlabeled", 255,

@@ -46,7 +46,7 @@ def test_three_labelings_of_an_image(xp: Any, dtype: np.dtype[Any]) -> None:
     assert list(found) == ["pixelwise", "uniform weights", "predicted weights"]
     distance = np.abs(image[..., 0, None] - predictor.label_prototypes_.ravel())
     np.testing.assert_array_equal(found["pixelwise"], distance.argmin(axis=-1))
-    uniform = gpulaf.label(image, predictor.label_prototypes_, integrator=gpulaf.Taylor(tol=1e-3))
+    uniform = gpulaf.label(image, predictor.label_prototypes_, solver=gpulaf.Taylor(tol=1e-3))
     np.testing.assert_array_equal(found["uniform weights"], uniform.labels)
     np.testing.assert_array_equal(found["predicted weights"], predictor.label(image).labels)
     assert all(isinstance(labels, np.ndarray) for labels in found.values())
@@ -60,7 +60,7 @@ def test_the_numbers_of_an_evaluation() -> None:
     found = evaluate(predictor, IMAGES[2:], truths, unlabeled=7, progress=False)
     assert found.label_values.tolist() == [40, 200]
     for method in ("pixelwise", "uniform weights", "predicted weights"):
-        labels = [predictor.label_values_[labelings(predictor, image)[method]] for image in IMAGES[2:]]
+        labels = [predictor.classes_[labelings(predictor, image)[method]] for image in IMAGES[2:]]
         for row, value in enumerate((40, 200)):
             for column, other in enumerate((40, 200)):
                 pixels = sum(((t == value) & (l == other)).sum() for t, l in zip(truths, labels, strict=True))
@@ -78,7 +78,7 @@ def test_an_evaluation_of_refined_probabilities() -> None:
     found = evaluate(predictor, IMAGES[3:], TRUTHS[3:], probabilities=SOFT[3:], progress=False)
     expected = {
         "pixelwise": SOFT[3].argmax(axis=-1),
-        "uniform weights": gpulaf.refine(SOFT[3], integrator=gpulaf.Taylor(tol=1e-3)).labels,
+        "uniform weights": gpulaf.refine(SOFT[3], solver=gpulaf.Taylor(tol=1e-3)).labels,
         "predicted weights": predictor.refine(IMAGES[3], SOFT[3]).labels,
     }
     for method, labels in expected.items():
@@ -133,17 +133,17 @@ def test_the_figure_of_a_predictor() -> None:
 
 def test_prototypes_are_drawn_beside_their_weights() -> None:
     shown = 7 * ROWS
-    predictor = trained(prototypes=shown + 5)
+    predictor = trained(n_prototypes=shown + 5)
     figure = predictor_figure(predictor, IMAGES[3], VALUES[3])
     canvas = np.asarray(figure.axes[5].images[0].get_array())
     assert f"{shown} of {shown + 5} prototypes" in figure.axes[5].get_title()
     patches, used = prototype_patches(predictor, IMAGES[3])
-    distance = np.linalg.norm(gpulaf.prediction.patch_features(IMAGES[3])[:, :, None, :] - predictor.prototypes_, axis=-1)
+    distance = np.linalg.norm(gpulaf.prediction.patch_features(IMAGES[3])[:, :, None, :] - predictor.feature_prototypes_, axis=-1)
     np.testing.assert_array_equal(used, np.bincount(distance.argmin(axis=-1).ravel(), minlength=shown + 5))
     first = np.argmax(used)
     third = CELL // 3
     shown = canvas[3 : 3 + CELL, 3 : 3 + CELL][third // 2 :: third, third // 2 :: third]
-    np.testing.assert_allclose(shown[..., 0], predictor.prototypes_[first].reshape(3, 3).clip(0, 1))
+    np.testing.assert_allclose(shown[..., 0], predictor.feature_prototypes_[first].reshape(3, 3).clip(0, 1))
     np.testing.assert_array_equal(shown, patches[first])
     blue = canvas[3 : 3 + CELL, 3 + CELL + 16 : 3 + 2 * CELL + 16][third // 2 :: third, third // 2 :: third]
     weights = own_weights(predictor)[first]
@@ -153,7 +153,7 @@ def test_prototypes_are_drawn_beside_their_weights() -> None:
 @pytest.mark.parametrize("radius", [1, 2])
 def test_weights_of_a_prototype_by_their_formula(radius: int) -> None:
     predictor = trained(radius=radius)
-    p, nu, sigma = predictor.prototypes_, predictor.tangents_, predictor.sigma_
+    p, nu, sigma = predictor.feature_prototypes_, predictor.tangents_, predictor.sigma_
     expected = []
     for k in range(len(p)):
         a = np.exp(-sigma * np.linalg.norm(p[k] - p, axis=1))
@@ -174,7 +174,7 @@ def test_figures_of_other_features(features: Any, radius: int) -> None:
     if callable(features):
         patches, _ = prototype_patches(predictor, IMAGES[3])
         f = predictor.reader.pixel_features(IMAGES[3])
-        y, x = np.unravel_index(np.linalg.norm(f - predictor.prototypes_[0], axis=-1).argmin(), (32, 32))
+        y, x = np.unravel_index(np.linalg.norm(f - predictor.feature_prototypes_[0], axis=-1).argmin(), (32, 32))
         assert patches.shape == (12, 5, 5, 3)
         np.testing.assert_allclose(patches[0, 2, 2], IMAGES[3][y, x].clip(0, 1).repeat(3), rtol=1e-6)
     assert titles[6].endswith("% of training")
@@ -185,14 +185,14 @@ def test_figures_of_colors_and_of_soft_predictions() -> None:
     predictor = WeightPredictor(10)
     training = Training(steps=1)
     predictor.fit([scenes[0].image], [scenes[0].truth], training=training, progress=False)
-    unseen = np.where(np.isin(scenes[1].truth, predictor.label_values_), scenes[1].truth, 99)
+    unseen = np.where(np.isin(scenes[1].truth, predictor.classes_), scenes[1].truth, 99)
     unseen[:3] = 99
     figure = predictor_figure(predictor, scenes[1].image, unseen, unlabeled=99)
     drawn(figure)
     truth = np.asarray(figure.axes[1].images[0].get_array())
     assert (truth[:3] == [245, 190, 180]).all()
     value = unseen[unseen != 99][0]
-    mean = predictor.label_prototypes_[np.searchsorted(predictor.label_values_, value)]
+    mean = predictor.label_prototypes_[np.searchsorted(predictor.classes_, value)]
     np.testing.assert_allclose(np.unique(truth[unseen == value], axis=0), [255 * mean.clip(0, 1)], atol=0.6)
     refining = WeightPredictor(8, rho=1.0)
     refining.fit(IMAGES[:1], TRUTHS[:1], probabilities=SOFT[:1], training=training, progress=False)

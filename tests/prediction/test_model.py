@@ -14,7 +14,7 @@ from gpulaf.prediction import Parameters, gaussian_features, patch_features, pre
 SHAPES = [(1, 1), (1, 9), (7, 1), (2, 2), (5, 6), (67, 5), (3, 300)]
 
 
-def operands(shape=(5, 6), prototypes=4, features=3, radius=1, seed=0):
+def operands(shape=(5, 6), n_prototypes=4, features=3, radius=1, seed=0):
     rng = np.random.default_rng(seed)
     parameters = Parameters(
         rng.random((prototypes, features)), rng.standard_normal((prototypes, (2 * radius + 1) ** 2)), 1.7
