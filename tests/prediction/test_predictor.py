@@ -415,7 +415,8 @@ def test_spread_over_workers_it_learns_the_same(tmp_path: Path, stored: str) -> 
         ) as cluster,
         distributed.Client(cluster) as client,
     ):
-        spread = WeightPredictor(8, training=training).fit(images, TRUTHS[:3], progress=False, cluster=client, **options)
+        spread = WeightPredictor(8, training=training)
+        spread.fit(images, TRUTHS[:3], progress=False, cluster=client, **options)
     same(spread, fitted(3, training=training, **options))
 
 
@@ -669,7 +670,8 @@ def test_images_of_another_kind_than_the_training() -> None:
 
 def test_training_options_that_are_refused() -> None:
     for name, value in (
-        ("steps", -1), ("memory", -1), ("batch", 0), ("crop", 1.5), ("validate", 0), ("patience", 0), ("seed", -1), ("step_size", 0),
+        ("steps", -1), ("memory", -1), ("batch", 0), ("crop", 1.5), ("validate", 0), ("patience", 0), ("seed", -1),
+        ("step_size", 0),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=f"{name} is {value}; accepted are"):
             Training(**{name: value})
