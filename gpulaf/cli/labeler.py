@@ -40,7 +40,8 @@ def labeler_options(command: Any) -> Any:
          {"type": float}),
         ("--flow", "Linearized, over --time; or the assignment flow itself, until its labels are certain.",
          {"type": click.Choice(["linear", "nonlinear"]), "default": "linear", "show_default": True}),
-        ("--model", "A predictor of gpulaf train: weights, labels, rho, time and flow.", {"type": click.Path(path_type=Path)}),
+        ("--model", "A predictor of gpulaf train: weights, labels, rho, time and flow.",
+         {"type": click.Path(path_type=Path)}),
         ("--spacing", "Distance of the pixels on each axis. Three numbers say that the file holds a volume.",
          {"metavar": "SZ,SY,SX", "callback": lambda context, option, text: read_spacing(text)}),
         ("--sigma", "Scale of bilateral weights in image units, 0 to 1.",
@@ -92,9 +93,10 @@ def described_labeling(options: dict[str, Any], *, soft: bool = False) -> Descri
         prototypes = np.array(stored["prototypes"])
     elif not soft:
         prototypes = read_prototypes(prototypes or "5")
+    given, time = options["rho"], options["time_"]
     labeler = Labeler(
-        prototypes, weights, rho=_first(options["rho"], stored.get("rho"), 0.1),
-        time=_first(options["time_"], stored.get("time") if linear else None),
+        prototypes, weights, rho=stored.get("rho", 0.1) if given is None else given,
+        time=stored.get("time") if linear and time is None else time,
         solver=Taylor(tol=options["tol"]) if linear else DormandPrince(tol=options["tol"]), scaled=learned,
     )  # fmt: skip
     return Described(labeler, stored.get("label_values") if learned else None)
@@ -132,8 +134,3 @@ def _of_model(path: Path, soft: bool) -> Described:
     if predictor.on_probabilities_ and not soft:
         raise ValueError(f"{path} was trained on probabilities. Use it with gpulaf refine PROBABILITIES --image IMAGE.")
     return Described(predictor.labeler(), predictor.classes_.tolist())
-
-
-def _first(*values: float | None) -> float | None:
-    """The first value that is given."""
-    return next((value for value in values if value is not None), None)

@@ -115,7 +115,9 @@ def refine_array(probabilities: Any, labeler: Labeler, *, image: Any = None) -> 
     others = _patches(labeler, probabilities)
     if isinstance(labeler.weights, WeightSource):
         if image is None:
-            raise ValueError(f"weights is {labeler.weights!r}, but there is no image for it to look at. Pass image, too.")
+            raise ValueError(
+                f"weights are {labeler.weights!r}, made from an image, and there is none. Pass image, too."
+            )
         others = [_checked(image, "image")]
     bare, given = _without_arrays(labeler)
     solve = partial(_refine, labeler=bare, given=given)

@@ -125,7 +125,8 @@ def test_tiles_are_the_whole_image(
         weights = BilateralWeights(float(SHARP), 2 if "5" in kind else 1)
     elif kind.startswith("pixelwise"):
         count = 25 if "5" in kind else 9
-        weights = gpulaf.averaging.normalize_weights(rng.random((count, *image.shape[:2])).astype(rng.choice(["f4", "f8"])))
+        raw = rng.random((count, *image.shape[:2])).astype(rng.choice(["f4", "f8"]))
+        weights = gpulaf.averaging.normalize_weights(raw)
     elif kind == "own":
         weights = Box(int(rng.integers(0, 5)))
     options: dict[str, Any] = {"rho": rho, "time": time, "solver": Taylor(degree, substeps=substeps)}
@@ -386,8 +387,8 @@ def test_two_processes_change_no_bit() -> None:
         for result, arrays in zip(results, expected, strict=True):
             for future, array in zip(client.compute(list(result)), arrays, strict=True):
                 np.testing.assert_array_equal(future.result(), array)
+        result = label_array(da.from_array(broken, chunks=(24, 30, 1)), Labeler([0, 1]))
         with pytest.raises(ValueError, match=r"^tile \[24:48, 30:60\], with its halo .*: image holds 1 value"):
-            result = label_array(da.from_array(broken, chunks=(24, 30, 1)), Labeler([0, 1]))
             client.compute(result.labels.blocks[1, 1]).result()
 
 
@@ -465,7 +466,7 @@ class Silent(Uniform):
         (GREY, {"weights": np.zeros((8, 20, 30))}, ValueError, "patches of 8 neighbors"),
         (GREY, {"weights": np.zeros((9, 20, 30), "f2")}, TypeError, "weights have dtype float16; accepted are float32"),
         (GREY, {"weights": "bilateral"}, TypeError, "weights are a str; accepted are .* BilateralWeights"),
-        (GREY, {"weights": lambda features: features}, TypeError, "weights are a function; accepted are .*WeightSource"),
+        (GREY, {"weights": lambda features: features}, TypeError, "weights are a function; accepted are .*Source"),
         (GREY, {"weights": Uniform(None)}, ValueError, "the reach of the weights .* is None; accepted .* Set"),
         (GREY, {"weights": Silent(1)}, ValueError, "the radius of the weights .* is None; accepted .* Set"),
         (GREY, {"weights": nearest_neighbor_graph(np.arange(9.0)[:, None], 2)}, TypeError, "weights are a Graph"),
@@ -489,7 +490,7 @@ def test_predictions_that_cannot_work_are_refused() -> None:
     for array, options, image, kind, said in (
         (soft[..., 0], {}, None, ValueError, r"probabilities has shape \(20, 30\); accepted is \(H, W, J\)"),
         (soft.astype(int), {}, None, TypeError, "probabilities has dtype int64; accepted are floats"),
-        (soft, bilateral, None, ValueError, "no image for it to look at. Pass image, too"),
+        (soft, bilateral, None, ValueError, "made from an image, and there is none. Pass image, too"),
         (soft, bilateral, GREY[:5], ValueError, r"\(20, 30\) and \(5, 30\) pixels"),
         (soft, {"rho": -1}, None, ValueError, "rho is -1; accepted are positive numbers"),
         (soft[..., :1], {}, None, ValueError, "probabilities hold 1 label; accepted are at least 2"),
