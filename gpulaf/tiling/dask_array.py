@@ -116,7 +116,7 @@ def refine_array(probabilities: Any, labeler: Labeler, *, image: Any = None) -> 
     if isinstance(labeler.weights, WeightSource):
         if image is None:
             raise ValueError(
-                f"weights are {labeler.weights!r}, made from an image, and there is none. Pass image, too."
+                f"weights is {labeler.weights!r}, but there is no image for it to look at. Pass image, too."
             )
         others = [_checked(image, "image")]
     bare, given = _without_arrays(labeler)

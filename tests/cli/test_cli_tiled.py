@@ -13,7 +13,7 @@ from examples import stripes
 
 import gpulaf
 from gpulaf.backend import memory
-from gpulaf.cli.tiled import Bytes, tiled_source
+from gpulaf.cli.tiled import ASKING, Bytes, tiled_source
 from gpulaf.io import write_tensors
 from gpulaf.io.images import read_image
 from gpulaf.prediction import Features, Training
@@ -96,7 +96,7 @@ def test_an_image_that_does_not_fit_goes_by_tiles_and_says_so(
     tmp_path: Path, image: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = {"image": image, "output": tmp_path / "o.tif", "flow": "linear", "weights": "uniform"}
-    options |= dict.fromkeys(("tile", "memory", "workers", "scheduler", "restart", "channel_axis", "preview", "spacing"))
+    options |= dict.fromkeys((*ASKING, "channel_axis", "preview", "spacing"))
     labeler = gpulaf.Labeler(2)
     assert tiled_source(options, labeler) is None
     needed = memory.memory_estimate((300, 250), 2, **labeler.memory_options)

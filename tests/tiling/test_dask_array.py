@@ -490,7 +490,7 @@ def test_predictions_that_cannot_work_are_refused() -> None:
     for array, options, image, kind, said in (
         (soft[..., 0], {}, None, ValueError, r"probabilities has shape \(20, 30\); accepted is \(H, W, J\)"),
         (soft.astype(int), {}, None, TypeError, "probabilities has dtype int64; accepted are floats"),
-        (soft, bilateral, None, ValueError, "made from an image, and there is none. Pass image, too"),
+        (soft, bilateral, None, ValueError, "no image for it to look at. Pass image, too"),
         (soft, bilateral, GREY[:5], ValueError, r"\(20, 30\) and \(5, 30\) pixels"),
         (soft, {"rho": -1}, None, ValueError, "rho is -1; accepted are positive numbers"),
         (soft[..., :1], {}, None, ValueError, "probabilities hold 1 label; accepted are at least 2"),
