@@ -23,7 +23,7 @@ from ..integrators.base import Integrator, check_time, layer_times
 from ..integrators.nonlinear import Scheme
 from ..integrators.taylor import Taylor
 from ..simplex import softmax
-from .likelihood import distances, log_likelihood, prototype_array
+from .likelihood import distances, log_likelihood, prototype_array, tempered
 
 __all__ = ["Labeler", "Labeling", "smallest_unsigned"]
 
@@ -207,8 +207,7 @@ class Labeler:
                 "accepted are as many. Check the pair."
             )
         self._check_memory(fields, tuple(fields.shape[1:]), fields.shape[0])
-        centred = fields - namespace(fields).max(fields, axis=0, keepdims=True)
-        return self.on_fields(centred * float(1.0 / self.rho), features, spacing=spacing)
+        return self.on_fields(tempered(fields, self.rho), features, spacing=spacing)
 
     def _averagings(self, fields: Any, features: Any, spacing: Any) -> list[Averaging]:
         """Ω of each layer for these fields, or alone that which all of them share."""
