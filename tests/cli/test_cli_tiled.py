@@ -64,9 +64,10 @@ def test_in_memory_and_in_tiles_every_bit_is_the_same(tmp_path: Path, image: Pat
 @pytest.mark.parametrize("layers", [1, 2])
 def test_a_model(tmp_path: Path, layers: int) -> None:
     scenes = [gpulaf.scenes.voronoi_lines(48, sites=8, seed=seed) for seed in range(2)]
-    predictor = gpulaf.WeightPredictor(prototypes=10, features=Features("patch:1+gaussian:1"), layers=layers)
+    features, training = Features("patch:1+gaussian:1"), Training(steps=4)
+    predictor = gpulaf.WeightPredictor(10, features=features, n_layers=layers, training=training)
     truths = [np.array([3, 70])[scene.truth] for scene in scenes]
-    predictor.fit([scene.image for scene in scenes], truths, training=Training(steps=4))
+    predictor.fit([scene.image for scene in scenes], truths)
     predictor.save(tmp_path / "m.safetensors")
     pixels = gpulaf.scenes.voronoi_lines(150, sites=40, seed=9).image[..., 0].astype(np.float32)
     tifffile.imwrite(tmp_path / "in.tif", pixels, tile=(64, 64))

@@ -29,6 +29,7 @@ from gpulaf.tiling import label_array, largest_tile, refine_array, tile_halo
 from gpulaf.tiling.dask_array import label_tiles
 
 SHARP = np.float32(0.3)
+FEW = Training(steps=2)
 
 
 def computed(result: Any, scheduler: str = "synchronous") -> tuple[np.ndarray, np.ndarray]:
@@ -195,8 +196,8 @@ def test_stretches_of_the_kernels_and_tiles_wider_than_them() -> None:
 def test_predicted_weights(features: Any) -> None:
     scenes = [gpulaf.scenes.voronoi_lines(80, sites=9, seed=seed) for seed in range(3)]
     images, truths = [scene.image for scene in scenes], [scene.truth for scene in scenes]
-    predictor = WeightPredictor(prototypes=9, features=features, time=2.0)
-    predictor.fit(images[:2], truths[:2], training=Training(steps=2))
+    predictor = WeightPredictor(9, features=features, time=2.0, training=FEW)
+    predictor.fit(images[:2], truths[:2])
     image = (255 * images[2].clip(0, 1)).astype(np.uint8)[..., 0]
     result = label_array(da.from_array(image, chunks=(27, 31)), predictor.labeler())
     assert result.labels.numblocks[0] > 1
@@ -206,8 +207,8 @@ def test_predicted_weights(features: Any) -> None:
 @pytest.mark.parametrize("shared", [True, False])
 def test_predicted_weights_of_layers(shared: bool) -> None:
     scene = gpulaf.scenes.voronoi_lines(80, sites=9)
-    predictor = WeightPredictor(prototypes=9, time=4.0, layers=2, shared_layers=shared, solver=Taylor(4))
-    predictor.fit([scene.image], [scene.truth], training=Training(steps=2))
+    predictor = WeightPredictor(9, time=4.0, n_layers=2, shared_layers=shared, solver=Taylor(4), training=FEW)
+    predictor.fit([scene.image], [scene.truth])
     result = label_array(da.from_array(scene.image, chunks=(27, 31, 1)), predictor.labeler())
     assert result.labels.numblocks[0] > 1
     same_bits(result, predictor.label(scene.image))
@@ -246,9 +247,9 @@ class Thrice(BilateralWeights):
 def test_predicted_weights_for_probabilities() -> None:
     scenes = [gpulaf.scenes.voronoi_lines(60, sites=9, seed=seed) for seed in range(2)]
     soft = [np.stack([1 - s.image[..., 0].clip(0, 1), s.image[..., 0].clip(0, 1)], axis=-1) for s in scenes]
-    predictor = WeightPredictor(prototypes=9, time=2.0, rho=1.0)
+    predictor = WeightPredictor(9, time=2.0, rho=1.0, training=FEW)
     predictor.fit(
-        [s.image for s in scenes], [s.truth for s in scenes], probabilities=soft, training=Training(steps=2)
+        [s.image for s in scenes], [s.truth for s in scenes], probabilities=soft
     )
     grey = (255 * scenes[0].image[..., 0].clip(0, 1)).astype(np.uint8)
     for image, chunks, predictions in (
@@ -311,8 +312,8 @@ def test_halo_adds_up_steps_patches_and_what_weights_look_at() -> None:
         assert tile_halo(Labeler(**options)) == halo
     scene = gpulaf.scenes.voronoi_lines(24, sites=3)
     for look, features in ((8, Features("patch:2+gaussian:1,2")), (3, 3)):
-        predictor = WeightPredictor(prototypes=3, features=features, solver=seven)
-        predictor.fit([scene.image], [scene.truth], training=Training(steps=1))
+        predictor = WeightPredictor(3, features=features, solver=seven, training=FEW)
+        predictor.fit([scene.image], [scene.truth])
         assert tile_halo(predictor.labeler()) == 6 + look
     for time in (1.0, 3.0, 5.5, 30.0):
         substeps, degree, bound = Taylor().plan(time)
@@ -373,7 +374,7 @@ def test_threads_change_no_bit() -> None:
 
 def test_two_processes_change_no_bit() -> None:
     scene = gpulaf.scenes.voronoi_lines(72, sites=9)
-    predictor = WeightPredictor(prototypes=9).fit([scene.image], [scene.truth], training=Training(steps=1))
+    predictor = WeightPredictor(9, training=FEW).fit([scene.image], [scene.truth])
     lazy = da.from_array(scene.image, chunks=(24, 30, 1))
     labelers = [Labeler(scene.prototypes, BilateralWeights(0.2)), predictor.labeler()]
     results = [label_array(lazy, labeler) for labeler in labelers]
@@ -510,8 +511,8 @@ def test_predictors_that_cannot_work_are_refused() -> None:
     scene = gpulaf.scenes.voronoi_lines(24, sites=3)
     with pytest.raises(ValueError, match="not trained"):
         WeightPredictor().labeler()
-    own = WeightPredictor(prototypes=3, features=lambda image: image + 0)
-    own.fit([scene.image], [scene.truth], training=Training(steps=1))
+    own = WeightPredictor(3, features=lambda image: image + 0, training=FEW)
+    own.fit([scene.image], [scene.truth])
     with pytest.raises(ValueError, match=r"the reach of the features .* is None; .* Set features\.reach"):
         label_array(GREY, own.labeler())
     own.features.reach = 0
@@ -559,7 +560,7 @@ def test_a_tile_of_the_side_that_fits_does_fit(
     elif weights == "predicted":
         truth = np.arange(24 * 24).reshape(24, 24) % labels
         image = np.random.default_rng(0).random((24, 24, channels))
-        labeler = WeightPredictor(prototypes=9).fit([image], [truth], training=Training(steps=1)).labeler()
+        labeler = WeightPredictor(9, training=FEW).fit([image], [truth]).labeler()
     else:
         labeler = replace(labeler, weights=gpulaf.uniform_weights((4, 4)) if weights == "given" else weights)
     memory *= 2 if labeler.radius > 1 else 1
