@@ -456,6 +456,29 @@ def test_killed_workers(tmp_path: Path, image: Path) -> None:
     assert tree(tmp_path / "never.zarr") == expected
 
 
+class Unreadable(Flaky):
+    """Uniform weights that other processes cannot read."""
+
+    def __reduce__(self) -> Any:
+        return unreadable, (os.getpid(),)
+
+
+def unreadable(process: int) -> Unreadable:
+    if process != os.getpid():
+        raise ImportError("no module named after these weights")
+    return Unreadable()
+
+
+def test_workers_that_cannot_read_the_task_end_the_run(
+    tmp_path: Path, image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They close, and no other takes over: the run says so, and waits no longer."""
+    monkeypatch.setattr(engine, "PATIENCE", 2)
+    with pytest.raises(ConnectionError, match=r"no worker is left: .* output says why\. What is finished is kept"):
+        labeled(image, tmp_path / "out.zarr", Labeler(PROTOTYPES, Unreadable()), workers=2)
+    assert labeled(image, tmp_path / "out.zarr", Labeler(PROTOTYPES, Flaky())).kept == 0
+
+
 def test_a_running_scheduler(tmp_path: Path, image: Path) -> None:
     from distributed import LocalCluster
 
