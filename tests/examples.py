@@ -20,15 +20,14 @@ TRUTHS = [s.truth for s in SCENES]
 
 
 def fitted(count: int = 2, steps: int = 3, **options: Any) -> WeightPredictor:
-    own = {name: options.pop(name) for name in list(options) if name in WeightPredictor(1).get_params()}
-    training = options.pop("training", Training(steps=steps))
-    predictor = WeightPredictor(**({"prototypes": 8} | own))
-    return predictor.fit(IMAGES[:count], TRUTHS[:count], training=training, progress=False, **options)
+    own = {name: options.pop(name) for name in list(options) if name in WeightPredictor(1).get_params(deep=False)}
+    predictor = WeightPredictor(**({"n_prototypes": 8, "training": Training(steps=steps)} | own))
+    return predictor.fit(IMAGES[:count], TRUTHS[:count], progress=False, **options)
 
 
 def same(first: WeightPredictor, second: WeightPredictor) -> None:
     """Everything learned is equal bit for bit; seconds pass."""
-    names = ("prototypes_", "tangents_", "sigma_", "feature_scale_", "label_values_", "label_prototypes_")
+    names = ("feature_prototypes_", "tangents_", "sigma_", "feature_scale_", "classes_", "label_prototypes_")
     for name in (*names, "n_channels_", "reason_"):
         np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
     assert [row[:5] for row in first.history_] == [row[:5] for row in second.history_]

@@ -28,8 +28,8 @@ class WeightSource(Protocol):
         ...
 
     @property
-    def reach(self) -> int:
-        """Pixels that the weights of a pixel look around."""
+    def reach(self) -> int | None:
+        """Pixels that the weights of a pixel look around; None where that is not known, which tiles ask for."""
         ...
 
     def workspace(self, channels: int) -> int:

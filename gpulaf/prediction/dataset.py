@@ -17,19 +17,9 @@ from ..labeling.likelihood import distances, log_likelihood
 from .features import check_channels, pixel_features
 
 __all__ = [
-    "Files",
-    "Item",
-    "Prepared",
-    "Reader",
-    "Samples",
-    "batch_of",
-    "check_sequence",
-    "is_path",
-    "label_indices",
-    "read_image_array",
-    "read_item",
-    "read_probabilities",
-]
+    "Files", "Item", "Prepared", "Reader", "Samples", "batch_of", "check_sequence", "is_path", "label_indices",
+    "read_image_array", "read_item", "read_probabilities",
+]  # fmt: skip
 
 
 class Item(NamedTuple):

@@ -64,9 +64,8 @@ def compare(predictor: WeightPredictor, item: Item) -> Comparison:
     else:
         fields = tempered(reader.log_probabilities(namespace(features).asarray(probabilities)), predictor.rho)
     check_memory(fields, tuple(fields.shape[1:]), fields.shape[0], **labeler.memory_options)
-    found = [host_array(fields).argmax(axis=0)]
-    for one in (replace(labeler, weights=None), labeler):
-        found.append(host_array(one.on_fields(fields, features).labels))
+    labelings = (x.on_fields(fields, features) for x in (replace(labeler, weights=None), labeler))
+    found = host_array(fields).argmax(axis=0), *(host_array(x.labels) for x in labelings)
     return Comparison(features, label_indices(values, reader.classes), dict(zip(METHODS, found, strict=True)))
 
 

@@ -12,15 +12,9 @@ from ..backend.array import contiguous, floating_dtype, is_device_array, is_host
 from ..io.tensors import qualified_name
 
 __all__ = [
-    "Features",
-    "check_channels",
-    "feature_names",
-    "feature_reach",
-    "features_name",
-    "gaussian_features",
-    "patch_features",
-    "pixel_features",
-]
+    "Features", "check_channels", "feature_names", "feature_reach", "features_name", "gaussian_features",
+    "patch_features", "pixel_features",
+]  # fmt: skip
 
 SCALES = (1, 2, 4)
 #: Standard deviations after which a Gaussian is cut off, the default of SciPy and CuPy.

@@ -53,8 +53,8 @@ def prediction_gradient(parameters: Parameters, features: Any, derivative: Any) 
     parameters : Parameters
     features : (H, W, F) array, float32 or float64
     derivative : (N, H, W) array, or a list of them for tangent vectors (L, K, N)
-        G = ∂L/∂Ω̂, for example of :func:`gpulaf.flows.weight_gradient`; of each layer, as :meth:`gpulaf.flows.DeepFlow.gradient`
-        gives them.
+        G = ∂L/∂Ω̂, for example of :func:`gpulaf.flows.weight_gradient`; of each layer, as
+        :meth:`gpulaf.flows.DeepFlow.gradient` gives them.
 
     Returns
     -------

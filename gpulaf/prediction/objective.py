@@ -25,7 +25,7 @@ class ImageLoss(NamedTuple):
     #: Share of the labeled pixels that are wrong, 0 to 1.
     wrong: float
     #: ∂p, ∂ν and σ∂σ, the derivative in log σ, as one float64 vector on the host; None where it was not asked for.
-    derivative: np.ndarray | None
+    derivative: Any
 
 
 @dataclass(frozen=True, eq=False)

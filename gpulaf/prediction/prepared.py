@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..backend.array import is_device_array
+from ..backend.array import is_device_array, namespace
 from ..backend.memory import free_bytes
 from .dataset import Prepared, Reader, Samples
 
@@ -49,4 +49,5 @@ class PreparedImages:
             self._left = 0
             return
         self._left -= prepared.nbytes
-        self._kept[key] = prepared
+        image = namespace(prepared.image).asarray(prepared.image, copy=True)  # the caller may use the array again
+        self._kept[key] = prepared._replace(image=image)

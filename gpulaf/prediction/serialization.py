@@ -21,9 +21,15 @@ SOLVERS = {kind.__name__: kind for kind in (Euler, Krylov, Taylor)}
 LOSSES = {loss.__name__: loss for loss in (cosine_loss, cross_entropy_loss)}
 
 #: Types of the plain options of a predictor.
-OPTIONS = {
-    "n_prototypes": int, "radius": int, "rho": float, "time": float, "n_layers": int, "shared_layers": bool, "seed": int,
-}  # fmt: skip
+OPTIONS: dict[str, Callable[[Any], Any]] = {
+    "n_prototypes": int,
+    "radius": int,
+    "rho": float,
+    "time": float,
+    "n_layers": int,
+    "shared_layers": bool,
+    "seed": int,
+}
 
 #: Fields of a Training that files do not hold: where and how it ran.
 NOT_STORED = ("checkpoint", "memory", "loss")

@@ -55,9 +55,12 @@ class PredictedWeights:
         return (round(self.parameters.tangents.shape[-1] ** 0.5) - 1) // 2
 
     @property
-    def reach(self) -> int:
-        """Pixels around a pixel that its weights depend on; ValueError for features that do not tell."""
-        return feature_reach(self.features)
+    def reach(self) -> int | None:
+        """Pixels around a pixel that its weights depend on; None for features that do not tell."""
+        try:
+            return feature_reach(self.features)
+        except ValueError:
+            return None
 
     def workspace(self, channels: int) -> int:
         """Numbers per pixel that are held while weights are predicted, at most."""
