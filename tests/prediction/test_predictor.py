@@ -73,7 +73,7 @@ def test_adam_by_its_formula(decay: bool) -> None:
     predictor = fitted(2, training=Training(steps=3, decay=decay))
     samples = Samples(IMAGES[:2], TRUTHS[:2])
     known = survey(samples)
-    reader = Reader(1, 0.1, known.label_values, known.label_prototypes)
+    reader = Reader(1, 0.1, known.classes, known.label_prototypes)
     start, _ = starting_parameters(samples, reader, 8, 1)
     objective = Objective(reader, [3.0], gpulaf.Taylor(), gpulaf.cosine_loss)
     prepared = [reader.with_features(reader(samples[i])) for i in range(2)]
@@ -95,7 +95,7 @@ def test_the_start_counts_equal_labels() -> None:
     truth = (image[..., 0] > 0).astype(int)
     samples = Samples([image], [truth])
     known = survey(samples)
-    reader = Reader(1, 0.1, known.label_values, known.label_prototypes)
+    reader = Reader(1, 0.1, known.classes, known.label_prototypes)
     start, _ = starting_parameters(samples, reader, 10, 1)
     assert start.feature_prototypes.shape == (4, 9)  # inside both halves, and on both sides of the edge
     for p, nu in zip(start.feature_prototypes, start.tangents, strict=True):
