@@ -53,7 +53,8 @@ def ball(spacing=(1.0, 1.0, 1.0), noise=0.3, side=24.0):
     return truth + np.random.default_rng(0).normal(0, noise, truth.shape), truth
 
 
-def picture(height: int = 300, width: int = 250, color: bool = False) -> np.ndarray:
+def stripes(height: int = 300, width: int = 250, color: bool = False) -> np.ndarray:
+    """A uint8 image of bright stripes on a dark ground, with noise: (H, W), or (H, W, 3)."""
     rng = np.random.default_rng(3)
     bright = np.add.outer(np.sin(np.arange(height) / 9), np.cos(np.arange(width) / 7)) > 0
     image = bright[..., None] * [90, 120, 60] + 60 + 40 * rng.standard_normal((height, width, 3))

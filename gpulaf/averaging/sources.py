@@ -1,4 +1,4 @@
-"""Weights that are made from an image: from all of it, or from a tile with what surrounds it."""
+"""Maps from an image, or a tile with its halo, to weight patches."""
 
 from __future__ import annotations
 

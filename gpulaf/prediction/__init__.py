@@ -19,19 +19,7 @@ from .training import Training, TrainingStep
 from .weights import PredictedWeights
 
 __all__ = [
-    "Evaluation",
-    "Features",
-    "Parameters",
-    "PredictedWeights",
-    "Scores",
-    "Training",
-    "TrainingStep",
-    "WeightPredictor",
-    "confusion_matrix",
-    "evaluate",
-    "gaussian_features",
-    "patch_features",
-    "predict_weights",
-    "prediction_gradient",
+    "Evaluation", "Features", "Parameters", "PredictedWeights", "Scores", "Training", "TrainingStep", "WeightPredictor",
+    "confusion_matrix", "evaluate", "gaussian_features", "patch_features", "predict_weights", "prediction_gradient",
     "scores",
-]
+]  # fmt: skip
