@@ -12,7 +12,8 @@ from ..prediction.evaluation import labelings
 from ..prediction.metrics import confusion_matrix, scores
 from ..prediction.model import Parameters, predict_weights
 from ..prediction.predictor import WeightPredictor
-from .figures import ALARM, QUALITATIVE, curve_axis, frame, label_colors
+from .figures import label_colors
+from .style import ALARM, COLORS, error_axis, frame
 
 __all__ = ["confusion_figure", "predictor_figure"]
 
@@ -222,7 +223,7 @@ def _curves(axis: Any, predictor: WeightPredictor) -> None:
     """Wrong pixels over the steps, on the training and on the validation images."""
     history = predictor.history_
     looked = [row for row in history if row.validation_loss is not None]
-    axis.plot([r.step for r in history], [r.wrong for r in history], color=QUALITATIVE[0], lw=1.6, label="training")
+    axis.plot([r.step for r in history], [r.wrong for r in history], color=COLORS[0], lw=1.6, label="training")
     said = f"{history[0].wrong:.2f} → {history[-1].wrong:.2f} % of training"
     if looked:
         steps, wrong = [r.step for r in looked], [r.validation_wrong for r in looked]
@@ -232,5 +233,5 @@ def _curves(axis: Any, predictor: WeightPredictor) -> None:
         said = f"{wrong[0]:.2f} → {best.validation_wrong:.2f} % of validation"
     axis.legend(frameon=False, fontsize=9)
     values = [row.wrong for row in history] + [row.validation_wrong or 0.0 for row in looked]
-    curve_axis(axis, values, "training step")
+    error_axis(axis, values, "training step")
     axis.set_title(f"wrong pixels: {said}", fontsize=10)
