@@ -47,7 +47,7 @@ def command(
     parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("--quick", action="store_true", help="run on tiny sizes: shows that all works, measures nothing")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: shows that the script works, in seconds")
     parser.add_argument(
         "--output", type=Path, metavar="FOLDER", help="write results there (perf/results; with --quick nowhere)"
     )
@@ -56,13 +56,14 @@ def command(
     for name, (usual, quick) in sizes.items():
         many = isinstance(usual, tuple)
         said = "; with --quick ".join(" ".join(map(str, x)) if many else str(x) for x in (usual, quick))
-        options = {"type": int, "metavar": "N", "default": (usual, quick), "nargs": "+" if many else None}
+        options = {"type": int, "metavar": "N", "nargs": "+" if many else None}
         parser.add_argument(f"--{name}", help=said, **options)
     for name, options in (more or {}).items():
         parser.add_argument(name, **options)
+    parser.set_defaults(gpu=False)
     parser.parse_args(namespace=ASKED)
     for name, values in sizes.items():
-        if getattr(ASKED, name) is values:
+        if getattr(ASKED, name) is None:
             setattr(ASKED, name, values[ASKED.quick])
     if ASKED.output is None and not ASKED.quick:
         ASKED.output = RESULTS
