@@ -85,7 +85,8 @@ def demo_figure(scene: Any, panels: dict[str, np.ndarray], weights: np.ndarray, 
         show_image(axes[title], scene.prototypes[labels], f"{title}: {share:.2f} % wrong")
     show_image(axes["truth"], scene.clean, "ground truth")
     title = list(panels)[1]
-    axes["errors"].imshow(panels[title] != scene.truth, cmap=ListedColormap(["#F0F0F0", ALARM]), interpolation="nearest")
+    colors = ListedColormap(["#F0F0F0", ALARM])
+    axes["errors"].imshow(panels[title] != scene.truth, cmap=colors, interpolation="nearest")
     frame(axes["errors"], f"wrong with {title} (red)")
     patch_glyphs(axes["patches"], axes["truth"], scene, weights)
     _curve(axes["curve"], wrong)
@@ -131,7 +132,7 @@ def _box(x: int, y: int, side: int) -> Any:
 
 
 def _busiest_window(truth: np.ndarray, side: int) -> tuple[int, int]:
-    """Return the corner (y, x) of the window of two labels whose smaller part is largest, away from the image border."""
+    """Return the corner (y, x) of the window of two labels whose smaller part is largest, off the border."""
     height, width = truth.shape
     best, corner = -1, (0, 0)
     for y in range(2, max(3, height - side - 1), 3):

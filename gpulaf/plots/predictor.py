@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from ..backend.array import host_array
-from ..prediction.dataset import Item, read_item
-from ..prediction.evaluation import labelings
+from ..learning.loop import best
+from ..prediction.dataset import Item
+from ..prediction.evaluation import compare
 from ..prediction.metrics import confusion_matrix, scores
 from ..prediction.model import Parameters, predict_weights
 from ..prediction.predictor import WeightPredictor
@@ -32,7 +33,7 @@ def predictor_figure(
     unlabeled: int | None = None,
     title: str = "unseen image",
 ) -> Any:
-    """What a predictor learned and what that does: labelings of an image, prototypes with their weights, the curve.
+    """Draw labelings of an image without learning and by a predictor, its prototypes with their weights, its history.
 
     Parameters
     ----------
@@ -58,27 +59,25 @@ def predictor_figure(
     """
     from matplotlib.figure import Figure
 
-    image, values, probabilities = read_item(Item(image, truth, probabilities, -1 if unlabeled is None else unlabeled))
-    prepared = predictor.reader(Item(image, values, probabilities))
-    labels, known = labelings(predictor, prepared.image, probabilities), host_array(prepared.truth)
-    pixels = host_array(prepared.image)
+    item = Item(image, truth, probabilities, -1 if unlabeled is None else unlabeled)
+    image, known, labels = compare(predictor, item)
     figure = Figure(figsize=(14.4, 7.2), layout="constrained")
     figure.get_layout_engine().set(h_pad=0.1)  # type: ignore[union-attr, call-arg]
     grid = figure.add_gridspec(2, 10, height_ratios=(1, 1.25))
     axes = [figure.add_subplot(grid[0, k : k + 2]) for k in range(0, 10, 2)]
     shown = _label_colors(predictor)
-    _show(axes[0], picture(pixels), title)
+    _show(axes[0], display_colors(host_array(image)), title)
     _show(axes[1], _colored(known, shown), "truth")
     for axis, (method, found) in zip(axes[2:], labels.items(), strict=True):
         wrong = scores(confusion_matrix(known, found, len(shown))).wrong
-        _show(axis, _colored(found, shown), f"{method}: {wrong:.2f} % wrong")
-    _prototypes(figure.add_subplot(grid[1, :7]), predictor, prepared.image)
+        _show(axis, _colored(found, shown), f"{method}: {100 * wrong:.2f} % wrong")
+    _prototypes(figure.add_subplot(grid[1, :7]), predictor, image)
     _curves(figure.add_subplot(grid[1, 7:]), predictor)
     return figure
 
 
 def confusion_figure(confusion: np.ndarray, names: list[str]) -> Any:
-    """A confusion matrix, each row in percent of its class.
+    """Draw a confusion matrix, each row in percent of its class.
 
     Parameters
     ----------
@@ -109,7 +108,7 @@ def confusion_figure(confusion: np.ndarray, names: list[str]) -> Any:
     axis.set_xlabel("label")
     axis.set_ylabel("class of the truth")
     found = scores(confusion)
-    axis.set_title(f"% of each class; {found.wrong:.2f} % of all pixels wrong", fontsize=10)
+    axis.set_title(f"% of each class; {100 * found.wrong:.2f} % of all pixels wrong", fontsize=10)
     return figure
 
 
@@ -118,17 +117,18 @@ def own_weights(predictor: WeightPredictor) -> np.ndarray:
 
     (L, K, N) where L layers have their own.
     """
-    parameters = Parameters(predictor.prototypes_, predictor.tangents_, predictor.sigma_)
+    parameters = Parameters(predictor.feature_prototypes_, predictor.tangents_, predictor.sigma_)
     radius = (round(predictor.tangents_.shape[-1] ** 0.5) - 1) // 2
     side = 2 * radius + 1
-    here = [np.broadcast_to(p, (side, side, len(p))) for p in predictor.prototypes_]
+    here = [np.broadcast_to(p, (side, side, len(p))) for p in predictor.feature_prototypes_]
     return np.stack([np.stack(predict_weights(parameters, x.copy()))[..., radius, radius] for x in here], axis=-2)
 
 
 def prototype_patches(predictor: WeightPredictor, image: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Prototypes as pictures, and how many pixels of the image are nearest to each.
+    """Return an image patch for every prototype, and how many pixels of the image are nearest to each.
 
-    A raw patch is its own picture; other features are shown by the 5×5 pixels around the pixel nearest to them.
+    Prototypes of raw patches are such patches; other features are shown by the 5×5 pixels around the pixel nearest to
+    them.
 
     Returns
     -------
@@ -136,21 +136,21 @@ def prototype_patches(predictor: WeightPredictor, image: Any) -> tuple[np.ndarra
     """
     from scipy.spatial import cKDTree
 
-    reader, p = predictor.reader, predictor.prototypes_
+    reader, p = predictor.reader, predictor.feature_prototypes_
     features = host_array(reader.pixel_features(image))
     f = features.reshape(-1, features.shape[2]).astype(np.float64)
     used = np.bincount(cKDTree(p).query(f)[1], minlength=len(p))
     if not callable(predictor.features):
         side = 2 * predictor.features + 1
-        return picture(p.reshape(len(p), side, side, -1)), used
+        return display_colors(p.reshape(len(p), side, side, -1)), used
     height, width = features.shape[:2]
     rows, columns = np.unravel_index(cKDTree(f).query(p)[1], (height, width))
-    padded = np.pad(picture(host_array(image)), ((2, 2), (2, 2), (0, 0)), mode="edge")
+    padded = np.pad(display_colors(host_array(image)), ((2, 2), (2, 2), (0, 0)), mode="edge")
     return np.stack([padded[y : y + 5, x : x + 5] for y, x in zip(rows, columns, strict=True)]), used
 
 
-def picture(values: np.ndarray) -> np.ndarray:
-    """(…, C) values as (…, 3) colors in [0, 1]: RGB for three channels, else the first one in grey."""
+def display_colors(values: np.ndarray) -> np.ndarray:
+    """Convert (…, C) values to (…, 3) colors in [0, 1]: RGB for three channels, else the first one in grey."""
     colors = values if values.shape[-1] == 3 else values[..., :1]
     low, high = np.percentile(colors, (1, 99))
     if low > -1 and 0.1 < high < 2:  # as most images are
@@ -168,7 +168,7 @@ def _label_colors(predictor: WeightPredictor) -> np.ndarray:
     """(J, 3) uint8: the mean colors of color images, black and white for two labels of grey ones, else a scheme."""
     values = predictor.label_prototypes_
     if values.shape[1] == 3:
-        return (255 * picture(values)).round().astype(np.uint8)
+        return (255 * display_colors(values)).round().astype(np.uint8)
     if values.shape == (2, 1):
         return np.repeat(np.uint8(255) * (values == values.max()).astype(np.uint8), 3, axis=1)
     return label_colors(np.zeros((1, 1), np.uint8), len(values))
@@ -208,9 +208,9 @@ def _prototypes(axis: Any, predictor: WeightPredictor, image: Any) -> None:
 
 def _where(predictor: WeightPredictor, sets: int) -> str:
     """In which layers weights are used, where there are several."""
-    if predictor.layers == 1:
+    if predictor.n_layers == 1:
         return ""
-    return f" in all {predictor.layers} layers" if sets == 1 else f" in layers 1 to {sets}, from left to right"
+    return f" in all {predictor.n_layers} layers" if sets == 1 else f" in layers 1 to {sets}, from left to right"
 
 
 def _enlarged(colors: np.ndarray, side: int) -> np.ndarray:
@@ -222,16 +222,17 @@ def _enlarged(colors: np.ndarray, side: int) -> np.ndarray:
 def _curves(axis: Any, predictor: WeightPredictor) -> None:
     """Wrong pixels over the steps, on the training and on the validation images."""
     history = predictor.history_
-    looked = [row for row in history if row.validation_loss is not None]
-    axis.plot([r.step for r in history], [r.wrong for r in history], color=COLORS[0], lw=1.6, label="training")
-    said = f"{history[0].wrong:.2f} → {history[-1].wrong:.2f} % of training"
-    if looked:
-        steps, wrong = [r.step for r in looked], [r.validation_wrong for r in looked]
+    validated = [row for row in history if row.validation_loss is not None]
+    steps, wrong = [row.step for row in history], [100 * row.wrong for row in history]
+    axis.plot(steps, wrong, color=COLORS[0], lw=1.6, label="training")
+    values, said = wrong, f"{wrong[0]:.2f} → {wrong[-1]:.2f} % of training"
+    kept = best(history, "validation_loss")
+    if kept is not None:
+        steps, wrong = [row.step for row in validated], [100 * (row.validation_wrong or 0.0) for row in validated]
         axis.plot(steps, wrong, color=ALARM, lw=1.6, label="validation")
-        best = min(looked, key=lambda row: row.validation_loss or 0.0)
-        axis.plot(best.step, best.validation_wrong, "o", color=ALARM, label=f"kept: step {best.step}")
-        said = f"{wrong[0]:.2f} → {best.validation_wrong:.2f} % of validation"
+        lowest = 100 * (kept.validation_wrong or 0.0)
+        axis.plot(kept.step, lowest, "o", color=ALARM, label=f"kept: step {kept.step}")
+        values, said = values + wrong, f"{wrong[0]:.2f} → {lowest:.2f} % of validation"
     axis.legend(frameon=False, fontsize=9)
-    values = [row.wrong for row in history] + [row.validation_wrong or 0.0 for row in looked]
     error_axis(axis, values, "training step")
     axis.set_title(f"wrong pixels: {said}", fontsize=10)

@@ -45,7 +45,7 @@ def plain(axis: Any, title: str, x: str, y: str) -> None:
 
 
 def logarithmic(axis: Any, *, least: float | None = None) -> None:
-    """Make the y axis logarithmic, with plain numbers; values of `least`, which stand for 0, lie on a line called none."""
+    """Make the y axis logarithmic, with plain numbers; `least`, which stands for 0, is a line called none."""
     axis.set_yscale("log")
     low, high = axis.get_ylim()
     if least is not None and low < least:

@@ -197,7 +197,7 @@ class _Recorder:
         self._steps.append([])
 
     def seconds(self) -> list[dict[str, float]]:
-        """Seconds of every timed step by stage and in total; the first ones, which compile and warm up, are left out."""
+        """Return the seconds of every step by stage and in total, without the first ones, which compile."""
         called = {call.stage for call in self._steps[-2]}
         rows = []
         for k in range(2, len(self._ends)):

@@ -73,7 +73,7 @@ def called(profile: Profile) -> dict[str, tuple[int, tuple[str, ...]]]:
 
 
 def test_bytes_of_a_step(profile: Profile, stored: Profile) -> None:
-    """By the arrays of the step: K = degree − 1 products each way, in Horner's scheme with B; in a wave each array once."""
+    """By the arrays of the step: K = degree − 1 products each way; a wave reads and writes each array once."""
     for found in (profile, stored):
         itemsize, K = np.dtype(found.dtype).itemsize, found.degree - 1
         field, patches, plane = 3 * 32 * 32 * itemsize, 9 * 32 * 32 * itemsize, 32 * 32 * itemsize
