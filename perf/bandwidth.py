@@ -43,7 +43,7 @@ def stream_blocks(first, last, source, target):
 
 def copies(floats: int, dtype: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Copies that move so many floats, and those that are written past the caches."""
-    shape = (max(8, floats // 2 // 4096), 4096)  # memory of 128 kB and more begins at a line, as `stream` takes for granted
+    shape = (max(8, floats // 2 // 4096), 4096)  # from 128 kB on memory begins at a line, as `stream` takes for granted
     source, target = put(*at_lines(np.ones(shape, dtype), np.zeros(shape, dtype)))
     usual, streamed = {"copy": lambda: target.__setitem__(..., source)}, {}
     if not ASKED.gpu:

@@ -59,7 +59,8 @@ def write_image(path: Path, side: int) -> None:
     import zarr
 
     block = SIZES.block
-    lines = gpulaf.scenes.voronoi_lines(block, sites=max(5, 1500 * block**2 // 1024**2), noise=0.0, seed=1).image[..., 0]
+    sites = max(5, 1500 * block**2 // 1024**2)
+    lines = gpulaf.scenes.voronoi_lines(block, sites=sites, noise=0.0, seed=1).image[..., 0]
     array = zarr.create_array(path, shape=(side, side), chunks=(block, block), dtype="u1")
     rng = np.random.default_rng(0)
     for y in range(0, side, block):

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse as sparse
 from gpulaf.kernels.stencil import offsets
-from measure import ASKED, Rows, command, interleaved, one_thread, problem, save
+from measure import Rows, command, interleaved, one_thread, problem, save
 from scipy.integrate import solve_ivp
 from scipy.linalg import expm
 from scipy.sparse.linalg import LinearOperator, expm_multiply, funm_multiply_krylov
