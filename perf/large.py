@@ -37,6 +37,8 @@ MACHINES, CORES = 8, 16
 #: Numbers of processes that are tried: up to 16, as the machine has cores.
 PROCESSES = [n for n in (1, 2, 4, 8, 16) if n <= max(2, os.cpu_count() or 1)]
 PROTOTYPES = np.array([25.5, 229.5])
+#: The labels that those of the killed run are compared with.
+WHOLE = "whole.ome.zarr"
 
 
 class Sizes(NamedTuple):
@@ -185,7 +187,7 @@ def killed(folder: Path, side: int, tile: int) -> dict[str, Any]:
         "side": side,
         "killed after tiles": half if first["killed"] else "all",
         "seconds": [first["seconds"], second["seconds"]],
-        "same bytes": contents(folder / "killed.ome.zarr") == contents(folder / "whole.ome.zarr"),
+        "same bytes": contents(folder / "killed.ome.zarr") == contents(folder / WHOLE),
     }
 
 
@@ -228,22 +230,18 @@ def measure_all(folder: Path, processes: list[int]) -> tuple[Rows, dict[str, Any
         write_image(folder / f"{side}.zarr", side)
     for labeler in labelers.values():
         in_memory(folder, labeler)  # compiles
-    rows, last = [], SIZES.images[-1]
-    tile = SIZES.tiles[-1]
+    rows, last, tile = [], SIZES.images[-1], SIZES.tiles[-1]
     for side in SIZES.images:
         for weights, labeler in labelers.items():
-            keep = "whole.ome.zarr" if side == last and weights == "uniform" else ""
+            keep = WHOLE if side == last and weights == "uniform" and not ASKED.quick else ""
             what = {"side": side, "tile": 0, "processes": 1, "weights": weights}
             rows.append(measure(folder, labeler, what, keep))
     for count in processes:
         for side in SIZES.tiles:
+            keep = WHOLE if ASKED.quick else ""  # the images are one tile each otherwise
             what = {"side": SIZES.middle, "tile": side, "processes": count, "weights": "uniform"}
-            rows.append(measure(folder, labelers["uniform"], what))
-    whole = folder / "whole.ome.zarr"
-    written = sum(p.stat().st_size for p in whole.rglob("*") if p.is_file()) / last**2
-    if ASKED.quick:  # there every image is one tile
-        shutil.rmtree(whole)
-        run(folder, [f"{last}.zarr", "-o", whole.name, "--prototypes", "p.csv", "--tile", str(tile)])
+            rows.append(measure(folder, labelers["uniform"], what, keep))
+    written = sum(p.stat().st_size for p in (folder / WHOLE).rglob("*") if p.is_file()) / last**2
     again = killed(folder, last, tile)
     return rows, again, plan(next(r for r in rows if r["side"] == last), tile, written)
 

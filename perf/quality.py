@@ -274,19 +274,19 @@ def kept_rows() -> Rows:
 def main() -> None:
     global EFFORT
     parts = {"lines": lines, "em": em, "soft": soft, "speed": speed}
-    usual = ["lines", "em", "soft"] if DATA.is_dir() else ["lines"]
-    named = {"nargs": "*", "metavar": "PART", "help": f"{', '.join(parts)}; {' '.join(usual)} if none"}
-    names = command(__doc__, needs=("maxflow", "skimage", "sklearn"), more={"parts": named}).parts or usual
+    named = {"nargs": "*", "metavar": "PART", "help": "lines, em, soft, speed; the first three; with --quick lines"}
+    asked = command(__doc__, needs=("maxflow", "skimage", "sklearn"), more={"parts": named})
+    names = asked.parts or (["lines"] if asked.quick else ["lines", "em", "soft"])
     if not set(names) <= set(parts):
         sys.exit(f"parts are {names}; accepted are {', '.join(parts)}.")
-    EFFORT = QUICK if ASKED.quick else USUAL
+    EFFORT = QUICK if asked.quick else USUAL
     check_cut()
     for name in names:
         with threadpool_limits(1, user_api="blas"):  # conjugate gradients are four times slower with two
             rows, answer = parts[name]()
         save(shown(rows), answer, name=f"quality-{name}")
-    if ASKED.output is not None and (rows := kept_rows()):
-        write_figure(ASKED.output / "quality.png", figure(rows))
+    if asked.output is not None and (rows := kept_rows()):
+        write_figure(asked.output / "quality.png", figure(rows))
 
 
 if __name__ == "__main__":
