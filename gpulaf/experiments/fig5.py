@@ -9,8 +9,8 @@ import numpy as np
 from ..integrators import Taylor
 from ..learning.descent import RiemannianAdam
 from ..learning.problem import ClosedForm
-from ..plots.figures import patch_glyphs, show_image
-from ..plots.style import COLORS, DASHES, canvas, logarithmic, plain
+from ..plots.figures import patch_glyphs
+from ..plots.style import COLORS, DASHES, canvas, logarithmic, plain, show_image
 from ..prediction.predictor import WeightPredictor
 from ..prediction.training import Training
 from ..scenes import Scene, voronoi_lines

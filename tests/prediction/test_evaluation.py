@@ -14,7 +14,7 @@ import gpulaf
 from gpulaf import WeightPredictor, evaluate
 from gpulaf.io.images import write_array
 from gpulaf.plots import confusion_figure, predictor_figure
-from gpulaf.plots.predictor import CELL, ROWS, own_weights, picture, prototype_patches
+from gpulaf.plots.predictor import CELL, ROWS, display_colors, own_weights, prototype_patches
 from gpulaf.prediction import Features, Training
 from gpulaf.prediction.dataset import Item
 from gpulaf.prediction.evaluation import compare
@@ -211,8 +211,8 @@ def test_figures_of_colors_and_of_soft_predictions() -> None:
         ([[[-1.2, 5.0]], [[0.5, 5.0]], [[1.5, 5.0]]], None),
     ],
 )
-def test_pictures_of_any_numbers(values: Any, expected: Any) -> None:
-    found = picture(np.array(values))
+def test_colors_of_any_numbers(values: Any, expected: Any) -> None:
+    found = display_colors(np.array(values))
     assert found.shape == (*np.shape(values)[:-1], 3)
     if expected is None:  # stretched to what is there
         assert (found[0, 0, 0], found[-1, 0, 0]) == pytest.approx((0, 1))
