@@ -128,7 +128,7 @@ def test_a_fit_of_recorded_steps_is_the_fit(dtype, descent, monkeypatch, tmp_pat
     {"loss": cross_entropy_loss}, {"rank": 1}, {"solver": Krylov()}, {"tau": 0.1}, {"descent": object()},
     {"times": [30.0]}, {"times": [1.0, 2.0]}, {"start": [Grid(random_problem().weights, periodic=True)]},
     {"start": [Graph(sparse.csr_array(np.eye(20)))]},
-], ids=str)  # fmt: skip
+], ids=lambda changed: next(iter(changed)))  # fmt: skip
 def test_what_has_no_fixed_shape_is_not_recorded(changed, monkeypatch):
     monkeypatch.setattr(steps, "is_device_array", lambda array: True)
     problem = random_problem()
