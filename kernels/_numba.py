@@ -2,13 +2,17 @@
 
 Kernels release the interpreter lock and run on a pool of threads that sleep while there is nothing to do; their number
 is Numba's (``NUMBA_NUM_THREADS``). Numba's own parallel loops would compile every kernel about three times over and
-spin on the cores that other libraries need.
+spin on the cores that other libraries need. With ``NUMBA_DISABLE_JIT=1`` the reference implementations do the work.
 """
 
 from __future__ import annotations
 
+import getpass
 import hashlib
 import os
+import stat
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -22,7 +26,7 @@ import numpy as np
 try:
     import numba
 
-    available = True
+    available = not numba.config.DISABLE_JIT
 except ImportError:  # the reference implementations then do the work
     available = False
 
@@ -31,24 +35,52 @@ SMALL = 150_000
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile ``function(first, last, *operands)``, cached on disk.
+    """Compile ``function(first, last, *operands)``, cached on disk in :func:`cache_folder`.
 
     ``contract`` allows fused multiply-add and nothing else, so that sums keep their order and a pixel gets the same
     bits in a vector lane and in the scalar remainder of a row.
     """
     if not available:
         return function
-    compile_ = partial(numba.njit, nogil=True, fastmath={"contract"}, error_model="numpy")
+    folder, before = cache_folder(), numba.config.CACHE_DIR
     try:
-        compiled = compile_(cache=True)(function)
-    except RuntimeError:  # no folder to write to
-        return compile_()(function)
-    # Numba's cache watches the file of the kernel; the helpers that are compiled into it stand in others.
-    file = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
-    if hasattr(file, "_source_stamp"):
-        file._source_stamp = (file._source_stamp, _digest())
-        return compiled
-    return compile_()(function)  # rather compiled again than stale
+        numba.config.CACHE_DIR = folder or before  # where a function looks for its cache is decided as it is decorated
+        return numba.njit(nogil=True, fastmath={"contract"}, error_model="numpy", cache=folder is not None)(function)
+    finally:
+        numba.config.CACHE_DIR = before
+
+
+@cache
+def cache_folder() -> str | None:
+    """The folder of compiled kernels: one for every state of their text, so that none is ever stale.
+
+    Below ``NUMBA_CACHE_DIR`` where that is set, the user's cache folder, or a private folder of temporary files where
+    the home folder cannot be written. None where there is no such place: kernels then are compiled in every process.
+    """
+    digest = hashlib.sha256(f"{numba.__version__} {sys.version}".encode())
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(file.read_bytes())
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    private = Path(tempfile.gettempdir(), f"gpulaf-{getpass.getuser() if os.name == 'nt' else os.getuid()}")
+    for base in (os.environ.get("NUMBA_CACHE_DIR"), Path(home, "gpulaf"), private):
+        if base and _usable(folder := Path(base, f"kernels-{digest.hexdigest()[:16]}"), base == private):
+            return str(folder)
+    return None
+
+
+def _usable(folder: Path, shared: bool) -> bool:
+    """Whether kernels can be written to a folder; in a `shared` place it must be the user's alone, as they are run."""
+    try:
+        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if shared and os.name == "posix":
+            states = [os.lstat(x) for x in (folder.parent, folder)]
+            if not all(s.st_uid == os.getuid() and stat.S_ISDIR(s.st_mode) and not s.st_mode & 0o022 for s in states):
+                return False
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
 
 
 def inline(
@@ -102,21 +134,20 @@ def in_threads(function: Callable[..., Any], calls: list[tuple[Any, ...]]) -> No
 
 
 @contextmanager
-def compiling(notice: Callable[[], object]) -> Iterator[None]:
-    """Call ``notice()`` when the first kernel inside has to be compiled; kernels found on disk do not count."""
+def compiling(notice: Callable[[int], object]) -> Iterator[None]:
+    """Call ``notice(count)`` as the count-th function inside begins to be compiled; those found on disk do not count."""
     if not available:
         yield
         return
     from numba.core import event
 
-    told = False
+    count = 0
 
     class Listener(event.Listener):
         def on_start(self, event: Any) -> None:
-            nonlocal told
-            if not told:
-                told = True
-                notice()
+            nonlocal count
+            count += 1
+            notice(count)
 
         def on_end(self, event: Any) -> None:
             pass
@@ -139,13 +170,6 @@ def _writable(operand: Any) -> Any:
     if isinstance(operand, np.ndarray) and not operand.flags.writeable:
         return np.asarray(_Alias(operand))
     return operand
-
-
-@cache
-def _digest() -> str:
-    """Of the text of every kernel and helper."""
-    files = sorted(Path(__file__).parent.glob("*.py"))
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 @cache

@@ -68,7 +68,7 @@ def memory_estimate(
     >>> from gpulaf.backend import memory_estimate
     >>> gigabytes = memory_estimate((4096, 4096), 8, solver=Krylov(8), learn=True) / 1e9
     >>> round(gigabytes, 1)
-    27.5
+    25.4
     """
     patch, more = (2 * radius + 1) ** len(shape), len(times) - 1
     wave_rows = shape[0] if device == "cpu" and len(shape) == 2 else None

@@ -17,18 +17,6 @@ from .loss import Loss, cosine_loss, cross_entropy_loss, weight_regularizer, wro
 from .stepper import FitStep
 
 __all__ = [
-    "AdaMax",
-    "Adam",
-    "Checkpoint",
-    "FitOptions",
-    "FitResult",
-    "FitStep",
-    "Loss",
-    "RiemannianAdam",
-    "RiemannianGradient",
-    "cosine_loss",
-    "cross_entropy_loss",
-    "fit_weights",
-    "weight_regularizer",
-    "wrong_share",
-]
+    "AdaMax", "Adam", "Checkpoint", "FitOptions", "FitResult", "FitStep", "Loss", "RiemannianAdam",
+    "RiemannianGradient", "cosine_loss", "cross_entropy_loss", "fit_weights", "weight_regularizer", "wrong_share",
+]  # fmt: skip

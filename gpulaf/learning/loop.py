@@ -164,12 +164,14 @@ def run(
     began = clock.perf_counter() - (history[-1].seconds if history else 0.0)
     hidden = None if progress is None else not progress
     bar = tqdm(total=steps, initial=len(history), desc=kind, unit="step", disable=hidden)
-    with bar, reused(), compiling(lambda: bar.set_description("compiling kernels")):
+    with bar, reused(), compiling(lambda count: bar.set_description(f"compiling kernels, once ({count})")):
         for count in range(len(history), steps + 1):
             row = trainable.evaluate(count)
             check_finite(row.loss, count)
             history.append(row._replace(seconds=clock.perf_counter() - began))
-            bar.set_description(kind, refresh=False)
+            if not bar.disable and bar.desc != f"{kind}: ":  # the time of compilation is no time of a step
+                bar.set_description(kind, refresh=False)
+                bar.unpause()
             bar.set_postfix_str(f"loss {row.loss:.4f}, wrong {100 * row.wrong:.2f} %")
             if callback is not None and callback(history[-1], trainable.presented()):
                 return history, f"The callback ended the {kind} after {count} steps."

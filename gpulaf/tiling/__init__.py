@@ -13,15 +13,6 @@ from .sizing import Tiling
 from .source import open_image, open_source
 
 __all__ = [
-    "LabelArrays",
-    "TiledLabeling",
-    "Tiling",
-    "label_array",
-    "label_file",
-    "largest_tile",
-    "open_image",
-    "open_source",
-    "refine_array",
-    "sample_prototypes",
-    "tile_halo",
-]
+    "LabelArrays", "TiledLabeling", "Tiling", "label_array", "label_file", "largest_tile", "open_image",
+    "open_source", "refine_array", "sample_prototypes", "tile_halo",
+]  # fmt: skip

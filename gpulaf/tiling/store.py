@@ -17,15 +17,9 @@ import numpy as np
 from ..io.atomic import whole_file
 
 __all__ = [
-    "PartialResult",
-    "TileIndex",
-    "create_array",
-    "flush",
-    "is_complete",
-    "open_partial",
-    "stored_fingerprint",
+    "PartialResult", "TileIndex", "create_array", "flush", "is_complete", "open_partial", "stored_fingerprint",
     "write_block",
-]
+]  # fmt: skip
 
 #: Marks a folder as a partial result of this library, with the version of its layout.
 FORMAT = "gpulaf partial result 1"
