@@ -20,15 +20,14 @@ TRUTHS = [s.truth for s in SCENES]
 
 
 def fitted(count: int = 2, steps: int = 3, **options: Any) -> WeightPredictor:
-    own = {name: options.pop(name) for name in list(options) if name in WeightPredictor(1).get_params()}
-    training = options.pop("training", Training(steps=steps))
-    predictor = WeightPredictor(**({"prototypes": 8} | own))
-    return predictor.fit(IMAGES[:count], TRUTHS[:count], training=training, progress=False, **options)
+    own = {name: options.pop(name) for name in list(options) if name in WeightPredictor(1).get_params(deep=False)}
+    predictor = WeightPredictor(**({"n_prototypes": 8, "training": Training(steps=steps)} | own))
+    return predictor.fit(IMAGES[:count], TRUTHS[:count], progress=False, **options)
 
 
 def same(first: WeightPredictor, second: WeightPredictor) -> None:
     """Everything learned is equal bit for bit; seconds pass."""
-    names = ("prototypes_", "tangents_", "sigma_", "feature_scale_", "label_values_", "label_prototypes_")
+    names = ("feature_prototypes_", "tangents_", "sigma_", "feature_scale_", "classes_", "label_prototypes_")
     for name in (*names, "n_channels_", "reason_"):
         np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
     assert [row[:5] for row in first.history_] == [row[:5] for row in second.history_]
@@ -54,7 +53,8 @@ def ball(spacing=(1.0, 1.0, 1.0), noise=0.3, side=24.0):
     return truth + np.random.default_rng(0).normal(0, noise, truth.shape), truth
 
 
-def picture(height: int = 300, width: int = 250, color: bool = False) -> np.ndarray:
+def stripes(height: int = 300, width: int = 250, color: bool = False) -> np.ndarray:
+    """A uint8 image of bright stripes on a dark ground, with noise: (H, W), or (H, W, 3)."""
     rng = np.random.default_rng(3)
     bright = np.add.outer(np.sin(np.arange(height) / 9), np.cos(np.arange(width) / 7)) > 0
     image = bright[..., None] * [90, 120, 60] + 60 + 40 * rng.standard_normal((height, width, 3))

@@ -1,4 +1,4 @@
-"""Graphs to average on: nearest neighbors of points, regions of a segmentation that touch."""
+"""Build graphs: nearest neighbors of points, touching regions of a segmentation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FLOOR = 1e-10
 
 
 def nearest_neighbor_graph(points: Any, neighbors: int = 8, *, sigma: float | None = None) -> Graph:
-    """Every point averages over itself and its nearest neighbors.
+    """Connect every point with itself and its nearest neighbors.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def nearest_neighbor_graph(points: Any, neighbors: int = 8, *, sigma: float | No
 
 
 def region_graph(segments: Any, *, by_border: bool = False, dtype: Any = np.float32) -> Graph:
-    """Every region of a segmentation averages over itself and the regions that it touches along an edge of a pixel.
+    """Connect every region of a segmentation with itself and the regions that it touches along an edge of a pixel.
 
     Parameters
     ----------
@@ -162,7 +162,7 @@ def _nodes(segments: Any) -> tuple[np.ndarray, int]:
 
 
 def _graph(indices: np.ndarray, indptr: np.ndarray, weights: np.ndarray, dtype: np.dtype[Any]) -> Graph:
-    """Rows normalized with no weight under the floor; float64 stays, every other dtype becomes float32."""
+    """Normalize rows, no weight under the floor; float64 stays, every other dtype becomes float32."""
     from scipy.sparse import csr_array
 
     counts = np.diff(indptr)

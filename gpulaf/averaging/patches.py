@@ -212,7 +212,7 @@ def bilateral_patches(features: Any, sigma: float, radius: int, spacing: tuple[f
 
 
 def normalize_weights(weights: Any, *, floor: float = 1e-10) -> Any:
-    """Make any non-negative (N, H, W) array a field of weight patches: 0 outside, at least `floor` inside, sum 1.
+    """Normalize a non-negative (N, H, W) array to weight patches: 0 outside, at least `floor` inside, sum 1.
 
     Parameters
     ----------
@@ -234,7 +234,7 @@ def normalize_weights(weights: Any, *, floor: float = 1e-10) -> Any:
 
 
 def check_weights(weights: Any, shape: tuple[int, ...]) -> None:
-    """Raise where `weights` are no weight patches on an image of `shape`.
+    """Raise an error for `weights` that are no weight patches on an image of `shape`.
 
     Parameters
     ----------

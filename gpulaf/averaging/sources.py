@@ -1,4 +1,4 @@
-"""Weights that are made from an image: from all of it, or from a tile with what surrounds it."""
+"""Maps from an image, or a tile with its halo, to weight patches."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class WeightSource(Protocol):
         ...
 
     @property
-    def reach(self) -> int:
-        """Pixels that the weights of a pixel look around."""
+    def reach(self) -> int | None:
+        """Pixels that the weights of a pixel look around; None where that is not known, which tiles ask for."""
         ...
 
     def workspace(self, channels: int) -> int:

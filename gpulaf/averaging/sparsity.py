@@ -18,7 +18,7 @@ __all__ = ["Sparsity", "sparsity"]
 
 @dataclass(frozen=True, eq=False)
 class Sparsity:
-    """Where the stored entries of an (n, n) CSR matrix are; arrays on its device, one number per entry.
+    """Pattern of an (n, n) CSR matrix; arrays on its device, one number per stored entry.
 
     Attributes
     ----------

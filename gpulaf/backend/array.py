@@ -1,4 +1,4 @@
-"""Which library holds an array, and moves between host and device.
+"""Array libraries and devices: find the library of an array, move it between host and device.
 
 Arrays decide where work runs: NumPy in, NumPy out; CuPy in, CuPy out. CuPy is found in ``sys.modules``: an array of
 it can only exist when somebody imported it.
@@ -53,7 +53,7 @@ def device_array(x: Any, device: str) -> Any:
 
 
 def gpu_missing() -> str | None:
-    """None where CuPy and a GPU can be used, else one sentence on what is missing."""
+    """Return None where CuPy and a GPU can be used, else one sentence on what is missing."""
     try:
         import cupy
     except ImportError:
@@ -68,13 +68,13 @@ def gpu_missing() -> str | None:
 
 
 def like(x: Any, reference: Any) -> Any:
-    """The values of `x` in the library, on the device and in the dtype of `reference`."""
+    """Convert `x` to the library, device and dtype of `reference`."""
     xp = array_namespace(reference)
     return xp.asarray(x, dtype=reference.dtype)
 
 
 def floating_dtype(x: Any) -> Any:
-    """The floating dtype that work on `x` runs in: float64 stays, everything else becomes float32."""
+    """The floating dtype that `x` is computed in: float64 stays, everything else becomes float32."""
     xp = array_namespace(x)
     return xp.float64 if x.dtype == xp.float64 else xp.float32
 
@@ -85,7 +85,7 @@ def host_dtype(x: Any) -> np.dtype[Any]:
 
 
 def contiguous(x: Any) -> Any:
-    """In float32 or float64, native and C-contiguous; no copy where it is that already."""
+    """Convert to float32 or float64, native and C-contiguous; no copy where it is that already."""
     xp = array_namespace(x)
     x = xp.astype(x, floating_dtype(x), copy=False)
     if is_numpy_array(x):
@@ -94,7 +94,7 @@ def contiguous(x: Any) -> Any:
 
 
 def columns(x: Any) -> Any:
-    """(K, …) as a contiguous matrix (K, n)."""
+    """Reshape (K, …) to a contiguous matrix (K, n)."""
     x = contiguous(x)
     return array_namespace(x).reshape(x, (x.shape[0], prod(x.shape[1:])))
 
@@ -107,7 +107,7 @@ def empty(shape: tuple[int, ...], like: Any) -> Any:
 
 
 def scalar(x: Any) -> float:
-    """One number on the host."""
+    """Read one number to the host."""
     return float(x)  # synchronize
 
 

@@ -1,4 +1,4 @@
-"""Which implementation of a kernel an array is served by."""
+"""Dispatch: choose the implementation of a kernel by the library of an array."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _observer: Callable[[str, Kernel], Kernel] | None = None
 
 
 def implementation(kernel: str, array: Any) -> Kernel:
-    """``cpu`` for NumPy arrays where Numba is installed, ``gpu`` for CuPy arrays, else ``reference``.
+    """Return ``cpu`` for NumPy arrays where Numba is installed, ``gpu`` for CuPy arrays, else ``reference``.
 
     Kernel modules are imported here, on first use: Numba takes its time.
     """
@@ -32,13 +32,13 @@ def implementation(kernel: str, array: Any) -> Kernel:
 
 
 def is_observed() -> bool:
-    """Whether somebody watches every kernel call."""
+    """Whether kernel calls are observed."""
     return _observer is not None
 
 
 @contextmanager
 def observed(observer: Callable[[str, Kernel], Kernel]) -> Iterator[None]:
-    """Inside the block ``observer(name, function)`` stands for every kernel that is asked for, on all threads."""
+    """Replace every kernel by ``observer(name, function)`` inside the block, on all threads."""
     global _observer
     before, _observer = _observer, observer
     try:

@@ -1,4 +1,4 @@
-"""Inner products and linear combinations of fields: what Krylov bases and Gram matrices are made with.
+"""Inner products and linear combinations of fields, for Krylov bases and Gram matrices.
 
 A stack of fields is an array (K, …); inner products run over everything but the first axis, in float64.
 """

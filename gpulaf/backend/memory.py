@@ -85,7 +85,7 @@ def memory_estimate(
 
 
 def check_memory(array: Any, shape: tuple[int, ...], labels: int, **options: Any) -> None:
-    """Refuse a run that cannot fit where `array` lives; `options` are those of :func:`memory_estimate`.
+    """Raise MemoryError for a run that does not fit on the device of `array`; for options see :func:`memory_estimate`.
 
     Raises
     ------
@@ -108,7 +108,7 @@ def check_memory(array: Any, shape: tuple[int, ...], labels: int, **options: Any
 
 
 def free_bytes(on_device: bool = False) -> int | None:
-    """Memory that can still be had on the GPU or on the host; None where the system does not tell."""
+    """Free memory of the GPU or of the host in bytes; None where the system does not tell."""
     if on_device:
         cupy = sys.modules["cupy"]
         return int(cupy.cuda.runtime.memGetInfo()[0] + cupy.get_default_memory_pool().free_bytes())

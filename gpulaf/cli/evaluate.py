@@ -82,16 +82,16 @@ def _print(found: Evaluation, images: list[Path], verbose: bool) -> None:
 
     click.echo(f"{len(images)} images, {sizes.sum()} labeled pixels, {len(sizes)} labels")
     click.echo(" " * width + "".join(f"{method:>19}" for method in methods))
-    row("wrong pixels", [by[m].wrong for m in methods])
+    row("wrong pixels", [100 * by[m].wrong for m in methods])
     row("mean IoU", [100 * by[m].mean_iou for m in methods])
-    for j, value in enumerate(found.label_values.tolist()):
+    for j, value in enumerate(found.classes.tolist()):
         click.echo(f"label {value}, {100 * sizes[j] / max(sizes.sum(), 1):.1f} % of the pixels")
         for name in ("recall", "precision", "iou"):
             row(f"  {'IoU' if name == 'iou' else name}", [100 * getattr(by[m], name)[j] for m in methods])
     if verbose:
         click.echo("wrong pixels of each image")
         for k, path in enumerate(images):
-            row(f"  {path}", [found.wrong[m][k] for m in methods])
+            row(f"  {path}", [100 * found.wrong[m][k] for m in methods])
 
 
 def _percent(value: float) -> str:
@@ -102,7 +102,7 @@ def _write_json(path: Path, model: Path, found: Evaluation, images: list[Path]) 
     from ..io.atomic import whole_file
     from ..prediction.metrics import scores
 
-    content: dict[str, Any] = {"model": str(model), "label_values": found.label_values.tolist()}
+    content: dict[str, Any] = {"model": str(model), "classes": found.classes.tolist()}
     content["methods"] = {
         m: {**_plain(scores(c)._asdict()), "confusion": c.tolist()} for m, c in found.confusion.items()
     }
@@ -126,4 +126,4 @@ def _draw(path: Path, found: Evaluation) -> None:
     from ..io.images import write_figure
     from ..plots.predictor import confusion_figure
 
-    write_figure(path, confusion_figure(found.confusion["predicted weights"], list(map(str, found.label_values))))
+    write_figure(path, confusion_figure(found.confusion["predicted weights"], list(map(str, found.classes))))

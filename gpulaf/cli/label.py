@@ -8,24 +8,9 @@ from typing import Any
 import click
 import numpy as np
 
-from .options import (
-    check_model_alone,
-    check_outputs,
-    compile_notice,
-    first,
-    flow_arguments,
-    flow_options,
-    model_option,
-    output_option,
-    preview_option,
-    probabilities_option,
-    read_predictor,
-    read_weights,
-    spacing_option,
-    to_device,
-    write_labeling,
-)
-from .tiled import goes_large, label_large, large_options
+from .labeler import Described, described_labeling, labeler_options
+from .options import check_outputs, compile_notice, output_option, preview_option, probabilities_option
+from .tiled import label_tiled, tiled_source, tiling_options
 
 
 @click.command()
@@ -42,21 +27,12 @@ from .tiled import goes_large, label_large, large_options
     help="uniform, bilateral, or a .safetensors file of gpulaf learn.",
 )
 @click.option("--rho", type=float, help="Scale of the data in image units, 0 to 1. [default: 0.1, or the file's]")
-@click.option(
-    "--sigma", type=float, default=0.1, show_default=True, help="Scale of bilateral weights in image units, 0 to 1."
-)
 @click.option("--channel-axis", type=int, help="Axis of the channels, where the file does not say it.")
-@spacing_option
-@model_option
 @probabilities_option
 @preview_option
-@flow_options
-@large_options
-def label(
-    image: Path, output: Path, prototypes: str | None, weights: str, rho: float | None, sigma: float,
-    channel_axis: int | None, spacing: tuple[float, ...] | None, model: Path | None, probabilities: Path | None,
-    preview: Path | None, flow: str, time_: float | None, tol: float, device: str, **_: Any,
-) -> None:  # fmt: skip
+@labeler_options
+@tiling_options
+def label(image: Path, channel_axis: int | None, **_: Any) -> None:
     """Label the pixels of IMAGE (PNG, JPEG, TIFF, .npy, Zarr, OME-Zarr), or of a volume (TIFF, .npy, with --spacing).
 
     Labels are found by k-means or given as prototypes: one value per channel and label, in the units of the image; or
@@ -67,47 +43,24 @@ def label(
     Stopped at any moment and started again, the same command goes on where it was.
     """
     from ..backend.array import device_array
-    from ..backend.validation import image_features, spatial_axes
-    from ..io.images import read_image, read_prototypes, read_volume
-    from ..labeling.label import label
-    from ..labeling.likelihood import prototype_array
 
-    if goes_large(options := click.get_current_context().params):
-        label_large(options)
+    options = click.get_current_context().params
+    described = described_labeling(options)
+    source = tiled_source(options, described.labeler)
+    if source is not None:
+        label_tiled(options, source, described)
         return
-    axes = spatial_axes(spacing)
-    check_outputs([image, Path(weights), model or Path()], output, probabilities, preview, volume=axes == 3)
-    if model is not None:
-        check_model_alone("prototypes", "weights", "rho", "sigma", "spacing", "flow", "time_", "tol")
-        predictor = read_predictor(model, soft=False)
-        pixels = read_image(image, channel_axis=channel_axis)
-        with compile_notice():
-            result = predictor.label(device_array(pixels, device))
-        write_labeling(result, output, probabilities, preview, pixels, predictor.label_values_.tolist())
-        return
-    pixels = (read_volume if axes == 3 else read_image)(image, channel_axis=channel_axis)
-    features, scale = image_features(pixels, axes=axes)
-    patches, stored = _weights(weights, features, sigma, spacing)
-    if prototypes is not None or "prototypes" not in stored:
-        values = prototype_array(read_prototypes(prototypes or "5"), features, scale)
-    else:
-        values = np.array(stored["prototypes"])
-        if values.shape[1] != features.shape[-1]:
-            raise ValueError(
-                f"{weights} was learned on an image with {values.shape[1]} channel(s), "
-                f"{image} has {features.shape[-1]}. Weights belong to one image."
-            )
+    check_outputs(options, [image, Path(options["weights"]), options["model"] or Path()])
+    pixels, axis = _read(image, options, channel_axis)
+    _check_channels(described, 1 if axis is None else pixels.shape[axis])
     with compile_notice():
-        result = label(
-            device_array(features, device), values, spacing=spacing, weights=to_device(patches, device),
-            rho=first(rho, stored.get("rho"), 0.1), **flow_arguments(flow, time_, tol, stored),
-        )  # fmt: skip
-    names = stored.get("label_values") if prototypes is None else None
-    write_labeling(result, output, probabilities, preview, pixels, names)
+        array = device_array(pixels, options["device"])
+        result = described.labeler(array, channel_axis=axis, spacing=options["spacing"])
+    _write(options, result, described.values, pixels)
 
 
 @click.command()
-@click.argument("probabilities_file", metavar="PROBABILITIES", type=click.Path(path_type=Path))
+@click.argument("soft", metavar="PROBABILITIES", type=click.Path(path_type=Path))
 @output_option
 @click.option("--logits", is_flag=True, help="The file holds logits (scores before the softmax).")
 @click.option("--label-axis", type=int, default=-1, show_default=True, help="Axis of the labels.")
@@ -118,72 +71,79 @@ def label(
     "--weights", default="uniform", show_default=True, help="uniform, bilateral (of --image), or a .safetensors file."
 )
 @click.option("--rho", type=float, default=1.0, show_default=True, help="Temperature of the predictions.")
-@click.option(
-    "--sigma", type=float, default=0.1, show_default=True, help="Scale of bilateral weights in image units, 0 to 1."
-)
-@spacing_option
-@model_option
 @probabilities_option
 @preview_option
-@flow_options
-def refine(
-    probabilities_file: Path, output: Path, logits: bool, label_axis: int, image: Path | None, weights: str, rho: float,
-    sigma: float, spacing: tuple[float, ...] | None, model: Path | None, probabilities: Path | None,
-    preview: Path | None, flow: str, time_: float | None, tol: float, device: str,
-) -> None:  # fmt: skip
+@labeler_options
+def refine(soft: Path, logits: bool, label_axis: int, image: Path | None, **_: Any) -> None:
     """Clean up the soft predictions of a classifier, PROBABILITIES (.tif or .npy) of shape (H, W, labels).
 
     With --spacing of three numbers they are those of a volume, (D, H, W, labels).
     With a model of gpulaf train --probabilities, the weights are predicted from --image.
     """
+    from ..averaging.sources import WeightSource
     from ..backend.array import device_array
-    from ..backend.validation import image_features, spatial_axes
-    from ..io.images import read_array, read_image, read_volume
-    from ..labeling.label import refine, refine_logits
+    from ..io.images import read_array
 
-    axes, inputs = spatial_axes(spacing), [probabilities_file, image or Path(), Path(weights), model or Path()]
-    check_outputs(inputs, output, probabilities, preview, volume=axes == 3)
-    values = read_array(probabilities_file)
-    pixels = (read_volume if axes == 3 else read_image)(image) if image is not None else None
-    fits = values.ndim == axes + 1 and -values.ndim <= label_axis < values.ndim
-    size = tuple(np.delete(values.shape, label_axis).tolist()) if fits else None
-    if pixels is not None and size is not None and pixels.shape[:axes] != size:
-        raise ValueError(f"{image} has {pixels.shape[:axes]} pixels, not {size} as the predictions. Check the pair.")
-    options: dict[str, Any] = {"label_axis": label_axis, "spacing": spacing}
-    names = None
+    options = click.get_current_context().params
+    labeler, classes = described = described_labeling(options, soft=True)
+    check_outputs(options, [soft, image or Path(), Path(options["weights"]), options["model"] or Path()])
+    if image is None and isinstance(labeler.weights, WeightSource):
+        raise ValueError("bilateral weights, and those of a model, are made from the image. Name it with --image.")
+    values = read_array(soft)
+    if classes is not None and -values.ndim <= label_axis < values.ndim and values.shape[label_axis] != len(classes):
+        raise ValueError(
+            f"{soft} holds {values.shape[label_axis]} labels, {options['model']} {len(classes)}; accepted are as many. "
+            "Check --label-axis."
+        )
+    pixels, axis = (None, None) if image is None else _read(image, options)
     with compile_notice():
-        if model is not None:
-            check_model_alone("weights", "rho", "sigma", "spacing", "flow", "time_", "tol")
-            predictor = read_predictor(model, soft=True)
-            names = predictor.label_values_.tolist()
-            if pixels is None:
-                raise ValueError("a model predicts weights from the image. Name it with --image.")
-            if size is not None and values.shape[label_axis] != len(names):
-                raise ValueError(
-                    f"{probabilities_file} holds {values.shape[label_axis]} labels, {model} {len(names)}; accepted are "
-                    "as many. Check --label-axis."
-                )
-            options |= {"rho": predictor.rho, "time": predictor.layer_times, "integrator": predictor.solver}
-            options["weights"] = predictor.weights(device_array(pixels, device))
-        else:
-            features = None if pixels is None else image_features(pixels, axes=axes)[0]
-            patches, stored = _weights(weights, features, sigma, spacing)
-            options |= {"rho": rho} | flow_arguments(flow, time_, tol, stored)
-            options["weights"] = to_device(patches, device)
-        result = (refine_logits if logits else refine)(device_array(values, device), **options)
-    write_labeling(result, output, probabilities, preview, pixels, names)
+        values = device_array(values, options["device"])
+        features = None if pixels is None else device_array(pixels, options["device"])
+        call = labeler.refine_logits if logits else labeler.refine
+        result = call(values, image=features, label_axis=label_axis, channel_axis=axis, spacing=options["spacing"])
+    _write(options, result, described.values, pixels)
 
 
-def _weights(
-    name: str, features: np.ndarray | None, sigma: float, spacing: tuple[float, ...] | None = None
-) -> tuple[Any, dict[str, Any]]:
-    """The weights that --weights names, a list of those of layers, None for uniform ones; and what their file says."""
-    from ..averaging.patches import bilateral_weights
+def _read(path: Path, options: dict[str, Any], channel_axis: int | None = None) -> tuple[np.ndarray, int | None]:
+    """An image, or a volume where --spacing has three numbers; and the axis of its channels, None without them."""
+    from ..io.images import read_image, read_volume
 
-    if name == "uniform":
-        return None, {}
-    if name != "bilateral":
-        return read_weights(name)
-    if features is None:
-        raise ValueError("bilateral weights need the image. Name it with --image.")
-    return bilateral_weights(features, sigma=sigma, spacing=spacing), {}
+    axes = len(options["spacing"] or (1, 1))
+    pixels = (read_volume if axes == 3 else read_image)(path, channel_axis=channel_axis)
+    return pixels, None if pixels.ndim == axes else -1
+
+
+def _check_channels(described: Described, channels: int) -> None:
+    """Raise ValueError for an image of other channels than weights or a model were learned on."""
+    labeler = described.labeler
+    if labeler.scaled and labeler.prototypes.shape[1] != channels:
+        raise ValueError(
+            f"image has {channels} channels; accepted are {labeler.prototypes.shape[1]}, as where the labels were "
+            "learned. Weights belong to one image, a model to images of one kind."
+        )
+
+
+def _write(options: dict[str, Any], result: Any, values: list[int] | None, pixels: np.ndarray | None) -> None:
+    """Write the results, `values` in place of the labels, and tell what was done."""
+    from ..backend.array import host_array
+    from ..io.images import write_array
+    from ..plots.figures import colored
+
+    labels, count, output = host_array(result.labels), result.probabilities.shape[-1], options["output"]
+    preview, volume = options["preview"], labels.ndim == 3
+    named = labels if values is None else np.array(values, np.min_scalar_type(max(values)))[labels]
+    write_array(output, named, volume=volume)
+    if options["probabilities"] is not None:
+        write_array(options["probabilities"], host_array(result.probabilities), volume=volume)
+    if preview is not None:
+        middle: Any = len(labels) // 2 if volume else slice(None)
+        write_array(preview, colored(labels[middle], count, None if pixels is None else pixels[middle]))
+        if volume:
+            click.echo(f"{preview} shows the middle plane, {middle} of 0 to {len(labels) - 1}.")
+    nonlinear = options["flow"] == "nonlinear"
+    error = f"error {result.error:.1e}{' per step' if nonlinear else ''}"
+    click.echo(f"{'×'.join(map(str, labels.shape))} pixels, {count} labels, {error}: {output}")
+    if nonlinear:
+        click.echo(result.reason)
+    elif not result.converged:
+        click.echo("The flow did not reach its tolerance: shorten --time or raise --tol.", err=True)

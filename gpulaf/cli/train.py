@@ -87,7 +87,7 @@ def train(images: tuple[str, ...], truth: tuple[str, ...], output: Path, device:
         if files is not None
     ]
     predictor.fit(
-        *sequences[0][:2], probabilities=sequences[0][2], unlabeled=options["unlabeled"], training=_training(options),
+        *sequences[0][:2], probabilities=sequences[0][2], unlabeled=options["unlabeled"],
         validation=sequences[1] if validation else None,
     )  # fmt: skip
     predictor.save(output)
@@ -137,13 +137,14 @@ def _predictor(options: dict[str, Any], rho: float) -> WeightPredictor:
     raw = re.fullmatch(r"patch(?::([0-9]+))?", names)  # alone: raw patches, not scaled
     return WeightPredictor(
         options["prototypes"], features=int(raw[1] or 1) if raw else Features(names), radius=options["radius"],
-        rho=rho if options["rho"] is None else options["rho"], time=options["time_"], seed=options["seed"],
-        layers=options["layers"], shared_layers=options["shared_layers"],
+        rho=rho if options["rho"] is None else options["rho"], time=options["time_"],
+        n_layers=options["layers"], shared_layers=options["shared_layers"], training=_training(options),
+        seed=options["seed"],
     )  # fmt: skip
 
 
 def _training(options: dict[str, Any]) -> Training:
-    from ..learning.fitting import Checkpoint
+    from ..learning.loop import Checkpoint
     from ..learning.loss import cosine_loss, cross_entropy_loss
     from ..prediction.training import Training
 
@@ -158,13 +159,15 @@ def _training(options: dict[str, Any]) -> Training:
 
 
 def _report(predictor: WeightPredictor, count: int) -> None:
-    history = predictor.history_
-    looked = [row for row in history if row.validation_loss is not None]
-    click.echo(f"{count} images, {len(predictor.label_values_)} labels, {len(predictor.prototypes_)} prototypes")
-    click.echo(f"  training: {history[0].wrong:.2f} % wrong in the first step, {history[-1].wrong:.2f} % in the last")
-    if looked:
-        kept = min(looked, key=lambda row: row.validation_loss or 0.0).validation_wrong
-        click.echo(f"  validation: {looked[0].validation_wrong:.2f} % wrong at first, {kept:.2f} % with the model")
+    from ..learning.loop import best
+
+    history, kept = predictor.history_, best(predictor.history_, "validation_loss")
+    first, last = (100 * row.wrong for row in (history[0], history[-1]))
+    click.echo(f"{count} images, {len(predictor.classes_)} labels, {len(predictor.feature_prototypes_)} prototypes")
+    click.echo(f"  training: {first:.2f} % wrong in the first step, {last:.2f} % in the last")
+    if kept is not None:
+        first, last = (100 * (row.validation_wrong or 0.0) for row in (history[0], kept))
+        click.echo(f"  validation: {first:.2f} % wrong at first, {last:.2f} % with the model")
     click.echo(f"{predictor.reason_} {history[-1].seconds:.1f} s")
 
 

@@ -23,7 +23,7 @@ LONGEST = 50.0
 
 
 class FlowResult(NamedTuple):
-    """Where an assignment flow ended, and why."""
+    """End of an assignment flow: its solution, and why it stopped."""
 
     #: v at the end, (J, H, W); W = softmax(v).
     v: Any

@@ -23,7 +23,7 @@ __all__ = ["CoupledFlow", "CoupledGradient", "CoupledSolution"]
 
 
 class CoupledSolution(NamedTuple):
-    """What a forward pass leaves: two fields per flow, and the basis of the last one."""
+    """Forward pass of coupled flows: two fields per flow, and the basis of the last one."""
 
     #: v_s of each flow, (J_s, H, W); W_s = softmax(v_s).
     v: list[Any]
@@ -34,7 +34,7 @@ class CoupledSolution(NamedTuple):
 
 
 class CoupledGradient(NamedTuple):
-    """The derivative of a loss in everything that couples and flows."""
+    """Derivatives of a loss in the weights and data of every flow, and in the matrix of every LabelMap."""
 
     #: ∂Ω_s of each flow, (N, H, W); zeros where the loss does not depend on it.
     weights: list[Any]
@@ -45,7 +45,7 @@ class CoupledGradient(NamedTuple):
 
 
 class CoupledFlow:
-    """Linearized flows that speak to later ones: a sequence, flows side by side, or any set without cycles.
+    """Linearized flows whose solutions change the data of later ones: any set without cycles.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Linear maps L of fields (J₀, H, W) to fields (J₁, H, W), by which the solution of one flow speaks to another."""
+"""Linear maps L of fields (J₀, H, W) to fields (J₁, H, W), from the solution of one flow to the data of another."""
 
 from __future__ import annotations
 

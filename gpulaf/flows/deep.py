@@ -27,7 +27,7 @@ __all__ = ["DeepFlow", "DeepGradient", "DeepSolution"]
 
 
 class DeepSolution(NamedTuple):
-    """What a forward pass leaves: two fields per layer, and the basis of the last one where it is used."""
+    """Forward pass of a deep flow: two fields per layer, and the basis of the last one where the gradient uses it."""
 
     #: Σ_s v_s, (J, H, W); W = softmax(v).
     v: Any
@@ -163,7 +163,7 @@ class DeepFlow:
 
 
 def _lean(flow: LinearFlow) -> LinearFlow:
-    """The same flow without what it made on the way."""
+    """Return the same flow without its cached fields."""
     return LinearFlow(flow.averaging, flow.log_likelihood, flow.similarity)
 
 

@@ -29,9 +29,9 @@ class Solution:
     time : float
         The integration time T.
     integrator : Integrator
-        Who made it.
+        The integrator that solved the flow; it makes the gradient.
     basis : Any
-        What the integrator keeps for the gradient; None if it was told not to.
+        Basis that the integrator keeps for the gradient; None where it keeps none.
     """
 
     v: Any
@@ -86,7 +86,7 @@ class Integrator(Protocol):
 
 
 def choose_rank(singular_values: np.ndarray, rank: int | None, tol: float) -> int:
-    """The rank asked for, or the smallest whose discarded singular values are at most `tol` of all, in 2-norm."""
+    """Return the given rank, or the smallest whose discarded singular values are at most `tol` of all, in 2-norm."""
     if rank is not None:
         return min(rank, len(singular_values))
     squared = np.asarray(singular_values, dtype=float) ** 2
@@ -95,7 +95,7 @@ def choose_rank(singular_values: np.ndarray, rank: int | None, tol: float) -> in
 
 
 def check_time(time: float) -> float:
-    """The integration time as a Python number; ValueError for one that is not positive and finite."""
+    """Return the integration time as a Python number; raise ValueError unless it is positive and finite."""
     if not (np.isfinite(time) and time > 0):
         raise ValueError(f"time is {time}; accepted are positive numbers. Times of 1 to 5 are usual.")
     return float(time)

@@ -111,7 +111,7 @@ def powers(
     *,
     stop: Callable[[np.ndarray, float, float], bool] | None = None,
 ) -> KrylovSpace | None:
-    """Build the Krylov space span{b, Ab, …}, or tell that its powers are too much alike.
+    """Build the Krylov space span{b, Ab, …} from powers; None where they are numerically dependent.
 
     Parameters
     ----------

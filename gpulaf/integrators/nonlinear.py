@@ -1,4 +1,4 @@
-"""Schemes that go on in time with the nonlinear flow v' = Π₀ softmax(Ω(ℓ + v)): what a step is, and how long it may be.
+"""Time-stepping schemes of the nonlinear flow v' = Π₀ softmax(Ω(ℓ + v)), with step control.
 
 In the flat coordinates of the lifting map the geometric Euler method is the explicit Euler method, any explicit scheme
 keeps W = softmax(v) on the simplex, and a sequence of linearized flows (1.5)–(1.6) is an exponential integrator of

@@ -116,6 +116,8 @@ class Taylor:
                 if degree > 1:  # degree − 1 results in turns
                     change = flow.chain(change, b, c[-2::-1], out=empty((2, *b.shape), b))[degree % 2, ...]
                 v = change if v is None else v + change
+                if substeps > 1 and not np.isfinite(_largest(change)):  # an absurd time overflows
+                    break
         reach, largest, source = time * flow.alpha, _largest(v), _largest(flow.B)
         share = substeps_bound(reach, substeps, degree) * time * phi1(reach)
         error = with_rounding(share * source / largest if largest else 0.0, v.dtype)

@@ -1,4 +1,4 @@
-"""Which truth belongs to which image, by the names of their files and never by their order alone."""
+"""Pair images with their ground truth by the names of their files, never by their order alone."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WORDS = re.compile(r"\d+|[^\W\d_]+|[\W_]")
 
 
 def expanded(sources: Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """The image files that names stand for, each file once.
+    """Expand files, folders and globs to image files, each file once.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def expanded(sources: Iterable[str | os.PathLike[str]]) -> list[Path]:
 
 
 def paired(images: Sequence[Path], others: Sequence[Path], what: str = "truth") -> list[Path]:
-    """The file of every image among `others`, in the order of the images.
+    """Find the partner of every image among `others`, in the order of the images.
 
     They match if their stems are equal; or the stems without the words that all files of a side begin and end with
     (``image_03`` and ``truth_03``); or so the paths (``a/image`` and ``a/truth``). Digits and letters are words.

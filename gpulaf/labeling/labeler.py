@@ -23,7 +23,7 @@ from ..integrators.base import Integrator, check_time, layer_times
 from ..integrators.nonlinear import Scheme
 from ..integrators.taylor import Taylor
 from ..simplex import softmax
-from .likelihood import distances, log_likelihood, prototype_array
+from .likelihood import distances, log_likelihood, prototype_array, tempered
 
 __all__ = ["Labeler", "Labeling", "smallest_unsigned"]
 
@@ -62,7 +62,8 @@ class Labeler:
     weights : array, Graph, WeightSource or list of them, optional
         Weight patches (N, H, W) of one image, learned or bilateral; a :class:`gpulaf.Graph` for features of its nodes;
         or a map from an image to its weights, as :class:`gpulaf.averaging.BilateralWeights` and what a predictor gives.
-        Uniform 3×3 averaging if None. A list holds those of layers: linearized flows in succession, (1.5)–(1.6).
+        Uniform 3×3 averaging if None. A list of arrays or Graphs holds those of layers: linearized flows in
+        succession, (1.5)–(1.6).
     rho : float
         Scale of the data: the distance, in scaled image units, that matters. Of probabilities the temperature,
         ℓ = log(probabilities)/rho: 1 takes them as they are.
@@ -104,12 +105,13 @@ class Labeler:
                 "GeometricEuler, DormandPrince and LinearizedFlows for the nonlinear one."
             )
         for x in self.layers:
-            if not (x is None or isinstance(x, Averaging | WeightSource) or is_array(x)):
+            alone = isinstance(x, WeightSource) and x is self.weights
+            if not (x is None or alone or isinstance(x, Averaging) or is_array(x)):
                 raise TypeError(
-                    f"weights are a {type(x).__name__}; accepted are arrays, a Graph, a WeightSource such as "
-                    "BilateralWeights, or a list of those of layers."
+                    f"weights are a {type(x).__name__}; accepted are an array, a Graph, a list of those of layers, or "
+                    "one WeightSource such as BilateralWeights, which may return a list."
                 )
-        if isinstance(self.solver, Scheme) and (len(self.layers) > 1 or np.ndim(self.time)):
+        if isinstance(self.solver, Scheme) and (len(self.layers) > 1 or np.ndim(0 if self.time is None else self.time)):
             raise ValueError(
                 f"there are layers and the scheme {self.solver}; accepted is one of them. The nonlinear flow has one "
                 "field of weights and one time."
@@ -205,32 +207,33 @@ class Labeler:
                 "accepted are as many. Check the pair."
             )
         self._check_memory(fields, tuple(fields.shape[1:]), fields.shape[0])
-        centred = fields - namespace(fields).max(fields, axis=0, keepdims=True)
-        return self.on_fields(centred * float(1.0 / self.rho), features, spacing=spacing)
+        return self.on_fields(tempered(fields, self.rho), features, spacing=spacing)
 
     def _averagings(self, fields: Any, features: Any, spacing: Any) -> list[Averaging]:
         """Ω of each layer for these fields, or alone that which all of them share."""
-        weights = self.weights
-        if isinstance(weights, WeightSource):
-            if features is None:
-                raise ValueError(f"weights is {weights!r}, but there is no image for it to look at. Pass image, too.")
-            weights = weights(features)
-            made = list(weights) if isinstance(weights, (list, tuple)) else [weights]
-            if len(made) > 1 and len(made) != len(self.times):
-                raise ValueError(
-                    f"the weights made from the image are those of {len(made)} layers and time is {self.time}; accepted "
-                    "is the time of each layer. Give times like [1.0, 1.0, 1.0]."
-                )
-            for radius in (as_averaging(x).radius for x in made):
-                if radius != self.radius:
-                    raise ValueError(
-                        f"the weights made from the image are patches of radius {radius}; accepted is the radius "
-                        f"{self.radius} that {self.weights!r} tells. Set its radius."
-                    )
+        layers = self._made(self.weights, features) if isinstance(self.weights, WeightSource) else self.layers
         plain = uniform_weights if spacing is None else partial(spaced_weights, spacing=spacing)
-        layers = list(weights) if isinstance(weights, (list, tuple)) else [weights]
         shape, dtype = tuple(fields.shape[1:]), host_dtype(fields)
         return [as_averaging(plain(shape, dtype=dtype) if x is None else x).like(fields) for x in layers]
+
+    def _made(self, source: WeightSource, features: Any) -> list[Any]:
+        """The weights that a source makes from features, those of each layer or one for all."""
+        if features is None:
+            raise ValueError(f"weights is {source!r}, but there is no image for it to look at. Pass image, too.")
+        weights = source(features)
+        made = list(weights) if isinstance(weights, (list, tuple)) else [weights]
+        if len(made) > 1 and len(made) != len(self.times):
+            raise ValueError(
+                f"the weights made from the image are those of {len(made)} layers and time is {self.time}; accepted is "
+                "the time of each layer. Give times like [1.0, 1.0, 1.0]."
+            )
+        for radius in (as_averaging(x).radius for x in made):
+            if radius != source.radius:
+                raise ValueError(
+                    f"the weights made from the image are patches of radius {radius}; accepted is the radius "
+                    f"{source.radius} that {source!r} tells. Set its radius."
+                )
+        return made
 
     def _check_memory(self, array: Any, shape: tuple[int, ...], labels: int) -> None:
         """Raise MemoryError for what cannot fit, by all of the layers and the largest of their patches."""

@@ -10,7 +10,7 @@ import numpy as np
 from ..backend.array import host_array, is_device_array, namespace
 from ..backend.validation import real_array
 
-__all__ = ["distances", "kmeans_prototypes", "log_likelihood", "prototype_array"]
+__all__ = ["distances", "kmeans_prototypes", "log_likelihood", "prototype_array", "tempered"]
 
 #: The next step for prototypes that are none.
 NEXT = "Give one row per label with one value per channel."
@@ -47,6 +47,21 @@ def log_likelihood(distances: Any, rho: float) -> Any:
     (J, H, W) array, same dtype and library.
     """
     return distances * float(-1.0 / rho)
+
+
+def tempered(logits: Any, rho: float) -> Any:
+    """ℓ of the log-probabilities or logits of a classifier over the temperature ρ; its largest at each pixel is 0.
+
+    Parameters
+    ----------
+    logits : (J, H, W) floating array
+    rho : float
+
+    Returns
+    -------
+    (J, H, W) array, same dtype and library.
+    """
+    return (logits - namespace(logits).max(logits, axis=0, keepdims=True)) * float(1.0 / rho)
 
 
 def prototype_array(prototypes: Any, features: Any, scale: float = 1.0, *, seed: int = 0) -> np.ndarray:

@@ -26,7 +26,7 @@ WARM_UP = 2
 
 
 class Row(NamedTuple):
-    """What a step tells, on the host."""
+    """Numbers of a step, on the host."""
 
     loss: float
     #: Share of the labeled pixels.

@@ -46,7 +46,7 @@ class FitResult:
 
 @dataclass(frozen=True)
 class FitOptions:
-    """What a fit rarely needs.
+    """Rarely needed options of a fit.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What a fit learns from, and the loss and gradient of given weights."""
+"""The problem of a fit: data and start, loss and gradient of given weights."""
 
 from __future__ import annotations
 

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from ..backend.array import host_array
-from ..prediction.dataset import Item, read_item
-from ..prediction.evaluation import labelings
+from ..learning.loop import best
+from ..prediction.dataset import Item
+from ..prediction.evaluation import compare
 from ..prediction.metrics import confusion_matrix, scores
 from ..prediction.model import Parameters, predict_weights
 from ..prediction.predictor import WeightPredictor
@@ -57,21 +58,19 @@ def predictor_figure(
     """
     from matplotlib.figure import Figure
 
-    image, values, probabilities = read_item(Item(image, truth, probabilities, -1 if unlabeled is None else unlabeled))
-    prepared = predictor.reader(Item(image, values, probabilities))
-    labels, known = labelings(predictor, prepared.image, probabilities), host_array(prepared.truth)
-    pixels = host_array(prepared.image)
+    item = Item(image, truth, probabilities, -1 if unlabeled is None else unlabeled)
+    image, known, labels = compare(predictor, item)
     figure = Figure(figsize=(14.4, 7.2), layout="constrained")
     figure.get_layout_engine().set(h_pad=0.1)  # type: ignore[union-attr, call-arg]
     grid = figure.add_gridspec(2, 10, height_ratios=(1, 1.25))
     axes = [figure.add_subplot(grid[0, k : k + 2]) for k in range(0, 10, 2)]
     shown = _label_colors(predictor)
-    _show(axes[0], picture(pixels), title)
+    _show(axes[0], picture(host_array(image)), title)
     _show(axes[1], _colored(known, shown), "truth")
     for axis, (method, found) in zip(axes[2:], labels.items(), strict=True):
         wrong = scores(confusion_matrix(known, found, len(shown))).wrong
-        _show(axis, _colored(found, shown), f"{method}: {wrong:.2f} % wrong")
-    _prototypes(figure.add_subplot(grid[1, :7]), predictor, prepared.image)
+        _show(axis, _colored(found, shown), f"{method}: {100 * wrong:.2f} % wrong")
+    _prototypes(figure.add_subplot(grid[1, :7]), predictor, image)
     _curves(figure.add_subplot(grid[1, 7:]), predictor)
     return figure
 
@@ -108,7 +107,7 @@ def confusion_figure(confusion: np.ndarray, names: list[str]) -> Any:
     axis.set_xlabel("label")
     axis.set_ylabel("class of the truth")
     found = scores(confusion)
-    axis.set_title(f"% of each class; {found.wrong:.2f} % of all pixels wrong", fontsize=10)
+    axis.set_title(f"% of each class; {100 * found.wrong:.2f} % of all pixels wrong", fontsize=10)
     return figure
 
 
@@ -117,10 +116,10 @@ def own_weights(predictor: WeightPredictor) -> np.ndarray:
 
     (L, K, N) where L layers have their own.
     """
-    parameters = Parameters(predictor.prototypes_, predictor.tangents_, predictor.sigma_)
+    parameters = Parameters(predictor.feature_prototypes_, predictor.tangents_, predictor.sigma_)
     radius = (round(predictor.tangents_.shape[-1] ** 0.5) - 1) // 2
     side = 2 * radius + 1
-    here = [np.broadcast_to(p, (side, side, len(p))) for p in predictor.prototypes_]
+    here = [np.broadcast_to(p, (side, side, len(p))) for p in predictor.feature_prototypes_]
     return np.stack([np.stack(predict_weights(parameters, x.copy()))[..., radius, radius] for x in here], axis=-2)
 
 
@@ -135,7 +134,7 @@ def prototype_patches(predictor: WeightPredictor, image: Any) -> tuple[np.ndarra
     """
     from scipy.spatial import cKDTree
 
-    reader, p = predictor.reader, predictor.prototypes_
+    reader, p = predictor.reader, predictor.feature_prototypes_
     features = host_array(reader.pixel_features(image))
     f = features.reshape(-1, features.shape[2]).astype(np.float64)
     used = np.bincount(cKDTree(p).query(f)[1], minlength=len(p))
@@ -207,9 +206,9 @@ def _prototypes(axis: Any, predictor: WeightPredictor, image: Any) -> None:
 
 def _where(predictor: WeightPredictor, sets: int) -> str:
     """In which layers weights are used, where there are several."""
-    if predictor.layers == 1:
+    if predictor.n_layers == 1:
         return ""
-    return f" in all {predictor.layers} layers" if sets == 1 else f" in layers 1 to {sets}, from left to right"
+    return f" in all {predictor.n_layers} layers" if sets == 1 else f" in layers 1 to {sets}, from left to right"
 
 
 def _enlarged(colors: np.ndarray, side: int) -> np.ndarray:
@@ -221,16 +220,17 @@ def _enlarged(colors: np.ndarray, side: int) -> np.ndarray:
 def _curves(axis: Any, predictor: WeightPredictor) -> None:
     """Wrong pixels over the steps, on the training and on the validation images."""
     history = predictor.history_
-    looked = [row for row in history if row.validation_loss is not None]
-    axis.plot([r.step for r in history], [r.wrong for r in history], color=QUALITATIVE[0], lw=1.6, label="training")
-    said = f"{history[0].wrong:.2f} → {history[-1].wrong:.2f} % of training"
-    if looked:
-        steps, wrong = [r.step for r in looked], [r.validation_wrong for r in looked]
+    validated = [row for row in history if row.validation_loss is not None]
+    steps, wrong = [row.step for row in history], [100 * row.wrong for row in history]
+    axis.plot(steps, wrong, color=QUALITATIVE[0], lw=1.6, label="training")
+    values, said = wrong, f"{wrong[0]:.2f} → {wrong[-1]:.2f} % of training"
+    kept = best(history, "validation_loss")
+    if kept is not None:
+        steps, wrong = [row.step for row in validated], [100 * (row.validation_wrong or 0.0) for row in validated]
         axis.plot(steps, wrong, color=ALARM, lw=1.6, label="validation")
-        best = min(looked, key=lambda row: row.validation_loss or 0.0)
-        axis.plot(best.step, best.validation_wrong, "o", color=ALARM, label=f"kept: step {best.step}")
-        said = f"{wrong[0]:.2f} → {best.validation_wrong:.2f} % of validation"
+        lowest = 100 * (kept.validation_wrong or 0.0)
+        axis.plot(kept.step, lowest, "o", color=ALARM, label=f"kept: step {kept.step}")
+        values, said = values + wrong, f"{wrong[0]:.2f} → {lowest:.2f} % of validation"
     axis.legend(frameon=False, fontsize=9)
-    values = [row.wrong for row in history] + [row.validation_wrong or 0.0 for row in looked]
     curve_axis(axis, values, "training step")
     axis.set_title(f"wrong pixels: {said}", fontsize=10)

@@ -1,9 +1,13 @@
 """Weights for images without ground truth, predicted from their features.
 
-Features (`features`), the map from features to weights and its derivative (`model`), images with ground truth
-(`dataset`, `statistics`), training (`initialization`, `objective`, `training`), :class:`gpulaf.WeightPredictor`
-(`predictor`) and its file (`serialization`), comparison with ground truth (`evaluation`, `metrics`). Imports labeling,
-learning and what is below them.
+* `features`: features of pixels; `model`: the map from features to weights and its derivative
+* `dataset`, `statistics`: images with ground truth; `prepared`: those kept in memory
+* `initialization`, `objective`, `training`: where training starts, its loss, its steps
+* `predictor`: :class:`gpulaf.WeightPredictor`, with `checks`, `estimator` and its file, `serialization`
+* `weights`: predicted weights as a WeightSource
+* `evaluation`, `metrics`: comparison with ground truth
+
+Imports labeling, learning and what is below them.
 """
 
 from .evaluation import Evaluation, evaluate
@@ -12,9 +16,10 @@ from .metrics import Scores, confusion_matrix, scores
 from .model import Parameters, predict_weights, prediction_gradient
 from .predictor import WeightPredictor
 from .training import Training, TrainingStep
+from .weights import PredictedWeights
 
 __all__ = [
-    "Evaluation", "Features", "Parameters", "Scores", "Training", "TrainingStep", "WeightPredictor",
-    "confusion_matrix", "evaluate", "gaussian_features", "patch_features", "predict_weights", "prediction_gradient",
-    "scores",
+    "Evaluation", "Features", "Parameters", "PredictedWeights", "Scores", "Training", "TrainingStep",
+    "WeightPredictor", "confusion_matrix", "evaluate", "gaussian_features", "patch_features", "predict_weights",
+    "prediction_gradient", "scores",
 ]  # fmt: skip

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..backend.array import contiguous, device_array, host_array, like, namespace
+from ..backend.array import contiguous, device_array, host_array, host_dtype, like, namespace
 from ..backend.validation import image_features, log_probabilities
 from ..io.images import read_array, read_image, read_values
 from ..labeling.likelihood import distances, log_likelihood
-from .features import patch_features
+from .features import check_channels, pixel_features
 
-__all__ = ["Files", "Item", "Prepared", "Reader", "Samples", "batches", "is_path", "read_item"]
+__all__ = [
+    "Files", "Item", "Prepared", "Reader", "Samples", "batch_of", "check_sequence", "is_path", "label_indices",
+    "read_image_array", "read_item", "read_probabilities",
+]  # fmt: skip
 
 
 class Item(NamedTuple):
@@ -29,7 +33,7 @@ class Item(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """One image ready for work."""
+    """One image, validated and converted to fields."""
 
     #: (H, W, C) array, scaled.
     image: Any
@@ -37,6 +41,19 @@ class Prepared(NamedTuple):
     truth: Any
     #: ℓ, (J, H, W).
     log_likelihood: Any
+    #: (H, W, F) array, where they were computed.
+    features: Any = None
+
+    @property
+    def nbytes(self) -> int:
+        """Of all arrays."""
+        return sum(prod(x.shape) * host_dtype(x).itemsize for x in self if x is not None)
+
+    def cropped(self, side: int, seed: Sequence[int]) -> Prepared:
+        """A square of this side at a place that `seed` chooses, without features."""
+        window = _window(host_array(self.truth), side, np.random.default_rng(seed))
+        truth = namespace(self.truth).asarray(self.truth[window], copy=True)
+        return Prepared(contiguous(self.image[*window, :]), truth, contiguous(self.log_likelihood[:, *window]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,11 +86,7 @@ class Samples:
             values = getattr(self, name)
             if name == "probabilities" and values is None:
                 continue
-            if isinstance(values, (str, os.PathLike)) or not hasattr(values, "__getitem__"):
-                raise TypeError(
-                    f"{self.name} {name} are a {type(values).__name__}; accepted is a sequence of arrays or of paths. "
-                    "Put a single one into a list."
-                )
+            check_sequence(values, f"{self.name} {name}")
             if len(values) == 0 or len(values) != len(self.images):
                 raise ValueError(
                     f"there are {len(self.images)} {self.name} images and {len(values)} {name}; accepted are as many "
@@ -95,7 +108,7 @@ class Samples:
 
 @dataclass(frozen=True, eq=False)
 class Reader:
-    """How every image of one training becomes work.
+    """Read the images of one training: validate them once and convert them to fields.
 
     Attributes
     ----------
@@ -103,14 +116,14 @@ class Reader:
         Radius of the raw patch, or image (H, W, C) to features (H, W, F).
     rho : float
         Scale of the data term.
-    label_values, label_prototypes : (J,) int64 and (J, C) float64 arrays
+    classes, label_prototypes : (J,) int64 and (J, C) float64 arrays
     feature_scale : (F,) float64 array, optional
         What the features of a callable are multiplied by.
     """
 
     features: int | Callable[[Any], Any]
     rho: float
-    label_values: np.ndarray
+    classes: np.ndarray
     label_prototypes: np.ndarray
     feature_scale: np.ndarray | None = None
 
@@ -122,82 +135,66 @@ class Reader:
             image, truth = image[window], truth[window]
             probabilities = None if probabilities is None else probabilities[window]
         features = self.image(image)
-        labels = namespace(features).asarray(_labels(truth, self.label_values))
+        labels = namespace(features).asarray(label_indices(truth, self.classes))
         return Prepared(features, labels, self.data_term(features, probabilities))
 
     def image(self, image: Any) -> Any:
-        """Check an image and bring it to (H, W, C), scaled, with as many channels as the training images."""
-        features, channels = image_features(image)[0], self.label_prototypes.shape[1]
-        if features.shape[2] != channels:
-            raise ValueError(
-                f"image has {features.shape[2]} channels; accepted are {channels}, as in the training. "
-                "Convert it, or train on such images."
-            )
+        """Validate an image and convert it to (H, W, C), scaled, with as many channels as the training images."""
+        features = image_features(image)[0]
+        check_channels(features, self.label_prototypes.shape[1])
         return features
 
     def pixel_features(self, image: Any) -> Any:
         """Raw patches, or what the callable makes of the image, scaled: (H, W, C) to (H, W, F), in its dtype."""
-        if not callable(self.features):
-            return patch_features(image, self.features)
-        values = self.features(image)
-        shape = tuple(getattr(values, "shape", ()))
-        if len(shape) != 3 or shape[:2] != tuple(image.shape[:2]) or not shape[2]:
-            raise ValueError(
-                f"the features have shape {shape}; accepted is ({image.shape[0]}, {image.shape[1]}, F) for this image. "
-                "Let the callable return one row of numbers per pixel."
-            )
-        values, xp = contiguous(like(values, image)), namespace(image)
-        if not bool(xp.all(xp.isfinite(values))):  # synchronize
-            raise ValueError("the features hold values that are NaN or infinite. Let the callable return numbers only.")
-        if self.feature_scale is None:
-            return values
-        if shape[2] != len(self.feature_scale):
-            raise ValueError(
-                f"the features have shape {shape}; accepted is (H, W, {len(self.feature_scale)}), as in the training."
-            )
-        return values * like(self.feature_scale, values)
+        return pixel_features(image, self.features, self.feature_scale)
+
+    def with_features(self, prepared: Prepared) -> Prepared:
+        """The same image with its pixel features."""
+        return prepared._replace(features=self.pixel_features(prepared.image))
 
     def data_term(self, image: Any, probabilities: Any = None) -> Any:
         """ℓ of an image: its distances to the label prototypes, or the logarithm of probabilities, over ρ."""
         if probabilities is None:
             return log_likelihood(distances(image, self.label_prototypes), self.rho)
-        fields, labels = log_probabilities(probabilities), len(self.label_values)
+        return contiguous(like(self.log_probabilities(probabilities), image) * float(1 / self.rho))
+
+    def log_probabilities(self, probabilities: Any) -> Any:
+        """Validate predictions (H, W, J) with as many labels as in the training; their logarithms (J, H, W)."""
+        fields, labels = log_probabilities(probabilities), len(self.classes)
         if fields.shape[0] != labels:
             raise ValueError(f"probabilities hold {fields.shape[0]} labels; accepted are {labels}, as in the training.")
-        return contiguous(like(fields, image) * float(1 / self.rho))
+        return fields
 
 
-def batches(count: int, batch: int | None, seed: int) -> Iterator[list[int]]:
-    """Which images each step takes, without end: all of them, or the next of one random order after the other."""
+def batch_of(step: int, count: int, batch: int | None, seed: int) -> list[int]:
+    """Which of `count` images a step takes: all of them, or the next of one random order after the other."""
     if batch is None or batch >= count:
-        while True:
-            yield list(range(count))
-    order: list[int] = []
-    epoch = 0
-    while True:
-        while len(order) < batch:
-            order += np.random.default_rng((seed, epoch)).permutation(count).tolist()
-            epoch += 1
-        yield order[:batch]
-        order = order[batch:]
+        return list(range(count))
+    places = [divmod(i, count) for i in range(step * batch, (step + 1) * batch)]
+    orders = {epoch: np.random.default_rng((seed, epoch)).permutation(count) for epoch, _ in places}
+    return [int(orders[epoch][at]) for epoch, at in places]
 
 
 def read_item(item: Item) -> tuple[Any, np.ndarray, Any]:
     """Image, values of the truth (H, W) int64 on the host with −1 where there is none, and probabilities."""
-    image, truth, probabilities = _image(item.image), _values(item.truth), item.probabilities
+    image, truth, probabilities = read_image_array(item.image), _values(item.truth), item.probabilities
     truth[truth == item.unlabeled] = -1
-    if is_path(probabilities):
-        probabilities = read_array(probabilities)
+    probabilities = None if probabilities is None else read_probabilities(probabilities)
     if truth.shape != tuple(image.shape[:2]):
         raise ValueError(f"its truth has shape {truth.shape}; accepted is {tuple(image.shape[:2])}, that of the image.")
-    probabilities = None if probabilities is None else _array(probabilities)
     if probabilities is not None and tuple(probabilities.shape[:2]) != truth.shape:
         raise ValueError(f"its probabilities have shape {tuple(probabilities.shape)}; accepted is {truth.shape} and J.")
     return image, truth, probabilities
 
 
-def _image(image: Any) -> Any:
+def read_image_array(image: Any) -> Any:
+    """An image, (H, W) or (H, W, C), from a path or an array."""
     return read_image(image) if is_path(image) else _array(image)
+
+
+def read_probabilities(probabilities: Any) -> Any:
+    """Probabilities, (H, W, J), from a path or an array."""
+    return read_array(probabilities) if is_path(probabilities) else _array(probabilities)
 
 
 def _array(x: Any) -> Any:
@@ -216,7 +213,7 @@ def _values(truth: Any) -> np.ndarray:
     return values.astype(np.int64)
 
 
-def _labels(values: np.ndarray, known: np.ndarray) -> np.ndarray:
+def label_indices(values: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Indices of values among the known ones, int32; −1 stays."""
     labels = np.searchsorted(known, values).clip(0, len(known) - 1)
     strange = (known[labels] != values) & (values != -1)
@@ -239,6 +236,15 @@ def _window(values: np.ndarray, side: int, rng: np.random.Generator) -> tuple[sl
         y, x = np.unravel_index(at[rng.integers(len(at))], values.shape)
         y, x = (min(max(0, i - side // 2), max(0, n - side)) for i, n in ((y, height), (x, width)))
     return slice(y, y + side), slice(x, x + side)
+
+
+def check_sequence(values: Any, name: str) -> None:
+    """Raise TypeError for a path, or something else that is no sequence of arrays or of paths."""
+    if is_path(values) or not hasattr(values, "__getitem__"):
+        raise TypeError(
+            f"{name} are a {type(values).__name__}; accepted is a sequence of arrays or of paths. "
+            "Put a single one into a list."
+        )
 
 
 def is_path(x: Any) -> bool:

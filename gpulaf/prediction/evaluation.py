@@ -1,61 +1,72 @@
-"""What a trained predictor brings: its labels beside pixelwise ones and those of uniform weights."""
+"""Compare a predictor with ground truth: its labels beside pixelwise ones and those of uniform weights."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..backend.array import host_array, namespace
-from ..labeling.label import label, refine
-from .dataset import Item, Samples, read_item
+from ..backend.memory import check_memory
+from ..labeling.likelihood import tempered
+from .dataset import Item, Samples, label_indices, read_item
 from .metrics import confusion_matrix, scores
 from .predictor import WeightPredictor
 from .statistics import naming
 
-__all__ = ["METHODS", "Evaluation", "evaluate", "labelings"]
+__all__ = ["METHODS", "Comparison", "Evaluation", "compare", "evaluate"]
 
 METHODS = ("pixelwise", "uniform weights", "predicted weights")
+
+
+class Comparison(NamedTuple):
+    """One image with its truth and what three methods make of it."""
+
+    #: (H, W, C) array, scaled.
+    image: Any
+    #: (H, W) int32 array of label indices on the host, −1 where there is no truth.
+    truth: np.ndarray
+    #: By method, (H, W) label indices on the host: pixelwise, and with uniform and with predicted weights in as many
+    #: layers.
+    labels: dict[str, np.ndarray]
 
 
 class Evaluation(NamedTuple):
     """The result of :func:`evaluate`."""
 
     #: (J,) int64 array: the value of the truths that each label stands for.
-    label_values: np.ndarray
+    classes: np.ndarray
     #: By method, (J, J) int64: pixels by class (rows) and label (columns) over all images.
     confusion: dict[str, np.ndarray]
-    #: By method, wrong pixels of each image in percent; NaN for one without truth.
+    #: By method, the share of the labeled pixels of each image that are wrong, 0 to 1; NaN for one without truth.
     wrong: dict[str, list[float]]
 
 
-def labelings(predictor: WeightPredictor, image: Any, probabilities: Any = None) -> dict[str, np.ndarray]:
-    """(H, W) labels of an image, on the host: pixelwise, with uniform and with predicted weights, in as many layers.
-
-    Parameters
-    ----------
-    predictor : WeightPredictor
-    image : (H, W) or (H, W, C) array
-    probabilities : (H, W, J) array, optional
-        For a predictor that was trained on them.
+def compare(predictor: WeightPredictor, item: Item) -> Comparison:
+    """Read an image, validate it once, and label it pixelwise, with uniform and with predicted weights.
 
     Raises
     ------
-    ValueError
-        If the image or the probabilities are not of the kind that the predictor was trained on.
+    ValueError, TypeError
+        If the image, its truth or the probabilities are not of the kind that the predictor was trained on.
     """
+    image, values, probabilities = read_item(item)
+    reader, labeler = predictor.reader, predictor.labeler()
     if predictor.on_probabilities_ and probabilities is None:
         raise ValueError("the predictor was trained to refine probabilities. Give them, too.")
-    image = predictor.reader.image(image)
-    options: dict[str, Any] = {"rho": predictor.rho, "time": predictor.layer_times, "integrator": predictor.solver}
+    if probabilities is not None and not predictor.on_probabilities_:
+        raise ValueError("the predictor was trained without probabilities. Leave them out, or train it on them.")
+    features = reader.image(image)
     if probabilities is None:
-        found = label(image, predictor.label_prototypes_, **options), predictor.label(image)
+        fields = reader.data_term(features)
     else:
-        probabilities = namespace(image).asarray(probabilities)
-        found = refine(probabilities, **options), predictor.refine(image, probabilities)
-    pixelwise = host_array(predictor.reader.data_term(image, probabilities)).argmax(axis=0)
-    return dict(zip(METHODS, (pixelwise, *(host_array(x.labels) for x in found)), strict=True))
+        fields = tempered(reader.log_probabilities(namespace(features).asarray(probabilities)), predictor.rho)
+    check_memory(fields, tuple(fields.shape[1:]), fields.shape[0], **labeler.memory_options)
+    labelings = (x.on_fields(fields, features) for x in (replace(labeler, weights=None), labeler))
+    found = host_array(fields).argmax(axis=0), *(host_array(x.labels) for x in labelings)
+    return Comparison(features, label_indices(values, reader.classes), dict(zip(METHODS, found, strict=True)))
 
 
 def evaluate(
@@ -93,7 +104,7 @@ def evaluate(
     from ..kernels._numba import compiling
 
     samples = Samples(images, truths, probabilities, -1 if unlabeled is None else int(unlabeled), "evaluated")
-    count = len(predictor.reader.label_values)
+    count = len(predictor.reader.classes)
     confusion = {method: np.zeros((count, count), np.int64) for method in METHODS}
     wrong: dict[str, list[float]] = {method: [] for method in METHODS}
     hidden = None if progress is None else not progress
@@ -101,12 +112,10 @@ def evaluate(
     with compiling(lambda count: bar.set_description(f"compiling kernels, once ({count})")):
         for k in bar:
             with naming(samples, k):
-                image, values, soft = read_item(samples[k])
-                prepared = predictor.reader(Item(image, values, soft))
-                truth = host_array(prepared.truth)
-                for method, labels in labelings(predictor, prepared.image, soft).items():
+                _, truth, found_labels = compare(predictor, samples[k])
+                for method, labels in found_labels.items():
                     found = confusion_matrix(truth, labels, count)
                     confusion[method] += found
                     wrong[method].append(scores(found).wrong)
             bar.set_description("evaluating", refresh=False)
-    return Evaluation(predictor.label_values_, confusion, wrong)
+    return Evaluation(predictor.classes_, confusion, wrong)

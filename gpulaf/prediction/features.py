@@ -8,9 +8,13 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
-from ..backend.array import floating_dtype, is_device_array, is_host_array, namespace
+from ..backend.array import contiguous, floating_dtype, is_device_array, is_host_array, like, namespace
+from ..io.tensors import qualified_name
 
-__all__ = ["Features", "feature_names", "feature_reach", "gaussian_features", "patch_features"]
+__all__ = [
+    "Features", "check_channels", "feature_names", "feature_reach", "features_name", "gaussian_features",
+    "patch_features", "pixel_features",
+]  # fmt: skip
 
 SCALES = (1, 2, 4)
 #: Standard deviations after which a Gaussian is cut off, the default of SciPy and CuPy.
@@ -174,6 +178,48 @@ def feature_reach(features: int | Callable[[Any], Any]) -> int:
             "know how far they look. Set features.reach to that many pixels."
         )
     return int(reach)
+
+
+def features_name(features: int | Callable[[Any], Any]) -> str:
+    """How files and messages name features: the radius of raw patches, names of :class:`Features`, or the callable."""
+    return (feature_names(features) or qualified_name(features)) if callable(features) else repr(features)
+
+
+def pixel_features(image: Any, features: int | Callable[[Any], Any], scale: Any = None) -> Any:
+    """Raw patches of a radius, or what a callable makes of the image times `scale`: (H, W, C) to (H, W, F).
+
+    Raises
+    ------
+    ValueError
+        If a callable returns another shape or values that are not finite.
+    """
+    if not callable(features):
+        return patch_features(image, features)
+    values = features(image)
+    shape = tuple(getattr(values, "shape", ()))
+    if len(shape) != 3 or shape[:2] != tuple(image.shape[:2]) or not shape[2]:
+        raise ValueError(
+            f"the features have shape {shape}; accepted is ({image.shape[0]}, {image.shape[1]}, F) for this image. "
+            "Let the callable return one row of numbers per pixel."
+        )
+    values, xp = contiguous(like(values, image)), namespace(image)
+    if not bool(xp.all(xp.isfinite(values))):  # synchronize
+        raise ValueError("the features hold values that are NaN or infinite. Let the callable return numbers only.")
+    if scale is None:
+        return values
+    if shape[2] != len(scale):
+        raise ValueError(f"the features have shape {shape}; accepted is (H, W, {len(scale)}), as in the training.")
+    return values * like(scale, values)
+
+
+def check_channels(image: Any, channels: int) -> None:
+    """Raise ValueError for an image (H, W) or (H, W, C) of another number of channels than the training images."""
+    found = int(image.shape[2]) if image.ndim == 3 else 1
+    if image.ndim in (2, 3) and found != channels:
+        raise ValueError(
+            f"image has {found} channels; accepted are {channels}, as in the training. "
+            "Convert it, or train on such images."
+        )
 
 
 def _part(name: str, names: str) -> Callable[[Any], Any]:

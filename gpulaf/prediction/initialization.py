@@ -60,8 +60,8 @@ def _neighborhoods(
     item: Item, clean: Any, reader: Reader, radius: int, seed: tuple[int, int, int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Features of random pixels of one image, which neighbors share their label, and which have one: (n, F), (n, N)."""
-    image, truth, _ = reader(item)
-    labels = host_array(truth)
+    prepared = reader(item)
+    image, labels = prepared.image, host_array(prepared.truth)
     if clean is not None:
         image = reader.image(read_image(clean) if is_path(clean) else clean)
         if tuple(image.shape[:2]) != labels.shape:

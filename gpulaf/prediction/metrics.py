@@ -12,7 +12,7 @@ __all__ = ["Scores", "confusion_matrix", "scores"]
 class Scores(NamedTuple):
     """Shares of pixels; NaN where there is nothing to divide by."""
 
-    #: Wrong pixels in percent of the labeled ones.
+    #: Of the labeled pixels, the share that is wrong.
     wrong: float
     #: (J,) float64 array: of the pixels of a class, the share that was found.
     recall: np.ndarray
@@ -64,12 +64,12 @@ def scores(confusion: np.ndarray) -> Scores:
     >>> from gpulaf.prediction.metrics import scores
     >>> found = scores(np.array([[6, 2], [0, 2]]))
     >>> found.wrong, found.recall.tolist(), found.precision.tolist(), found.iou.tolist()
-    (20.0, [0.75, 1.0], [1.0, 0.5], [0.75, 0.5])
+    (0.2, [0.75, 1.0], [1.0, 0.5], [0.75, 0.5])
     """
     hits, rows, columns = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
     total = int(rows.sum())
     iou = _shares(hits, rows + columns - hits)
-    wrong = 100 * float(total - hits.sum()) / total if total else float("nan")
+    wrong = float(total - hits.sum()) / total if total else float("nan")
     occurs = ~np.isnan(iou)
     mean = float(iou[occurs].mean()) if occurs.any() else float("nan")
     return Scores(wrong, _shares(hits, rows), _shares(hits, columns), iou, mean)

@@ -14,7 +14,7 @@ class Parameters(NamedTuple):
     """What a prediction learns, or the derivative of a loss in it."""
 
     #: p, (K, F) array: prototypes of the features, in their units.
-    prototypes: Any
+    feature_prototypes: Any
     #: ν, (K, N) array: the tangent vector of each prototype, N = (2r+1)² neighbors; (L, K, N) for each of L layers.
     tangents: Any
     #: σ > 0: the inverse scale of the distances between features and prototypes.
@@ -53,8 +53,8 @@ def prediction_gradient(parameters: Parameters, features: Any, derivative: Any) 
     parameters : Parameters
     features : (H, W, F) array, float32 or float64
     derivative : (N, H, W) array, or a list of them for tangent vectors (L, K, N)
-        G = ∂L/∂Ω̂, for example of :func:`gpulaf.flows.weight_gradient`; of each layer, as :meth:`gpulaf.flows.DeepFlow.gradient`
-        gives them.
+        G = ∂L/∂Ω̂, for example of :func:`gpulaf.flows.weight_gradient`; of each layer, as
+        :meth:`gpulaf.flows.DeepFlow.gradient` gives them.
 
     Returns
     -------
@@ -91,9 +91,9 @@ def _gradient_of_layers(parameters: Parameters, features: Any, derivatives: Any)
         given = f"a list of {len(derivatives)}" if several else f"one {type(derivatives).__name__}"
         raise ValueError(f"derivative is {given}; accepted is a list of {len(layers)}, one array for each layer.")
     parts = [prediction_gradient(layer, features, G) for layer, G in zip(layers, derivatives, strict=True)]
-    p, sigma = parts[0].prototypes, parts[0].sigma
+    p, sigma = parts[0].feature_prototypes, parts[0].sigma
     for part in parts[1:]:
-        p, sigma = p + part.prototypes, sigma + part.sigma
+        p, sigma = p + part.feature_prototypes, sigma + part.sigma
     return Parameters(p, namespace(features).stack([part.tangents for part in parts]), sigma)
 
 

@@ -1,4 +1,4 @@
-"""The work on one training image: its loss under the parameters of a prediction, and the derivative in them."""
+"""The objective of one image: the loss of its labeling under the parameters of a prediction, and the derivative."""
 
 from __future__ import annotations
 
@@ -12,60 +12,70 @@ from ..backend.array import host_array
 from ..flows.deep import DeepFlow
 from ..integrators.base import Integrator
 from ..learning.loss import Loss, wrong_share
-from .dataset import Item, Reader
+from .dataset import Item, Prepared, Reader
 from .model import Parameters, predict_weights, prediction_gradient
 
-__all__ = ["Outcome", "Work", "packed", "unpacked"]
+__all__ = ["ImageLoss", "Objective", "from_vector", "to_vector"]
+
+
+class ImageLoss(NamedTuple):
+    """Loss of one image, and its derivative in the parameters."""
+
+    loss: float
+    #: Share of the labeled pixels that are wrong, 0 to 1.
+    wrong: float
+    #: ∂p, ∂ν and σ∂σ, the derivative in log σ, as one float64 vector on the host; None where it was not asked for.
+    derivative: Any
 
 
 @dataclass(frozen=True, eq=False)
-class Work:
-    """One image: its loss under the parameters, and the derivative; it travels to the workers of a cluster."""
+class Objective:
+    """Loss of an image as a function of the parameters, from features to weights to labeling.
+
+    Parameters
+    ----------
+    reader : Reader
+    times : list of float
+        T of each layer.
+    solver : Taylor, Krylov or Euler
+    loss : callable
+        ``loss(v, truth)`` gives a value and its derivative in v.
+    """
 
     reader: Reader
-    time: float
-    integrator: Integrator
+    times: list[float]
+    solver: Integrator
     loss: Callable[[Any, Any], Loss]
-    #: Linearized flows of equal time, and whether they share their tangent vectors.
-    layers: int = 1
-    shared: bool = False
 
-    def __call__(
-        self, vector: np.ndarray, K: int, item: Item, crop: int | None, seed: tuple[int, ...], gradient: bool
-    ) -> Outcome:
-        """The parameters come as one vector, and so does the derivative."""
-        image, truth, log_likelihood = self.reader(item, crop, seed)
-        del item
-        features = self.reader.pixel_features(image)
-        parameters = unpacked(vector, K, features.shape[2], 1 if self.shared else self.layers)
-        weights, times = predict_weights(parameters, features), [self.time / self.layers] * self.layers
-        flow = DeepFlow(weights, times, integrator=self.integrator)
-        solution = flow.solve(log_likelihood, keep_basis=gradient)
-        value, g = self.loss(solution.v, truth)
-        wrong = 100 * wrong_share(solution.v, truth)
+    def __call__(self, parameters: Parameters, prepared: Prepared, gradient: bool = True) -> ImageLoss:
+        """Loss of an image with its features, and its derivative where asked for."""
+        weights = predict_weights(parameters, prepared.features)
+        flow = DeepFlow(weights, self.times, solver=self.solver)
+        solution = flow.solve(prepared.log_likelihood, keep_basis=gradient)
+        value, g = self.loss(solution.v, prepared.truth)
+        wrong = wrong_share(solution.v, prepared.truth)
         if not gradient:
-            return Outcome(float(value), wrong, None)
+            return ImageLoss(float(value), wrong, None)
         G = flow.gradient(solution, g).weights
-        p, nu, sigma = prediction_gradient(parameters, features, G if isinstance(weights, list) else G[0])
-        return Outcome(float(value), wrong, packed(Parameters(p, nu, sigma * parameters.sigma)))
+        p, nu, sigma = prediction_gradient(parameters, prepared.features, G if isinstance(weights, list) else G[0])
+        return ImageLoss(float(value), wrong, to_vector(Parameters(p, nu, sigma * parameters.sigma)))
+
+    def of_item(
+        self, parameters: Parameters, item: Item, crop: int | None, seed: tuple[int, ...], gradient: bool
+    ) -> ImageLoss:
+        """Read an item, or a crop of it, and evaluate: the task of a worker of a cluster."""
+        return self(parameters, self.reader.with_features(self.reader(item, crop, seed)), gradient)
 
 
-class Outcome(NamedTuple):
-    """What an image says about the parameters."""
-
-    loss: float
-    wrong: float
-    #: ∂p, ∂ν and σ∂σ, the derivative in log σ, as one float64 vector on the host.
-    derivative: np.ndarray | None
+def to_vector(parameters: Parameters) -> np.ndarray:
+    """p, ν and the third parameter, which is log σ where steps are taken, as one float64 vector on the host."""
+    p, nu, last = parameters
+    return np.concatenate([host_array(p).ravel(), host_array(nu).ravel(), [last]]).astype(np.float64)
 
 
-def packed(parameters: Parameters) -> np.ndarray:
-    """p, ν and σ as one float64 vector on the host."""
-    p, nu, sigma = parameters
-    return np.concatenate([host_array(p).ravel(), host_array(nu).ravel(), [sigma]]).astype(np.float64)
-
-
-def unpacked(vector: np.ndarray, K: int, F: int, layers: int = 1) -> Parameters:
-    """Parameters from p, ν and log σ in one vector; ν is (K, N) for one layer, (layers, K, N) for several."""
-    p, nu = vector[: K * F].reshape(K, F), vector[K * F : -1].reshape(*([layers] if layers > 1 else []), K, -1)
-    return Parameters(p, nu, float(np.exp(vector[-1])))
+def from_vector(vector: np.ndarray, shapes: Parameters) -> Parameters:
+    """Parameters from p, ν and log σ in one vector; p and ν have the shapes of those of `shapes`."""
+    p, nu = shapes.feature_prototypes, shapes.tangents
+    return Parameters(
+        vector[: p.size].reshape(p.shape), vector[p.size : -1].reshape(nu.shape), float(np.exp(vector[-1]))
+    )

@@ -4,32 +4,42 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..integrators import Euler, Krylov, Taylor
-from ..io.tensors import qualified_name, read_tensors, write_tensors
-from .features import Features, feature_names
-from .training import TrainingStep
+from ..io.tensors import read_tensors, write_tensors
+from ..learning.loss import cosine_loss, cross_entropy_loss
+from .features import Features, feature_names, features_name
+from .training import Training, TrainingStep
 
-__all__ = ["Model", "read_model", "stored_options", "write_model"]
+__all__ = ["Model", "read_model", "write_model"]
 
-#: Options that files and checkpoints hold only where they differ from this.
-DEFAULTS = {"layers": 1, "shared_layers": False}
+SOLVERS = {kind.__name__: kind for kind in (Euler, Krylov, Taylor)}
+LOSSES = {loss.__name__: loss for loss in (cosine_loss, cross_entropy_loss)}
 
-INTEGRATORS = {kind.__name__: kind for kind in (Euler, Krylov, Taylor)}
+#: Types of the plain options of a predictor.
+OPTIONS: dict[str, Callable[[Any], Any]] = {
+    "n_prototypes": int,
+    "radius": int,
+    "rho": float,
+    "time": float,
+    "n_layers": int,
+    "shared_layers": bool,
+    "seed": int,
+}
 
-#: Types of the options that are no whole numbers.
-TYPES: dict[str, Any] = {"rho": float, "time": float, "shared_layers": bool}
+#: Fields of a Training that files do not hold: where and how it ran.
+NOT_STORED = ("checkpoint", "memory", "loss")
 
 
 class Model(NamedTuple):
-    """A trained predictor, taken apart."""
+    """What a predictor has learned, and how it was made."""
 
-    #: prototypes (K, F), tangents (K, N), or (L, K, N) where L layers have their own, sigma (), feature_scale (F,),
-    #: label_prototypes (J, C), label_values (J,).
+    #: feature_prototypes (K, F), tangents (K, N), or (L, K, N) where L layers have their own, sigma (),
+    #: feature_scale (F,), label_prototypes (J, C), classes (J,).
     tensors: dict[str, np.ndarray]
     #: The arguments of the constructor.
     options: dict[str, Any]
@@ -38,21 +48,25 @@ class Model(NamedTuple):
     reason: str
 
 
-def stored_options(options: dict[str, Any]) -> dict[str, Any]:
-    """The options that a file holds: one layer is not spoken of."""
-    return {name: value for name, value in options.items() if name not in DEFAULTS or value != DEFAULTS[name]}
-
-
 def write_model(path: str | os.PathLike[str], model: Model) -> None:
-    """Write a model to one file, whole or not at all."""
-    options = stored_options(model.options)
-    integrator, features = options.pop("integrator"), options.pop("features")
-    if integrator is not None and type(integrator).__name__ not in INTEGRATORS:
-        raise ValueError(f"integrator is {integrator!r}; a file can hold {', '.join(INTEGRATORS)}. Take one of them.")
+    """Write a model to one file, whole or not at all.
+
+    Raises
+    ------
+    ValueError
+        If its solver is not one of this library.
+    """
+    solver, training = model.options["solver"], model.options["training"]
+    if type(solver).__name__ not in SOLVERS:
+        raise ValueError(f"solver is {solver!r}; a file can hold {', '.join(SOLVERS)}. Take one of them.")
+    features = model.options["features"]
+    names = feature_names(features) if callable(features) else None
     metadata = {
-        "options": {k: TYPES.get(k, int)(v) for k, v in options.items()},
-        "integrator": None if integrator is None else [type(integrator).__name__, asdict(integrator)],
-        "features": _stored_features(features),
+        "options": {name: kind(model.options[name]) for name, kind in OPTIONS.items()},
+        "solver": [type(solver).__name__, _plain(asdict(solver))],
+        "training": _plain({f.name: getattr(training, f.name) for f in fields(training) if f.name not in NOT_STORED}),
+        "loss": next((name for name, loss in LOSSES.items() if loss is training.loss), None),
+        "features": {"names": names} if names else features_name(features) if callable(features) else int(features),
         "on_probabilities": model.on_probabilities,
         "history": [list(row) for row in model.history],
         "reason": model.reason,
@@ -73,25 +87,22 @@ def read_model(path: str | os.PathLike[str], features: Callable[[Any], Any] | No
     try:
         stored, options = metadata["features"], dict(metadata["options"])
         own = Features(stored["names"]) if isinstance(stored, dict) else None
-        kind = metadata["integrator"]
-        options["integrator"] = None if kind is None else INTEGRATORS[kind[0]](**kind[1])
+        kind, arguments = metadata["solver"]
+        options["solver"] = SOLVERS[kind](**arguments)
+        options["training"] = Training(**metadata["training"], loss=LOSSES.get(metadata["loss"], cosine_loss))
         history = [TrainingStep(*row) for row in metadata["history"]]
         rest = bool(metadata["on_probabilities"]), history, str(metadata["reason"])
-        own_layers = 1 if options.get("shared_layers") else int(options.get("layers", 1))
-        radius = int(options["radius"])
+        size = int(options["radius"]), 1 if options["shared_layers"] else int(options["n_layers"])
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise ValueError(f"{path} has damaged metadata ({error!r}). Save the predictor again.") from None
     found = _restored(path, own or stored, features)
-    _check_tensors(path, tensors, (radius, own_layers), found if isinstance(found, int) else None)
+    _check_tensors(path, tensors, size, found if isinstance(found, int) else None)
     return Model(tensors, options | {"features": found}, *rest)
 
 
-def _stored_features(features: int | Callable[[Any], Any]) -> int | str | dict[str, str]:
-    """A radius, the names of features of this library, or the name of a callable of others."""
-    if not callable(features):
-        return int(features)
-    names = feature_names(features)
-    return qualified_name(features) if names is None else {"names": names}
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """Python numbers in the place of NumPy's, which JSON does not know."""
+    return {name: x.item() if isinstance(x, np.generic) else x for name, x in values.items()}
 
 
 def _restored(path: Any, stored: Any, given: Callable[[Any], Any] | None) -> int | Callable[[Any], Any]:
@@ -113,24 +124,24 @@ def _check_tensors(path: Any, tensors: dict[str, np.ndarray], size: tuple[int, i
     radius, layers = size
     several = (layers,) if layers > 1 else ()
     dimensions = {
-        "prototypes": 2,
+        "feature_prototypes": 2,
         "tangents": 2 + len(several),
         "sigma": 0,
         "feature_scale": 1,
         "label_prototypes": 2,
-        "label_values": 1,
+        "classes": 1,
     }
     missing = [name for name in dimensions if name not in tensors]
     if missing:
         raise ValueError(f"{path} lacks {', '.join(missing)}. Save the predictor again.")
     shapes = {name: tensors[name].shape for name in dimensions}
-    K, J, C = shapes["prototypes"][:1], shapes["label_values"], shapes["label_prototypes"][1:]
+    K, J, C = shapes["feature_prototypes"][:1], shapes["classes"], shapes["label_prototypes"][1:]
     fits = all(len(shapes[name]) == n for name, n in dimensions.items())
-    fits = fits and shapes["feature_scale"] == shapes["prototypes"][1:]
+    fits = fits and shapes["feature_scale"] == shapes["feature_prototypes"][1:]
     fits = fits and shapes["tangents"] == (*several, *K, (2 * radius + 1) ** 2)
     fits = fits and shapes["label_prototypes"][:1] == J
     if fits and patch is not None:
-        fits = shapes["prototypes"][1] == C[0] * (2 * patch + 1) ** 2
+        fits = shapes["feature_prototypes"][1] == C[0] * (2 * patch + 1) ** 2
     if not fits or 0 in K + J:
         raise ValueError(
             f"{path} holds tensors of shapes {shapes}, which do not fit together for weight patches of radius {radius}"

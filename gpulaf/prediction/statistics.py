@@ -22,7 +22,7 @@ class Survey(NamedTuple):
     """What one pass over the training images tells."""
 
     #: (J,) int64 array: the values that stand for labels, sorted.
-    label_values: np.ndarray
+    classes: np.ndarray
     #: (J,) int64 array: pixels of each label.
     counts: np.ndarray
     #: (J, C) float64 array: the mean value of each label's pixels.
@@ -52,7 +52,7 @@ def survey(samples: Samples) -> Survey:
                 )
         sizes.add(size)
         whole.update(found.encode())
-    values = _label_values(sorted(counts), sizes.pop()[1])
+    values = _classes(sorted(counts), sizes.pop()[1])
     if len(values) < 2:
         raise ValueError(f"the truths hold the labels {values}; accepted are at least two. Check how they are stored.")
     everything = sum(sums.values()) / sum(counts.values())
@@ -111,7 +111,7 @@ def _survey_one(item: Item, counts: Counter[int], sums: dict[int, Any]) -> tuple
     return found, (features.shape[2], labels)
 
 
-def _label_values(values: list[int], labels: int | None) -> list[int]:
+def _classes(values: list[int], labels: int | None) -> list[int]:
     """The values that stand for labels; probabilities fix how many, and indices 0 … J−1 need not all be there."""
     if labels is None or len(values) == labels:
         return values

@@ -1,30 +1,25 @@
-"""Training of a prediction: images to weights to labelings to a loss, its derivative back, and Adam."""
+"""Training of a predictor by Adam: batches of images, their loss and its derivative, validation."""
 
 from __future__ import annotations
 
-import time as clock
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
 from inspect import signature
-from itertools import islice
-from math import cos, pi
-from pathlib import Path
+from math import cos, inf, pi
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..backend.array import reused
-from ..integrators.base import Integrator
-from ..io.tensors import digest, qualified_name, read_tensors, write_tensors
-from ..learning.fitting import Checkpoint
+from ..io.tensors import digest, qualified_name
+from ..learning.loop import Checkpoint, check_finite
 from ..learning.loss import Loss, cosine_loss
-from .dataset import Reader, Samples, batches, is_path
+from .dataset import Samples, batch_of, is_path
 from .model import Parameters
-from .objective import Outcome, Work, packed, unpacked
+from .objective import ImageLoss, Objective, from_vector, to_vector
+from .prepared import PreparedImages
 
-__all__ = ["Training", "TrainingStep"]
+__all__ = ["PredictorTraining", "Training", "TrainingStep"]
 
 #: Decay of Adam's moments, and what is added to the root of the second.
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
@@ -37,10 +32,11 @@ class TrainingStep(NamedTuple):
     step: int
     #: Mean loss over the images of the step.
     loss: float
-    #: Wrong pixels in percent of the labeled ones, mean over the images of the step.
+    #: Share of the labeled pixels that are wrong, 0 to 1, mean over the images of the step.
     wrong: float
-    #: The same over all validation images; None where they were not looked at.
+    #: Mean loss over all validation images; None in steps without validation.
     validation_loss: float | None
+    #: Share of their labeled pixels that are wrong, mean over the images.
     validation_wrong: float | None
     #: Seconds since the training began, over all its runs.
     seconds: float
@@ -68,13 +64,16 @@ class Training:
         Every class counts alike, however rare: ``loss(v, truth, class_weights=…)`` with weights inverse to the number
         of pixels.
     validate : int
-        Steps between two looks at the validation images.
+        Steps from one validation to the next.
     patience : int, optional
         Stop after so many steps without a smaller validation loss.
     checkpoint : Checkpoint, optional
         Save the state on the way; a training that was killed and resumed ends in the same parameters bit for bit.
     seed : int
         Of batches and crops.
+    memory : int, optional
+        Bytes of prepared images to keep between steps, a quarter of the free memory if None; images that do not fit
+        are read at every step. Results do not depend on it. The workers of a cluster keep none.
     """
 
     steps: int = 60
@@ -88,14 +87,16 @@ class Training:
     patience: int | None = None
     checkpoint: Checkpoint | None = None
     seed: int = 0
+    memory: int | None = None
 
     def __post_init__(self) -> None:
-        for name, least in (("steps", 0), ("batch", 1), ("crop", 1), ("validate", 1), ("patience", 1), ("seed", 0)):
+        optional = {"batch": 1, "crop": 1, "patience": 1, "memory": 0}
+        for name, least in ({"steps": 0, "validate": 1, "seed": 0} | optional).items():
             value = getattr(self, name)
-            if value is None and name in ("batch", "crop", "patience"):
+            if value is None and name in optional:
                 continue
             if isinstance(value, bool) or int(value) != value or value < least:
-                none = ", or None" if name in ("batch", "crop", "patience") else ""
+                none = ", or None" if name in optional else ""
                 raise ValueError(f"{name} is {value}; accepted are whole numbers from {least}{none}.")
         if not 0 < self.step_size < float("inf"):
             raise ValueError(f"step_size is {self.step_size}; accepted are positive numbers. 0.05 is usual.")
@@ -109,192 +110,128 @@ class Training:
         """The step size of step `count`, from 0."""
         return self.step_size * (0.5 * (1 + cos(pi * count / self.steps)) if self.decay else 1.0)
 
-
-@dataclass(frozen=True, eq=False)
-class Course:
-    """Everything that stays the same during one training."""
-
-    samples: Samples
-    validation: Samples | None
-    reader: Reader
-    training: Training
-    time: float
-    integrator: Integrator
-    #: How many linearized flows, and whether they share their tangent vectors.
-    depth: tuple[int, bool]
-    class_weights: np.ndarray
-    #: Names and values that a checkpoint must agree with.
-    fingerprint: dict[str, str]
-    cluster: Any = None
-
-    @property
-    def work(self) -> Work:
-        """What each image needs."""
-        loss = self.training.loss
-        if self.training.balanced:
-            loss = partial(loss, class_weights=self.class_weights)
-        return Work(self.reader, self.time, self.integrator, loss, *self.depth)
-
-    def unpacked(self, vector: np.ndarray, K: int, F: int) -> Parameters:
-        """The parameters in a vector."""
-        layers, shared = self.depth
-        return unpacked(vector, K, F, 1 if shared else layers)
+    def fingerprint(self) -> dict[str, str]:
+        """Names and values that a checkpoint must agree with."""
+        named = ("step_size", "batch", "crop", "balanced", "validate", "seed")
+        decay = f"over {self.steps} steps" if self.decay else "none"
+        return {name: repr(getattr(self, name)) for name in named} | {
+            "loss": qualified_name(self.loss),
+            "decay": decay,
+        }
 
 
-@dataclass(eq=False)
-class State:
-    """Where a training stands: p, ν and log σ as one vector, Adam's moments, and the best vector so far."""
+class PredictorTraining:
+    """The parameters of a prediction under Adam, for :func:`gpulaf.learning.loop.run`.
 
-    vector: np.ndarray
-    first: np.ndarray
-    second: np.ndarray
-    best: np.ndarray
-    history: list[TrainingStep] = field(default_factory=list)
+    Parameters
+    ----------
+    start : Parameters
+        Where they start, on the host.
+    objective : Objective
+    samples, validation : Samples
+        Images to learn from; images to choose the parameters by, or None.
+    training : Training
+    fingerprint : dict of str
+        What a checkpoint must agree with besides `training` and `start`, by name.
+    cluster : distributed.Client, optional
+        Its workers evaluate the objective.
 
-    @classmethod
-    def start(cls, parameters: Parameters) -> State:
-        """Moments of zero."""
-        vector = packed(parameters._replace(sigma=float(np.log(parameters.sigma))))
-        return cls(vector, np.zeros_like(vector), np.zeros_like(vector), vector)
+    Attributes
+    ----------
+    vector, first, second : (n,) float64 arrays
+        p, ν and log σ, and the moments of Adam.
+    kept, lowest : (n,) float64 array, float
+        The vector of the smallest validation loss, and that loss; the start and ∞ without validation.
+    """
 
-    def step(self, derivative: np.ndarray, size: float, count: int) -> None:
-        """The `count`-th step of Adam, from 0."""
-        self.first = BETA1 * self.first + (1 - BETA1) * derivative
-        self.second = BETA2 * self.second + (1 - BETA2) * derivative**2
+    kind, row, watched = "training", TrainingStep, "validation_loss"
+
+    def __init__(
+        self,
+        start: Parameters,
+        objective: Objective,
+        samples: Samples,
+        validation: Samples | None,
+        training: Training,
+        fingerprint: dict[str, str],
+        cluster: Any = None,
+    ) -> None:
+        self.objective, self.samples, self.validation = objective, samples, validation
+        self.training, self.cluster, self._shapes = training, cluster, start
+        self.vector = self.kept = to_vector(start._replace(sigma=float(np.log(start.sigma))))
+        self.first, self.second, self.lowest = np.zeros_like(self.vector), np.zeros_like(self.vector), inf
+        self.fingerprint = fingerprint | training.fingerprint() | {"start": digest(to_vector(start))}
+        self._prepared = PreparedImages(objective.reader, training.memory)
+
+    def evaluate(self, count: int) -> TrainingStep:
+        """Loss and derivative, means over the images of the step in their order, and the validation."""
+        training = self.training
+        batch = batch_of(count, len(self.samples), training.batch, training.seed)
+        crops = ((k, training.crop, (training.seed, count, k)) for k in batch)
+        loss, wrong, derivative = self._mean(self.samples, crops, gradient=True)
+        check_finite(loss, count)
+        check_finite(float(np.abs(derivative).sum()), count, "derivative of the loss")
+        self._derivative = derivative
+        row = TrainingStep(count, loss, wrong, None, None, 0.0)
+        if self.validation is None or (count % training.validate and count != training.steps):
+            return row
+        whole = ((k, None, ()) for k in range(len(self.validation)))
+        loss, wrong, _ = self._mean(self.validation, whole, gradient=False)
+        if loss < self.lowest:
+            self.kept, self.lowest = self.vector, loss
+        return row._replace(validation_loss=loss, validation_wrong=wrong)
+
+    def advance(self, count: int) -> None:
+        """Take the `count`-th step of Adam, from 0."""
+        self.first = BETA1 * self.first + (1 - BETA1) * self._derivative
+        self.second = BETA2 * self.second + (1 - BETA2) * self._derivative**2
         root = np.sqrt(self.second / (1 - BETA2 ** (count + 1)))
+        size = self.training.size(count)
         self.vector = self.vector - size * self.first / (1 - BETA1 ** (count + 1)) / (root + EPSILON)
 
+    def presented(self) -> Parameters:
+        """The present parameters."""
+        return from_vector(self.vector, self._shapes)
 
-def train(
-    course: Course,
-    start: Parameters,
-    callback: Callable[[TrainingStep, Parameters], object] | None = None,
-    progress: bool | None = None,
-) -> tuple[Parameters, list[TrainingStep], str]:
-    """Learn the parameters: those of the smallest validation loss, or the last ones; the history; why it stopped."""
-    from tqdm import tqdm
+    def best(self) -> Parameters:
+        """The parameters of the smallest validation loss; the present ones without validation."""
+        return from_vector(self.kept, self._shapes) if np.isfinite(self.lowest) else self.presented()
 
-    from ..kernels._numba import compiling
+    def state(self) -> dict[str, Any]:
+        """The arrays of a checkpoint."""
+        return {name: np.asarray(getattr(self, name)) for name in ("vector", "first", "second", "kept", "lowest")}
 
-    training, (K, F) = course.training, start.prototypes.shape
-    state = _load(course, start) or State.start(start)
-    history, steps = state.history, training.steps
-    began = clock.perf_counter() - (history[-1].seconds if history else 0.0)
-    first, reason = len(history), f"All {steps} steps were taken."
-    turns = islice(batches(len(course.samples), training.batch, training.seed), first, None)
-    hidden = None if progress is None else not progress
-    bar = tqdm(total=steps, initial=first, desc="training", unit="step", disable=hidden)
-    with bar, reused(), compiling(lambda _: bar.set_description("compiling kernels")):
-        for count in range(first, steps + 1):
-            row, derivative = _evaluate(course, state, (K, F), next(turns), count)
-            row = row._replace(seconds=clock.perf_counter() - began)
-            history.append(row)
-            bar.set_description("training", refresh=False)
-            bar.set_postfix_str(f"loss {row.loss:.4f}, wrong {row.wrong:.2f} %")
-            if _best(history) == count:
-                state.best = state.vector
-            if callback is not None and callback(row, course.unpacked(state.vector, K, F)):
-                reason = f"The callback ended the training after {count} steps."
-                break
-            if training.patience is not None and count - (_best(history) or 0) >= training.patience:
-                reason = f"The validation loss did not fall for {training.patience} steps."
-                break
-            if count == steps:
-                break
-            state.step(derivative, training.size(count), count)
-            bar.update()
-            if training.checkpoint is not None and (count + 1) % training.checkpoint.every == 0:
-                _save(course, state)
-    best = _best(history)
-    if best is None:
-        return course.unpacked(state.vector, K, F), history, reason
-    return course.unpacked(state.best, K, F), history, f"{reason} The parameters are those of step {best}."
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from the arrays of a checkpoint."""
+        self.vector, self.first, self.second, self.kept = (state[k] for k in ("vector", "first", "second", "kept"))
+        self.lowest = float(state["lowest"])
 
+    def _mean(
+        self, samples: Samples, tasks: Iterable[tuple[int, int | None, tuple[int, ...]]], *, gradient: bool
+    ) -> tuple[float, float, Any]:
+        """Means of loss, error and derivative over the images k of tasks (k, crop, seed)."""
+        losses = self._on_workers if self.cluster is not None else self._here
+        found = list(losses(samples, tasks, gradient))
+        derivative = sum(x.derivative for x in found) / len(found) if gradient else None
+        return float(np.mean([x.loss for x in found])), float(np.mean([x.wrong for x in found])), derivative
 
-def _best(history: list[TrainingStep]) -> int | None:
-    """The step with the smallest validation loss, the first of them; None where none was computed."""
-    looked = [row for row in history if row.validation_loss is not None]
-    return min(looked, key=lambda row: row.validation_loss or 0.0).step if looked else None
+    def _here(self, samples: Samples, tasks: Iterable[Any], gradient: bool) -> Iterator[ImageLoss]:
+        """Losses of images in their order, one image at a time."""
+        parameters = self.presented()
+        for k, crop, seed in tasks:
+            yield self.objective(parameters, self._prepared.get(samples, k, crop, seed), gradient)
 
-
-def _evaluate(
-    course: Course, state: State, size: tuple[int, int], turn: list[int], count: int
-) -> tuple[TrainingStep, np.ndarray]:
-    """Loss and derivative, means over the images of a turn, summed in their order; and the validation."""
-    training, (K, _) = course.training, size
-    crops = ((training.crop, (training.seed, count, k), True) for k in turn)
-    values, wrong, derivative = [], [], np.zeros_like(state.vector)
-    for outcome in _outcomes(course, state.vector, K, course.samples, zip(turn, crops, strict=True)):
-        values.append(outcome.loss)
-        wrong.append(outcome.wrong)
-        derivative += outcome.derivative
-    if not (np.isfinite(values).all() and np.isfinite(derivative).all()):
-        raise FloatingPointError(
-            f"the loss is {np.mean(values)} after {count} steps. Take a shorter time or a smaller step_size."
-        )
-    row = TrainingStep(count, float(np.mean(values)), float(np.mean(wrong)), None, None, 0.0)
-    if course.validation is not None and (count % training.validate == 0 or count == training.steps):
-        everything = ((k, (None, (), False)) for k in range(len(course.validation)))
-        looked = list(_outcomes(course, state.vector, K, course.validation, everything))
-        means = [float(np.mean([outcome[i] for outcome in looked])) for i in (0, 1)]
-        row = row._replace(validation_loss=means[0], validation_wrong=means[1])
-    return row, derivative / len(turn)
-
-
-def _outcomes(
-    course: Course, vector: np.ndarray, K: int, samples: Samples, tasks: Iterable[tuple[int, tuple[Any, ...]]]
-) -> Iterator[Outcome]:
-    """The outcomes of images in their order, one image at a time, or on the workers of a cluster."""
-    work = course.work
-    if course.cluster is None:
-        for k, options in tasks:
-            yield work(vector, K, samples[k], *options)
-        return
-    waiting: deque[Any] = deque()
-    most = 2 * max(1, len(course.cluster.nthreads()))
-    for k, options in tasks:
-        if len(waiting) == most:
+    def _on_workers(self, samples: Samples, tasks: Iterable[Any], gradient: bool) -> Iterator[ImageLoss]:
+        """Losses of images in their order, on the workers of the cluster, which read paths themselves."""
+        parameters, waiting = self.presented(), deque[Any]()
+        most = 2 * max(1, len(self.cluster.nthreads()))
+        for k, crop, seed in tasks:
+            if len(waiting) == most:
+                yield waiting.popleft().result()
+            item: Any = samples[k]
+            if not all(x is None or is_path(x) for x in item[:3]):
+                item = self.cluster.scatter([item], hash=False)[0]
+            task = (self.objective.of_item, parameters, item, crop, seed, gradient)
+            waiting.append(self.cluster.submit(*task, pure=False))
+        while waiting:
             yield waiting.popleft().result()
-        item: Any = samples[k]
-        if not all(x is None or is_path(x) for x in item[:3]):  # paths are read by the workers
-            item = course.cluster.scatter([item], hash=False)[0]
-        waiting.append(course.cluster.submit(work, vector, K, item, *options, pure=False))
-    while waiting:
-        yield waiting.popleft().result()
-
-
-def fingerprint(course_options: dict[str, Any], training: Training, start: Parameters) -> dict[str, str]:
-    """What a checkpoint must agree with, by name."""
-    named = {name: getattr(training, name) for name in ("step_size", "batch", "crop", "balanced", "validate", "seed")}
-    own = {"loss": qualified_name(training.loss), "start": digest(packed(start))}
-    own["decay"] = f"over {training.steps} steps" if training.decay else "none"
-    return {k: v if isinstance(v, str) else repr(v) for k, v in (course_options | named).items()} | own
-
-
-def _save(course: Course, state: State) -> None:
-    arrays = {name: getattr(state, name) for name in ("vector", "first", "second", "best")}
-    metadata = {"fingerprint": course.fingerprint, "history": [list(row) for row in state.history]}
-    assert course.training.checkpoint is not None
-    write_tensors(course.training.checkpoint.path, "training", arrays, metadata)
-
-
-def _load(course: Course, start: Parameters) -> State | None:
-    checkpoint = course.training.checkpoint
-    if checkpoint is None or not Path(checkpoint.path).exists():
-        return None
-    if not checkpoint.resume:
-        raise FileExistsError(f"{checkpoint.path} exists. Resume from it, or name another checkpoint.")
-    arrays, metadata = read_tensors(checkpoint.path, "training")
-    different = [name for name, value in course.fingerprint.items() if metadata["fingerprint"].get(name) != value]
-    if different:
-        raise ValueError(
-            f"{checkpoint.path} belongs to a training with other {', '.join(different)}. "
-            "Resume with the same images and options, or name another checkpoint."
-        )
-    history = [TrainingStep(*row) for row in metadata["history"]]
-    if len(history) > course.training.steps:
-        raise ValueError(
-            f"{checkpoint.path} has taken {len(history)} steps, not {course.training.steps}. "
-            f"Ask for {len(history)} steps or more."
-        )
-    return State(**{name: arrays[name] for name in ("vector", "first", "second", "best")}, history=history)

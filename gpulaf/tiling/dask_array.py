@@ -84,10 +84,10 @@ def label_array(image: Any, labeler: Labeler) -> LabelArrays:
             f"prototypes is {prototypes!r}; accepted in tiles is an array (J, C). "
             "Find them on a part of the image with kmeans_prototypes."
         )
-    labels = len(prototype_array(prototypes, np.empty((1, 1, image.shape[2]))))
+    labels, halo = len(prototype_array(prototypes, np.empty((1, 1, image.shape[2])))), tile_halo(labeler)
     bare, given = _without_arrays(labeler)
     solve = partial(_label, labeler=bare, given=given)
-    return label_tiles(solve, [image, *_patches(labeler, image)], labels, tile_halo(labeler))
+    return label_tiles(solve, [image, *_patches(labeler, image)], labels, halo)
 
 
 def refine_array(probabilities: Any, labeler: Labeler, *, image: Any = None) -> LabelArrays:
@@ -111,14 +111,17 @@ def refine_array(probabilities: Any, labeler: Labeler, *, image: Any = None) -> 
     ValueError, TypeError, ImportError
         As in :func:`label_array`.
     """
-    probabilities, others = _checked(probabilities, "probabilities"), _patches(labeler, probabilities)
+    probabilities, halo = _checked(probabilities, "probabilities"), tile_halo(labeler)
+    others = _patches(labeler, probabilities)
     if isinstance(labeler.weights, WeightSource):
         if image is None:
-            raise ValueError(f"weights is {labeler.weights!r}, but there is no image for it to look at. Pass image, too.")
+            raise ValueError(
+                f"weights is {labeler.weights!r}, but there is no image for it to look at. Pass image, too."
+            )
         others = [_checked(image, "image")]
     bare, given = _without_arrays(labeler)
     solve = partial(_refine, labeler=bare, given=given)
-    return label_tiles(solve, [probabilities, *others], probabilities.shape[2], tile_halo(labeler))
+    return label_tiles(solve, [probabilities, *others], probabilities.shape[2], halo)
 
 
 def _label(cuts: Cuts, tile: Any, *patches: Any, labeler: Labeler, given: Sequence[bool]) -> Labeling:

@@ -50,9 +50,10 @@ def tile_halo(labeler: Labeler) -> int:
     """
     if labeler.on_graph:
         raise TypeError("weights are a Graph; accepted in tiles are those of pixels. Label the nodes at once.")
-    radius, reach = int(labeler.radius), 0
     if isinstance(labeler.weights, WeightSource):
         radius, reach = (_whole_number(labeler.weights, name, least) for name, least in (("radius", 1), ("reach", 0)))
+    else:
+        radius, reach = int(labeler.radius), 0
     return (sum(_steps(labeler.solver, time) for time in labeler.times) - 1) * radius + max(radius, reach)
 
 

@@ -97,7 +97,8 @@ def label_file(
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     image, output = Path(folder, "lines.npy"), Path(folder, "labels.tif")
     ...     write_array(image, scene.image[..., 0].astype("float32"))
-    ...     done = gpulaf.label_file(image, output, gpulaf.Labeler(scene.prototypes), tiling=gpulaf.tiling.Tiling(side=64))
+    ...     labeler, tiling = gpulaf.Labeler(scene.prototypes), gpulaf.tiling.Tiling(side=64)
+    ...     done = gpulaf.label_file(image, output, labeler, tiling=tiling)
     >>> done.shape, done.tiles
     ((96, 96), 4)
     """

@@ -1,4 +1,4 @@
-"""Tiles that fit into the memory, and room on the disk: found out before any work."""
+"""The side of tiles that fits into the memory, and whether the results fit on the disk."""
 
 from __future__ import annotations
 
@@ -87,8 +87,8 @@ def chosen_side(tiling: Tiling, source: Source, labeler: Labeler) -> int:
         most = largest_tile(each, labeler, labels, channels=channels, dtype=source.dtype)
     except ValueError as error:
         raise MemoryError(
-            f"no tile fits into {told}, with a halo of {tile_halo(labeler)} pixels. Give more memory, or take fewer workers "
-            "or a shorter time."
+            f"no tile fits into {told}, with a halo of {tile_halo(labeler)} pixels. Give more memory, or take fewer "
+            "workers or a shorter time."
         ) from error
     if tiling.side is None:
         return next(side for side in SIDES if side <= most)

@@ -114,9 +114,8 @@ def test_label_with_given_prototypes_and_bilateral_weights(tmp_path: Path, examp
         "--sigma", 0.3, "--rho", 0.2, "--time", 2, "--tol", 1e-6, "--probabilities", "probabilities.tif",
     )  # fmt: skip
     weights = gpulaf.bilateral_weights(example.image / np.float32(255), sigma=0.3)
-    expected = gpulaf.label(
-        example.image, [20, 230], weights=weights, rho=0.2, time=2, integrator=gpulaf.Krylov(tol=1e-6)
-    )
+    solver = gpulaf.Taylor(tol=1e-6)
+    expected = gpulaf.label(example.image, [20, 230], weights=weights, rho=0.2, time=2, solver=solver)
     np.testing.assert_array_equal(read_image(tmp_path / "labels.tif"), expected.labels)
     np.testing.assert_allclose(read_image(tmp_path / "probabilities.tif"), expected.probabilities, atol=1e-5)
 
@@ -124,7 +123,7 @@ def test_label_with_given_prototypes_and_bilateral_weights(tmp_path: Path, examp
 def test_label_by_the_nonlinear_flow_says_when_and_why_it_ended(tmp_path: Path, example: Example) -> None:
     command = ["label", "im.png", "-o", "labels.png", "--prototypes", 2, "--flow", "nonlinear"]
     output = succeeds(tmp_path, *command, "--tol", 1e-3, "--probabilities", "probabilities.npy")
-    expected = gpulaf.label(example.image, 2, scheme=gpulaf.DormandPrince(tol=1e-3))
+    expected = gpulaf.label(example.image, 2, solver=gpulaf.DormandPrince(tol=1e-3))
     assert output == f"32×32 pixels, 2 labels, error 1.0e-03 per step: labels.png\n{expected.reason}\n"
     assert re.search(r"\nThe mean entropy fell under 0\.001 at time [\d.]+, after \d+ steps\.\n", output)
     np.testing.assert_array_equal(read_image(tmp_path / "labels.png"), expected.labels)
@@ -165,7 +164,7 @@ def test_refine_by_the_nonlinear_flow(tmp_path: Path, example: Example) -> None:
     probabilities = example_probabilities(example)
     np.save(tmp_path / "p.npy", probabilities)
     output = succeeds(tmp_path, "refine", "p.npy", "-o", "labels.png", "--flow", "nonlinear", "--time", 30)
-    expected = gpulaf.refine(probabilities, time=30, scheme=gpulaf.DormandPrince(tol=1e-4))
+    expected = gpulaf.refine(probabilities, time=30, solver=gpulaf.DormandPrince(tol=1e-4))
     assert output.splitlines()[1] == expected.reason
     np.testing.assert_array_equal(read_image(tmp_path / "labels.png"), expected.labels)
 
@@ -210,7 +209,7 @@ def test_label_with_learned_weights_has_the_error_that_learn_printed(tmp_path: P
     )  # fmt: skip
     expected = gpulaf.label(  # the time of the file is that of its linear flow
         example.image / np.float32(255), metadata["prototypes"], weights=arrays["weights"], rho=0.2,
-        scheme=gpulaf.DormandPrince(tol=1e-4),
+        solver=gpulaf.DormandPrince(tol=1e-4),
     )  # fmt: skip
     assert nonlinear.splitlines()[1] == expected.reason
     np.testing.assert_array_equal(read_image(tmp_path / "labels.png"), np.array([40, 200])[expected.labels])

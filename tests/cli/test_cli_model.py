@@ -48,10 +48,9 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for k in range(3):
             write_array(folder / f"{name}s" / f"{name}_{k}.{suffix}", arrays[k])
         write_array(folder / f"{name}_3.{suffix}", arrays[3])
-    training = Training(steps=3)
     for name, soft in (("m", None), ("soft", SOFT[:3])):
-        predictor = WeightPredictor(8, rho=0.1 if soft is None else 1.0)
-        predictor.fit(PIXELS[:3], TRUTHS[:3], probabilities=soft, training=training, progress=False)
+        predictor = WeightPredictor(8, rho=0.1 if soft is None else 1.0, training=Training(steps=3))
+        predictor.fit(PIXELS[:3], TRUTHS[:3], probabilities=soft, progress=False)
         predictor.save(folder / f"{name}.safetensors")
     content = (folder / "m.safetensors").read_bytes()
     (folder / "half.safetensors").write_bytes(content[: len(content) // 2])
@@ -93,20 +92,19 @@ def test_train_writes_what_fit_learns(folder: Path) -> None:
         "--validate", "image_3.png", "--validate-truth", "truth_3.png", "--seed", 2, "--step-size", 0.1, "--rho", 0.2,
         "--time", 2,
     )  # fmt: skip
-    expected = WeightPredictor(8, rho=0.2, time=2.0, seed=2)
-    expected.fit(
-        PIXELS[:3], TRUTHS[:3], validation=(PIXELS[3:], TRUTHS[3:]), progress=False,
-        training=Training(steps=3, step_size=0.1, seed=2),
-    )  # fmt: skip
+    training = Training(steps=3, step_size=0.1, seed=2)
+    expected = WeightPredictor(8, rho=0.2, time=2.0, training=training, seed=2)
+    expected.fit(PIXELS[:3], TRUTHS[:3], validation=(PIXELS[3:], TRUTHS[3:]), progress=False)
     found = WeightPredictor.load(folder / "new.safetensors")
     assert found.get_params() == expected.get_params()
-    for name in ("prototypes_", "tangents_", "sigma_", "label_values_", "label_prototypes_"):
+    for name in ("feature_prototypes_", "tangents_", "sigma_", "classes_", "label_prototypes_"):
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
     rows = expected.history_
     kept = rows[int(np.argmin([row.validation_loss for row in rows]))]
     assert output.startswith("3 images, 2 labels, 8 prototypes\n")
-    assert f"  training: {rows[0].wrong:.2f} % wrong in the first step, {rows[-1].wrong:.2f} % in the last\n" in output
-    assert f"{rows[0].validation_wrong:.2f} % wrong at first, {kept.validation_wrong:.2f} % with the model\n" in output
+    assert f"  training: {100 * rows[0].wrong:.2f} % wrong in the first step, {100 * rows[-1].wrong:.2f} % in" in output
+    first, last = 100 * rows[0].validation_wrong, 100 * kept.validation_wrong
+    assert f"{first:.2f} % wrong at first, {last:.2f} % with the model\n" in output
     assert output.endswith("figure: new.png\nmodel: new.safetensors\n")
     assert read_image(folder / "new.png").std() > 20
 
@@ -120,13 +118,13 @@ def test_every_option_of_training_arrives(folder: Path, capsys: pytest.CaptureFi
         "--validate-probabilities", "soft_3.npy", "--features", "patch:1+gaussian:1", "--radius", 2, "--batch", 2,
         "--crop", 20, "--decay", "--balanced", "--patience", 9, "--loss", "cross-entropy", "--unlabeled", 7, *QUICK,
     )  # fmt: skip
-    expected = WeightPredictor(8, features=gpulaf.prediction.Features("patch:1+gaussian:1"), radius=2, rho=1.0)
-    expected.fit(
-        PIXELS[:3], TRUTHS[:3], probabilities=SOFT[:3], validation=(PIXELS[3:], TRUTHS[3:], SOFT[3:]), progress=False,
-        training=Training(
-            steps=3, batch=2, crop=20, decay=True, balanced=True, patience=9, loss=gpulaf.cross_entropy_loss
-        ),
-    )  # fmt: skip
+    training = Training(
+        steps=3, batch=2, crop=20, decay=True, balanced=True, patience=9, loss=gpulaf.cross_entropy_loss
+    )
+    features = gpulaf.prediction.Features("patch:1+gaussian:1")
+    expected = WeightPredictor(8, features=features, radius=2, rho=1.0, training=training)
+    validation = PIXELS[3:], TRUTHS[3:], SOFT[3:]
+    expected.fit(PIXELS[:3], TRUTHS[:3], probabilities=SOFT[:3], validation=validation, progress=False)
     found = WeightPredictor.load(folder / "new.safetensors")
     assert found.get_params() == expected.get_params()
     assert found.on_probabilities_
@@ -138,8 +136,8 @@ def test_every_option_of_training_arrives(folder: Path, capsys: pytest.CaptureFi
 def test_layers_arrive_and_label_and_refine(folder: Path, capsys: pytest.CaptureFixture[str], shared: bool) -> None:
     layers = ["--layers", 3, *(["--shared-layers"] if shared else [])]
     runs(capsys, "train", "images", "--truth", "truths", "-o", "n.safetensors", *QUICK, *layers, "--figure", "n.png")
-    predictor = WeightPredictor(8, layers=3, shared_layers=shared)
-    predictor.fit(PIXELS[:3], TRUTHS[:3], training=Training(steps=3), progress=False)
+    predictor = WeightPredictor(8, n_layers=3, shared_layers=shared, training=Training(steps=3))
+    predictor.fit(PIXELS[:3], TRUTHS[:3], progress=False)
     found = WeightPredictor.load("n.safetensors")
     assert found.get_params() == predictor.get_params()
     np.testing.assert_array_equal(found.tangents_, predictor.tangents_)
@@ -170,14 +168,13 @@ def test_channels_first_and_unlabeled_pixels(folder: Path, capsys: pytest.Captur
         capsys, "train", "c.npy", "--truth", "c_truth.png", "-o", "n.safetensors", *QUICK, "--channel-axis", 0,
         "--unlabeled", 255,
     )  # fmt: skip
-    expected = WeightPredictor(8).fit(
-        [scene.image], [truth], unlabeled=255, training=Training(steps=3), progress=False
-    )
+    expected = WeightPredictor(8, training=Training(steps=3))
+    expected.fit([scene.image], [truth], unlabeled=255, progress=False)
     found = WeightPredictor.load("n.safetensors")
     np.testing.assert_array_equal(found.tangents_, expected.tangents_)
     runs(capsys, "label", "c.npy", "--model", "n.safetensors", "-o", "n.png", "--channel-axis", 0)
     labels = expected.label(scene.image).labels
-    np.testing.assert_array_equal(read_image("n.png"), expected.label_values_[labels])
+    np.testing.assert_array_equal(read_image("n.png"), expected.classes_[labels])
     output = runs(
         capsys, "evaluate", "c.npy", "--truth", "c_truth.png", "--model", "n.safetensors", "--channel-axis", 0,
         "--unlabeled", 255,
@@ -249,21 +246,21 @@ def test_evaluate_prints_and_writes_the_same_numbers(folder: Path) -> None:
     found, stored = scores(confusion), json.loads((folder / "new.json").read_text())
     assert stored["methods"]["predicted weights"]["confusion"] == confusion.tolist()
     assert stored["methods"]["predicted weights"]["iou"] == pytest.approx(found.iou.tolist())
-    assert stored["label_values"] == [40, 200]
+    assert stored["classes"] == [40, 200]
     names = [*(f"images/image_{k}.png" for k in range(3)), "image_3.png"]
     assert [entry["image"] for entry in stored["images"]] == names
     assert output.startswith("4 images, 4096 labeled pixels, 2 labels\n")
     rows = {line.split("  ")[0]: re.findall(r"([\d.]+) %", line)[-3:] for line in output.splitlines() if line[0] != " "}
-    assert rows["wrong pixels"][2] == f"{found.wrong:.2f}"
+    assert rows["wrong pixels"][2] == f"{100 * found.wrong:.2f}"
     assert rows["mean IoU"][2] == f"{100 * found.mean_iou:.2f}"
-    assert [f"{stored['methods'][m]['wrong']:.2f}" for m in stored["methods"]] == rows["wrong pixels"]
+    assert [f"{100 * stored['methods'][m]['wrong']:.2f}" for m in stored["methods"]] == rows["wrong pixels"]
     for name in ("recall", "precision", "iou"):
         shown = re.findall(rf"  {name} .*?([\d.]+) %\n", output, re.I)
         assert shown == [f"{100 * share:.2f}" for share in getattr(found, name)]
     for k, entry in enumerate(stored["images"]):
-        wrong = 100 * np.mean(labels[k] != SCENES[k].truth)
+        wrong = np.mean(labels[k] != SCENES[k].truth)
         assert entry["wrong"]["predicted weights"] == pytest.approx(wrong)
-        assert re.search(rf"  {entry['image']} .* {wrong:.2f} %\n", output)
+        assert re.search(rf"  {entry['image']} .* {100 * wrong:.2f} %\n", output)
     assert read_image(folder / "new.png").std() > 20
 
 

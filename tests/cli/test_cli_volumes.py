@@ -43,8 +43,8 @@ def test_bilateral_weights_of_a_volume(folder: Path) -> None:
     command = ("label", "volume.tif", "--prototypes", "p.csv", "--weights", "bilateral", "--sigma", 0.5)
     succeeds(folder, *command, "--spacing", "2,1,1", "-o", "labels.npy")
     volume = read_volume(folder / "volume.tif")
-    weights = bilateral_weights(volume, sigma=0.5, spacing=SPACING)
-    expected = label(volume, [0, 1], weights=weights, spacing=SPACING).labels
+    weights = bilateral_weights(volume, sigma=0.5, channel_axis=None, spacing=SPACING)
+    expected = label(volume, [0, 1], weights=weights, channel_axis=None, spacing=SPACING).labels
     np.testing.assert_array_equal(np.load(folder / "labels.npy"), expected)
 
 
@@ -54,7 +54,8 @@ def test_refine_the_probabilities_of_a_volume(folder: Path) -> None:
     succeeds(folder, "label", "volume.tif", "--prototypes", "p.csv", "-o", "labels.tif", *options, "p.tif")
     bilateral = ("--image", "volume.tif", "--weights", "bilateral", "--sigma", 0.5)
     succeeds(folder, "refine", "p.tif", "-o", "again.npy", *bilateral, *options, "again-p.npy")
-    weights = bilateral_weights(read_volume(folder / "volume.tif"), sigma=0.5, spacing=SPACING)
+    volume = read_volume(folder / "volume.tif")
+    weights = bilateral_weights(volume, sigma=0.5, channel_axis=None, spacing=SPACING)
     expected = refine(tifffile.imread(folder / "p.tif"), weights=weights, spacing=SPACING)
     np.testing.assert_array_equal(np.load(folder / "again.npy"), expected.labels)
     np.testing.assert_allclose(np.load(folder / "again-p.npy"), expected.probabilities, atol=1e-3)
@@ -78,7 +79,7 @@ def test_volumes_are_read_with_their_channels(tmp_path: Path) -> None:
     ("options", "said"),
     [
         (("--spacing", "2,x,1", "-o", "labels.tif"), "--spacing is '2,x,1'; accepted are two or three numbers"),
-        (("--spacing", "2,0,1", "-o", "labels.tif"), "spacing is (2.0, 0.0, 1.0); accepted are two positive"),
+        (("--spacing", "2,0,1", "-o", "labels.tif"), "spacing is (2.0, 0.0, 1.0); accepted are positive distances"),
         (("--spacing", "2,1,1", "-o", "labels.png"), "labels.png ends in '.png'; accepted for volumes are"),
         (("-o", "labels.tif"), "does not say which axis holds the channels"),
     ],

@@ -151,7 +151,7 @@ NODES, SOFT = nearest_neighbor_graph(np.random.default_rng(0).random((6, 2))), n
 @pytest.mark.parametrize(("call", "words"), [
     (lambda: label(np.ones((2, 3, 1)), [0, 1], weights=NODES), r"\(2, 3, 1\); accepted are \(n,\) and \(n, C\)"),
     (lambda: label(np.ones((5, 1)), [0, 1], weights=NODES), "the graph has 6 nodes"),
-    (lambda: label(np.ones((6, 1)), [0, 1], weights=NODES.matrix), "a csr_array; accepted are arrays, a Graph"),
+    (lambda: label(np.ones((6, 1)), [0, 1], weights=NODES.matrix), "a csr_array; accepted are an array, a Graph"),
     (lambda: label(np.ones((6, 1)), [0, 1], weights=NODES, rho=0), "rho is 0"),
     (lambda: label(np.ones((6, 1)), [0, 1], weights=NODES, time=-1.0), "time is -1"),
     (lambda: refine(SOFT[None], weights=NODES), r"\(1, 6, 2\); accepted is \(n, J\)"),

@@ -16,7 +16,8 @@ from gpulaf.io.images import write_array
 from gpulaf.plots import confusion_figure, predictor_figure
 from gpulaf.plots.predictor import CELL, ROWS, own_weights, picture, prototype_patches
 from gpulaf.prediction import Features, Training
-from gpulaf.prediction.evaluation import labelings
+from gpulaf.prediction.dataset import Item
+from gpulaf.prediction.evaluation import compare
 
 SCENES = [gpulaf.scenes.voronoi_lines(32, sites=6, noise=0.3, seed=seed) for seed in range(4)]
 IMAGES = [s.image.astype(np.float32) for s in SCENES]
@@ -26,9 +27,12 @@ VALUES = [np.array([40, 200])[t] for t in TRUTHS]
 
 def trained(**options: Any) -> WeightPredictor:
     validation = options.pop("validation", None)
-    predictor = WeightPredictor(**({"prototypes": 12} | options))
-    training = Training(steps=4)
-    return predictor.fit(IMAGES[:2], VALUES[:2], training=training, validation=validation, progress=False)
+    predictor = WeightPredictor(**({"n_prototypes": 12, "training": Training(steps=4)} | options))
+    return predictor.fit(IMAGES[:2], VALUES[:2], validation=validation, progress=False)
+
+
+def labelings(predictor: WeightPredictor, image: Any) -> dict[str, np.ndarray]:
+    return compare(predictor, Item(image, np.full(image.shape[:2], -1))).labels
 
 
 def soft(truth: np.ndarray, seed: int) -> np.ndarray:
@@ -46,7 +50,7 @@ def test_three_labelings_of_an_image(xp: Any, dtype: np.dtype[Any]) -> None:
     assert list(found) == ["pixelwise", "uniform weights", "predicted weights"]
     distance = np.abs(image[..., 0, None] - predictor.label_prototypes_.ravel())
     np.testing.assert_array_equal(found["pixelwise"], distance.argmin(axis=-1))
-    uniform = gpulaf.label(image, predictor.label_prototypes_, integrator=gpulaf.Taylor(tol=1e-3))
+    uniform = gpulaf.label(image, predictor.label_prototypes_)
     np.testing.assert_array_equal(found["uniform weights"], uniform.labels)
     np.testing.assert_array_equal(found["predicted weights"], predictor.label(image).labels)
     assert all(isinstance(labels, np.ndarray) for labels in found.values())
@@ -58,31 +62,30 @@ def test_the_numbers_of_an_evaluation() -> None:
     truths = [VALUES[2].copy(), VALUES[3].copy()]
     truths[0][:10], truths[1][5] = -1, 7
     found = evaluate(predictor, IMAGES[2:], truths, unlabeled=7, progress=False)
-    assert found.label_values.tolist() == [40, 200]
+    assert found.classes.tolist() == [40, 200]
     for method in ("pixelwise", "uniform weights", "predicted weights"):
-        labels = [predictor.label_values_[labelings(predictor, image)[method]] for image in IMAGES[2:]]
+        labels = [predictor.classes_[labelings(predictor, image)[method]] for image in IMAGES[2:]]
         for row, value in enumerate((40, 200)):
             for column, other in enumerate((40, 200)):
                 pixels = sum(((t == value) & (l == other)).sum() for t, l in zip(truths, labels, strict=True))
                 assert found.confusion[method][row, column] == pixels
         for k, (t, l) in enumerate(zip(truths, labels, strict=True)):
             known = (t == 40) | (t == 200)
-            assert found.wrong[method][k] == pytest.approx(100 * (t != l)[known].mean())
+            assert found.wrong[method][k] == pytest.approx((t != l)[known].mean())
     assert sum(found.wrong["predicted weights"]) < sum(found.wrong["uniform weights"])
 
 
 def test_an_evaluation_of_refined_probabilities() -> None:
-    predictor = WeightPredictor(8, rho=1.0)
-    options: dict[str, Any] = {"training": Training(steps=3), "progress": False}
-    predictor.fit(IMAGES[:2], TRUTHS[:2], probabilities=SOFT[:2], **options)
+    predictor = WeightPredictor(8, rho=1.0, training=Training(steps=3))
+    predictor.fit(IMAGES[:2], TRUTHS[:2], probabilities=SOFT[:2], progress=False)
     found = evaluate(predictor, IMAGES[3:], TRUTHS[3:], probabilities=SOFT[3:], progress=False)
     expected = {
         "pixelwise": SOFT[3].argmax(axis=-1),
-        "uniform weights": gpulaf.refine(SOFT[3], integrator=gpulaf.Taylor(tol=1e-3)).labels,
+        "uniform weights": gpulaf.refine(SOFT[3]).labels,
         "predicted weights": predictor.refine(IMAGES[3], SOFT[3]).labels,
     }
     for method, labels in expected.items():
-        assert found.wrong[method] == [pytest.approx(100 * (labels != TRUTHS[3]).mean())]
+        assert found.wrong[method] == [pytest.approx((labels != TRUTHS[3]).mean())]
     with pytest.raises(ValueError, match=r"evaluated image 0: the predictor was trained to refine probabilities"):
         evaluate(predictor, IMAGES[3:], TRUTHS[3:], progress=False)
 
@@ -123,27 +126,27 @@ def test_the_figure_of_a_predictor() -> None:
     np.testing.assert_allclose(figure.axes[0].images[0].get_array()[..., 0], IMAGES[3][..., 0].clip(0, 1), rtol=1e-6)
     training, validation, kept = figure.axes[6].lines
     history = predictor.history_
-    np.testing.assert_array_equal(training.get_ydata(), [row.wrong for row in history])
-    np.testing.assert_array_equal(validation.get_ydata(), [row.validation_wrong for row in history])
+    np.testing.assert_array_equal(training.get_ydata(), [100 * row.wrong for row in history])
+    np.testing.assert_array_equal(validation.get_ydata(), [100 * row.validation_wrong for row in history])
     best = int(np.argmin([row.validation_loss for row in history]))
-    assert (kept.get_xdata()[0], kept.get_ydata()[0]) == (best, history[best].validation_wrong)
-    first, last = history[0].validation_wrong, history[best].validation_wrong
+    assert (kept.get_xdata()[0], kept.get_ydata()[0]) == (best, 100 * history[best].validation_wrong)
+    first, last = 100 * history[0].validation_wrong, 100 * history[best].validation_wrong
     assert titles[6].endswith(f"{first:.2f} → {last:.2f} % of validation")
 
 
 def test_prototypes_are_drawn_beside_their_weights() -> None:
     shown = 7 * ROWS
-    predictor = trained(prototypes=shown + 5)
+    predictor = trained(n_prototypes=shown + 5)
     figure = predictor_figure(predictor, IMAGES[3], VALUES[3])
     canvas = np.asarray(figure.axes[5].images[0].get_array())
     assert f"{shown} of {shown + 5} prototypes" in figure.axes[5].get_title()
     patches, used = prototype_patches(predictor, IMAGES[3])
-    distance = np.linalg.norm(gpulaf.prediction.patch_features(IMAGES[3])[:, :, None, :] - predictor.prototypes_, axis=-1)
+    distance = np.linalg.norm(gpulaf.prediction.patch_features(IMAGES[3])[:, :, None, :] - predictor.feature_prototypes_, axis=-1)
     np.testing.assert_array_equal(used, np.bincount(distance.argmin(axis=-1).ravel(), minlength=shown + 5))
     first = np.argmax(used)
     third = CELL // 3
     shown = canvas[3 : 3 + CELL, 3 : 3 + CELL][third // 2 :: third, third // 2 :: third]
-    np.testing.assert_allclose(shown[..., 0], predictor.prototypes_[first].reshape(3, 3).clip(0, 1))
+    np.testing.assert_allclose(shown[..., 0], predictor.feature_prototypes_[first].reshape(3, 3).clip(0, 1))
     np.testing.assert_array_equal(shown, patches[first])
     blue = canvas[3 : 3 + CELL, 3 + CELL + 16 : 3 + 2 * CELL + 16][third // 2 :: third, third // 2 :: third]
     weights = own_weights(predictor)[first]
@@ -153,7 +156,7 @@ def test_prototypes_are_drawn_beside_their_weights() -> None:
 @pytest.mark.parametrize("radius", [1, 2])
 def test_weights_of_a_prototype_by_their_formula(radius: int) -> None:
     predictor = trained(radius=radius)
-    p, nu, sigma = predictor.prototypes_, predictor.tangents_, predictor.sigma_
+    p, nu, sigma = predictor.feature_prototypes_, predictor.tangents_, predictor.sigma_
     expected = []
     for k in range(len(p)):
         a = np.exp(-sigma * np.linalg.norm(p[k] - p, axis=1))
@@ -174,7 +177,7 @@ def test_figures_of_other_features(features: Any, radius: int) -> None:
     if callable(features):
         patches, _ = prototype_patches(predictor, IMAGES[3])
         f = predictor.reader.pixel_features(IMAGES[3])
-        y, x = np.unravel_index(np.linalg.norm(f - predictor.prototypes_[0], axis=-1).argmin(), (32, 32))
+        y, x = np.unravel_index(np.linalg.norm(f - predictor.feature_prototypes_[0], axis=-1).argmin(), (32, 32))
         assert patches.shape == (12, 5, 5, 3)
         np.testing.assert_allclose(patches[0, 2, 2], IMAGES[3][y, x].clip(0, 1).repeat(3), rtol=1e-6)
     assert titles[6].endswith("% of training")
@@ -182,20 +185,20 @@ def test_figures_of_other_features(features: Any, radius: int) -> None:
 
 def test_figures_of_colors_and_of_soft_predictions() -> None:
     scenes = [gpulaf.scenes.voronoi_colors(24, sites=6, seed=seed) for seed in range(2)]
-    predictor = WeightPredictor(10)
     training = Training(steps=1)
-    predictor.fit([scenes[0].image], [scenes[0].truth], training=training, progress=False)
-    unseen = np.where(np.isin(scenes[1].truth, predictor.label_values_), scenes[1].truth, 99)
+    predictor = WeightPredictor(10, training=training)
+    predictor.fit([scenes[0].image], [scenes[0].truth], progress=False)
+    unseen = np.where(np.isin(scenes[1].truth, predictor.classes_), scenes[1].truth, 99)
     unseen[:3] = 99
     figure = predictor_figure(predictor, scenes[1].image, unseen, unlabeled=99)
     drawn(figure)
     truth = np.asarray(figure.axes[1].images[0].get_array())
     assert (truth[:3] == [245, 190, 180]).all()
     value = unseen[unseen != 99][0]
-    mean = predictor.label_prototypes_[np.searchsorted(predictor.label_values_, value)]
+    mean = predictor.label_prototypes_[np.searchsorted(predictor.classes_, value)]
     np.testing.assert_allclose(np.unique(truth[unseen == value], axis=0), [255 * mean.clip(0, 1)], atol=0.6)
-    refining = WeightPredictor(8, rho=1.0)
-    refining.fit(IMAGES[:1], TRUTHS[:1], probabilities=SOFT[:1], training=training, progress=False)
+    refining = WeightPredictor(8, rho=1.0, training=training)
+    refining.fit(IMAGES[:1], TRUTHS[:1], probabilities=SOFT[:1], progress=False)
     assert drawn(predictor_figure(refining, IMAGES[3], TRUTHS[3], probabilities=SOFT[3]))[0] == "unseen image"
 
 

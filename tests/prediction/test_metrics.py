@@ -17,7 +17,7 @@ def test_by_hand() -> None:
     np.testing.assert_array_equal(confusion, [[1, 1, 0], [1, 2, 0], [0, 0, 0]])
     assert confusion.dtype == np.int64
     found = scores(confusion)
-    assert found.wrong == pytest.approx(40)
+    assert found.wrong == pytest.approx(0.4)
     np.testing.assert_allclose(found.recall, [1 / 2, 2 / 3, np.nan])
     np.testing.assert_allclose(found.precision, [1 / 2, 2 / 3, np.nan])
     np.testing.assert_allclose(found.iou, [1 / 3, 2 / 4, np.nan])
@@ -54,7 +54,7 @@ def test_against_scikit_learn(kind: Any) -> None:
     np.testing.assert_allclose(found.precision, metrics.precision_score(y, x, average=None))
     np.testing.assert_allclose(found.iou, metrics.jaccard_score(y, x, average=None))
     assert found.mean_iou == pytest.approx(metrics.jaccard_score(y, x, average="macro"))
-    assert found.wrong == pytest.approx(100 * (1 - metrics.accuracy_score(y, x)))
+    assert found.wrong == pytest.approx(1 - metrics.accuracy_score(y, x))
     half = np.where(rng.random(truth.shape) < 0.5, -1, truth)
     np.testing.assert_array_equal(
         confusion_matrix(half, labels, 5), metrics.confusion_matrix(half[half >= 0], labels[half >= 0])

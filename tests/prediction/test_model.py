@@ -23,12 +23,13 @@ def operands(shape=(5, 6), prototypes=4, features=3, radius=1, seed=0):
 
 
 def cast(parameters, xp, dtype):
-    return Parameters(xp(parameters.prototypes.astype(dtype)), xp(parameters.tangents.astype(dtype)), parameters.sigma)
+    p, nu = (xp(x.astype(dtype)) for x in parameters[:2])
+    return Parameters(p, nu, parameters.sigma)
 
 
 def pixel(parameters, f, offsets):
     """The distances, a and the patch of one pixel on the neighbors `offsets`, by the formulas."""
-    d = np.array([np.sqrt(((f - p) ** 2).sum()) for p in parameters.prototypes])
+    d = np.array([np.sqrt(((f - p) ** 2).sum()) for p in parameters.feature_prototypes])
     s = np.exp(-parameters.sigma * d)
     a = s / s.sum()
     v = sum(share * nu for share, nu in zip(a, parameters.tangents, strict=True))[offsets]
@@ -55,7 +56,7 @@ def looped(parameters, features, G):
         dsigma -= dz @ d
         for j in range(len(d)):
             if d[j] > 0:
-                dp[j] += dz[j] * parameters.sigma * (features[y, x] - parameters.prototypes[j]) / d[j]
+                dp[j] += dz[j] * parameters.sigma * (features[y, x] - parameters.feature_prototypes[j]) / d[j]
     return weights, dp, dnu, dsigma
 
 
@@ -71,7 +72,7 @@ def test_weights_and_derivatives_against_loops(xp, dtype, shape, radius):
     assert relative(found, weights) < tol(dtype)
     assert ((host_array(found) == 0) == (weights == 0)).all()
     gradient = prediction_gradient(own, f, g)
-    assert host_array(gradient.prototypes).dtype == host_array(gradient.tangents).dtype == np.float64
+    assert host_array(gradient.feature_prototypes).dtype == host_array(gradient.tangents).dtype == np.float64
     if shape == (1, 1):  # a patch of one neighbor moves nowhere
         assert all(np.abs(host_array(x)).max() < tol(dtype) for x in gradient)
         return
@@ -88,7 +89,7 @@ def test_any_number_of_prototypes_and_features(xp, dtype, prototypes, features):
     gradient = prediction_gradient(own, f, G)
     assert relative(gradient.tangents, dnu) < 10 * tol(dtype)
     if prototypes > 1:  # one prototype has all of every pixel wherever it lies
-        assert relative(gradient.prototypes, dp) < 10 * tol(dtype)
+        assert relative(gradient.feature_prototypes, dp) < 10 * tol(dtype)
         assert gradient.sigma == pytest.approx(dsigma, rel=100 * tol(dtype))
 
 
@@ -106,7 +107,7 @@ def test_the_definition_in_several_chunks(monkeypatch):
 def test_features_on_a_prototype(xp, dtype):
     """Distance 0: its derivative counts as 0, every other one as usual."""
     parameters, features, G = operands()
-    features[1:3, 1:3] = parameters.prototypes[2]
+    features[1:3, 1:3] = parameters.feature_prototypes[2]
     expected = looped(parameters, features, G)[1:]
     found = prediction_gradient(cast(parameters, xp, dtype), xp(features.astype(dtype)), xp(G.astype(dtype)))
     for x, y in zip(found, expected, strict=True):
@@ -116,7 +117,7 @@ def test_features_on_a_prototype(xp, dtype):
 def test_large_tangents_and_distances_do_not_overflow(xp, dtype):
     parameters, features, G = operands()
     own = Parameters(
-        xp((1e4 * parameters.prototypes).astype(dtype)), xp((300 * parameters.tangents).astype(dtype)), 1e3
+        xp((1e4 * parameters.feature_prototypes).astype(dtype)), xp((300 * parameters.tangents).astype(dtype)), 1e3
     )
     f = xp(features.astype(dtype))
     weights = host_array(predict_weights(own, f))
@@ -148,7 +149,7 @@ def test_the_whole_chain_against_central_differences():
     parameters, features, _ = operands((5, 6), 4, 3)
     _, G = chain(parameters, features, problem)
     gradient = prediction_gradient(parameters, features, G)
-    for name in ("prototypes", "tangents", "sigma"):
+    for name in ("feature_prototypes", "tangents", "sigma"):
         value = np.asarray(getattr(parameters, name), float)
         expected = np.zeros_like(value)
         for at in np.ndindex(value.shape):

@@ -23,11 +23,11 @@ from gpulaf.backend.array import host_array
 from gpulaf.io.images import write_array
 from gpulaf.learning import Checkpoint
 from gpulaf.learning.loss import wrong_share
-from gpulaf.prediction import Features, Training, gaussian_features
-from gpulaf.prediction.dataset import Item, Reader, Samples, batches
+from gpulaf.prediction import Features, Parameters, Training, gaussian_features, patch_features
+from gpulaf.prediction.dataset import Item, Reader, Samples, batch_of
 from gpulaf.prediction.features import feature_names
 from gpulaf.prediction.initialization import starting_parameters
-from gpulaf.prediction.objective import Work, packed
+from gpulaf.prediction.objective import Objective, from_vector, to_vector
 from gpulaf.prediction.statistics import survey
 
 # --- learning -------------------------------------------------------------------------------------------------------
@@ -35,13 +35,12 @@ from gpulaf.prediction.statistics import survey
 
 def test_it_labels_unseen_lines_better_than_pixels_and_uniform_weights() -> None:
     scenes = [gpulaf.scenes.voronoi_lines(64, sites=10, seed=seed) for seed in range(4)]
-    predictor = WeightPredictor(prototypes=30)
-    training = Training(steps=12)
-    predictor.fit([s.image for s in scenes[:2]], [s.truth for s in scenes[:2]], training=training, progress=False)
+    predictor = WeightPredictor(n_prototypes=30, training=Training(steps=12))
+    predictor.fit([s.image for s in scenes[:2]], [s.truth for s in scenes[:2]], progress=False)
     found, pixels, uniform = [], [], []
     for s in scenes[2:]:
         found.append((predictor.label(s.image).labels != s.truth).mean())
-        pixels.append(wrong_share(-gpulaf.distances(s.image, s.prototypes), s.truth))
+        pixels.append(wrong_share(-gpulaf.labeling.distances(s.image, s.prototypes), s.truth))
         uniform.append((gpulaf.label(s.image, s.prototypes).labels != s.truth).mean())
     assert np.mean(found) < 0.3 * min(np.mean(pixels), np.mean(uniform))
     losses = [row.loss for row in predictor.history_]
@@ -58,12 +57,14 @@ def test_the_derivative_of_one_image_against_central_differences(data_term: str,
     image, truth = rng.random((6, 7, 2)), rng.choice([-1, 3, 5, 9], (6, 7))
     probabilities = rng.dirichlet(np.ones(3), (6, 7)) if data_term == "probabilities" else None
     reader = Reader(1, 0.5, np.array([3, 5, 9]), rng.random((3, 2)))
-    work = Work(reader, 2.0, gpulaf.Taylor(degree=14), partial(loss, class_weights=[1.0, 2.0, 0.5]))
-    vector = packed(gpulaf.prediction.Parameters(rng.random((3, 18)), rng.standard_normal((3, 9)), 0.3))
-    item = Item(image, truth, probabilities)
-    found = work(vector, 3, item, None, (), True).derivative
+    objective = Objective(reader, [2.0], gpulaf.Taylor(degree=14), partial(loss, class_weights=[1.0, 2.0, 0.5]))
+    shapes = Parameters(rng.random((3, 18)), rng.standard_normal((3, 9)), 0.3)
+    vector, prepared = to_vector(shapes), reader.with_features(reader(Item(image, truth, probabilities)))
+    found = objective(from_vector(vector, shapes), prepared).derivative
     steps = h * np.eye(len(vector))
-    values = [[work(vector + sign * s, 3, item, None, (), False).loss for sign in (1, -1)] for s in steps]
+    values = [
+        [objective(from_vector(vector + sign * s, shapes), prepared, False).loss for sign in (1, -1)] for s in steps
+    ]
     assert relative(found, [(up - down) / (2 * h) for up, down in values]) < 1e-6
 
 
@@ -75,15 +76,16 @@ def test_adam_by_its_formula(decay: bool) -> None:
     known = survey(samples)
     reader = Reader(1, 0.1, known.label_values, known.label_prototypes)
     start, _ = starting_parameters(samples, reader, 8, 1)
-    work = Work(reader, 3.0, gpulaf.Taylor(tol=1e-3), gpulaf.cosine_loss)
-    x = packed(start._replace(sigma=0.0))
+    objective = Objective(reader, [3.0], gpulaf.Taylor(), gpulaf.cosine_loss)
+    prepared = [reader.with_features(reader(samples[i])) for i in range(2)]
+    x = to_vector(start._replace(sigma=0.0))
     m = s = 0.0
     for k in range(1, 4):
-        g = sum(work(x, 8, samples[i], None, (), True).derivative for i in range(2)) / 2
+        g = sum(objective(from_vector(x, start), image).derivative for image in prepared) / 2
         m, s = 0.9 * m + 0.1 * g, 0.999 * s + 0.001 * g**2
         h = 0.05 * (np.cos(np.pi * (k - 1) / 6) ** 2 if decay else 1)
         x = x - h * (m / (1 - 0.9**k)) / (np.sqrt(s / (1 - 0.999**k)) + 1e-8)
-    found = packed(gpulaf.prediction.Parameters(predictor.prototypes_, predictor.tangents_, np.log(predictor.sigma_)))
+    found = to_vector(Parameters(predictor.feature_prototypes_, predictor.tangents_, np.log(predictor.sigma_)))
     assert relative(found, x) < 1e-12
 
 
@@ -96,8 +98,8 @@ def test_the_start_counts_equal_labels() -> None:
     known = survey(samples)
     reader = Reader(1, 0.1, known.label_values, known.label_prototypes)
     start, _ = starting_parameters(samples, reader, 10, 1)
-    assert start.prototypes.shape == (4, 9)  # inside both halves, and on both sides of the edge
-    for p, nu in zip(start.prototypes, start.tangents, strict=True):
+    assert start.feature_prototypes.shape == (4, 9)  # inside both halves, and on both sides of the edge
+    for p, nu in zip(start.feature_prototypes, start.tangents, strict=True):
         patch = p.reshape(3, 3)
         equal = patch == patch[1, 1]
         weights = np.exp(nu) / np.exp(nu).sum()
@@ -107,13 +109,13 @@ def test_the_start_counts_equal_labels() -> None:
     np.testing.assert_allclose(start.tangents.sum(axis=1), 0, atol=1e-12)
 
 
-def test_label_values_of_any_kind_come_back() -> None:
-    predictor = WeightPredictor(prototypes=5)
+def test_classes_of_any_kind_come_back() -> None:
+    predictor = WeightPredictor(n_prototypes=5, training=Training(steps=1))
     truths = [np.where(TRUTHS[k] == 0, 7, 255).astype(np.uint8) for k in range(2)]
-    predictor.fit(IMAGES[:2], truths, training=Training(steps=1), progress=False)
-    assert predictor.label_values_.tolist() == [7, 255]
-    indices = fitted(2, 1, prototypes=5)
-    for name in ("prototypes_", "tangents_", "label_prototypes_"):
+    predictor.fit(IMAGES[:2], truths, progress=False)
+    assert predictor.classes_.tolist() == [7, 255]
+    indices = fitted(2, 1, n_prototypes=5)
+    for name in ("feature_prototypes_", "tangents_", "label_prototypes_"):
         np.testing.assert_array_equal(getattr(predictor, name), getattr(indices, name))
     pixels, labels = (np.concatenate([x[k].ravel() for k in range(2)]) for x in (IMAGES, TRUTHS))
     means = [pixels[labels == j].mean(dtype=np.float64) for j in (0, 1)]
@@ -124,16 +126,16 @@ def test_pixels_without_truth_do_not_count() -> None:
     """−1 and the value named are no labels; a crop always holds a labeled pixel."""
     rng = np.random.default_rng(0)
     masked = [np.where(rng.random(t.shape) < 0.5, -1, t) for t in TRUTHS[:2]]
-    predictor = WeightPredictor(prototypes=8)
-    predictor.fit(IMAGES[:2], masked, training=Training(steps=2, crop=4), progress=False)
+    predictor = WeightPredictor(n_prototypes=8, training=Training(steps=2, crop=4))
+    predictor.fit(IMAGES[:2], masked, progress=False)
     assert np.isfinite(predictor.tangents_).all()
     marked = [np.where(t == -1, 9, t) for t in masked]
-    again = WeightPredictor(prototypes=8)
-    again.fit(IMAGES[:2], marked, unlabeled=9, training=Training(steps=2, crop=4), progress=False)
+    again = WeightPredictor(n_prototypes=8, training=Training(steps=2, crop=4))
+    again.fit(IMAGES[:2], marked, unlabeled=9, progress=False)
     same(again, predictor)
     corner = np.full((32, 32), -1)
     corner[31, 30:] = 0, 1
-    alone = WeightPredictor(2).fit(IMAGES[:1], [corner], training=Training(steps=2, crop=3), progress=False)
+    alone = WeightPredictor(2, training=Training(steps=2, crop=3)).fit(IMAGES[:1], [corner], progress=False)
     assert alone.label_prototypes_.ravel() == pytest.approx(IMAGES[0][31, 30:, 0])
 
 
@@ -141,7 +143,7 @@ def test_uint8_images_count_as_their_values_over_255(dtype: np.dtype[Any]) -> No
     stored = [(np.clip(i, 0, 1) * 255).astype(np.uint8) for i in IMAGES[:2]]
     floats = [x * np.float32(1 / 255) for x in stored]
     a, b = (
-        WeightPredictor(5).fit(x, TRUTHS[:2], training=Training(steps=1), progress=False) for x in (stored, floats)
+        WeightPredictor(5, training=Training(steps=1)).fit(x, TRUTHS[:2], progress=False) for x in (stored, floats)
     )
     same(a, b)
     found = a.weights((stored[0] / 255).astype(dtype))
@@ -156,19 +158,17 @@ def test_weights_and_labels_in_every_library(xp: Any, dtype: np.dtype[Any]) -> N
     weights = predictor.weights(xp(image))
     gpulaf.averaging.check_weights(host_array(weights), (32, 32))
     assert relative(weights, predictor.weights(IMAGES[3].astype(np.float64))) < 10 * tol(dtype)
-    labels = gpulaf.label(
-        image, predictor.label_prototypes_, weights=host_array(weights), integrator=gpulaf.Taylor(tol=1e-3)
-    )
+    labels = gpulaf.label(image, predictor.label_prototypes_, weights=host_array(weights))
     np.testing.assert_array_equal(host_array(predictor.label(xp(image)).labels), labels.labels)
 
 
 def test_training_in_every_library(xp: Any) -> None:
     """Images of a library train there; the parameters come to the host."""
-    predictor = WeightPredictor(prototypes=8)
-    predictor.fit([xp(i) for i in IMAGES[:2]], TRUTHS[:2], training=Training(steps=3), progress=False)
+    predictor = WeightPredictor(n_prototypes=8, training=Training(steps=3))
+    predictor.fit([xp(i) for i in IMAGES[:2]], TRUTHS[:2], progress=False)
     expected = fitted(2, 3)
     assert relative(predictor.tangents_, expected.tangents_) < 1e-3
-    assert isinstance(predictor.prototypes_, np.ndarray)
+    assert isinstance(predictor.feature_prototypes_, np.ndarray)
 
 
 def test_probabilities_are_refined_with_the_weights_of_the_image() -> None:
@@ -177,8 +177,8 @@ def test_probabilities_are_refined_with_the_weights_of_the_image() -> None:
         np.exp(x) / np.exp(x).sum(axis=-1, keepdims=True)
         for x in (2 * np.eye(2)[t] + 1.2 * rng.standard_normal((*t.shape, 2)) for t in TRUTHS)
     ]
-    predictor = WeightPredictor(prototypes=20, rho=1.0)
-    predictor.fit(IMAGES[:2], TRUTHS[:2], probabilities=soft[:2], training=Training(steps=10), progress=False)
+    predictor = WeightPredictor(n_prototypes=20, rho=1.0, training=Training(steps=10))
+    predictor.fit(IMAGES[:2], TRUTHS[:2], probabilities=soft[:2], progress=False)
     wrong = (predictor.refine(IMAGES[3], soft[3]).labels != TRUTHS[3]).mean()
     assert wrong < 0.5 * (soft[3].argmax(axis=-1) != TRUTHS[3]).mean()
     assert wrong < 0.5 * (gpulaf.refine(soft[3]).labels != TRUTHS[3]).mean()
@@ -194,22 +194,20 @@ def test_probabilities_are_refined_with_the_weights_of_the_image() -> None:
 def test_labels_are_those_that_the_training_saw(data_term: str) -> None:
     """The last row of the history is what `label` and `refine` do on the training image."""
     soft = None if data_term == "distances" else np.random.default_rng(0).dirichlet(np.ones(2), (32, 32))
-    predictor = WeightPredictor(8, rho=0.4, time=2.0)
-    predictor.fit(
-        IMAGES[:1], TRUTHS[:1], probabilities=None if soft is None else [soft], progress=False,
-        training=Training(steps=2, loss=gpulaf.cross_entropy_loss),
-    )  # fmt: skip
+    training = Training(steps=2, loss=gpulaf.cross_entropy_loss)
+    predictor = WeightPredictor(8, rho=0.4, time=2.0, training=training)
+    predictor.fit(IMAGES[:1], TRUTHS[:1], probabilities=None if soft is None else [soft], progress=False)
     found = predictor.label(IMAGES[0]) if soft is None else predictor.refine(IMAGES[0], soft)
-    assert predictor.history_[-1].wrong == pytest.approx(100 * (found.labels != TRUTHS[0]).mean())
+    assert predictor.history_[-1].wrong == pytest.approx((found.labels != TRUTHS[0]).mean())
     value = gpulaf.cross_entropy_loss(np.log(np.moveaxis(found.probabilities, -1, 0)), TRUTHS[0]).value
     assert predictor.history_[-1].loss == pytest.approx(value, rel=1e-4)
 
 
 def test_classes_without_a_pixel_are_allowed_with_probabilities() -> None:
     soft = [np.eye(4)[t] * 0.6 + 0.1 for t in TRUTHS[:1]]
-    predictor = WeightPredictor(4, rho=1.0)
-    predictor.fit(IMAGES[:1], TRUTHS[:1], probabilities=soft, training=Training(steps=1), progress=False)
-    assert predictor.label_values_.tolist() == [0, 1, 2, 3]
+    predictor = WeightPredictor(4, rho=1.0, training=Training(steps=1))
+    predictor.fit(IMAGES[:1], TRUTHS[:1], probabilities=soft, progress=False)
+    assert predictor.classes_.tolist() == [0, 1, 2, 3]
     with pytest.raises(ValueError, match=r"the truths hold the values \[0, 9\], the probabilities 4 labels"):
         predictor.fit(IMAGES[:1], [np.where(TRUTHS[0], 9, 0)], probabilities=soft, progress=False)
 
@@ -218,19 +216,19 @@ def test_balanced_losses_find_more_of_the_rare_class() -> None:
     noisy = [gpulaf.scenes.voronoi_lines(48, sites=6, noise=0.6, seed=seed) for seed in range(2)]
     shares = []
     for balanced in (False, True):
-        predictor = WeightPredictor(10)
         training = Training(steps=10, balanced=balanced, loss=gpulaf.cross_entropy_loss)
-        predictor.fit([s.image for s in noisy], [s.truth for s in noisy], training=training, progress=False)
+        predictor = WeightPredictor(10, training=training)
+        predictor.fit([s.image for s in noisy], [s.truth for s in noisy], progress=False)
         shares.append(np.mean([(predictor.label(s.image).labels == 0)[s.truth == 0].mean() for s in noisy]))
     assert shares[1] > shares[0] + 0.1
 
 
 def test_feature_callables_and_larger_patches() -> None:
-    assert fitted(features=2).prototypes_.shape == (8, 25)
+    assert fitted(features=2).feature_prototypes_.shape == (8, 25)
     predictor = fitted(features=partial(gaussian_features, scales=(1, 2)), radius=2)
-    assert predictor.prototypes_.shape == (8, 8)
+    assert predictor.feature_prototypes_.shape == (8, 8)
     assert predictor.weights(IMAGES[0]).shape == (25, 32, 32)
-    assert fitted(clean=[s.clean for s in SCENES[:2]]).prototypes_.shape == (8, 9)
+    assert fitted(clean=[s.clean for s in SCENES[:2]]).feature_prototypes_.shape == (8, 9)
 
 
 def test_the_units_of_features_do_not_matter() -> None:
@@ -250,19 +248,18 @@ def test_the_units_of_features_do_not_matter() -> None:
 
 def test_fewer_different_patches_than_prototypes() -> None:
     image = np.add.outer(np.arange(8), np.arange(8)) % 2.0
-    predictor = WeightPredictor(50).fit([image], [image.astype(int)], training=Training(steps=1), progress=False)
-    assert predictor.prototypes_.shape == (2, 9)
+    predictor = WeightPredictor(50, training=Training(steps=1)).fit([image], [image.astype(int)], progress=False)
+    assert predictor.feature_prototypes_.shape == (2, 9)
 
 
 # --- batches, crops, validation, early stopping ---------------------------------------------------------------------
 
 
 def test_batches_take_every_image_equally_often() -> None:
-    turns = batches(5, 2, 3)
-    taken = [next(turns) for _ in range(5)]
-    assert sorted(k for turn in taken for k in turn) == sorted([*range(5), *range(5)])
-    assert taken != [next(turns) for _ in range(5)]
-    assert next(batches(3, None, 0)) == next(batches(3, 7, 0)) == [0, 1, 2]
+    taken = [batch_of(step, 5, 2, 3) for step in range(5)]
+    assert sorted(k for batch in taken for k in batch) == sorted([*range(5), *range(5)])
+    assert taken != [batch_of(step, 5, 2, 3) for step in range(5, 10)]
+    assert batch_of(4, 3, None, 0) == batch_of(0, 3, 7, 0) == [0, 1, 2]
 
 
 def test_the_best_parameters_on_the_validation_are_kept() -> None:
@@ -279,7 +276,7 @@ def test_the_best_parameters_on_the_validation_are_kept() -> None:
     assert 0 < best == len(losses) - 5 < 35
     assert f"did not fall for 4 steps. The parameters are those of step {best}." in predictor.reason_
     np.testing.assert_array_equal(predictor.tangents_, seen[best].tangents)
-    wrong = 100 * (predictor.label(IMAGES[3]).labels != TRUTHS[3]).mean()
+    wrong = (predictor.label(IMAGES[3]).labels != TRUTHS[3]).mean()
     assert predictor.history_[best].validation_wrong == pytest.approx(wrong)
     assert predictor.history_[best].validation_wrong < predictor.history_[0].validation_wrong
 
@@ -316,8 +313,8 @@ class Counting:
 
 def test_one_image_at_a_time_is_in_memory() -> None:
     images, truths, held = Counting(IMAGES), Counting(TRUTHS), Counting(IMAGES[:3])
-    predictor = WeightPredictor(6)
-    predictor.fit(images, truths, validation=(held, TRUTHS[:3]), training=Training(steps=2), progress=False)
+    predictor = WeightPredictor(6, training=Training(steps=2, memory=0))
+    predictor.fit(images, truths, validation=(held, TRUTHS[:3]), progress=False)
     assert len(images.fetched) == 4 * 5  # survey, start, and three evaluations
     assert images.most == truths.most == held.most == 1
     assert not any(reference() is not None for reference in images.fetched)
@@ -331,11 +328,11 @@ def test_images_are_read_from_paths(tmp_path: Path) -> None:
             names[name].append(tmp_path / f"{name}{k}.{'png' if name == 'truth' else 'npy'}")
             write_array(names[name][k], array)
     training = Training(steps=2)
-    read = WeightPredictor(8).fit(names["image"], [str(p) for p in names["truth"]], training=training, progress=False)
+    read = WeightPredictor(8, training=training).fit(names["image"], [str(p) for p in names["truth"]], progress=False)
     same(read, fitted(2, 2))
     for probabilities in (names["soft"], soft):
-        refined = WeightPredictor(8).fit(
-            names["image"], TRUTHS[:2], probabilities=probabilities, training=training, progress=False
+        refined = WeightPredictor(8, training=training).fit(
+            names["image"], TRUTHS[:2], probabilities=probabilities, progress=False
         )
         assert refined.on_probabilities_
 
@@ -343,7 +340,7 @@ def test_images_are_read_from_paths(tmp_path: Path) -> None:
 def test_images_of_different_sizes() -> None:
     images, truths = [IMAGES[0], IMAGES[1][:20, :31]], [TRUTHS[0], TRUTHS[1][:20, :31]]
     for training in (Training(steps=1), Training(steps=1, crop=25)):
-        WeightPredictor(8).fit(images, truths, training=training, progress=False)
+        WeightPredictor(8, training=training).fit(images, truths, progress=False)
 
 
 # --- resuming -------------------------------------------------------------------------------------------------------
@@ -379,6 +376,7 @@ def test_checkpoints_of_another_training_are_refused(tmp_path: Path) -> None:
     for what, options in [
         ("rho", {"rho": 0.2}),
         ("time", {"time": 2.0}),
+        ("solver", {"solver": gpulaf.Krylov()}),
         ("images", {"count": 3}),
         ("validation", {"validation": (IMAGES[3:], TRUTHS[3:])}),
         ("step_size", {"training": Training(steps=4, step_size=0.1, checkpoint=again)}),
@@ -410,26 +408,27 @@ def test_spread_over_workers_it_learns_the_same(tmp_path: Path, stored: str) -> 
         images = [tmp_path / f"{k}.npy" for k in range(3)]
         for path, image in zip(images, IMAGES, strict=False):
             write_array(path, image)
-    options: dict[str, Any] = {"training": Training(steps=3, crop=24), "validation": (IMAGES[3:], TRUTHS[3:])}
+    training, options = Training(steps=3, crop=24), {"validation": (IMAGES[3:], TRUTHS[3:])}
     with (
         distributed.LocalCluster(
             n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None
         ) as cluster,
         distributed.Client(cluster) as client,
     ):
-        spread = WeightPredictor(8).fit(images, TRUTHS[:3], progress=False, cluster=client, **options)
-    same(spread, fitted(3, **options))
+        spread = WeightPredictor(8, training=training)
+        spread.fit(images, TRUTHS[:3], progress=False, cluster=client, **options)
+    same(spread, fitted(3, training=training, **options))
 
 
-def test_the_work_on_an_image_travels() -> None:
+def test_objectives_travel() -> None:
     """Between processes, everything that a worker needs is pickled."""
     reader = Reader(partial(gaussian_features, scales=(1,)), 0.1, np.array([0, 1]), np.array([[0.0], [1.0]]))
     loss = partial(gpulaf.cosine_loss, class_weights=np.ones(2))
-    work = Work(reader, 3.0, gpulaf.Taylor(tol=1e-3), loss)
-    vector = packed(gpulaf.prediction.Parameters(np.random.default_rng(0).random((5, 4)), np.eye(5, 9), 0.0))
-    task = (vector, 5, Item(IMAGES[0], TRUTHS[0]), 16, (0, 1, 2), True)
-    there, arguments = pickle.loads(pickle.dumps((work, task)))
-    np.testing.assert_array_equal(there(*arguments).derivative, work(*task).derivative)
+    objective = Objective(reader, [3.0], gpulaf.Taylor(tol=1e-3), loss)
+    parameters = Parameters(np.random.default_rng(0).random((5, 4)), np.eye(5, 9), 1.0)
+    task = (parameters, Item(IMAGES[0], TRUTHS[0]), 16, (0, 1, 2), True)
+    there, arguments = pickle.loads(pickle.dumps((objective.of_item, task)))
+    np.testing.assert_array_equal(there(*arguments).derivative, objective.of_item(*task).derivative)
 
 
 def test_what_is_no_cluster() -> None:
@@ -440,9 +439,9 @@ def test_what_is_no_cluster() -> None:
 # --- files ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("integrator", [None, gpulaf.Krylov(tol=1e-3), gpulaf.Euler(steps=8)])
-def test_save_and_load_bit_for_bit(tmp_path: Path, integrator: Any) -> None:
-    predictor = fitted(integrator=integrator, rho=0.2, validation=(IMAGES[3:], TRUTHS[3:]))
+@pytest.mark.parametrize("solver", [gpulaf.Taylor(), gpulaf.Krylov(tol=1e-3), gpulaf.Euler(steps=8)])
+def test_save_and_load_bit_for_bit(tmp_path: Path, solver: Any) -> None:
+    predictor = fitted(solver=solver, rho=0.2, validation=(IMAGES[3:], TRUTHS[3:]))
     predictor.save(tmp_path / "model.safetensors")
     back = WeightPredictor.load(tmp_path / "model.safetensors")
     same(predictor, back)
@@ -478,7 +477,7 @@ def test_feature_callables_are_asked_for(tmp_path: Path) -> None:
     [
         (gaussian_features, "gaussian:1,2,4"),
         (partial(gaussian_features, scales=(0.7, 2)), "gaussian:0.7,2"),
-        (gpulaf.prediction.patch_features, "patch:1"),
+        (patch_features, "patch:1"),
         (Features("patch"), "patch:1"),
         (Features("patch:2 + gaussian:1.5"), "patch:2+gaussian:1.5"),
     ],
@@ -499,7 +498,7 @@ def test_features_of_this_library_come_back_with_the_model(tmp_path: Path, featu
 
 def test_features_side_by_side_are_those_of_each(xp: Any, dtype: np.dtype[Any]) -> None:
     image = np.random.default_rng(0).random((7, 9, 2)).astype(dtype)
-    parts = [gpulaf.prediction.patch_features(image, 2), gaussian_features(image, (1, 3)), gpulaf.prediction.patch_features(image, 0)]
+    parts = [patch_features(image, 2), gaussian_features(image, (1, 3)), patch_features(image, 0)]
     if xp.name != "strict":  # Gaussian derivatives are NumPy's and CuPy's
         found = host_array(Features("patch:2+gaussian:1,3+patch:0")(xp(image)))
         assert relative(found, np.concatenate(parts, axis=-1)) < tol(dtype)
@@ -534,16 +533,16 @@ def test_an_unchanged_file_is_read(tmp_path: Path) -> None:
     [
         ({"tangents": None}, "f lacks tangents"),
         ({"feature_scale": np.ones(8)}, "do not fit together"),
-        ({"sigma": None, "label_values": None}, "f lacks sigma, label_values"),
+        ({"sigma": None, "classes": None}, "f lacks sigma, classes"),
         ({"tangents": np.zeros((8, 25))}, "do not fit together for weight patches of radius 1"),
         ({"tangents": np.zeros((7, 9))}, "do not fit together"),
-        ({"prototypes": np.zeros((8, 10))}, "do not fit together .* raw patches of radius 1"),
-        ({"label_values": np.zeros(3, np.int64)}, "do not fit together"),
+        ({"feature_prototypes": np.zeros((8, 10))}, "do not fit together .* raw patches of radius 1"),
+        ({"classes": np.zeros(3, np.int64)}, "do not fit together"),
         ({"sigma": np.zeros(1)}, "do not fit together"),
         ({"sigma": np.array(0.0)}, "σ is not positive"),
         ({"tangents": np.full((8, 9), np.nan)}, "holds values that are not finite"),
         ({"metadata": {"options": None}}, r"damaged metadata \(KeyError\('options'\)\)"),
-        ({"metadata": {"integrator": ["Magic", {}]}}, "damaged metadata"),
+        ({"metadata": {"solver": ["Magic", {}]}}, "damaged metadata"),
         ({"metadata": {"features": {"names": "magic"}}}, "damaged metadata"),
         ({"metadata": {"features": {}}}, "damaged metadata"),
         ({"metadata": {"history": [[1]]}}, "damaged metadata"),
@@ -561,7 +560,7 @@ def test_files_that_are_no_models(tmp_path: Path) -> None:
     fitted().save(tmp_path / "f")
     content = (tmp_path / "f").read_bytes()
     (tmp_path / "half").write_bytes(content[: len(content) // 2])
-    (tmp_path / "pickle").write_bytes(pickle.dumps({"prototypes": np.zeros(3)}))
+    (tmp_path / "pickle").write_bytes(pickle.dumps({"feature_prototypes": np.zeros(3)}))
     gpulaf.io.write_tensors(tmp_path / "weights", "weights", {"weights": np.zeros(3)}, {})
     for name, message in (
         ("half", "no readable safetensors file"),
@@ -574,12 +573,12 @@ def test_files_that_are_no_models(tmp_path: Path) -> None:
         WeightPredictor.load(tmp_path / "none")
 
 
-def test_integrators_of_your_own_cannot_be_stored(tmp_path: Path) -> None:
+def test_solvers_of_your_own_cannot_be_stored(tmp_path: Path) -> None:
     class Mine(gpulaf.Taylor):
         pass
 
     with pytest.raises(ValueError, match="a file can hold Euler, Krylov, Taylor"):
-        fitted(integrator=Mine()).save(tmp_path / "f")
+        fitted(solver=Mine()).save(tmp_path / "f")
     assert os.listdir(tmp_path) == []
 
 
@@ -589,25 +588,25 @@ def test_integrators_of_your_own_cannot_be_stored(tmp_path: Path) -> None:
 def test_parameters_are_stored_as_they_are() -> None:
     features = partial(gaussian_features, scales=(1,))
     options = {
-        "prototypes": 7, "features": features, "radius": 2, "rho": 0.3, "time": 1, "integrator": gpulaf.Euler(),
-        "seed": 5,
+        "n_prototypes": 7, "features": features, "radius": 2, "rho": 0.3, "time": 1, "solver": gpulaf.Euler(),
+        "training": Training(steps=2), "seed": 5,
     }  # fmt: skip
     predictor = WeightPredictor(**options)
     assert all(predictor.get_params()[name] is value for name, value in options.items())
     assert predictor.set_params(rho=0.7, radius=1) is predictor
     assert (predictor.rho, predictor.radius, predictor.seed) == (0.7, 1, 5)
     assert "rho=0.7" in repr(predictor)
-    with pytest.raises(ValueError, match="'sigma' is no parameter of WeightPredictor; accepted are prototypes, "):
+    with pytest.raises(ValueError, match="'sigma' is no parameter of WeightPredictor; accepted are n_prototypes, "):
         predictor.set_params(sigma=1)
 
 
 def test_sklearn_clones_it() -> None:
     base = pytest.importorskip("sklearn.base", reason="scikit-learn is not installed")
-    predictor = fitted(integrator=gpulaf.Krylov(tol=1e-3), features=0)
+    predictor = fitted(solver=gpulaf.Krylov(tol=1e-3), features=0)
     clone = base.clone(predictor)
     assert clone.get_params() == predictor.get_params()
-    assert not hasattr(clone, "prototypes_")
-    same(clone.fit(IMAGES[:2], TRUTHS[:2], training=Training(steps=3), progress=False), predictor)
+    assert not hasattr(clone, "feature_prototypes_")
+    same(clone.fit(IMAGES[:2], TRUTHS[:2], progress=False), predictor)
     same(copy.deepcopy(predictor), predictor)
 
 
@@ -617,7 +616,7 @@ def test_sklearn_clones_it() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"prototypes": 0}, "prototypes is 0; accepted are whole numbers from 1"),
+        ({"n_prototypes": 0}, "n_prototypes is 0; accepted are whole numbers from 1"),
         ({"radius": 0.5}, "radius is 0.5; accepted are whole numbers from 1"),
         ({"features": -1}, "features is -1; accepted are whole numbers from 0, or a callable"),
         ({"features": lambda image: image[:3]}, r"the features have shape \(3, 32, 1\); accepted is \(32, 32, F\)"),
@@ -656,7 +655,7 @@ def test_options_that_are_refused(options: dict[str, Any], message: str) -> None
 )  # fmt: skip
 def test_images_that_are_refused(images: Any, truths: Any, message: str) -> None:
     with pytest.raises((ValueError, TypeError), match=message):
-        WeightPredictor(4).fit(images, truths, training=Training(steps=1), progress=False)
+        WeightPredictor(4, training=Training(steps=1)).fit(images, truths, progress=False)
 
 
 def test_images_of_another_kind_than_the_training() -> None:
@@ -671,7 +670,8 @@ def test_images_of_another_kind_than_the_training() -> None:
 
 def test_training_options_that_are_refused() -> None:
     for name, value in (
-        ("steps", -1), ("batch", 0), ("crop", 1.5), ("validate", 0), ("patience", 0), ("seed", -1), ("step_size", 0),
+        ("steps", -1), ("memory", -1), ("batch", 0), ("crop", 1.5), ("validate", 0), ("patience", 0), ("seed", -1),
+        ("step_size", 0),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=f"{name} is {value}; accepted are"):
             Training(**{name: value})
@@ -684,7 +684,7 @@ def test_a_loss_that_is_not_finite_stops_the_training() -> None:
         value, g = gpulaf.cosine_loss(v, truth)
         return gpulaf.learning.loss.Loss(value, g * np.nan)
 
-    with pytest.raises(FloatingPointError, match=r"after 0 steps. Take a shorter time or a smaller step_size"):
+    with pytest.raises(FloatingPointError, match=r"after 0 steps. Take a shorter time or smaller steps"):
         fitted(training=Training(steps=2, loss=loss))
 
 
@@ -696,8 +696,8 @@ def test_micrographs() -> None:
         [gpulaf.io.images.read_array(DATA / "em" / f"{kind}_{k:02d}.png")[window] for k in (0, 1, 2, 12)]
         for kind in ("image", "truth")
     ]
-    predictor = WeightPredictor(20)
-    predictor.fit(read[0][:3], read[1][:3], training=Training(steps=25), progress=False)
+    predictor = WeightPredictor(20, training=Training(steps=25))
+    predictor.fit(read[0][:3], read[1][:3], progress=False)
     image, truth = read[0][3] / np.float32(255), (read[1][3] == 255).astype(int)
     uniform = (gpulaf.label(image, predictor.label_prototypes_).labels != truth).mean()
     assert (predictor.label(read[0][3]).labels != truth).mean() < 0.95 * uniform

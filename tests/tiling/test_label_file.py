@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
-from examples import picture
+from examples import stripes
 
 import gpulaf
 from gpulaf import Labeler
@@ -45,7 +45,7 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def image(tmp_path: Path) -> Path:
-    tifffile.imwrite(tmp_path / "in.tif", picture(), tile=(SIDE, SIDE), compression="zlib")
+    tifffile.imwrite(tmp_path / "in.tif", stripes(), tile=(SIDE, SIDE), compression="zlib")
     return tmp_path / "in.tif"
 
 
@@ -63,7 +63,7 @@ def labeled(image: Path, output: Path, labeler: Labeler | None = None, **options
 def test_labels_and_probabilities_equal_those_in_memory_bit_for_bit(tmp_path: Path, weights: Any, kind: str) -> None:
     color, dtype = kind.split()
     scale = {"uint8": 1, "uint16": 257}.get(dtype, 1 / 255)
-    pixels = (picture(color=color == "color") * np.float64(scale)).astype(dtype)
+    pixels = (stripes(color=color == "color") * np.float64(scale)).astype(dtype)
     photometric = "rgb" if color == "color" else "minisblack"
     tifffile.imwrite(tmp_path / "in.tif", pixels, tile=(SIDE, SIDE), photometric=photometric)
     labeler = Labeler(3, weights)
@@ -91,7 +91,7 @@ def test_a_pyramid_that_ome_zarr_reads(tmp_path: Path, image: Path) -> None:
     from ome_zarr.reader import Reader
 
     labeled(image, tmp_path / "out.ome.zarr")
-    expected = Labeler(PROTOTYPES)(picture()).labels
+    expected = Labeler(PROTOTYPES)(stripes()).labels
     (node,) = Reader(parse_url(tmp_path / "out.ome.zarr"))()
     assert len(node.data) == 4
     for level, data in enumerate(node.data):
@@ -111,14 +111,14 @@ def test_two_runs_give_the_same_bytes_and_so_do_two_processes(tmp_path: Path, im
 
 
 def test_tile_borders_and_sizes_change_nothing(tmp_path: Path, image: Path) -> None:
-    expected = Labeler(PROTOTYPES)(picture()).labels
+    expected = Labeler(PROTOTYPES)(stripes()).labels
     for side in (16, 48, 112, 512):
         labeled(image, tmp_path / f"{side}.zarr", side=side)
         assert np.array_equal(zarr.open_array(tmp_path / f"{side}.zarr", mode="r")[:], expected)
 
 
 def test_prototypes_are_in_the_units_of_the_image_unless_they_are_scaled(tmp_path: Path, image: Path) -> None:
-    expected = Labeler(PROTOTYPES)(picture()).labels
+    expected = Labeler(PROTOTYPES)(stripes()).labels
     for name, labeler in (("a", Labeler(PROTOTYPES[:, 0])), ("b", Labeler(PROTOTYPES / 255, scaled=True))):
         label_file(image, tmp_path / f"{name}.zarr", labeler)
         assert np.array_equal(zarr.open_array(tmp_path / f"{name}.zarr", mode="r")[:], expected)
@@ -129,7 +129,7 @@ def test_layers_and_other_solvers(tmp_path: Path, image: Path) -> None:
         labeler = Labeler(PROTOTYPES, BilateralWeights(radius=2), **options)
         labeled(image, tmp_path / f"{name}.zarr", labeler, probabilities=tmp_path / f"{name}-soft.zarr")
         soft = zarr.open_array(tmp_path / f"{name}-soft.zarr", mode="r")
-        assert np.array_equal(soft[:], labeler(picture()).probabilities)
+        assert np.array_equal(soft[:], labeler(stripes()).probabilities)
 
 
 def test_values_that_stand_for_labels(tmp_path: Path, image: Path) -> None:
@@ -137,7 +137,7 @@ def test_values_that_stand_for_labels(tmp_path: Path, image: Path) -> None:
     labeled(image, tmp_path / "out.zarr", values=values)
     labels = zarr.open_array(tmp_path / "out.zarr", mode="r")
     assert labels.dtype == np.uint16
-    assert np.array_equal(labels[:], values[Labeler(PROTOTYPES)(picture()).labels])
+    assert np.array_equal(labels[:], values[Labeler(PROTOTYPES)(stripes()).labels])
     for wrong in ([1], [-1, 1], [0.5, 1], [[1, 2]]):
         with pytest.raises(ValueError, match=r"values are .*; accepted are 2 whole numbers from 0"):
             labeled(image, tmp_path / "no.zarr", values=wrong)
@@ -349,7 +349,7 @@ def test_a_failed_tile_is_told_when_the_others_are_done(tmp_path: Path, image: P
 
 def test_a_damaged_chunk_of_the_input_fails_its_tiles_and_nothing_else(tmp_path: Path) -> None:
     array = zarr.create_array(tmp_path / "in.zarr", shape=(300, 250), chunks=(SIDE, SIDE), dtype="u1")
-    array[:] = picture()
+    array[:] = stripes()
     chunk = tmp_path / "in.zarr/c/1/1"
     content = chunk.read_bytes()
     chunk.write_bytes(content[:100])
@@ -357,11 +357,11 @@ def test_a_damaged_chunk_of_the_input_fails_its_tiles_and_nothing_else(tmp_path:
         labeled(tmp_path / "in.zarr", tmp_path / "out.zarr")
     chunk.write_bytes(content)
     assert labeled(tmp_path / "in.zarr", tmp_path / "out.zarr").kept == 11
-    assert np.array_equal(zarr.open_array(tmp_path / "out.zarr")[:], Labeler(PROTOTYPES)(picture()).labels)
+    assert np.array_equal(zarr.open_array(tmp_path / "out.zarr")[:], Labeler(PROTOTYPES)(stripes()).labels)
 
 
 def test_values_that_are_not_finite_fail_their_tiles(tmp_path: Path) -> None:
-    pixels = picture().astype(np.float32) / 255
+    pixels = stripes().astype(np.float32) / 255
     pixels[150, 100] = np.nan
     tifffile.imwrite(tmp_path / "in.tif", pixels, tile=(SIDE, SIDE))
     with pytest.raises(RuntimeError, match=r"1 of 20 .*rows 128:192, columns 64:128: image holds 1 value"):
@@ -390,7 +390,7 @@ def test_a_full_disk_ends_the_run_and_the_next_one_goes_on(tmp_path: Path, image
     done = limited(tmp_path, 10_000_000)
     assert done.returncode == 0, done.stderr
     labeler = Labeler(2)
-    assert np.array_equal(zarr.open_array(tmp_path / "out.zarr", mode="r")[:], labeler(picture()).labels)
+    assert np.array_equal(zarr.open_array(tmp_path / "out.zarr", mode="r")[:], labeler(stripes()).labels)
 
 
 class Filling(Flaky):
@@ -461,7 +461,7 @@ def test_a_running_scheduler(tmp_path: Path, image: Path) -> None:
 
     with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0") as processes:
         labeled(image, tmp_path / "out.zarr", scheduler=processes.scheduler_address)
-    assert np.array_equal(zarr.open_array(tmp_path / "out.zarr")[:], Labeler(PROTOTYPES)(picture()).labels)
+    assert np.array_equal(zarr.open_array(tmp_path / "out.zarr")[:], Labeler(PROTOTYPES)(stripes()).labels)
 
 
 def test_a_scheduler_that_does_not_answer(tmp_path: Path, image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -580,7 +580,7 @@ def test_prototypes_of_another_kind_of_image(tmp_path: Path, image: Path) -> Non
         ({"solver": gpulaf.Krylov()}, "accepted in tiles are Taylor and Euler"),
         ({"solver": gpulaf.DormandPrince()}, "accepted in tiles are Taylor and Euler"),
         ({"weights": gpulaf.uniform_weights((300, 250))}, r"weights are a ndarray; .* WeightSource.* label_array\."),
-        ({"weights": nearest_neighbor_graph(np.arange(20.0)[:, None], 2)}, "weights are a Graph; accepted for files are"),
+        ({"weights": nearest_neighbor_graph(np.arange(20.0)[:, None], 2)}, "weights are a Graph; accepted for files"),
     ],
 )
 def test_what_every_tile_would_fail_with_is_refused_at_once(
@@ -627,7 +627,7 @@ def test_chunks_divide_tiles() -> None:
 
 
 def test_prototypes_of_a_large_image_come_from_a_sample(tmp_path: Path) -> None:
-    pixels = picture(1500, 1300)
+    pixels = stripes(1500, 1300)
     tifffile.imwrite(tmp_path / "in.tif", pixels, tile=(256, 256))
     source = open_source(tmp_path / "in.tif")
     found = sample_prototypes(source, 2)

@@ -1,0 +1,136 @@
+"""The options that describe a labeling, and the Labeler that they describe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+import numpy as np
+
+from .options import device_option
+
+if TYPE_CHECKING:
+    from ..labeling.labeler import Labeler
+
+#: What a model brings itself.
+OF_MODELS = ("prototypes", "weights", "rho", "sigma", "spacing", "flow", "time_", "tol")
+
+
+class Described(NamedTuple):
+    """The labeling that the options of a command describe."""
+
+    labeler: Labeler
+    #: What stands for the labels in the ground truth of a model or of learned weights; None for other prototypes.
+    classes: list[int] | None = None
+
+    @property
+    def values(self) -> list[int] | None:
+        """The classes, where a label image can hold them."""
+        return self.classes if self.classes and min(self.classes) >= 0 and max(self.classes) < 65536 else None
+
+
+def labeler_options(command: Any) -> Any:
+    """Add --sigma, --spacing, --model, --flow, --time, --tol and --device."""
+    command = device_option(command)
+    for name, text, kind in (
+        ("--tol", "Accepted relative error of the linear flow, or of a step of the nonlinear one.",
+         {"type": float, "default": 1e-4, "show_default": True}),
+        ("--time", "Integration time T: the larger, the smoother. [default: 3, or the file's; nonlinear: at most 50]",
+         {"type": float}),
+        ("--flow", "Linearized, over --time; or the assignment flow itself, until its labels are certain.",
+         {"type": click.Choice(["linear", "nonlinear"]), "default": "linear", "show_default": True}),
+        ("--model", "A predictor of gpulaf train: weights, labels, rho, time and flow.",
+         {"type": click.Path(path_type=Path)}),
+        ("--spacing", "Distance of the pixels on each axis. Three numbers say that the file holds a volume.",
+         {"metavar": "SZ,SY,SX", "callback": lambda context, option, text: read_spacing(text)}),
+        ("--sigma", "Scale of bilateral weights in image units, 0 to 1.",
+         {"type": float, "default": 0.1, "show_default": True}),
+    ):  # fmt: skip
+        names = (name, "time_") if name == "--time" else (name,)
+        command = click.option(*names, help=text, **kind)(command)
+    return command
+
+
+def read_spacing(text: str | None) -> tuple[float, ...] | None:
+    """The distances of --spacing, checked."""
+    from ..backend.validation import check_spacing
+
+    if text is None:
+        return None
+    try:
+        spacing = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        spacing = ()
+    if len(spacing) not in (2, 3):
+        raise ValueError(f"--spacing is {text!r}; accepted are two or three numbers, as 2,1,1.")
+    check_spacing(spacing, len(spacing))
+    return spacing
+
+
+def described_labeling(options: dict[str, Any], *, soft: bool = False) -> Described:
+    """The labeling that the options describe: of an image, or where `soft` of the predictions of a classifier.
+
+    Raises
+    ------
+    ValueError, TypeError, OSError
+        If a file cannot be read, an option is out of its range, or options contradict each other.
+    """
+    from ..averaging.sources import BilateralWeights
+    from ..integrators import Taylor
+    from ..integrators.nonlinear import DormandPrince
+    from ..io.images import read_prototypes
+    from ..labeling.labeler import Labeler
+
+    if options["model"] is not None:
+        return _of_model(options["model"], soft)
+    name, prototypes, stored = options["weights"], options.get("prototypes"), dict[str, Any]()
+    weights: Any = None if name == "uniform" else BilateralWeights(options["sigma"], spacing=options["spacing"])
+    if name not in ("uniform", "bilateral"):
+        weights, stored = read_weights(name, options["device"])
+    linear, learned = options["flow"] == "linear", prototypes is None and "prototypes" in stored and not soft
+    if learned:
+        prototypes = np.array(stored["prototypes"])
+    elif not soft:
+        prototypes = read_prototypes(prototypes or "5")
+    given, time = options["rho"], options["time_"]
+    labeler = Labeler(
+        prototypes, weights, rho=stored.get("rho", 0.1) if given is None else given,
+        time=stored.get("time") if linear and time is None else time,
+        solver=Taylor(tol=options["tol"]) if linear else DormandPrince(tol=options["tol"]), scaled=learned,
+    )  # fmt: skip
+    return Described(labeler, stored.get("label_values") if learned else None)
+
+
+def read_weights(path: str, device: str) -> tuple[Any, dict[str, Any]]:
+    """The weights of a file of gpulaf learn, a list of those of layers, and what it says about them."""
+    from ..backend.array import device_array
+    from ..io.tensors import read_tensors
+
+    if not path.endswith(".safetensors"):
+        raise ValueError(
+            f"--weights is {path!r}; accepted are uniform, bilateral or a .safetensors file of gpulaf learn."
+        )
+    arrays, metadata = read_tensors(path, "weights")
+    layers = [arrays[f"weights[{s}]"] for s in range(len(arrays)) if f"weights[{s}]" in arrays]
+    if layers and len(layers) == len(arrays):
+        return [device_array(x, device) for x in layers], metadata
+    if "weights" not in arrays:
+        raise ValueError(f"{path} holds no tensor named weights. Write it again with gpulaf learn.")
+    return device_array(arrays["weights"], device), metadata
+
+
+def _of_model(path: Path, soft: bool) -> Described:
+    """The labeling of a model of gpulaf train, which brings everything itself."""
+    from ..prediction.predictor import WeightPredictor
+
+    context, line = click.get_current_context(), click.core.ParameterSource.COMMANDLINE
+    given = [f"--{name.rstrip('_')}" for name in OF_MODELS if context.get_parameter_source(name) == line]
+    if given:
+        raise ValueError(f"--model and {given[0]} are given; a model brings its own. Leave {', '.join(given)} out.")
+    predictor = WeightPredictor.load(path)
+    if soft and not predictor.on_probabilities_:
+        raise ValueError(f"{path} was trained without probabilities. Use it with gpulaf label IMAGE --model.")
+    if predictor.on_probabilities_ and not soft:
+        raise ValueError(f"{path} was trained on probabilities. Use it with gpulaf refine PROBABILITIES --image IMAGE.")
+    return Described(predictor.labeler(), predictor.classes_.tolist())

@@ -1,0 +1,62 @@
+"""Checks of a predictor's arguments and of what it is fitted to, before an image is read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..backend.validation import check_rho
+from ..integrators.base import check_integrator, check_time
+from .dataset import Samples
+from .training import Training
+
+__all__ = ["check_fit", "check_options", "validation_samples"]
+
+#: The least value of arguments that are whole numbers.
+LEAST = {"n_prototypes": 1, "radius": 1, "seed": 0, "n_layers": 1, "features": 0}
+
+
+def check_options(options: dict[str, Any]) -> None:
+    """Raise an error for arguments of :class:`gpulaf.WeightPredictor` that cannot work."""
+    for name, least in LEAST.items():
+        value = options[name]
+        if name == "features" and callable(value):
+            continue
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+            more = ", or a callable" if name == "features" else ""
+            raise ValueError(f"{name} is {value!r}; accepted are whole numbers from {least}{more}.")
+    if not isinstance(options["shared_layers"], bool):
+        raise ValueError(f"shared_layers is {options['shared_layers']!r}; accepted are True and False.")
+    check_rho(options["rho"])
+    check_time(options["time"])
+    check_integrator(options["solver"], "Weights are learned by the linearized flow.")
+    if not isinstance(options["training"], Training):
+        raise TypeError(f"training is {options['training']!r}; accepted is a gpulaf.prediction.Training.")
+
+
+def check_fit(samples: Samples, held: Samples | None, training: Training, clean: Any, cluster: Any) -> None:
+    """Raise an error for images, validation images and a cluster that do not go together."""
+    if held is not None and (held.probabilities is None) != (samples.probabilities is None):
+        raise ValueError("probabilities are given for one of training and validation only. Give them for both.")
+    if clean is not None and len(clean) != len(samples):
+        raise ValueError(f"there are {len(samples)} images and {len(clean)} clean ones; accepted are as many.")
+    if training.patience is not None and held is None:
+        raise ValueError(f"patience is {training.patience}, but there is no validation to watch. Pass validation.")
+    if cluster is not None and not (hasattr(cluster, "submit") and hasattr(cluster, "scatter")):
+        raise TypeError(
+            f"cluster is a {type(cluster).__name__}; accepted is a distributed.Client. "
+            "Install it with: python -m pip install 'gpulaf[large]'."
+        )
+
+
+def validation_samples(validation: Sequence[Any], unlabeled: int) -> Samples:
+    """Images to choose parameters by, from (images, truths) or (images, truths, probabilities)."""
+    if len(validation) not in (2, 3):
+        raise ValueError(
+            f"validation holds {len(validation)} parts; accepted are (images, truths) and "
+            "(images, truths, probabilities)."
+        )
+    images, truths, probabilities = (*validation, None)[:3]
+    return Samples(images, truths, probabilities, unlabeled, "validation")

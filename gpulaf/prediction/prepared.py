@@ -1,0 +1,53 @@
+"""Prepared images of a training, kept while they fit in a memory budget."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..backend.array import is_device_array, namespace
+from ..backend.memory import free_bytes
+from .dataset import Prepared, Reader, Samples
+
+__all__ = ["PreparedImages"]
+
+
+class PreparedImages:
+    """Read and validate images, and keep them until the budget is spent; from there on they are read at every use.
+
+    None is ever given up for another: a training asks for all in turn, so that the oldest is the next to be needed.
+
+    Parameters
+    ----------
+    reader : Reader
+    memory : int, optional
+        Bytes of prepared arrays to keep; a quarter of the memory that is free at the first image if None.
+    """
+
+    def __init__(self, reader: Reader, memory: int | None = None) -> None:
+        self.reader = reader
+        self._left = memory
+        self._kept: dict[tuple[str, int], Prepared] = {}
+
+    def get(self, samples: Samples, k: int, crop: int | None = None, seed: Sequence[int] = ()) -> Prepared:
+        """The k-th image with its features, or the crop of it that `seed` chooses; the same bits, kept or read."""
+        prepared = self._kept.get((samples.name, k))
+        if prepared is None and self._left == 0:
+            prepared = self.reader(samples[k], crop, seed)
+            return self.reader.with_features(prepared)
+        if prepared is None:
+            prepared = self.reader(samples[k])
+            if crop is None:
+                prepared = self.reader.with_features(prepared)
+            self._keep((samples.name, k), prepared)
+        return prepared if crop is None else self.reader.with_features(prepared.cropped(crop, seed))
+
+    def _keep(self, key: tuple[str, int], prepared: Prepared) -> None:
+        """Keep a prepared image if the budget allows it; else it is spent."""
+        if self._left is None:
+            self._left = (free_bytes(is_device_array(prepared.image)) or 0) // 4
+        if prepared.nbytes > self._left:
+            self._left = 0
+            return
+        self._left -= prepared.nbytes
+        image = namespace(prepared.image).asarray(prepared.image, copy=True)  # the caller may use the array again
+        self._kept[key] = prepared._replace(image=image)
