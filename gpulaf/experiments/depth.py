@@ -57,14 +57,12 @@ def _baselines(about: Row, scenes: Sets) -> list[Row]:
 
 def _trainings(about: Row, scenes: Sets, setting: Setting) -> list[Row]:
     """A predictor and the weights of one unseen scene, with weights of their own in each layer and with shared ones."""
-    rows, steps, times = [], setting.pick(30, 10), [about["T"] / about["layers"]] * about["layers"]
-    for weights in (OWN, SHARED) if about["layers"] > 1 else (OWN,):
+    rows, steps, (time, count) = [], setting.pick(30, 10), (about["T"], about["layers"])
+    for weights in (OWN, SHARED) if count > 1 else (OWN,):
         shared = weights == SHARED
-        predictor = trained(
-            scenes, setting, about["repeat"], time=about["T"], n_layers=len(times), shared_layers=shared
-        )
+        predictor = trained(scenes, setting, about["repeat"], time=time, n_layers=count, shared_layers=shared)
         rows.append({**about, "weights": weights, "how": PREDICTED} | judged(predictor, scenes.unseen))
-        wrong = 100 * learned(scenes.unseen[about["repeat"]], times, steps, shared=shared)
+        wrong = 100 * learned(scenes.unseen[about["repeat"]], [time / count] * count, steps, shared=shared)
         found = {"validation wrong %": float("nan"), "wrong %": wrong}
         rows.append({**about, "weights": weights, "how": LEARNED} | found)
     return rows

@@ -9,8 +9,8 @@ import numpy as np
 from ..integrators import Taylor
 from ..learning.descent import RiemannianAdam
 from ..learning.problem import ClosedForm
-from ..plots.figures import patch_glyphs
-from ..plots.style import COLORS, DASHES, canvas, logarithmic, plain, show_image
+from ..plots.figures import patch_glyphs, show_image
+from ..plots.style import COLORS, DASHES, canvas, logarithmic, plain
 from ..prediction.predictor import WeightPredictor
 from ..prediction.training import Training
 from ..scenes import Scene, voronoi_lines
@@ -29,13 +29,7 @@ def run(setting: Setting) -> ExperimentResult:
     known, held, unseen = scenes[:count], scenes[count : 2 * count], scenes[2 * count :]
     setting.tell("training")
     predictor = _trained(known, held, steps, setting.seed)
-    history: list[Row] = [
-        {
-            "step": row.step, "loss": row.loss, "wrong %": 100 * row.wrong, "validation loss": row.validation_loss,
-            "validation wrong %": 100 * (row.validation_wrong or 0.0),
-        }
-        for row in predictor.history_
-    ]  # fmt: skip
+    history = _history(predictor)
     setting.tell("unseen images")
     rows: list[Row] = []
     panels: dict[str, np.ndarray] = {}
@@ -84,13 +78,22 @@ def finding(rows: list[Row]) -> str:
 
 def _trained(known: list[Scene], held: list[Scene], steps: int, seed: int) -> WeightPredictor:
     """A predictor trained on the known scenes, at the step that was best on those held back."""
-    return WeightPredictor(50, training=Training(steps=steps), seed=seed).fit(
+    return WeightPredictor(n_prototypes=50, seed=seed, training=Training(steps=steps)).fit(
         [scene.image for scene in known],
         [scene.truth for scene in known],
         clean=[scene.clean for scene in known],
         validation=([scene.image for scene in held], [scene.truth for scene in held]),
         progress=False,
     )
+
+
+def _history(predictor: WeightPredictor) -> list[Row]:
+    """A row for every step; the validation images are looked at in each."""
+    return [
+        {"step": row.step, "loss": row.loss, "wrong %": 100 * row.wrong, "validation loss": row.validation_loss,
+         "validation wrong %": 100 * (row.validation_wrong or 0.0)}
+        for row in predictor.history_
+    ]  # fmt: skip
 
 
 def _mean(rows: list[Row], method: str) -> float:

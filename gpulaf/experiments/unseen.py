@@ -23,8 +23,8 @@ SCENES = {"lines": (voronoi_lines, 30, 0.5), "colors": (voronoi_colors, 50, 0.55
 BATCH, VALIDATE = 2, 5
 #: Trainings of every case, of the full and of the quick setting.
 REPEATS = 3, 2
-#: Integrator of what is compared with predictors, whose own tolerance it has.
-SOLVER = Taylor(tol=1e-3)
+#: Integrator of what is compared with predictors, and of these.
+SOLVER = Taylor()
 #: What needs no learning.
 PIXELS, UNIFORM = "pixelwise", "uniform weights"
 
@@ -60,7 +60,7 @@ def trained(scenes: Sets, setting: Setting, repeat: int, **options: Any) -> Weig
     """A predictor with these options; all else is the same for everyone."""
     prototypes, steps = setting.pick(50, 20), setting.pick(60, 20)
     training = Training(steps=steps, batch=BATCH, decay=True, validate=VALIDATE)
-    return WeightPredictor(prototypes, seed=repeat, rho=RHO, training=training, **options).fit(
+    return WeightPredictor(prototypes, seed=repeat, rho=RHO, solver=SOLVER, training=training, **options).fit(
         [_image(scene) for scene in scenes.known],
         [scene.truth for scene in scenes.known],
         clean=[scene.clean for scene in scenes.known],

@@ -49,31 +49,27 @@ R_co = TypeVar("R_co", bound=Row, covariant=True)
 
 
 class Trainable(Protocol[R_co]):
-    """What :func:`run` trains: it evaluates its present state, and takes a step from it.
-
-    Attributes
-    ----------
-    kind : str
-        What is trained, in messages and in its checkpoints: "fit" or "training".
-    row : type
-        Makes a row from its fields; those of a checkpoint are restored by it.
-    watched : str
-        The field of a row that `patience` watches: "loss", or one that is None in rows where it was not computed.
-    fingerprint : dict of str
-        What a checkpoint must agree with, by name.
-    """
+    """What :func:`run` trains: it evaluates its present state, and takes a step from it."""
 
     @property
-    def kind(self) -> str: ...  # noqa: D102
+    def kind(self) -> str:
+        """What is trained, in messages and in its checkpoints: "fit" or "training"."""
+        ...
 
     @property
-    def row(self) -> Callable[..., R_co]: ...  # noqa: D102
+    def row(self) -> Callable[..., R_co]:
+        """Makes a row of its fields, for those of a checkpoint."""
+        ...
 
     @property
-    def watched(self) -> str: ...  # noqa: D102
+    def watched(self) -> str:
+        """The field of a row that patience watches: "loss", or one that is None in rows where it was not computed."""
+        ...
 
     @property
-    def fingerprint(self) -> dict[str, str]: ...  # noqa: D102
+    def fingerprint(self) -> dict[str, str]:
+        """What a checkpoint must agree with, by name."""
+        ...
 
     def evaluate(self, count: int) -> R_co:
         """Loss and derivative of the state after `count` steps; the derivative is kept for :meth:`advance`."""
@@ -179,8 +175,7 @@ def run(
             bar.set_postfix_str(f"loss {row.loss:.4f}, wrong {100 * row.wrong:.2f} %")
             if callback is not None and callback(history[-1], trainable.presented()):
                 return history, f"The callback ended the {kind} after {count} steps."
-            lowest = best(history, watched)
-            if patience is not None and count - (lowest.step if lowest else 0) >= patience:
+            if patience is not None and count - _step_of_best(history, watched) >= patience:
                 return history, f"The {watched.replace('_', ' ')} did not fall for {patience} steps."
             if count == steps:
                 break
@@ -199,6 +194,12 @@ def best(history: list[R], watched: str = "loss") -> R | None:
         key=lambda row: getattr(row, watched),
         default=None,
     )
+
+
+def _step_of_best(history: list[R], watched: str) -> int:
+    """The step of the smallest watched loss; 0 where no row has one."""
+    row = best(history, watched)
+    return row.step if row else 0
 
 
 def check_finite(value: float, count: int, name: str = "loss") -> None:
