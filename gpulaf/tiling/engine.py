@@ -94,8 +94,10 @@ def _run_on_cluster(task: TileTask, tiles: Iterator[TileIndex], client: Any) -> 
     """Run tiles on a cluster, two for each thread at a time."""
     from distributed import CancelledError, wait
 
+    whole = partial(_read_compute_write, task)
+
     def submit(count: int) -> dict[Any, TileIndex]:
-        return {client.submit(_attempt, partial(_read_compute_write, task), tile, pure=False): tile for tile in islice(tiles, count)}
+        return {client.submit(_attempt, whole, tile, pure=False): tile for tile in islice(tiles, count)}
 
     waiting = submit(2 * max(1, sum(client.nthreads().values())))
     while waiting:
