@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sparse
+from measure import ASKED
 from scipy.sparse.linalg import cg
 
 import gpulaf
@@ -153,8 +154,12 @@ class Method(NamedTuple):
     units: tuple[str, ...] = ()
 
     def grid(self, unit: float) -> list[dict[str, float]]:
+        """Every combination of settings; with --quick the first one and the last."""
         scale = {name: unit if name in self.units else 1 for name in self.settings}
         values = ([scale[name] * value for value in some] for name, some in self.settings.items())
+        if ASKED.quick:
+            values = list(zip(*((some[0], some[-1]) for some in values), strict=True))
+            return [dict(zip(self.settings, chosen, strict=True)) for chosen in values] or [{}]
         return [dict(zip(self.settings, chosen, strict=True)) for chosen in product(*values)]
 
 
@@ -177,8 +182,8 @@ METHODS = {
 
 
 def wrong(call: Callable[[Case], np.ndarray], cases: Sequence[Case]) -> float:
-    """Wrong pixels in percent, mean over the cases."""
-    return 100 * float(np.mean([np.mean(call(case) != case.truth) for case in cases]))
+    """Share of wrong pixels, mean over the cases."""
+    return float(np.mean([np.mean(call(case) != case.truth) for case in cases]))
 
 
 def tuned(method: Method, cases: Sequence[Case], unit: float = 1.0, offsets: Sequence[float] = (0,)) -> dict[str, Any]:

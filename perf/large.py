@@ -1,18 +1,15 @@
 """Do time per pixel and memory stay as images grow from file to file, and does a killed run end in the same bytes?
 
-    python perf/large.py [--quick] [--folder FOLDER]
-
 Grey images of thin lines under noise as Zarr arrays of 1024² chunks, 2 labels, T = 3. Each run is `gpulaf label` in
 processes of its own, from its start to its end; memory is the sum over the process tree every 20 ms, shared pages
-counted in each. `gpulaf.label` on 2048² pixels in memory, with the same series, runs before and after each; a ratio is
-time per pixel over the mean of both, and so is one of processor times, which a busy machine changes less. What other
-programs took of the cores meanwhile is in the column `others`. The largest image is labeled once more, killed halfway
-with SIGKILL and started again. FOLDER needs room for 16384² pixels two times.
+counted in each. The same labeling of 2048² pixels in memory runs before and after each; a ratio is time per pixel over
+the mean of both, and so is one of processor times, which a busy machine changes less. What other programs took of the
+cores meanwhile is in the column `others`. The largest image is labeled once more, killed halfway with SIGKILL and
+started again. The folder of the images needs room for the largest two times.
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import os
 import resource
@@ -24,71 +21,91 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from textwrap import fill
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-import psutil
-import zarr
-from measure import RESULTS, save
+from measure import ASKED, RESULTS, Rows, command, save
 
 import gpulaf
-from gpulaf.backend.validation import image_features
+from gpulaf.plots.style import COLORS, canvas, plain
 
 PROGRAM = [sys.executable, "-m", "gpulaf", "label"]
-BLOCK, REFERENCE = 1024, 2048
 #: Gigabytes of the process tree, and time per pixel over that in memory, which are to be kept.
 MEMORY, RATIO = 4.0, 1.25
 #: The cluster of the plan: machines, cores of each.
 MACHINES, CORES = 8, 16
 #: Numbers of processes that are tried: up to 16, as the machine has cores.
 PROCESSES = [n for n in (1, 2, 4, 8, 16) if n <= max(2, os.cpu_count() or 1)]
-PROTOTYPES = np.array([[0.1], [0.9]])
+PROTOTYPES = np.array([25.5, 229.5])
+#: The labels that those of the killed run are compared with.
+WHOLE = "whole.ome.zarr"
+
+
+class Sizes(NamedTuple):
+    """Sides in pixels: of images, of the one that is cut in tiles, of tiles; of chunks, and of the image in memory."""
+
+    images: tuple[int, ...]
+    middle: int
+    tiles: tuple[int, ...]
+    block: int
+    reference: int
+
+
+USUAL = Sizes((2048, 4096, 8192, 16384), 4096, (512, 1024, 2048), 1024, 2048)
+QUICK = Sizes((256,), 256, (64,), 64, 128)
+SIZES = USUAL
 
 
 def write_image(path: Path, side: int) -> None:
     """Lines of one block, repeated, under noise of their own."""
-    lines = gpulaf.scenes.voronoi_lines(BLOCK, sites=1500, noise=0.0, seed=1).image[..., 0]
-    array = zarr.create_array(path, shape=(side, side), chunks=(BLOCK, BLOCK), dtype="u1")
+    import zarr
+
+    block = SIZES.block
+    sites = max(5, 1500 * block**2 // 1024**2)
+    lines = gpulaf.scenes.voronoi_lines(block, sites=sites, noise=0.0, seed=1).image[..., 0]
+    array = zarr.create_array(path, shape=(side, side), chunks=(block, block), dtype="u1")
     rng = np.random.default_rng(0)
-    for y in range(0, side, BLOCK):
-        for x in range(0, side, BLOCK):
+    for y in range(0, side, block):
+        for x in range(0, side, block):
             noisy = lines + 0.3 * rng.standard_normal(lines.shape, dtype=np.float32)
-            array[y : y + BLOCK, x : x + BLOCK] = (255 * noisy.clip(0, 1)).astype(np.uint8)
+            array[y : y + block, x : x + block] = (255 * noisy.clip(0, 1)).astype(np.uint8)
 
 
-def write_model(path: Path) -> gpulaf.WeightPredictor:
-    """A predictor of thin lines, its series fixed."""
-    scenes = [gpulaf.scenes.voronoi_lines(96, sites=18, noise=0.3, seed=seed) for seed in range(4)]
-    predictor = gpulaf.WeightPredictor()
-    images, truths = [s.image for s in scenes], [s.truth for s in scenes]
-    predictor.fit(images, truths, training=gpulaf.prediction.Training(steps=40), progress=False)
+def write_model(path: Path) -> gpulaf.Labeler:
+    """A predictor of thin lines; its labeling."""
+    side, steps = (32, 2) if ASKED.quick else (96, 40)
+    scenes = [gpulaf.scenes.voronoi_lines(side, sites=side**2 // 512, noise=0.3, seed=seed) for seed in range(4)]
+    predictor = gpulaf.WeightPredictor(training=gpulaf.prediction.Training(steps=steps))
+    predictor.fit([s.image for s in scenes], [s.truth for s in scenes], progress=False)
     predictor.save(path)
-    return predictor.set_params(integrator=predictor.solver.fixed(predictor.time))
+    return predictor.labeler()
 
 
-def in_memory(folder: Path, predictor: gpulaf.WeightPredictor, weights: str) -> np.ndarray:
+def in_memory(folder: Path, labeler: gpulaf.Labeler) -> np.ndarray:
     """Seconds and processor seconds per megapixel of an image in memory, the mean of two."""
-    pixels, times = zarr.open_array(folder / f"{REFERENCE}.zarr", mode="r")[:], []
+    import zarr
+
+    pixels, times = zarr.open_array(folder / f"{SIZES.reference}.zarr", mode="r")[:], []
     for _ in range(2):
         began = np.array([time.perf_counter(), time.process_time()])
-        if weights == "predicted":
-            predictor.label(pixels)
-        else:
-            features = image_features(pixels)[0]
-            gpulaf.label(features, PROTOTYPES, integrator=gpulaf.Taylor().fixed(3.0))
+        labeler(pixels)
         times.append(np.array([time.perf_counter(), time.process_time()]) - began)
-    return np.mean(times, axis=0) / (REFERENCE**2 / 1e6)
+    return np.mean(times, axis=0) / (SIZES.reference**2 / 1e6)
 
 
 class Watch:
     """Memory of a process tree at its peak, and the processor time of everything else."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        import psutil
+
         self.process, self.peak, self.own = psutil.Process(process.pid), 0, {}
         self.began, self.busy = time.perf_counter(), self._busy()
 
     def look(self) -> None:
         """One sample."""
+        import psutil
+
         try:
             tree = [self.process, *self.process.children(recursive=True)]
             self.peak = max(self.peak, sum(p.memory_info().rss for p in tree))
@@ -103,6 +120,8 @@ class Watch:
 
     @staticmethod
     def _busy() -> float:
+        import psutil
+
         times = psutil.cpu_times()
         return times.user + times.nice + times.system
 
@@ -114,7 +133,7 @@ def processor() -> float:
 
 
 def run(folder: Path, arguments: list[str], kill_at: int | None = None) -> dict[str, float]:
-    """Seconds, peak memory and the cores of others of one run; killed after so many tiles if asked for."""
+    """Seconds, peak memory and the cores of others of one run; killed after so many tiles if asked for and in time."""
     began, spent = time.perf_counter(), processor()
     process = subprocess.Popen([*PROGRAM, *arguments], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     watch, journal = Watch(process), folder / f"{arguments[arguments.index('-o') + 1]}.partial/journal"
@@ -123,22 +142,23 @@ def run(folder: Path, arguments: list[str], kill_at: int | None = None) -> dict[
         if kill_at is not None and journal.exists() and journal.read_bytes().count(b"\n") >= kill_at:
             process.send_signal(signal.SIGKILL)
         time.sleep(0.02)
-    if process.returncode != (0 if kill_at is None else -signal.SIGKILL):
+    if process.returncode not in ((0,) if kill_at is None else (0, -signal.SIGKILL)):
         raise RuntimeError(f"gpulaf label {' '.join(arguments)} ended with {process.returncode}")
     times = {"seconds": time.perf_counter() - began, "cpu": processor() - spent}
-    return times | {"peak GB": watch.peak / 1e9, "others": watch.others()}
+    return times | {"peak GB": watch.peak / 1e9, "others": watch.others(), "killed": process.returncode != 0}
 
 
-def measure(folder: Path, predictor: gpulaf.WeightPredictor, what: dict[str, Any], keep: str = "") -> dict[str, Any]:
+def measure(folder: Path, labeler: gpulaf.Labeler, what: dict[str, Any], keep: str = "") -> dict[str, Any]:
     """One row: an image labeled from file to file, between two labelings in memory."""
     output = keep or "out.ome.zarr"
     arguments = [f"{what['side']}.zarr", "-o", output]
     arguments += ["--model", "model.safetensors"] if what["weights"] == "predicted" else ["--prototypes", "p.csv"]
     arguments += ["--tile", str(what["tile"])] if what["tile"] else []
     arguments += ["--workers", str(what["processes"])]
-    before = in_memory(folder, predictor, what["weights"])
+    before = in_memory(folder, labeler)
     found = run(folder, arguments)
-    reference = (before + in_memory(folder, predictor, what["weights"])) / 2
+    reference = (before + in_memory(folder, labeler)) / 2
+    del found["killed"]
     if not keep:
         shutil.rmtree(folder / output)
     each = np.array([found["seconds"], found.pop("cpu")]) / (what["side"] ** 2 / 1e6)
@@ -165,9 +185,9 @@ def killed(folder: Path, side: int, tile: int) -> dict[str, Any]:
     first, second = run(folder, arguments, kill_at=half), run(folder, arguments)
     return {
         "side": side,
-        "killed after tiles": half,
+        "killed after tiles": half if first["killed"] else "all",
         "seconds": [first["seconds"], second["seconds"]],
-        "same bytes": contents(folder / "killed.ome.zarr") == contents(folder / "whole.ome.zarr"),
+        "same bytes": contents(folder / "killed.ome.zarr") == contents(folder / WHOLE),
     }
 
 
@@ -175,60 +195,59 @@ def plan(row: dict[str, Any], tile: int, written: float) -> str:
     """10⁶ megapixels on a cluster, from the rate of one run and the bytes that it wrote per pixel."""
     pixels, here = 1e12, os.cpu_count() or 1
     hours = pixels / 1e6 * row["s/Mpixel"] * here / (MACHINES * CORES) / 3600
-    halo = gpulaf.tiling.tile_halo(3.0)
-    reads = (tile / BLOCK + 2) ** 2 / (tile / BLOCK) ** 2
+    halo, block = gpulaf.tiling.tile_halo(gpulaf.Labeler()), SIZES.block
+    reads = (tile / block + 2) ** 2 / (tile / block) ** 2
     tiles, seconds = (10**6 / tile) ** 2, hours * 3600
     return (
         f"On paper, 10⁶ megapixels, a square of 10⁶ pixels a side: at {row['s/Mpixel']:.2f} s per megapixel on {here} "
         f"cores that is {pixels / 1e6 * row['s/Mpixel'] * here / 3600:.0f} core hours, {hours:.1f} hours on "
         f"{MACHINES} machines of {CORES} cores. "
         f"{tiles:,.0f} tiles of {tile}², {tiles / seconds:.0f} per second, with a halo of {halo}, "
-        f"which is {100 * ((1 + 2 * halo / tile) ** 2 - 1):.1f} % more work. Chunks of {BLOCK}² are read "
+        f"which is {100 * ((1 + 2 * halo / tile) ** 2 - 1):.1f} % more work. Chunks of {block}² are read "
         f"{reads:.2f} times on average, since the halo reaches into the neighbors: "
         f"{reads * pixels / seconds / 1e9:.2f} GB/s of 8-bit pixels unpacked. "
         f"Written are {written * pixels / 1e9:.0f} GB of labels with their pyramid "
-        f"({written:.3f} bytes per pixel as here, on noisy lines), in {4 / 3 * (10**6 / BLOCK) ** 2:,.0f} files, "
+        f"({written:.3f} bytes per pixel as here, on noisy lines), in {4 / 3 * (10**6 / block) ** 2:,.0f} files, "
         f"{written * pixels / seconds / 1e6:.0f} MB/s. In flight are {2 * MACHINES * CORES} tiles at most. This takes "
         "for granted that cores and disks of the cluster keep the pace of these, whatever their number."
     )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--folder", type=Path, default=None)
-    options = parser.parse_args()
-    sides = (1024, 2048) if options.quick else (2048, 4096, 8192, 16384)
-    with TemporaryDirectory(dir=options.folder) as name:
-        folder = Path(name)
-        (folder / "p.csv").write_text("\n".join(f"{255 * x:.17g}" for x in PROTOTYPES[:, 0]) + "\n")
-        predictor = write_model(folder / "model.safetensors")
-        for side in {*sides, REFERENCE}:
-            write_image(folder / f"{side}.zarr", side)
-        for weights in ("uniform", "predicted"):
-            in_memory(folder, predictor, weights)  # compiles
-        rows, middle = [], sides[-3] if len(sides) > 3 else sides[0]
-        for side in sides:
-            for weights in ("uniform", "predicted"):
-                keep = "whole.ome.zarr" if side == sides[-1] and weights == "uniform" else ""
-                what = {"side": side, "tile": 0, "processes": 1, "weights": weights}
-                rows.append(measure(folder, predictor, what, keep))
-        for processes in PROCESSES:
-            for tile in (512, 1024, 2048):
-                what = {"side": middle, "tile": tile, "processes": processes, "weights": "uniform"}
-                rows.append(measure(folder, predictor, what))
-        whole = folder / "whole.ome.zarr"
-        tile = 2048 if not options.quick else 512
-        written = sum(p.stat().st_size for p in whole.rglob("*") if p.is_file()) / sides[-1] ** 2
-        if options.quick:
-            shutil.rmtree(whole)
-            run(folder, [f"{sides[-1]}.zarr", "-o", whole.name, "--prototypes", "p.csv", "--tile", str(tile)])
-        again = killed(folder, sides[-1], tile)
-    report(rows, again, plan(next(r for r in rows if r["side"] == sides[-1]), tile, written), options.quick)
+    global SIZES
+    folder = {"--folder": {"type": Path, "help": "where images and labels are written; a temporary one if none"}}
+    asked = command(__doc__, needs=("psutil", "zarr"), more=folder)
+    SIZES = QUICK if asked.quick else USUAL
+    with TemporaryDirectory(dir=asked.folder) as name:
+        report(*measure_all(Path(name), [1] if asked.quick else PROCESSES))
 
 
-def report(rows: list[dict[str, Any]], again: dict[str, Any], text: str, quick: bool) -> None:
-    """Table, figure, answer, and the plan in README.md."""
+def measure_all(folder: Path, processes: list[int]) -> tuple[Rows, dict[str, Any], str]:
+    """Rows of all runs, that of the killed one, and the plan."""
+    (folder / "p.csv").write_text("\n".join(f"{x:.17g}" for x in PROTOTYPES) + "\n")
+    labelers = {"uniform": gpulaf.Labeler(PROTOTYPES), "predicted": write_model(folder / "model.safetensors")}
+    for side in {*SIZES.images, SIZES.reference}:
+        write_image(folder / f"{side}.zarr", side)
+    for labeler in labelers.values():
+        in_memory(folder, labeler)  # compiles
+    rows, last, tile = [], SIZES.images[-1], SIZES.tiles[-1]
+    for side in SIZES.images:
+        for weights, labeler in labelers.items():
+            keep = WHOLE if side == last and weights == "uniform" and not ASKED.quick else ""
+            what = {"side": side, "tile": 0, "processes": 1, "weights": weights}
+            rows.append(measure(folder, labeler, what, keep))
+    for count in processes:
+        for side in SIZES.tiles:
+            keep = WHOLE if ASKED.quick else ""  # the images are one tile each otherwise
+            what = {"side": SIZES.middle, "tile": side, "processes": count, "weights": "uniform"}
+            rows.append(measure(folder, labelers["uniform"], what, keep))
+    written = sum(p.stat().st_size for p in (folder / WHOLE).rglob("*") if p.is_file()) / last**2
+    again = killed(folder, last, tile)
+    return rows, again, plan(next(r for r in rows if r["side"] == last), tile, written)
+
+
+def report(rows: Rows, again: dict[str, Any], text: str) -> None:
+    """Table, figure, answer, and the plan in README.md beside the usual results."""
     largest = [row for row in rows if row["side"] == again["side"] and not row["tile"]]
     each = "; ".join(
         f"{row['weights']} weights {row['s/Mpixel']:.2f} s per megapixel, {row['ratio']:.2f} of the image in memory "
@@ -244,11 +263,9 @@ def report(rows: list[dict[str, Any]], again: dict[str, Any], text: str, quick: 
         f"Other programs kept {min(r['others'] for r in largest):.1f} to "
         f"{max(r['others'] for r in largest):.1f} cores busy meanwhile."
     )
-    if quick:
-        print(f"{answer}\n\n{text}")
+    save(rows, f"{answer} {text}", figure)
+    if ASKED.output != RESULTS:
         return
-    figure(rows)
-    save("large", rows, f"{answer} {text}")
     readme = RESULTS.parent / "README.md"
     head, _, rest = readme.read_text(encoding="utf-8").partition("<!-- large: -->\n")
     _, _, tail = rest.partition("<!-- :large -->")
@@ -257,40 +274,33 @@ def report(rows: list[dict[str, Any]], again: dict[str, Any], text: str, quick: 
         readme.write_text(f"{head}<!-- large: -->\n{lines}\n<!-- :large -->{tail}", encoding="utf-8")
 
 
-def figure(rows: list[dict[str, Any]]) -> None:
-    from matplotlib.figure import Figure
+def figure(rows: Rows) -> Any:
     from matplotlib.ticker import NullLocator
 
-    from gpulaf.io.images import write_figure
-    from gpulaf.plots.figures import QUALITATIVE
-
-    plot = Figure(figsize=(12, 4), layout="constrained")
-    panels = plot.subplots(1, 3)
-    for color, weights in zip(QUALITATIVE, ("uniform", "predicted"), strict=False):
+    plot, (panels,) = canvas(1, 3, width=4, height=4)
+    titles = "seconds per megapixel", "peak memory of all processes, GB"
+    for color, weights in zip(COLORS, ("uniform", "predicted"), strict=False):
         kept = [row for row in rows if row["weights"] == weights and not row["tile"]]
         x = [row["side"] for row in kept]
-        for panel, key, label in zip(panels, ("s/Mpixel", "peak GB"), (f"{weights} weights",) * 2, strict=False):
-            panel.plot(x, [row[key] for row in kept], "o-", color=color, label=label)
-        panels[0].plot(x, [row["in memory"] for row in kept], "--", color=color, label=f"{weights}, 2048² in memory")
+        for panel, key in zip(panels, ("s/Mpixel", "peak GB"), strict=False):
+            panel.plot(x, [row[key] for row in kept], "o-", color=color, label=f"{weights} weights")
+        label = f"{weights}, {SIZES.reference}² in memory"
+        panels[0].plot(x, [row["in memory"] for row in kept], "--", color=color, label=label)
     panels[1].axhline(MEMORY, color="0.6", ls=":")
-    for panel, title in zip(panels, ("seconds per megapixel", "peak memory of all processes, GB"), strict=False):
-        panel.set(xscale="log", xlabel="side of the image in pixels", ylim=(0, None), title=title)
-        panel.set_xticks(x, [str(side) for side in x])
-        panel.xaxis.set_minor_locator(NullLocator())
-    panels[0].legend(frameon=False, fontsize=8)
     tiled = [row for row in rows if row["tile"]]
-    for color, processes in zip(QUALITATIVE, PROCESSES, strict=False):
+    for color, processes in zip(COLORS, PROCESSES, strict=False):
         kept = [row for row in tiled if row["processes"] == processes]
         tiles, times = [row["tile"] for row in kept], [row["s/Mpixel"] for row in kept]
         panels[2].plot(tiles, times, "o-", color=color, label=f"{processes} process{'es' if processes > 1 else ''}")
-    panels[2].set(xlabel="side of the tiles", ylim=(0, None), title=f"seconds per megapixel, {tiled[0]['side']}²")
-    panels[2].set_xscale("log")
-    panels[2].set_xticks(tiles, [str(tile) for tile in tiles])
-    panels[2].xaxis.set_minor_locator(NullLocator())
-    panels[2].legend(frameon=False, fontsize=8)
-    for panel in panels:
-        panel.spines[["top", "right"]].set_visible(False)
-    write_figure(RESULTS / "large.png", plot)
+    for panel, title in zip(panels, (*titles, f"seconds per megapixel, {SIZES.middle}²"), strict=True):
+        sides = sorted({row["tile"] for row in tiled}) if panel is panels[2] else x
+        plain(panel, title, "side of the tiles" if panel is panels[2] else "side of the image in pixels", "")
+        panel.set(xscale="log", ylim=(0, None))
+        panel.set_xticks(sides, [str(side) for side in sides])
+        panel.xaxis.set_minor_locator(NullLocator())
+    for panel in (panels[0], panels[2]):
+        panel.legend(frameon=False, fontsize=8)
+    return plot
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Training of predictors for a measurement: each in a process of its own, settings chosen on images held back."""
+"""Predictors for a measurement: each trained in a process of its own, settings chosen on images held back."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
-from autodiff import resident
+from measure import ASKED, megabytes
 
 import gpulaf
 from gpulaf.io.images import read_image, read_truth
+from gpulaf.prediction import Training, gaussian_features, patch_features
 
 
 class Job(NamedTuple):
@@ -34,7 +35,7 @@ class Job(NamedTuple):
 
 def both(image: np.ndarray) -> np.ndarray:
     """Raw 5×5 patches and Gaussian derivatives of every channel."""
-    return np.concatenate([gpulaf.prediction.patch_features(image, 2), gpulaf.prediction.gaussian_features(image, (1, 2, 4))], axis=-1)
+    return np.concatenate([patch_features(image, 2), gaussian_features(image, (1, 2, 4))], axis=-1)
 
 
 def of_grey(image: np.ndarray) -> np.ndarray:
@@ -44,16 +45,15 @@ def of_grey(image: np.ndarray) -> np.ndarray:
 
 def of_both(image: np.ndarray) -> np.ndarray:
     """Gaussian derivatives of grey value and probability, and the 3×3 patches of the probability."""
-    return np.concatenate([gpulaf.prediction.gaussian_features(image), gpulaf.prediction.patch_features(image[..., 1:])], axis=-1)
+    return np.concatenate([gaussian_features(image), patch_features(image[..., 1:])], axis=-1)
 
 
 def learn(job: Job) -> tuple[gpulaf.WeightPredictor, float, float]:
     """The predictor, the seconds of its training and the peak memory of this process in MB."""
     began = clock.perf_counter()
-    model = gpulaf.WeightPredictor(**job.options)
-    training = gpulaf.prediction.Training(**job.training)
-    model.fit(job.images, job.truths, probabilities=job.probabilities, training=training, progress=False)
-    return model, clock.perf_counter() - began, resident()
+    model = gpulaf.WeightPredictor(**job.options, training=Training(**job.training))
+    model.fit(job.images, job.truths, probabilities=job.probabilities, progress=False)
+    return model, clock.perf_counter() - began, megabytes("VmHWM")
 
 
 def alone(job: Job) -> tuple[gpulaf.WeightPredictor, float, float]:
@@ -63,6 +63,7 @@ def alone(job: Job) -> tuple[gpulaf.WeightPredictor, float, float]:
 
 
 def labeled(model: gpulaf.WeightPredictor, image: Any, probabilities: Any = None) -> np.ndarray:
+    """Labels (H, W) of an unseen image, or of its probabilities refined."""
     return model.label(image).labels if probabilities is None else model.refine(image, probabilities).labels
 
 
@@ -77,7 +78,9 @@ def stored(arrays: Sequence[np.ndarray]) -> Iterator[list[Path]]:
 
 
 def chosen(job: Job, candidates: list[dict[str, Any]]) -> dict[str, Any]:
-    """The candidate that, learned on all images but the last two, labels these best."""
+    """The candidate that, learned on all images but the last two, labels these best; with --quick the last one."""
+    if ASKED.quick:
+        return candidates[-1]
     count, scores = len(job.images) - 2, []
     truths = [read_truth(path)[0] for path in job.truths[count:]]
     for candidate in candidates:

@@ -1,13 +1,10 @@
 """How many pixels of unseen images are wrong with predicted weights, and how many without learning?
 
-    python -m pip install '.[quality]'
-    python perf/quality.py [lines] [em] [soft] [speed]        # the first three if none is named
-
 lines: the paper's Voronoi lines, 5 training and 5 unseen images of 128², the predictor with all its defaults.
 em: electron micrographs, learned on 00 … 09, told of 10 … 14 at full size. The data term is the distance of the grey
 value to the mean of each class, alone or with an offset in favor of the interior. soft: the same images; the data term
-are the probabilities of a gradient-boosted classifier of `gpulaf.gaussian_features`, for the training images from the
-classifier of the other half of them. speed: 100 steps on ten images of 512², all defaults.
+are the probabilities of a gradient-boosted classifier of `gpulaf.prediction.gaussian_features`, for the training images
+from the classifier of the other half of them. speed: 100 steps on ten images of 512², all defaults.
 
 Every setting of the methods without learning is the best of a grid on the training images: scenes of `lines` whole, of
 micrographs the middle 192². Predictors choose theirs by learning on 00 … 07 and labeling 08 and 09, then learn again on
@@ -20,26 +17,41 @@ import json
 import sys
 import time as clock
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from baselines import METHODS, Case, check_cut, tuned
 from learning import Job, alone, both, chosen, labeled, of_both, of_grey, spelled, stored
-from measure import RESULTS, save
+from measure import ASKED, Rows, command, save
 from threadpoolctl import threadpool_limits
 
 import gpulaf
 from gpulaf.io.images import read_image, read_truth, write_figure
+from gpulaf.plots.style import ALARM, COLORS, canvas, plain
+from gpulaf.prediction import gaussian_features
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "em"
 LEARNED = 10
-#: How predictors of micrographs learn.
-TRAINING = {"steps": 500, "batch": 4, "crop": 128, "decay": True}
-#: Side of the middle of a micrograph on which the methods without learning are tuned.
-SIDE = 192
-Rows = list[dict[str, Any]]
+
+
+class Effort(NamedTuple):
+    """Side of scenes, their noise, the training of all predictors, that of micrographs, their seeds."""
+
+    side: int
+    noise: tuple[float, ...]
+    training: dict[str, Any]
+    micrographs: dict[str, Any]
+    seeds: int
+    #: Side of the middle of a micrograph on which methods without learning are tuned, and that is labeled in the end.
+    known: int
+    unseen: int
+
+
+EFFORT = USUAL = Effort(
+    128, (0.3, 0.5), {}, {"steps": 500, "batch": 4, "crop": 128, "decay": True}, 2, 192, 512
+)  # fmt: skip
+QUICK = Effort(32, (0.3,), {"steps": 2}, {"steps": 2, "batch": 2, "crop": 32}, 1, 32, 48)
 
 
 def row(part: str, method: str, found: Sequence[np.ndarray], cases: Sequence[Case], **more: Any) -> dict[str, Any]:
@@ -70,7 +82,7 @@ def classical(part: str, known: list[Case], unseen: list[Case], unit: float = 1,
 def predicted(part: str, name: str, job: Job, unseen: list[Case], soft: Any = None, seeds: int = 2) -> Rows:
     """One row for each seed."""
     rows = []
-    for seed in range(seeds):
+    for seed in range(min(seeds, EFFORT.seeds)):
         own = job._replace(options=job.options | {"seed": seed}, training=job.training | {"seed": seed})
         model, seconds, memory = alone(own)
         found = [labeled(model, case.image, p) for case, p in zip(unseen, soft or [None] * len(unseen), strict=True)]
@@ -82,16 +94,27 @@ def predicted(part: str, name: str, job: Job, unseen: list[Case], soft: Any = No
 
 def lines() -> tuple[Rows, str]:
     rows, claims = [], []
-    for noise in (0.3, 0.5):
-        scenes = [gpulaf.scenes.voronoi_lines(128, noise=noise, seed=seed) for seed in range(10)]
+    for noise in EFFORT.noise:
+        scenes = [gpulaf.scenes.voronoi_lines(EFFORT.side, noise=noise, seed=seed) for seed in range(10)]
         values = scenes[0].prototypes
         cases = [Case(s.image, s.truth, gpulaf.labeling.distances(s.image, values).astype(np.float32)) for s in scenes]
-        job = Job({}, {}, [s.image for s in scenes[:5]], [s.truth for s in scenes[:5]])
+        job = Job({}, EFFORT.training, [s.image for s in scenes[:5]], [s.truth for s in scenes[:5]])
         own = classical(f"lines, noise {noise}", cases[:5], cases[5:])
         own += predicted(f"lines, noise {noise}", "predictor 3×3", job, cases[5:])
         claims.append(f"at noise {noise} {against(own, 'predictor 3×3')}")
         rows += own
     return rows, f"wrong pixels of five unseen scenes of lines: {'; '.join(claims)}."
+
+
+def middle(array: np.ndarray, side: int) -> np.ndarray:
+    """The square in the middle of an image (H, W, …)."""
+    y, x = ((n - side) // 2 for n in array.shape[:2])
+    return array[y : y + side, x : x + side]
+
+
+def middles(cases: list[Case]) -> tuple[list[Case], list[Case]]:
+    """Known cases to tune methods on, and unseen ones."""
+    return [case.middle(EFFORT.known) for case in cases[:LEARNED]], [c.middle(EFFORT.unseen) for c in cases[LEARNED:]]
 
 
 def micrographs() -> tuple[list[Path], list[Path], list[np.ndarray], list[np.ndarray]]:
@@ -108,12 +131,12 @@ def em() -> tuple[Rows, str]:
     pixels, true = (np.concatenate([x.ravel() for x in xs[:LEARNED]]) for xs in (values, labels))
     means = np.array([[pixels[true == j].mean()] for j in (0, 1)])
     cases = [Case(x, t, gpulaf.labeling.distances(x, means)) for x, t in zip(values, labels, strict=True)]
-    known, unseen = [case.middle(SIDE) for case in cases[:LEARNED]], cases[LEARNED:]
+    known, unseen = middles(cases)
     plain, moved = classical("em", known, unseen), classical("em, offset", known, unseen, 1, (0.05, 0.1, 0.2))
-    job = Job({}, TRAINING, images[:LEARNED], truths[:LEARNED])
+    job = Job({}, EFFORT.micrographs, images[:LEARNED], truths[:LEARNED])
     own = {
         "predictor 3×3": [{"time": 3.0}, {"time": 6.0}, {"time": 6.0, "rho": 0.3}],
-        "predictor, larger": [{"time": 6.0, "features": f, "radius": 2} for f in (gpulaf.prediction.gaussian_features, both)],
+        "predictor, larger": [{"time": 6.0, "features": f, "radius": 2} for f in (gaussian_features, both)],
     }
     offset = next(r["settings"]["offset"] for r in moved if r["method"] == "bilateral")
     for name, candidates in own.items():
@@ -123,7 +146,8 @@ def em() -> tuple[Rows, str]:
         soft = [np.ascontiguousarray(np.moveaxis(p, 0, -1)) for p in soft]
         with stored(soft[:LEARNED]) as paths:
             other = job._replace(options=options | {"rho": 1.0}, probabilities=paths)
-            moved += predicted("em, offset", name, other, unseen, soft[LEARNED:], 1)
+            unseen_soft = [middle(p, EFFORT.unseen) for p in soft[LEARNED:]]
+            moved += predicted("em, offset", name, other, unseen, unseen_soft, 1)
     claims = " and ".join(against(plain, name) for name in own), " and ".join(against(moved, name) for name in own)
     return plain + moved, (
         f"wrong pixels of five unseen micrographs: by the distance to the class means {claims[0]}; "
@@ -144,7 +168,7 @@ def classifier(values: Sequence[np.ndarray], labels: Sequence[np.ndarray], seed:
 
 
 def flat_features(image: np.ndarray) -> np.ndarray:
-    return gpulaf.prediction.gaussian_features(image).reshape(image.shape[0] * image.shape[1], -1)
+    return gaussian_features(image).reshape(image.shape[0] * image.shape[1], -1)
 
 
 def classified(values: list[np.ndarray], labels: list[np.ndarray]) -> list[np.ndarray]:
@@ -165,29 +189,32 @@ def soft() -> tuple[Rows, str]:
     found = classified(values, labels)
     costs = [-np.log(np.moveaxis(p, -1, 0).clip(1e-6)) for p in found]
     cases = [Case(x, t, np.ascontiguousarray(d)) for x, t, d in zip(values, labels, costs, strict=True)]
-    known, unseen = [case.middle(SIDE) for case in cases[:LEARNED]], cases[LEARNED:]
+    known, unseen = middles(cases)
     rows = classical("soft", known, unseen, unit=10)
     # the predictor sees the probability of the membrane as a second channel
     seen = [np.concatenate([x, p[..., :1]], axis=-1) for x, p in zip(values, found, strict=True)]
-    unseen = [case._replace(image=x) for case, x in zip(unseen, seen[LEARNED:], strict=True)]
+    parts = [[middle(x, EFFORT.unseen) for x in xs[LEARNED:]] for xs in (seen, found)]
+    unseen = [case._replace(image=x) for case, x in zip(unseen, parts[0], strict=True)]
     names = {"predictor, grey": of_grey, "predictor, grey and p": of_both}
     with stored(seen[:LEARNED]) as images, stored(found[:LEARNED]) as paths:
-        job = Job({}, TRAINING, images, truths[:LEARNED], paths)
+        job = Job({}, EFFORT.micrographs, images, truths[:LEARNED], paths)
         candidates = [{"rho": 1.0, "time": 3.0}, {"rho": 2.0, "time": 6.0}]
         best = chosen(job, [c | {"features": of_grey, "radius": 2} for c in candidates])
         for name, features in names.items():
             own = job._replace(options=best | {"features": features})
-            rows += predicted("soft", name, own, unseen, found[LEARNED:])
+            rows += predicted("soft", name, own, unseen, parts[1])
     claims = " and ".join(against(rows, name) for name in names)
     return rows, f"wrong pixels of five unseen micrographs, cleaning up a classifier: {claims}."
 
 
 def speed() -> tuple[Rows, str]:
-    scenes = [gpulaf.scenes.voronoi_lines(512, sites=480, seed=seed) for seed in range(10)]
-    job = Job({}, {"steps": 100}, [s.image for s in scenes], [s.truth for s in scenes])
+    side, steps = (32, 2) if ASKED.quick else (512, 100)
+    scenes = [gpulaf.scenes.voronoi_lines(side, sites=max(5, 480 * side**2 // 512**2), seed=seed) for seed in range(10)]
+    job = Job({}, {"steps": steps}, [s.image for s in scenes], [s.truth for s in scenes])
     _, seconds, memory = alone(job)
-    row = {"images": len(scenes), "side": 512, "steps": 100, "s": seconds, "MB": memory}
-    return [row], f"100 steps on ten images of 512² take {seconds:.0f} s and {memory:.0f} MB, the images among them."
+    row = {"images": len(scenes), "side": side, "steps": steps, "s": seconds, "MB": memory}
+    taken = f"{seconds:.0f} s and {memory:.0f} MB"
+    return [row], f"{steps} steps on ten images of {side}² take {taken}, the images among them."
 
 
 def against(rows: Rows, name: str) -> str:
@@ -212,55 +239,54 @@ def shown(rows: Rows) -> Rows:
     ]
 
 
-def figure() -> None:
+def figure(rows: Rows) -> Any:
     """Bars for the mean of all parts that were measured, points for the images."""
-    from matplotlib.figure import Figure
-
-    from gpulaf.plots.figures import ALARM, QUALITATIVE
-
-    rows: Rows = []
-    for part in ("lines", "em", "soft"):
-        path = RESULTS / f"quality-{part}.json"
-        rows += json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
     parts = list(dict.fromkeys(r["part"] for r in rows))
-    plot = Figure(figsize=(11, 2.9 * -(-len(parts) // 2)), layout="constrained")
-    axes = plot.subplots(-(-len(parts) // 2), 2, squeeze=False).ravel()
+    plot, lines = canvas(-(-len(parts) // 2), 2, width=5.5, height=2.9)
+    axes = lines.ravel()
     for axis in axes[len(parts) :]:
         axis.set_axis_off()
     for axis, part in zip(axes, parts, strict=False):
         kept = [r for r in rows if r["part"] == part]
+        plain(axis, f"{part}: % wrong pixels of unseen images", "", "")
+        axis.grid(False)
         for y, r in enumerate(kept):
             learned, each = r["method"].startswith("predictor"), [float(x) for x in r["each"].split()]
-            axis.barh(y, r["wrong %"], color=QUALITATIVE[0] if learned else QUALITATIVE[6], height=0.75)
+            axis.barh(y, r["wrong %"], color=COLORS[0] if learned else COLORS[6], height=0.75)
             axis.plot(each, len(each) * [y], ".", color=ALARM if learned else "#666666", ms=5)
             axis.text(max(each), y, f"  {r['wrong %']:.2f}", va="center", fontsize=8)
         axis.set_yticks(range(len(kept)), [r["method"] for r in kept])
-        axis.tick_params(labelsize=8)
         axis.invert_yaxis()
         axis.margins(x=0.12)
         axis.set_xlim(left=0)
-        axis.set_title(f"{part}: % wrong pixels of unseen images", fontsize=10)
-        axis.spines[["top", "right"]].set_visible(False)
     words = "bars: mean of five unseen images\npoints: each of them\nblue: predicted weights\ngrey: without learning"
     if len(parts) < len(axes):
         axes[-1].text(0.1, 0.5, words, transform=axes[-1].transAxes, fontsize=10, va="center", linespacing=1.6)
-    write_figure(RESULTS / "quality.png", plot)
+    return plot
+
+
+def kept_rows() -> Rows:
+    """Rows of all parts whose results are there, measured now or before."""
+    paths = [ASKED.output / f"quality-{part}.json" for part in ("lines", "em", "soft")]
+    return [row for path in paths if path.exists() for row in json.loads(path.read_text(encoding="utf-8"))["rows"]]
 
 
 def main() -> None:
+    global EFFORT
     parts = {"lines": lines, "em": em, "soft": soft, "speed": speed}
-    names = sys.argv[1:] or ["lines", "em", "soft"]
+    named = {"nargs": "*", "metavar": "PART", "help": "lines, em, soft, speed; the first three; with --quick lines"}
+    asked = command(__doc__, needs=("maxflow", "skimage", "sklearn"), more={"parts": named})
+    names = asked.parts or (["lines"] if asked.quick else ["lines", "em", "soft"])
     if not set(names) <= set(parts):
-        sys.exit(f"parts are {names}; accepted are {', '.join(parts)}. Name some, or none for the first three.")
-    missing = [name for name in ("maxflow", "skimage", "sklearn") if find_spec(name) is None]
-    if missing:
-        sys.exit(f"{', '.join(missing)} cannot be imported. Install them with: python -m pip install '.[quality]'.")
+        sys.exit(f"parts are {names}; accepted are {', '.join(parts)}.")
+    EFFORT = QUICK if asked.quick else USUAL
     check_cut()
     for name in names:
         with threadpool_limits(1, user_api="blas"):  # conjugate gradients are four times slower with two
             rows, answer = parts[name]()
-        save(f"quality-{name}", shown(rows), answer)
-    figure()
+        save(shown(rows), answer, name=f"quality-{name}")
+    if asked.output is not None and (rows := kept_rows()):
+        write_figure(asked.output / "quality.png", figure(rows))
 
 
 if __name__ == "__main__":

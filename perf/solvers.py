@@ -1,7 +1,5 @@
 """How much faster is the forward solve v(T) = T φ(TA) B than general solvers, and at which accuracy?
 
-    python perf/solvers.py [--side 256] [--labels 8]
-
 SciPy solves the same flow in float64, twice: with A as one CSR matrix, and with its two factors, v → R_S(Ωv) with Ω in
 CSR and R_S in NumPy, several times cheaper per product. Its unknowns are ordered labels last, which suits CSR best.
 `expm_multiply` takes the bordered matrix [[TA, cTB], [0, 0]] with ‖cTB‖₁ = 1: it plans with 1-norms, and a unit 2-norm
@@ -13,24 +11,20 @@ norm, against a series to rounding in float64.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 import scipy.sparse as sparse
-from autodiff import problem
 from gpulaf.kernels.stencil import offsets
-from measure import RESULTS, interleaved, save
+from measure import Rows, command, interleaved, one_thread, problem, save
 from scipy.integrate import solve_ivp
 from scipy.linalg import expm
 from scipy.sparse.linalg import LinearOperator, expm_multiply, funm_multiply_krylov
 
 from gpulaf import Euler, Grid, Krylov, Taylor
 from gpulaf.flows import LinearFlow
-from gpulaf.io.images import write_figure
-from gpulaf.plots.figures import ALARM
+from gpulaf.plots.style import ALARM, canvas, plain
 
 TIME = 3.0
 #: What the answer asks for.
@@ -152,32 +146,28 @@ def general(system: System, B: np.ndarray, trace: float) -> dict[str, Callable[[
 
 
 def ours(flow: LinearFlow) -> dict[str, Callable[[], np.ndarray]]:
-    """Our integrators by name."""
-    integrators = {
+    """Our solvers by name."""
+    solvers = {
         **{f"Euler {steps}": Euler(steps) for steps in (3, 10, 30, 100)},
         **{f"Taylor {d}": Taylor(d) for d in (2, 3, 4, 5, 6, 8, 10, 13, 16)},
         **{f"Taylor tol {tol:.0e}": Taylor(tol=tol) for tol in (1e-2, 1e-4, 1e-6)},
         **{f"Krylov {m}": Krylov(m) for m in (2, 3, 4, 5, 6, 8, 10)},
         **{f"Krylov tol {tol:.0e}": Krylov(tol=tol) for tol in (1e-2, 1e-4, 1e-6)},
     }
-    return {name: lambda i=i: i.solve(flow, TIME, keep_basis=False).v for name, i in integrators.items()}
+    return {name: lambda s=s: s.solve(flow, TIME, keep_basis=False).v for name, s in solvers.items()}
 
 
 def alone(call: Callable[[], np.ndarray]) -> Callable[[], np.ndarray]:
     """The call with our kernels on one thread."""
 
     def on_one_thread() -> np.ndarray:
-        threads = numba.get_num_threads()
-        numba.set_num_threads(1)
-        try:
+        with one_thread():
             return call()
-        finally:
-            numba.set_num_threads(threads)
 
     return on_one_thread
 
 
-def measure(labels: int, side: int) -> list[dict[str, Any]]:
+def measure(labels: int, side: int, repeats: int) -> Rows:
     weights, l, _ = problem(labels, side)
     wide, narrow = LinearFlow(Grid(weights.astype(float)), l.astype(float)), LinearFlow(Grid(weights), l)
     B, S, omega = rows(wide.B), rows(wide.S).reshape(-1, labels), averages(weights.astype(float))
@@ -190,7 +180,7 @@ def measure(labels: int, side: int) -> list[dict[str, Any]]:
         "CSR": general(matrix, B, trace), "factors": general(factors, B, trace),
     }  # fmt: skip
     flat = {(form, name): call for form, solvers in calls.items() for name, call in solvers.items()}
-    times = interleaved(flat, repeats=5, settled=True)
+    times = interleaved(flat, repeats=repeats, settled=True)
     exact = rows(Taylor(tol=1e-13).solve(wide, TIME, keep_basis=False).v)
     table = []
     for (form, name), call in flat.items():
@@ -202,13 +192,13 @@ def measure(labels: int, side: int) -> list[dict[str, Any]]:
     return table
 
 
-def fastest(table: list[dict[str, Any]], form: str, solver: str = "", accuracy: float = ACCURACY) -> dict[str, Any]:
+def fastest(table: Rows, form: str, solver: str = "", accuracy: float = ACCURACY) -> dict[str, Any]:
     """The fastest row of a form, and of solvers that begin so, whose error is at most `accuracy`."""
     kept = (r for r in table if r["form"] == form and r["solver"].startswith(solver) and r["error"] <= accuracy)
     return min(kept, key=lambda r: r["ms"])
 
 
-def answer(table: list[dict[str, Any]]) -> str:
+def answer(table: Rows) -> str:
     mine, single = fastest(table, "ours"), fastest(table, "ours, 1 thread")
     claims = []
     for form in ("CSR", "factors"):
@@ -227,18 +217,14 @@ def answer(table: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    side = int(sys.argv[sys.argv.index("--side") + 1]) if "--side" in sys.argv else 256
-    labels = int(sys.argv[sys.argv.index("--labels") + 1]) if "--labels" in sys.argv else 8
-    table = measure(labels, side)
-    figure(table)
-    save("solvers", table, f"v(T) at ({labels}, {side}, {side}), T = {TIME:g}, float64: " + answer(table))
+    asked = command(__doc__, side=(256, 12), labels=(8, 3), repeats=(5, 1))
+    table = measure(asked.labels, asked.side, asked.repeats)
+    shape = f"({asked.labels}, {asked.side}, {asked.side})"
+    save(table, f"v(T) at {shape}, T = {TIME:g}, float64: {answer(table)}", figure)
 
 
-def figure(table: list[dict[str, Any]]) -> None:
-    from matplotlib.figure import Figure
-
-    plot = Figure(figsize=(9, 6), layout="constrained")
-    axis = plot.subplots()
+def figure(table: Rows) -> Any:
+    plot, ((axis,),) = canvas(1, 1, width=9, height=6)
     for form, filled in {"ours": True, "ours, float32": False, "CSR": True, "factors": False}.items():
         for solver, (marker, color, offset, side) in MARKS.items():
             kept = [r for r in table if r["form"] == form and r["solver"].split()[0] == solver]
@@ -251,11 +237,11 @@ def figure(table: list[dict[str, Any]]) -> None:
                 text = {"textcoords": "offset points", "ha": side, "color": color, "fontsize": 9}
                 axis.annotate(solver, min(curve, key=lambda at: at[1]), xytext=offset, **text)
     axis.axhline(ACCURACY, color="#BBBBBB", lw=0.8, zorder=0)
-    axis.set(xscale="log", yscale="log", xlabel="ms for v(T)", ylabel="relative error of v(T)")
-    axis.set_title("blue: ours, open: float32; red: SciPy, filled: one CSR matrix, open: its factors", fontsize=10)
+    title = "blue: ours, open: float32; red: SciPy, filled: one CSR matrix, open: its factors"
+    plain(axis, title, "ms for v(T)", "relative error of v(T)")
+    axis.set(xscale="log", yscale="log")
     axis.margins(x=0.14)
-    axis.spines[["top", "right"]].set_visible(False)
-    write_figure(RESULTS / "solvers.png", plot)
+    return plot
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def demo(scene: str, size: int, steps: int, seed: int, output: Path, device: str
     output.mkdir(parents=True, exist_ok=True)
     result = run_demo(scene, size=size, seed=seed, steps=steps, device=device)
     path = output / f"gpulaf-{scene}.png"
-    wrong = [100 * row.wrong for row in result.fit.history]
+    wrong = [row.wrong for row in result.fit.history]
     write_figure(path, demo_figure(result.scene, result.panels, host_array(result.fit.weights), wrong))
     click.echo(f"{scene}, {size}×{size} pixels, {len(result.scene.prototypes)} labels")
     for title in result.panels:

@@ -1,4 +1,4 @@
-"""gpulaf profile: where the time of a learning step goes."""
+"""gpulaf profile: the time of a learning step by stage."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import click
 from .options import device_option
 
 FOOTNOTES = (
-    "Times are medians. MB: every operand of every call once, the products of a series one by one.",
+    "Times are means of the middle third of the steps. MB: every operand of every call once, the products of a series",
+    "one by one.",
     "of a copy: bandwidth as a share of that of a copy of as many bytes. It passes 1 where products share reads in",
     "cache, and where more is read than written.",
     "flop/B: floating-point operations per byte; a multiply-add is two.",
@@ -31,8 +32,9 @@ FOOTNOTES = (
 def profile(size: int, labels: int, dtype: str, output: Path | None, device: str) -> None:
     """Time the stages of a learning step on a synthetic problem, each beside a copy of as many bytes.
 
-    A step is a Taylor series, the cosine loss, its gradient by reverse Horner and a step of Riemannian Adam, at T = 3.
-    The figure is a roofline. On a GPU the kernels are NVTX ranges, too.
+    A step is a Taylor series, the cosine loss, its exact gradient and a step of Riemannian Adam, at T = 3. The stages
+    are those of the device: a CPU computes the gradient in one wave through the image. The figure is a roofline. On a
+    GPU the kernels are NVTX ranges, too.
     """
     from ..io.images import write_figure
     from ..plots.figures import roofline_figure
@@ -53,6 +55,7 @@ def profile(size: int, labels: int, dtype: str, output: Path | None, device: str
 
 
 def _table(profile: Any) -> str:
+    """Return stages, the rest and the total as aligned text."""
     rows = [["stage", "calls", "ms", "MB", "GB/s", "of a copy", "flop/B"]]
     for stage in profile.stages:
         rates = (f"{stage.bandwidth / 1e9:.1f}", f"{stage.share:.2f}", f"{stage.intensity:.2f}")
@@ -76,7 +79,7 @@ def _ms(seconds: float) -> str:
 
 
 def _write_json(path: Path, profile: Any) -> None:
-    """The profile as JSON, in seconds, bytes and operations."""
+    """Write the profile as JSON, in seconds, bytes and operations."""
     from dataclasses import asdict
 
     from ..io.atomic import whole_file

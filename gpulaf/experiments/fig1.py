@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from ..plots.figures import show_image
-from ..plots.style import canvas
+from ..plots.style import canvas, show_image
 from .demo import SCENES, Demo, run_demo
 from .result import Drawing, ExperimentResult, Row, Setting, only
 

@@ -14,8 +14,7 @@ from ..integrators import Krylov, Taylor
 from ..learning.descent import RiemannianGradient
 from ..learning.loss import cosine_loss
 from ..learning.problem import ClosedForm, Gradient
-from ..plots.figures import show_image
-from ..plots.style import DASHES, RAMP, band, canvas, logarithmic, plain
+from ..plots.style import DASHES, RAMP, band, canvas, logarithmic, plain, show_image
 from ..scenes import Scene, voronoi_colors
 from .learning import TIME, SceneFit, SceneProblem, descend, labels, scene_problem
 from .result import Drawing, ExperimentResult, Row, Setting, select

@@ -18,8 +18,8 @@ from ..integrators import Krylov
 from ..learning.descent import RiemannianGradient
 from ..learning.loss import cosine_loss
 from ..learning.problem import Evaluation, FitProblem, Gradient
-from ..plots.figures import patch_glyphs, show_image
-from ..plots.style import COLORS, DASHES, RAMP, logarithmic, plain
+from ..plots.figures import patch_glyphs
+from ..plots.style import COLORS, DASHES, RAMP, logarithmic, plain, show_image
 from ..scenes import voronoi_lines
 from .learning import SceneProblem, descend, scene_problem
 from .result import Drawing, ExperimentResult, Row, Setting

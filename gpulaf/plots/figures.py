@@ -1,4 +1,4 @@
-"""Figures: each shows one point. Built on matplotlib's Figure, without global state."""
+"""Colors of labels, the figure of the demo, weight patches of a window, the roofline of a profile."""
 
 from __future__ import annotations
 
@@ -6,19 +6,11 @@ from typing import Any
 
 import numpy as np
 
-__all__ = [
-    "colored", "curve_axis", "demo_figure", "frame", "label_colors", "patch_glyphs", "roofline_figure",
-    "show_image",
-]  # fmt: skip
+from .style import ALARM, COLORS, GRID, INK, error_axis, frame, plain_numbers, show_image
 
-#: Colors that stay apart for color-blind readers (P. Tol, Colour schemes, SRON 2021, "bright" and "muted").
-QUALITATIVE = (
-    "#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#BBBBBB",
-    "#332288", "#88CCEE", "#44AA99", "#117733", "#999933", "#DDCC77", "#CC6677", "#882255",
-)  # fmt: skip
-ALARM = "#CC3311"
+__all__ = ["colored", "demo_figure", "label_colors", "patch_glyphs", "roofline_figure"]
 
-#: Where a label may stand beside its dot, in points, near places first: shift and alignment.
+#: Where a name may stand beside its dot, in points, near places first: shift and alignment.
 PLACES = [
     (x * far, y * far, side)
     for far in (1, 2.4, 4, 6)
@@ -28,7 +20,19 @@ PLACES = [
 
 
 def label_colors(labels: np.ndarray, count: int, image: np.ndarray | None = None) -> np.ndarray:
-    """(J, 3) uint8 colors: the mean color of each label in a grey or RGB image, else a qualitative scheme."""
+    """Return the mean color of each label in a grey or RGB image, else colors of a qualitative scheme.
+
+    Parameters
+    ----------
+    labels : (H, W) integer array
+    count : int
+        J.
+    image : (H, W) or (H, W, C) array, optional
+
+    Returns
+    -------
+    (J, 3) uint8 array
+    """
     if image is not None and (image.ndim == 2 or image.shape[-1] in (1, 3)):
         pixels = image.reshape(labels.size, -1).astype(np.float64)
         low, high = pixels.min(), pixels.max()
@@ -40,19 +44,19 @@ def label_colors(labels: np.ndarray, count: int, image: np.ndarray | None = None
         return np.broadcast_to((255 * scaled.clip(0, 1)).round().astype(np.uint8), (count, 3))
     from matplotlib.colors import hsv_to_rgb, to_rgb
 
-    colors = [to_rgb(color) for color in QUALITATIVE[:count]]
+    colors = [to_rgb(color) for color in COLORS[:count]]
     more = np.arange(count - len(colors))  # beyond the scheme: hues in golden steps, three tones
     colors += [tuple(hsv_to_rgb((0.618034 * j % 1, 0.85 - 0.1 * (j % 7), 0.95 - 0.2 * (j % 3)))) for j in more]
     return (255 * np.array(colors)).round().astype(np.uint8)
 
 
 def colored(labels: np.ndarray, count: int, image: np.ndarray | None = None) -> np.ndarray:
-    """(H, W, 3) uint8 picture of labels."""
+    """Return an (H, W, 3) uint8 image of labels in their :func:`label_colors`."""
     return label_colors(labels, count, image)[labels]
 
 
 def demo_figure(scene: Any, panels: dict[str, np.ndarray], weights: np.ndarray, wrong: list[float]) -> Any:
-    """What learning the weights changes, and why: the labelings above; truth, errors, patches and the curve below.
+    """Draw labelings without and with learned weights; truth, errors, learned patches and the curve of errors below.
 
     Parameters
     ----------
@@ -62,8 +66,13 @@ def demo_figure(scene: Any, panels: dict[str, np.ndarray], weights: np.ndarray, 
     weights : (9, H, W) array
         The learned patches.
     wrong : list of float
-        Wrong pixels in percent after each step.
+        Share of wrong pixels after each step, 0 to 1.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
     """
+    from matplotlib.colors import ListedColormap
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12.6, 6.6), layout="constrained")
@@ -76,34 +85,24 @@ def demo_figure(scene: Any, panels: dict[str, np.ndarray], weights: np.ndarray, 
         show_image(axes[title], scene.prototypes[labels], f"{title}: {share:.2f} % wrong")
     show_image(axes["truth"], scene.clean, "ground truth")
     title = list(panels)[1]
-    axes["errors"].imshow(panels[title] != scene.truth, cmap=_map("#F0F0F0", ALARM), interpolation="nearest")
+    colors = ListedColormap(["#F0F0F0", ALARM])
+    axes["errors"].imshow(panels[title] != scene.truth, cmap=colors, interpolation="nearest")
     frame(axes["errors"], f"wrong with {title} (red)")
     patch_glyphs(axes["patches"], axes["truth"], scene, weights)
     _curve(axes["curve"], wrong)
     return figure
 
 
-def show_image(axis: Any, image: np.ndarray, title: str) -> None:
-    """Show an (H, W, 1) or (H, W, 3) image with values in [0, 1]."""
-    axis.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    frame(axis, title)
-
-
-def frame(axis: Any, title: str) -> None:
-    """A title and no ticks."""
-    axis.set_title(title, fontsize=10)
-    axis.set_xticks([])
-    axis.set_yticks([])
-
-
-def _map(*colors: str) -> Any:
-    from matplotlib.colors import ListedColormap
-
-    return ListedColormap(colors)
-
-
 def patch_glyphs(axis: Any, overview: Any, scene: Any, weights: np.ndarray, side: int = 9) -> None:
-    """The learned patches of a small window, each drawn as its 3×3 weights, over the borders of the true labels."""
+    """Draw the patches of a window of `side`² pixels, each by its (2r+1)² weights, and the borders of the true labels.
+
+    Parameters
+    ----------
+    axis, overview : matplotlib axes
+        Where the patches are drawn, and the image in which their window is marked.
+    scene : Scene
+    weights : (N, H, W) array
+    """
     truth = scene.truth
     radius = (round(weights.shape[0] ** 0.5) - 1) // 2
     span = 2 * radius + 1
@@ -133,7 +132,7 @@ def _box(x: int, y: int, side: int) -> Any:
 
 
 def _busiest_window(truth: np.ndarray, side: int) -> tuple[int, int]:
-    """Corner of the window, away from the border, whose smallest part is largest: a border runs through its middle."""
+    """Return the corner (y, x) of the window of two labels whose smaller part is largest, off the border."""
     height, width = truth.shape
     best, corner = -1, (0, 0)
     for y in range(2, max(3, height - side - 1), 3):
@@ -146,30 +145,23 @@ def _busiest_window(truth: np.ndarray, side: int) -> tuple[int, int]:
 
 
 def _curve(axis: Any, wrong: list[float]) -> None:
-    axis.plot(range(len(wrong)), wrong, color=QUALITATIVE[0], lw=2)
-    curve_axis(axis, wrong, "descent step")
-    axis.set_title(f"wrong pixels, learning: {wrong[0]:.2f} → {wrong[-1]:.2f} %", fontsize=10)
-
-
-def curve_axis(axis: Any, wrong: list[float], steps: str) -> None:
-    """The axes of a curve of wrong pixels in percent, logarithmic where there are any."""
-    if max(wrong) > 0:
-        axis.set_yscale("log")
-    axis.set_xlabel(steps)
-    for which in (axis.yaxis.set_major_formatter, axis.yaxis.set_minor_formatter):
-        which(lambda value, _: f"{value:g} %" if f"{value:e}"[0] in "12357" else "")
-    axis.set_box_aspect(1)
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.grid(axis="y", which="both", color="#E4E4E4", lw=0.6)
+    percent = [100 * share for share in wrong]
+    axis.plot(range(len(percent)), percent, color=COLORS[0], lw=2)
+    error_axis(axis, percent, "descent step")
+    axis.set_title(f"wrong pixels, learning: {percent[0]:.2f} → {percent[-1]:.2f} %", fontsize=10)
 
 
 def roofline_figure(profile: Any) -> Any:
-    """What every stage reaches under what the machine allows: operations per second over operations per byte.
+    """Draw operations per second of every stage over its operations per byte, under the roof of the machine.
 
     Parameters
     ----------
     profile : Profile
         The roof is the fastest of its copies and, where there is one, the peak of arithmetic.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
     """
     from matplotlib.figure import Figure
 
@@ -180,19 +172,18 @@ def roofline_figure(profile: Any) -> Any:
     roof = np.minimum(span * copy, profile.peak or np.inf) / 1e9
     figure = Figure(figsize=(7.6, 4.8), layout="constrained")
     axis = figure.subplots()
-    axis.plot(span, roof, color="#444444", lw=1.6)
-    axis.scatter(x, y / 1e9, s=30, color=QUALITATIVE[: len(x)], zorder=3)
+    axis.plot(span, roof, color=INK, lw=1.6)
+    axis.scatter(x, y / 1e9, s=30, color=COLORS[: len(x)], zorder=3)
     bottom, top = min(roof[0], y.min() / 1e9) / 2, 2.2 * max(roof.max(), y.max() / 1e9)
     axis.set(xscale="log", yscale="log", xlim=span[[0, -1]], ylim=(bottom, top))
     axis.set(xlabel="floating-point operations per byte", ylabel="Gflop/s")
     size = f"{profile.size}×{profile.size} pixels, {profile.labels} labels, {profile.dtype}"
     axis.set_title(f"one learning step, {size}\n{profile.machine}", fontsize=10)
     for scale in (axis.xaxis, axis.yaxis):
-        for which in (scale.set_major_formatter, scale.set_minor_formatter):
-            which(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "125" else "")
+        plain_numbers(scale, "125")
     axis.spines[["top", "right"]].set_visible(False)
     axis.tick_params(which="both", length=3)
-    axis.grid(color="#E4E4E4", lw=0.6)
+    axis.grid(color=GRID, lw=0.6)
     _name_roof(axis, span, copy, profile.peak)
     names = [stage.name for stage in profile.stages]
     _name_dots(figure, axis, dict(zip(names, zip(x, y / 1e9, strict=True), strict=True)), np.stack([span, roof], 1))
@@ -200,8 +191,9 @@ def roofline_figure(profile: Any) -> Any:
 
 
 def _name_roof(axis: Any, span: np.ndarray, copy: float, peak: float | None) -> None:
+    """Write bandwidth and peak at the roof."""
     slope = span[span < (peak or np.inf) / copy]
-    at, how = slope[(4 * len(slope)) // 5], {"fontsize": 9, "color": "#444444", "va": "bottom", "ha": "right"}
+    at, how = slope[(4 * len(slope)) // 5], {"fontsize": 9, "color": INK, "va": "bottom", "ha": "right"}
     axis.annotate(f"copy: {copy / 1e9:.3g} GB/s", (at, at * copy / 1e9), (-6, 2), textcoords="offset points", **how)
     if peak is not None:
         text = f"multiply-adds in cache: {peak / 1e9:.3g} Gflop/s"

@@ -13,7 +13,8 @@ from ..prediction.evaluation import compare
 from ..prediction.metrics import confusion_matrix, scores
 from ..prediction.model import Parameters, predict_weights
 from ..prediction.predictor import WeightPredictor
-from .figures import ALARM, QUALITATIVE, curve_axis, frame, label_colors
+from .figures import label_colors
+from .style import ALARM, COLORS, error_axis, frame
 
 __all__ = ["confusion_figure", "predictor_figure"]
 
@@ -32,7 +33,7 @@ def predictor_figure(
     unlabeled: int | None = None,
     title: str = "unseen image",
 ) -> Any:
-    """What a predictor learned and what that does: labelings of an image, prototypes with their weights, the curve.
+    """Draw labelings of an image without learning and by a predictor, its prototypes with their weights, its history.
 
     Parameters
     ----------
@@ -65,7 +66,7 @@ def predictor_figure(
     grid = figure.add_gridspec(2, 10, height_ratios=(1, 1.25))
     axes = [figure.add_subplot(grid[0, k : k + 2]) for k in range(0, 10, 2)]
     shown = _label_colors(predictor)
-    _show(axes[0], picture(host_array(image)), title)
+    _show(axes[0], display_colors(host_array(image)), title)
     _show(axes[1], _colored(known, shown), "truth")
     for axis, (method, found) in zip(axes[2:], labels.items(), strict=True):
         wrong = scores(confusion_matrix(known, found, len(shown))).wrong
@@ -76,7 +77,7 @@ def predictor_figure(
 
 
 def confusion_figure(confusion: np.ndarray, names: list[str]) -> Any:
-    """A confusion matrix, each row in percent of its class.
+    """Draw a confusion matrix, each row in percent of its class.
 
     Parameters
     ----------
@@ -124,9 +125,10 @@ def own_weights(predictor: WeightPredictor) -> np.ndarray:
 
 
 def prototype_patches(predictor: WeightPredictor, image: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Prototypes as pictures, and how many pixels of the image are nearest to each.
+    """Return an image patch for every prototype, and how many pixels of the image are nearest to each.
 
-    A raw patch is its own picture; other features are shown by the 5×5 pixels around the pixel nearest to them.
+    Prototypes of raw patches are such patches; other features are shown by the 5×5 pixels around the pixel nearest to
+    them.
 
     Returns
     -------
@@ -140,15 +142,15 @@ def prototype_patches(predictor: WeightPredictor, image: Any) -> tuple[np.ndarra
     used = np.bincount(cKDTree(p).query(f)[1], minlength=len(p))
     if not callable(predictor.features):
         side = 2 * predictor.features + 1
-        return picture(p.reshape(len(p), side, side, -1)), used
+        return display_colors(p.reshape(len(p), side, side, -1)), used
     height, width = features.shape[:2]
     rows, columns = np.unravel_index(cKDTree(f).query(p)[1], (height, width))
-    padded = np.pad(picture(host_array(image)), ((2, 2), (2, 2), (0, 0)), mode="edge")
+    padded = np.pad(display_colors(host_array(image)), ((2, 2), (2, 2), (0, 0)), mode="edge")
     return np.stack([padded[y : y + 5, x : x + 5] for y, x in zip(rows, columns, strict=True)]), used
 
 
-def picture(values: np.ndarray) -> np.ndarray:
-    """(…, C) values as (…, 3) colors in [0, 1]: RGB for three channels, else the first one in grey."""
+def display_colors(values: np.ndarray) -> np.ndarray:
+    """Convert (…, C) values to (…, 3) colors in [0, 1]: RGB for three channels, else the first one in grey."""
     colors = values if values.shape[-1] == 3 else values[..., :1]
     low, high = np.percentile(colors, (1, 99))
     if low > -1 and 0.1 < high < 2:  # as most images are
@@ -166,7 +168,7 @@ def _label_colors(predictor: WeightPredictor) -> np.ndarray:
     """(J, 3) uint8: the mean colors of color images, black and white for two labels of grey ones, else a scheme."""
     values = predictor.label_prototypes_
     if values.shape[1] == 3:
-        return (255 * picture(values)).round().astype(np.uint8)
+        return (255 * display_colors(values)).round().astype(np.uint8)
     if values.shape == (2, 1):
         return np.repeat(np.uint8(255) * (values == values.max()).astype(np.uint8), 3, axis=1)
     return label_colors(np.zeros((1, 1), np.uint8), len(values))
@@ -222,7 +224,7 @@ def _curves(axis: Any, predictor: WeightPredictor) -> None:
     history = predictor.history_
     validated = [row for row in history if row.validation_loss is not None]
     steps, wrong = [row.step for row in history], [100 * row.wrong for row in history]
-    axis.plot(steps, wrong, color=QUALITATIVE[0], lw=1.6, label="training")
+    axis.plot(steps, wrong, color=COLORS[0], lw=1.6, label="training")
     values, said = wrong, f"{wrong[0]:.2f} → {wrong[-1]:.2f} % of training"
     kept = best(history, "validation_loss")
     if kept is not None:
@@ -232,5 +234,5 @@ def _curves(axis: Any, predictor: WeightPredictor) -> None:
         axis.plot(kept.step, lowest, "o", color=ALARM, label=f"kept: step {kept.step}")
         values, said = values + wrong, f"{wrong[0]:.2f} → {lowest:.2f} % of validation"
     axis.legend(frameon=False, fontsize=9)
-    curve_axis(axis, values, "training step")
+    error_axis(axis, values, "training step")
     axis.set_title(f"wrong pixels: {said}", fontsize=10)

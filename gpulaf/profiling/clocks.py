@@ -1,4 +1,4 @@
-"""Clocks of host and device, and what the machine can do at most: a copy of so many bytes, multiply-adds."""
+"""Clocks of host and device; bandwidth of copies and peak rate of multiply-adds of a machine."""
 
 from __future__ import annotations
 
@@ -25,59 +25,59 @@ CHAIN, ROW, ROUNDS = 16, 512, 2**13
 
 
 class Clock(Protocol):
-    """Marks points of the work."""
+    """Marks points in a sequence of kernel calls and tells the seconds between two of them."""
 
     def mark(self) -> Any:
-        """This point."""
+        """Mark the present point."""
         ...
 
     def seconds(self, first: Any, last: Any) -> float:
-        """Between two of them."""
+        """Return the seconds between two marks."""
         ...
 
     @contextmanager
     def span(self, name: str) -> Iterator[None]:
-        """What is done inside has this name in the tools that show it."""
+        """Name the kernel calls inside, for profilers."""
         ...
 
 
 class HostClock:
-    """Wall time."""
+    """Wall time of the host."""
 
     def mark(self) -> float:
-        """Now."""
+        """Return the present time in seconds."""
         return time.perf_counter()
 
     def seconds(self, first: float, last: float) -> float:
-        """Seconds between two marks."""
+        """Return the seconds between two marks."""
         return last - first
 
     @contextmanager
     def span(self, name: str) -> Iterator[None]:
-        """Nothing shows it here."""
+        """Do nothing: no profiler of the host reads names."""
         yield
 
 
 class DeviceClock:
-    """CUDA events on the current stream, and NVTX ranges; only where CuPy is imported."""
+    """CUDA events on the current stream, and NVTX ranges; requires that CuPy is imported."""
 
     def __init__(self) -> None:
         self._cuda = sys.modules["cupy"].cuda
 
     def mark(self) -> Any:
-        """An event behind the work that is queued."""
+        """Record an event behind all that is queued."""
         event = self._cuda.Event()
         event.record()
         return event
 
     def seconds(self, first: Any, last: Any) -> float:
-        """Seconds of the device between two events."""
+        """Wait for the last event and return the device seconds between both."""
         last.synchronize()  # synchronize
         return 1e-3 * float(self._cuda.get_elapsed_time(first, last))
 
     @contextmanager
     def span(self, name: str) -> Iterator[None]:
-        """An NVTX range."""
+        """Open an NVTX range."""
         self._cuda.nvtx.RangePush(name)
         try:
             yield
@@ -86,10 +86,23 @@ class DeviceClock:
 
 
 def copy_bandwidths(counts: list[int], clock: Clock, *, repeats: int = 7) -> list[float]:
-    """Bytes per second of copies that move so many bytes, half of them read and half written; medians.
+    """Measure copies that move so many bytes each, half of them read and half written.
 
-    On the host by NumPy on the threads of the kernels, on the device by CuPy. Copy after copy goes on through as much
-    memory as all together move, LARGEST_COPY at most: like the work they stand beside, they find little in cache.
+    On the host by NumPy on the threads of the kernels, on the device by CuPy. Copies follow each other through as much
+    memory as all together move, LARGEST_COPY at most, so that they find as little in cache as the kernels do.
+
+    Parameters
+    ----------
+    counts : list of int
+        Bytes read and written by each copy.
+    clock : HostClock or DeviceClock
+    repeats : int
+        Measurements of each copy, after one that warms up.
+
+    Returns
+    -------
+    list of float
+        Bytes per second of each copy: medians.
     """
     library: Any = sys.modules["cupy"] if isinstance(clock, DeviceClock) else np
     whole = max(64, min(sum(counts), LARGEST_COPY) // 2)
@@ -108,9 +121,12 @@ def copy_bandwidths(counts: list[int], clock: Clock, *, repeats: int = 7) -> lis
 
 
 def arithmetic_peak(dtype: Any, *, repeats: int = 7) -> float | None:
-    """Operations per second of multiply-adds on numbers in first-level cache, on the threads of the kernels; a median.
+    """Measure multiply-adds on numbers in first-level cache, on the threads of the kernels.
 
-    None where Numba is not installed.
+    Returns
+    -------
+    float or None
+        Floating-point operations per second, the median of `repeats`; None where Numba is not installed.
     """
     if not available:
         return None
@@ -128,7 +144,7 @@ def arithmetic_peak(dtype: Any, *, repeats: int = 7) -> float | None:
 
 
 def machine(on_device: bool = False) -> str:
-    """The GPU, or the processor and the threads that kernels run on."""
+    """Return the name of the GPU, or of the processor and the number of its threads that kernels use."""
     if on_device:
         properties = sys.modules["cupy"].cuda.runtime.getDeviceProperties(0)
         return str(properties["name"].decode())

@@ -1,7 +1,8 @@
-"""What a kernel call moves at least and computes, by the formulas of :mod:`gpulaf.kernels`.
+"""Bytes that a kernel call moves at least, and its floating-point operations, by the formulas of :mod:`gpulaf.kernels`.
 
 Bytes: every operand is read once and every result written once, as the docstrings of the kernels count; a chain counts
-product by product. Operations: a multiply-add is two, an exponential those of its polynomial, a comparison none.
+product by product, a gradient in one wave its operands alone. Operations: a multiply-add is two, an exponential those
+of its polynomial, a comparison none; those of the definition, whatever an implementation shares or repeats.
 """
 
 from __future__ import annotations
@@ -20,21 +21,27 @@ LABEL = 4
 
 
 class Cost(NamedTuple):
-    """Of one call or of several."""
+    """Bytes and operations of one kernel call, or of several."""
 
-    #: Bytes that are read and written at least.
+    #: Bytes read and written at least.
     bytes: int
     #: Floating-point operations.
     operations: int
 
 
 def cost(kernel: str, *operands: Any, **options: Any) -> Cost:
-    """The cost of ``implementation(kernel, …)(*operands, **options)``; KeyError for a kernel that has no formula."""
+    """Return the cost of ``implementation(kernel, …)(*operands, **options)``.
+
+    Raises
+    ------
+    KeyError
+        For a kernel without a formula here.
+    """
     return _COSTS[kernel](*operands, **options)
 
 
 def _cost(field: Any, floats: int, operations: int, other: int = 0) -> Cost:
-    """From what one pixel of the field (K, …) takes: floats, operations and other bytes."""
+    """Multiply floats, operations and other bytes of one pixel by the pixels of the field (K, …)."""
     pixels = prod(field.shape[1:])
     return Cost(pixels * (floats * host_dtype(field).itemsize + other), pixels * operations)
 
@@ -69,6 +76,12 @@ def _weight_gradient(weights: Any, similarity: Any, log_likelihood: Any, mean: A
     return _cost(mean, 3 * R * J + 4 * J + N, R * (2 * N + 6) * J + (2 * N + 4) * J)
 
 
+def _reverse_horner(weights: Any, similarity: Any, log_likelihood: Any, g: Any, coefficients: Any) -> Cost:
+    N, J, K = len(weights), len(g), len(coefficients) - 1
+    products = 2 * J + K * (4 * N + 10) * J  # a_q = A a_{q−1} and y_{q−1} = c_q g + Aᵀ y_q
+    return _cost(g, 4 * J + 2 * N, products + K * (2 * N + 6) * J + (2 * N + 4) * J)
+
+
 def _moments(weights: Any, gradient: Any, first: Any = None, *_: Any) -> Cost:
     N = len(weights)
     return _cost(weights, 2 * N + 1, 7 * N) if first is None else _cost(weights, 4 * N + 2, 12 * N + 3)
@@ -80,11 +93,12 @@ def _geodesic(p: Any, x: Any, factor: float, scale: Any = None, **_: Any) -> Cos
 
 
 def _exponential(x: Any) -> int:
-    """Operations of one e^x: eight and a polynomial."""
+    """Count the operations of one e^x: eight and those of its polynomial."""
     return 8 + 2 * (len(constants(host_dtype(x)).coefficients) - 1)
 
 
 _COSTS: dict[str, Callable[..., Cost]] = {
     "similarity": _similarity, "chain": _chain, "combination": _combination, "agreement": _agreement,
-    "cosine": _cosine, "weight_gradient": _weight_gradient, "moments": _moments, "geodesic": _geodesic,
+    "cosine": _cosine, "weight_gradient": _weight_gradient, "reverse_horner": _reverse_horner, "moments": _moments,
+    "geodesic": _geodesic,
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Where the time of a learning step goes: stage by stage, beside a copy of as many bytes."""
+"""Time of a learning step by stage, each stage beside a copy of as many bytes."""
 
 from __future__ import annotations
 
@@ -14,37 +14,41 @@ from ..backend.dispatch import observed
 from ..backend.memory import check_memory
 from ..integrators import Taylor
 from ..learning.descent import RiemannianAdam
-from ..learning.fitting import fit_weights
+from ..learning.fitting import FitOptions, fit_weights
 from .clocks import Clock, DeviceClock, HostClock, arithmetic_peak, copy_bandwidths, machine
 from .costs import Cost, cost
 
 __all__ = ["STAGES", "Profile", "Stage", "profile_step"]
 
-#: Integration time and tolerance of the step.
-TIME, TOL = 3.0, 1e-3
+#: Integration time of the step.
+TIME = 3.0
 
-#: The stages in the order of a step; the loss counts the wrong pixels, too.
+#: The stages of all devices in the order of a step; the loss counts the wrong pixels, too. Where the exact gradient
+#: runs in one wave, that takes the place of combination, reverse Horner and weight gradient.
 STAGES = (
-    "similarity", "forward series", "combination", "loss", "reverse Horner", "weight gradient", "norms", "update",
+    "similarity", "forward series", "combination", "loss", "reverse Horner", "weight gradient", "gradient wave",
+    "norms", "update",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of a step: medians over the steps.
+    """One stage of a learning step.
 
     Attributes
     ----------
     name : str
+        One of :data:`STAGES`.
     kernels : tuple of str
         The kernels that it calls.
     calls : int
-        Calls in one step.
+        Kernel calls in one step.
     seconds : float
+        Seconds in one step, the mean of the steps that count.
     cost : Cost
         Bytes and operations of one step.
     copy : float
-        Bytes per second of a copy that moves as many bytes.
+        Bytes per second of a copy that moves as many bytes as the stage.
     """
 
     name: str
@@ -56,22 +60,22 @@ class Stage:
 
     @property
     def bandwidth(self) -> float:
-        """Bytes per second."""
+        """Bytes per second of the stage."""
         return self.cost.bytes / self.seconds
 
     @property
     def share(self) -> float:
-        """Of the bandwidth of the copy."""
+        """Bandwidth as a share of that of the copy."""
         return self.bandwidth / self.copy
 
     @property
     def intensity(self) -> float:
-        """Operations per byte."""
+        """Floating-point operations per byte."""
         return self.cost.operations / self.cost.bytes
 
     @property
     def rate(self) -> float:
-        """Operations per second."""
+        """Floating-point operations per second."""
         return self.cost.operations / self.seconds
 
 
@@ -86,8 +90,10 @@ class Profile:
         Pixels on a side, labels, terms of the Taylor series.
     dtype : str
     stages : list of Stage
+        Those whose kernels are called on this device.
     rest, total : float
-        Seconds of a step outside the stages and of all of it: medians.
+        Seconds of a step outside the stages, and of the whole step: means of the steps that count, as those of the
+        stages, so that stages and rest sum to the total.
     peak : float or None
         Multiply-adds in first-level cache, operations per second; None where it is not measured.
     steps : list of dict
@@ -109,7 +115,7 @@ class Profile:
 def profile_step(
     size: int = 512, labels: int = 10, *, device: str = "auto", dtype: str = "float32", steps: int = 7
 ) -> Profile:
-    """Time the stages of learning steps on a synthetic problem: Taylor series, reverse Horner, Riemannian Adam, T = 3.
+    """Time the stages of learning steps on a synthetic problem: Taylor(), exact gradient, Riemannian Adam, T = 3.
 
     Parameters
     ----------
@@ -120,7 +126,11 @@ def profile_step(
     device : "auto", "cpu" or "gpu"
     dtype : "float32" or "float64"
     steps : int
-        Steps that count, after one that warms up.
+        Steps that are timed, after one that warms up. Those of the middle third by duration count.
+
+    Returns
+    -------
+    Profile
 
     Raises
     ------
@@ -129,27 +139,29 @@ def profile_step(
     RuntimeError, MemoryError
         If there is no such device, or not enough memory on it.
     """
-    _check(size, labels, dtype, steps)
-    degree = Taylor(tol=TOL).plan(0.5 * TIME)[1]  # ‖A‖ ≤ 1/2
-    integrator, descent = Taylor(degree), RiemannianAdam()
+    check_options(size, labels, dtype, steps)
+    solver = Taylor()
     probe = device_array(np.zeros(1, dtype), device)
-    check_memory(probe, (size, size), labels, integrator=integrator, time=TIME, learn=True)
+    check_memory(probe, (size, size), labels, solver=solver, times=(TIME,), learn=True)
     likelihood, truth = _problem(size, labels, dtype)
     on_device = is_device_array(probe)
     recorder = _Recorder(DeviceClock() if on_device else HostClock())
+    options = FitOptions(callback=recorder.end_step, progress=False)
     with observed(recorder.observe):
         fit_weights(
-            device_array(likelihood, device), truth, time=TIME, integrator=integrator, descent=descent,
-            steps=steps + 1, callback=recorder.end_step, progress=False,
+            device_array(likelihood, device), truth, time=TIME, solver=solver, descent=RiemannianAdam(),
+            steps=steps + 1, options=options,
         )  # fmt: skip
-    stages, seconds = recorder.stages(), recorder.seconds()
-    rest = statistics.median(2 * step["total"] - sum(step.values()) for step in seconds)
-    total = statistics.median(step["total"] for step in seconds)
+    seconds = recorder.seconds()
+    stages, rest, total = recorder.summary(seconds)
     peak = None if on_device else arithmetic_peak(dtype)
+    degree = solver.plan(TIME)[1]
     return Profile(machine(on_device), size, labels, degree, dtype, stages, rest, total, peak, seconds)
 
 
 class _Call(NamedTuple):
+    """One kernel call between two marks of a clock."""
+
     kernel: str
     stage: str
     first: Any
@@ -158,7 +170,7 @@ class _Call(NamedTuple):
 
 
 class _Recorder:
-    """Every kernel call of a fit, step by step; a step begins and ends where the fit reports one."""
+    """Records every kernel call of a fit, step by step; a step begins and ends where the fit reports one."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -166,7 +178,7 @@ class _Recorder:
         self._ends: list[Any] = []
 
     def observe(self, kernel: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The kernel, between two marks of the clock."""
+        """Return the kernel between two marks of the clock."""
 
         def timed(*operands: Any, **options: Any) -> Any:
             with self._clock.span(kernel):
@@ -180,46 +192,58 @@ class _Recorder:
         return timed
 
     def end_step(self, row: Any, weights: Any) -> None:
-        """Callback of the fit: what comes now belongs to the next step."""
+        """Begin the next step; the callback of the fit."""
         self._ends.append(self._clock.mark())
         self._steps.append([])
 
     def seconds(self) -> list[dict[str, float]]:
-        """Of the stages of every step that counts, and in total; the first ones compile and warm up."""
+        """Return the seconds of every step by stage and in total, without the first ones, which compile."""
+        called = {call.stage for call in self._steps[-2]}
         rows = []
         for k in range(2, len(self._ends)):
-            row = dict.fromkeys(STAGES, 0.0)
+            row = {name: 0.0 for name in STAGES if name in called}
             for call in self._steps[k]:
                 row[call.stage] += self._clock.seconds(call.first, call.last)
             rows.append(row | {"total": self._clock.seconds(self._ends[k - 1], self._ends[k])})
         return rows
 
-    def stages(self) -> list[Stage]:
-        """Medians of the steps that count, beside copies of as many bytes."""
-        calls = {name: [call for call in self._steps[len(self._ends) - 1] if call.stage == name] for name in STAGES}
-        costs = [Cost(*map(sum, zip(*(call.cost for call in calls[name]), strict=True))) for name in STAGES]
+    def summary(self, seconds: list[dict[str, float]]) -> tuple[list[Stage], float, float]:
+        """Stages beside copies of as many bytes, the rest and the total: means of the middle third of the steps.
+
+        Means, other than medians, sum to the total; steps that were disturbed are not among the middle third.
+        """
+        out = len(seconds) // 3
+        middle = sorted(seconds, key=lambda row: row["total"])[out : len(seconds) - out]
+        mean = {name: statistics.fmean(row[name] for row in middle) for name in middle[0]}
+        total = mean.pop("total")
+        calls = {name: [call for call in self._steps[-2] if call.stage == name] for name in mean}
+        costs = [Cost(*map(sum, zip(*(call.cost for call in calls[name]), strict=True))) for name in mean]
         copies = copy_bandwidths([cost.bytes for cost in costs], self._clock)
-        seconds, stages = self.seconds(), []
-        for name, whole, copy in zip(STAGES, costs, copies, strict=True):
+        stages = []
+        for name, whole, copy in zip(mean, costs, copies, strict=True):
             kernels = tuple(dict.fromkeys(call.kernel for call in calls[name]))
-            median = statistics.median(row[name] for row in seconds)
-            stages.append(Stage(name, kernels, len(calls[name]), median, whole, copy))
-        return stages
+            stages.append(Stage(name, kernels, len(calls[name]), mean[name], whole, copy))
+        return stages, total - sum(mean.values()), total
+
+
+#: Stages that are not called as their kernel.
+_NAMES = {
+    "agreement": "loss", "cosine": "loss", "weight_gradient": "weight gradient", "reverse_horner": "gradient wave",
+    "geodesic": "update",
+}  # fmt: skip
 
 
 def _stage(kernel: str, operands: tuple[Any, ...], options: dict[str, Any]) -> str:
-    """The stage that a call belongs to."""
+    """Return the stage that a call belongs to."""
     if kernel == "chain":
         return "reverse Horner" if options["transposed"] else "forward series"
     if kernel == "moments":
         return "norms" if operands[2] is None else "update"
-    return {"agreement": "loss", "cosine": "loss", "geodesic": "update", "weight_gradient": "weight gradient"}.get(
-        kernel, kernel
-    )
+    return _NAMES.get(kernel, kernel)
 
 
 def _problem(size: int, labels: int, dtype: str) -> tuple[np.ndarray, np.ndarray]:
-    """Log-likelihood (J, H, W) and truth (H, W): noisy blocks of 16×16 pixels."""
+    """Return log-likelihood (J, H, W) and truth (H, W) of noisy blocks of 16×16 pixels."""
     rng = np.random.default_rng(0)
     count = -(-size // 16)
     truth = rng.integers(0, labels, (count, count)).repeat(16, 0).repeat(16, 1)[:size, :size].astype(np.int32)
@@ -230,7 +254,8 @@ def _problem(size: int, labels: int, dtype: str) -> tuple[np.ndarray, np.ndarray
     return likelihood, truth
 
 
-def _check(size: int, labels: int, dtype: str, steps: int) -> None:
+def check_options(size: int, labels: int, dtype: str, steps: int) -> None:
+    """Raise an error for options that :func:`profile_step` does not take."""
     for name, number, least in (("size", size, 2), ("labels", labels, 2), ("steps", steps, 5)):
         if int(number) != number or number < least:
             raise ValueError(f"{name} is {number}; accepted are whole numbers from {least}.")

@@ -106,8 +106,8 @@ def _run_on_cluster(task: TileTask, tiles: Iterator[TileIndex], client: Any) -> 
         except TimeoutError:
             _check_workers(client)
             continue
-        except CancelledError as error:
-            raise ConnectionError("the scheduler was lost. What is finished is kept: start again.") from error
+        except CancelledError as lost:
+            raise ConnectionError("the scheduler was lost. What is finished is kept: start again.") from lost
         for future in ready:
             tile, died = waiting.pop(future), future.exception()  # of a worker that was killed again and again
             yield future.result() if died is None else TileResult(tile, {}, died)

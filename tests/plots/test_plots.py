@@ -36,7 +36,7 @@ def test_a_label_has_the_mean_color_of_its_pixels(image: np.ndarray, expected: l
     np.testing.assert_array_equal(colored(labels, 2, image), label_colors(labels, 2, image)[labels])
 
 
-def test_images_that_are_no_pictures_get_the_scheme() -> None:
+def test_labels_of_images_of_other_channels_get_the_scheme() -> None:
     labels = np.array([[0, 1], [2, 2]], np.uint8)
     np.testing.assert_array_equal(colored(labels, 3, np.zeros((2, 2, 5))), colored(labels, 3))
 
@@ -54,7 +54,7 @@ def figure_of(make: Any, wrong: list[float], radius: int = 1, size: int = 24) ->
 
 
 @pytest.mark.parametrize("make", [gpulaf.scenes.voronoi_colors, gpulaf.scenes.voronoi_lines])
-@pytest.mark.parametrize("wrong", [[20.0, 3.5, 0.25], [20.0], [2.0, 0.0], [0.0, 0.0]])
+@pytest.mark.parametrize("wrong", [[0.2, 0.035, 0.0025], [0.2], [0.02, 0.0], [0.0, 0.0]])
 def test_demo_figure(make: Any, wrong: list[float]) -> None:
     scene, panels, figure = figure_of(make, wrong)
     share = 100 * np.mean(panels["pixelwise"] != scene.truth)
@@ -66,23 +66,23 @@ def test_demo_figure(make: Any, wrong: list[float]) -> None:
     assert titles[4:6] == ["ground truth", "wrong with uniform weights (red)"]
     assert titles[6].startswith("learned weights of the boxed pixels")
     assert titles[7].startswith("wrong pixels")
-    assert titles[7].endswith(f"{wrong[0]:.2f} → {wrong[-1]:.2f} %")
+    assert titles[7].endswith(f"{100 * wrong[0]:.2f} → {100 * wrong[-1]:.2f} %")
     file = BytesIO()
     figure.savefig(file, format="png", dpi=50)
     assert file.getvalue().startswith(b"\x89PNG")
 
 
 def test_the_figure_shows_the_errors_and_the_curve() -> None:
-    scene, panels, figure = figure_of(gpulaf.scenes.voronoi_lines, [20.0, 3.5, 0.25])
+    scene, panels, figure = figure_of(gpulaf.scenes.voronoi_lines, [0.2, 0.035, 0.0025])
     errors, curve = figure.axes[5], figure.axes[7]
     np.testing.assert_array_equal(errors.images[0].get_array(), panels["uniform weights"] != scene.truth)
-    np.testing.assert_array_equal(curve.lines[0].get_ydata(), [20.0, 3.5, 0.25])
+    np.testing.assert_allclose(curve.lines[0].get_ydata(), [20.0, 3.5, 0.25], rtol=1e-15)
     np.testing.assert_array_equal(figure.axes[0].images[0].get_array(), scene.image[..., 0].clip(0, 1))
 
 
 @pytest.mark.parametrize("radius", [1, 2])
 def test_every_patch_of_the_window_is_drawn(radius: int) -> None:
-    _, _, figure = figure_of(gpulaf.scenes.voronoi_lines, [20.0, 3.5], radius)
+    _, _, figure = figure_of(gpulaf.scenes.voronoi_lines, [0.2, 0.035], radius)
     side = 2 * radius + 1
     glyphs = np.ma.filled(figure.axes[6].images[0].get_array().astype(float), np.nan)
     np.testing.assert_allclose(glyphs[:side, :side], 1 / side**2, rtol=1e-6)
@@ -94,5 +94,5 @@ def test_figures_leave_no_global_state() -> None:
     import matplotlib.pyplot as plt
 
     before = plt.get_fignums()
-    figure_of(gpulaf.scenes.voronoi_colors, [3.0, 1.0])
+    figure_of(gpulaf.scenes.voronoi_colors, [0.03, 0.01])
     assert plt.get_fignums() == before

@@ -14,7 +14,7 @@ import gpulaf
 from gpulaf import WeightPredictor, evaluate
 from gpulaf.io.images import write_array
 from gpulaf.plots import confusion_figure, predictor_figure
-from gpulaf.plots.predictor import CELL, ROWS, own_weights, picture, prototype_patches
+from gpulaf.plots.predictor import CELL, ROWS, display_colors, own_weights, prototype_patches
 from gpulaf.prediction import Features, Training
 from gpulaf.prediction.dataset import Item
 from gpulaf.prediction.evaluation import compare
@@ -141,7 +141,8 @@ def test_prototypes_are_drawn_beside_their_weights() -> None:
     canvas = np.asarray(figure.axes[5].images[0].get_array())
     assert f"{shown} of {shown + 5} prototypes" in figure.axes[5].get_title()
     patches, used = prototype_patches(predictor, IMAGES[3])
-    distance = np.linalg.norm(gpulaf.prediction.patch_features(IMAGES[3])[:, :, None, :] - predictor.feature_prototypes_, axis=-1)
+    features = gpulaf.prediction.patch_features(IMAGES[3])
+    distance = np.linalg.norm(features[:, :, None, :] - predictor.feature_prototypes_, axis=-1)
     np.testing.assert_array_equal(used, np.bincount(distance.argmin(axis=-1).ravel(), minlength=shown + 5))
     first = np.argmax(used)
     third = CELL // 3
@@ -210,8 +211,8 @@ def test_figures_of_colors_and_of_soft_predictions() -> None:
         ([[[-1.2, 5.0]], [[0.5, 5.0]], [[1.5, 5.0]]], None),
     ],
 )
-def test_pictures_of_any_numbers(values: Any, expected: Any) -> None:
-    found = picture(np.array(values))
+def test_colors_of_any_numbers(values: Any, expected: Any) -> None:
+    found = display_colors(np.array(values))
     assert found.shape == (*np.shape(values)[:-1], 3)
     if expected is None:  # stretched to what is there
         assert (found[0, 0, 0], found[-1, 0, 0]) == pytest.approx((0, 1))

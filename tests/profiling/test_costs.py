@@ -8,7 +8,7 @@ from typing import Any
 import array_api_compat.numpy
 import numpy as np
 import pytest
-from gpulaf.kernels import adjoint, operator, stencil
+from gpulaf.kernels import adjoint, operator, stencil, weight_gradient
 
 import gpulaf
 from gpulaf.profiling import costs
@@ -35,6 +35,7 @@ def operands(kernel: str, dtype: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         "agreement": ((flat, truth, ones), [flat, truth]),
         "cosine": ((flat, truth, ones, np.ones(6)), [flat, truth]),
         "weight_gradient": ((weights, S, l, v, *terms), [S, l, v, *terms]),
+        "reverse_horner": ((weights, S, l, v, np.ones(4)), [weights, S, l, v]),
         "moments": ((patches, patches), [patches, patches]),
         "moments averaged": (
             (patches, patches, patches, patches[0], factors), [patches, patches, patches, patches[0]]
@@ -45,8 +46,8 @@ def operands(kernel: str, dtype: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
 
 
 KERNELS = [
-    "similarity", "combination", "combination start", "agreement", "cosine", "weight_gradient", "moments",
-    "moments averaged", "geodesic", "geodesic scaled",
+    "similarity", "combination", "combination start", "agreement", "cosine", "weight_gradient", "reverse_horner",
+    "moments", "moments averaged", "geodesic", "geodesic scaled",
 ]  # fmt: skip
 
 
@@ -121,7 +122,7 @@ def test_operations_are_about_those_of_the_definition(monkeypatch: pytest.Monkey
     else:
         arguments, _ = operands(kernel, dtype)
     Counting.operations, Counting.exponential = 0, 8 + 2 * {4: 7, 8: 13}[np.dtype(dtype).itemsize]
-    for module in (import_module(f"gpulaf.kernels.{name}"), stencil):
+    for module in (import_module(f"gpulaf.kernels.{name}"), stencil, weight_gradient):
         monkeypatch.setattr(module, "array_namespace", lambda *_: CountingNamespace(), raising=False)
     import_module(f"gpulaf.kernels.{name}").reference(*map(counting, arguments), **options)
     ratio = costs.cost(name, *arguments, **options).operations / Counting.operations
