@@ -9,7 +9,7 @@ import click
 from .._version import __version__
 from . import demo, evaluate, info, label, learn, profile, reproduce, train
 
-#: What a user can mend: one line and exit status 2.
+#: Errors that are told in one line, with exit status 2.
 MISTAKES = (ValueError, TypeError, OSError, RuntimeError, FloatingPointError, MemoryError, ImportError)
 DEBUG = "Show a full traceback for errors."
 

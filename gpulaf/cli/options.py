@@ -91,7 +91,7 @@ def image_sequence(paths: Sequence[Path], device: str, channel_axis: int | None 
 
 
 def check_outputs(options: dict[str, Any], inputs: Sequence[Path]) -> None:
-    """Find out before any computation whether --output, --probabilities and --preview can be written."""
+    """Raise ValueError or OSError where --output, --probabilities or --preview cannot be written."""
     from ..io.images import check_output
 
     output, probabilities, preview = (options[name] for name in ("output", "probabilities", "preview"))
@@ -107,7 +107,7 @@ def check_outputs(options: dict[str, Any], inputs: Sequence[Path]) -> None:
 
 
 def check_files(inputs: Sequence[Path], files: Sequence[Path]) -> None:
-    """Find out before any computation whether a result is a folder, an input or another result."""
+    """Raise ValueError or OSError for a result that is a folder, an input or another result."""
     for path in files:
         if path.is_dir():
             raise IsADirectoryError(f"{path} is a folder. Choose the name of a file.")
@@ -120,13 +120,13 @@ def check_files(inputs: Sequence[Path], files: Sequence[Path]) -> None:
 
 
 def check_folders(*paths: Path | None) -> None:
-    """Find out before any computation whether the folders of the results exist."""
+    """Raise FileNotFoundError where the folder of a result does not exist."""
     for path in paths:
         if path is not None and not path.parent.is_dir():
             raise FileNotFoundError(f"folder {path.parent} does not exist. Create it first, or choose another path.")
 
 
 def check_figure(path: Path | None) -> None:
-    """Find out before any computation whether a figure can be written to this type of file."""
+    """Raise ValueError for a type of file that no figure is written to."""
     if path is not None and path.suffix.lower() not in (".png", ".pdf", ".svg"):
         raise ValueError(f"{path} ends in {path.suffix!r}; accepted for figures are .pdf, .png, .svg.")

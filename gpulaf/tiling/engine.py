@@ -23,13 +23,13 @@ class TileTask(Protocol):
     """A task for each tile, in three parts: files are read and written while another tile is computed."""
 
     def read(self, tile: TileIndex) -> Any:
-        """What the tile needs."""
+        """Read what the tile depends on."""
 
     def compute(self, tile: TileIndex, read: Any) -> Any:
-        """The blocks of the tile."""
+        """Compute the blocks of the tile."""
 
     def write(self, tile: TileIndex, blocks: Any) -> dict[str, Any]:
-        """Write them; the files with sizes and checksums."""
+        """Write the blocks; return the files with sizes and checksums."""
 
 
 class TileResult(NamedTuple):
@@ -48,7 +48,7 @@ def run_task(task: TileTask, tiles: Iterable[TileIndex], client: Any = None) -> 
     OSError
         Where a disk is full: no other tile could be written either.
     """
-    for done in _here(task, iter(tiles)) if client is None else _there(task, iter(tiles), client):
+    for done in _run_in_process(task, iter(tiles)) if client is None else _run_on_cluster(task, iter(tiles), client):
         if isinstance(done.error, OSError) and done.error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise OSError(
                 done.error.errno,
@@ -57,8 +57,8 @@ def run_task(task: TileTask, tiles: Iterable[TileIndex], client: Any = None) -> 
         yield done
 
 
-def _here(task: TileTask, tiles: Iterator[TileIndex]) -> Iterator[TileResult]:
-    """One tile after the other; meanwhile the next one is read and the one before is written."""
+def _run_in_process(task: TileTask, tiles: Iterator[TileIndex]) -> Iterator[TileResult]:
+    """Compute one tile after the other; meanwhile read the next one and write the one before."""
     with ThreadPoolExecutor(2, thread_name_prefix="gpulaf-files") as files:
         written: Future[TileResult] | None = None
         ahead = [(tile, files.submit(task.read, tile)) for tile in islice(tiles, 1)]
@@ -68,7 +68,7 @@ def _here(task: TileTask, tiles: Iterator[TileIndex]) -> Iterator[TileResult]:
                 found: Any = read.result()
                 ahead = [(after, files.submit(task.read, after)) for after in islice(tiles, 1)]
                 found = task.compute(tile, found)
-                write = partial(_tried, task.write, tile, found)
+                write = partial(_attempt, task.write, tile, found)
             except Exception as error:  # of any kind: the other tiles go on
                 write = partial(TileResult, tile, {}, error)
                 ahead = ahead or [(after, files.submit(task.read, after)) for after in islice(tiles, 1)]
@@ -79,23 +79,25 @@ def _here(task: TileTask, tiles: Iterator[TileIndex]) -> Iterator[TileResult]:
             yield written.result()
 
 
-def _tried(function: Callable[..., dict[str, Any]], tile: TileIndex, *operands: Any) -> TileResult:
+def _attempt(function: Callable[..., dict[str, Any]], tile: TileIndex, *operands: Any) -> TileResult:
     try:
         return TileResult(tile, function(tile, *operands), None)
     except Exception as error:  # of any kind: the other tiles go on
         return TileResult(tile, {}, error)
 
 
-def _at_once(task: TileTask, tile: TileIndex) -> dict[str, Any]:
+def _read_compute_write(task: TileTask, tile: TileIndex) -> dict[str, Any]:
     return task.write(tile, task.compute(tile, task.read(tile)))
 
 
-def _there(task: TileTask, tiles: Iterator[TileIndex], client: Any) -> Iterator[TileResult]:
-    """Tiles on a cluster: two for each thread in flight, each handed on when one comes back."""
+def _run_on_cluster(task: TileTask, tiles: Iterator[TileIndex], client: Any) -> Iterator[TileResult]:
+    """Run tiles on a cluster, two for each thread at a time."""
     from distributed import CancelledError, wait
 
+    whole = partial(_read_compute_write, task)
+
     def submit(count: int) -> dict[Any, TileIndex]:
-        return {client.submit(_tried, partial(_at_once, task), tile, pure=False): tile for tile in islice(tiles, count)}
+        return {client.submit(_attempt, whole, tile, pure=False): tile for tile in islice(tiles, count)}
 
     waiting = submit(2 * max(1, sum(client.nthreads().values())))
     while waiting:
@@ -107,9 +109,8 @@ def _there(task: TileTask, tiles: Iterator[TileIndex], client: Any) -> Iterator[
         except CancelledError as lost:
             raise ConnectionError("the scheduler was lost. What is finished is kept: start again.") from lost
         for future in ready:
-            tile, error = waiting.pop(future), future.exception()
-            # an error is that of a worker that was killed again and again: those of the task come as results
-            yield future.result() if error is None else TileResult(tile, {}, error)
+            tile, died = waiting.pop(future), future.exception()  # of a worker that was killed again and again
+            yield future.result() if died is None else TileResult(tile, {}, died)
             waiting |= submit(1)
 
 
@@ -126,7 +127,7 @@ def _check_workers(client: Any) -> None:
 
 @contextmanager
 def cluster(workers: int, scheduler: str | None, gpu: bool = False) -> Iterator[Any]:
-    """A client of a running scheduler or of `workers` new processes; None for work in this process."""
+    """A client of a running scheduler or of `workers` new processes; None for this process."""
     if scheduler is None and workers <= 1:
         yield None
         return

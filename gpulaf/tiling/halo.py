@@ -133,6 +133,6 @@ def _whole_number(source: WeightSource, name: str, least: int) -> int:
     if value is None or isinstance(value, bool) or int(value) != value or value < least:
         raise ValueError(
             f"the {name} of the weights {source!r} is {value}; accepted are whole numbers from {least}: a tile needs "
-            f"to know how far they look. Set weights.{name} to that many pixels."
+            f"to know how far they look. Set {name} on them, or on the features of a predictor, to that many pixels."
         )
     return int(value)

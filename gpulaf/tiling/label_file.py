@@ -73,7 +73,7 @@ def label_file(
     tiling : Tiling, optional
         Tiles, memory, processes, device.
     say : callable, optional
-        Gets a sentence where there is something to say.
+        Called with a sentence where the run goes on with what an earlier one finished.
 
     Returns
     -------
@@ -144,7 +144,7 @@ def _check_labeler(labeler: Labeler) -> None:
 
 
 def _label_values(values: Any, labels: int) -> np.ndarray:
-    """What stands for the labels, (J,) in the smallest unsigned type that holds all of it."""
+    """Check the values of the labels, (J,), and convert them to the smallest unsigned type; 0 … J−1 if None."""
     if values is None:
         return np.arange(labels, dtype=smallest_unsigned(labels))
     array = np.asarray(values)

@@ -47,11 +47,11 @@ class LabelTask:
     probabilities: str | None = None
 
     def read(self, tile: TileIndex) -> np.ndarray:
-        """The tile with its halo, (h, w) or (h, w, C)."""
+        """Read the tile with its halo, (h, w) or (h, w, C)."""
         return self.source[tile.window(self.side, self.source.shape, self.halo)]
 
     def compute(self, tile: TileIndex, read: np.ndarray) -> dict[str, np.ndarray]:
-        """What lies inside the tile, for each array."""
+        """Label the tile with its halo, and cut out what lies inside, for each array."""
         outer, inner = (tile.window(self.side, self.source.shape, halo) for halo in (self.halo, 0))
         core = tuple(slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, outer, strict=True))
         result = self.labeler(device_array(read, self.device))
@@ -61,7 +61,7 @@ class LabelTask:
         return blocks
 
     def write(self, tile: TileIndex, blocks: dict[str, np.ndarray]) -> dict[str, Any]:
-        """Write it; the files with sizes and checksums."""
+        """Write the blocks; return the files with sizes and checksums."""
         inner, files = tile.window(self.side, self.source.shape), dict[str, Any]()
         for name, block in blocks.items():
             files |= write_block(self.folder, name, inner, block)

@@ -1,4 +1,4 @@
-"""What image files hold: shape, axes, stored chunks and what is missing, found without reading pixels."""
+"""Shape, axes and stored chunks of image files, and parts that are missing, found without reading pixels."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Layout(NamedTuple):
 
 
 class Contents(NamedTuple):
-    """What a file holds."""
+    """The array in an image file."""
 
     #: The file, or the folder of the array inside it.
     path: Path
@@ -44,7 +44,7 @@ def stamp(path: Path) -> tuple[Any, ...]:
 
 
 def npy_contents(path: Path, channel_axis: int | None) -> Contents:
-    """What an .npy file holds; three axes are (H, W, C) where nothing else is said."""
+    """Contents of an .npy file; three axes are (H, W, C) where nothing else is said."""
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError) as error:
@@ -78,7 +78,7 @@ def named_axes(axes: str, shape: tuple[int, ...], path: Path, channel_axis: int 
 
 
 def tiff_contents(path: Path, channel_axis: int | None) -> Contents:
-    """What a TIFF file holds; refused where a part of it is missing, which would be read as zeros."""
+    """Contents of a TIFF file; ValueError where a part of it is missing, which would be read as zeros."""
     import tifffile
 
     try:
@@ -126,7 +126,7 @@ def _check_segments(path: Path, level: Any) -> None:
 
 
 def zarr_contents(path: Path, channel_axis: int | None) -> Contents:
-    """What a Zarr array, or the first level of an OME-Zarr image, holds."""
+    """Contents of a Zarr array, or of the first level of an OME-Zarr image."""
     import zarr
 
     try:

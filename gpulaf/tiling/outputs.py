@@ -1,4 +1,4 @@
-"""Where the results of a large image go, and what kind of file each becomes."""
+"""Paths of the results of a tiled labeling, and the formats of their files."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ __all__ = ["Targets", "check_targets", "write_tiff"]
 
 
 class Targets(NamedTuple):
-    """Where the results go."""
+    """Paths of labels and probabilities."""
 
     labels: Path
     probabilities: Path | None
 
     @property
     def partial(self) -> Path:
-        """Where they grow."""
+        """Folder of the partial result."""
         return self.labels.with_name(f"{self.labels.name}.partial")
 
     @property
     def is_tiff(self) -> bool:
-        """A TIFF file rather than a Zarr array."""
+        """Whether labels are written to a TIFF file."""
         return self.labels.suffix.lower() in TIFFS
 
     @property
     def is_pyramid(self) -> bool:
-        """An OME-Zarr image rather than a plain array."""
+        """Whether labels are written to an OME-Zarr image with a pyramid."""
         return self.labels.name.lower().endswith(".ome.zarr")
 
 
 def check_targets(targets: Targets) -> None:
-    """Find out before any work whether the results can have these names."""
+    """Raise ValueError or OSError for paths that the results cannot have."""
     labels, probabilities = targets
     if labels.suffix.lower() not in {".zarr"} | TIFFS:
         raise ValueError(

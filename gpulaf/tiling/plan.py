@@ -1,4 +1,4 @@
-"""What it takes to label an image file: its tiles, the tasks of each level, the arrays that they fill."""
+"""The plan of labeling an image file: its tiles, the task of each level, the arrays that they fill."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Plan:
         return (TileIndex(level, row, column) for row in range(rows) for column in range(columns))
 
     def count(self, level: int = 0) -> int:
-        """Their number."""
+        """Number of the tiles of a level."""
         rows, columns = self._grid(level)
         return rows * columns
 
@@ -85,7 +85,7 @@ class Plan:
             create_array(folder, "probabilities", shape, chunks, self._floating, ("y", "x", "label"))
 
     def fingerprint(self) -> dict[str, Any]:
-        """What decides about the bytes of the result."""
+        """Input and options that determine the bytes of the result."""
         labeler, weights = self.labeler, self.labeler.weights
         return {
             "version": __version__,
@@ -106,7 +106,7 @@ class Plan:
         }
 
     def disk_bytes(self) -> float:
-        """Room that the results take at most."""
+        """Upper bound of the bytes of the results."""
         pixels = [height * width for height, width in self.shapes]
         labels = sum(pixels) * self.values.dtype.itemsize * (2 if self.targets.is_tiff else 1)
         floats = 0 if self.targets.probabilities is None else len(self.values) * self._floating.itemsize

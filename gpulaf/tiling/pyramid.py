@@ -56,7 +56,7 @@ class Downsampling:
     side: int
 
     def read(self, tile: TileIndex) -> Any:
-        """Every second pixel of the level before."""
+        """Read every second pixel of the level before."""
         import zarr
 
         finer = zarr.open_array(str(self.folder / self.name / str(tile.level - 1)), mode="r")
@@ -64,10 +64,10 @@ class Downsampling:
         return finer[rows, columns][::2, ::2]
 
     def compute(self, tile: TileIndex, read: Any) -> Any:
-        """The tile itself: reading has halved it."""
+        """Return the tile: reading has halved it."""
         return read
 
     def write(self, tile: TileIndex, blocks: Any) -> dict[str, Any]:
-        """Write it; the files with sizes and checksums."""
+        """Write the tile; return the files with sizes and checksums."""
         rows, columns = (slice(k * self.side, k * self.side + n) for k, n in zip(tile[1:], blocks.shape, strict=True))
         return write_block(self.folder, f"{self.name}/{tile.level}", (rows, columns), blocks)

@@ -110,7 +110,7 @@ def chunk_side(side: int) -> int:
 
 
 def check_disk(folder: Path, needed: float) -> None:
-    """Refuse what the disk has no room for."""
+    """Raise OSError where the results do not fit on the disk."""
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise OSError(

@@ -107,7 +107,7 @@ def open_image(path: str | os.PathLike[str], *, channel_axis: int | None = None,
 
 
 def open_source(path: str | os.PathLike[str], *, channel_axis: int | None = None) -> Source:
-    """Find out what a file holds; see :func:`open_image`."""
+    """Open an image file without reading its pixels; see :func:`open_image`."""
     check_installed()
     path = Path(path).absolute()
     if not path.exists():

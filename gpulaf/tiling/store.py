@@ -53,7 +53,7 @@ class PartialResult:
     folder: Path
     journal: BinaryIO
     done: set[TileIndex] = field(default_factory=set)
-    #: Whether an earlier run began it, and whether that run had done all work.
+    #: Whether an earlier run began it, and whether that run had finished all tiles.
     resumed: bool = False
     complete: bool = False
 
@@ -120,7 +120,7 @@ def stored_fingerprint(folder: Path) -> dict[str, Any]:
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether a run did all its work here and was stopped while it moved the results."""
+    """Whether a run finished all tiles here and was stopped while it moved the results."""
     try:
         return "moves" in json.loads((folder / RUN).read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -16,6 +16,7 @@ import pytest
 from commands import ENVIRONMENT, PROGRAM, Example, check_mistake, gpulaf_process, snapshot, succeeds, write_example
 
 import gpulaf
+from gpulaf.averaging import BilateralWeights
 from gpulaf.backend.array import gpu_missing
 from gpulaf.io import read_tensors
 from gpulaf.io.images import read_image, write_array
@@ -143,6 +144,18 @@ def test_label_a_color_image_with_channels_first(tmp_path: Path) -> None:
     np.testing.assert_array_equal(labels, gpulaf.label(scene.image, scene.prototypes).labels)
     assert np.mean(labels != scene.truth) < 0.1
     assert read_image(tmp_path / "preview.png").shape == (24, 24, 3)
+
+
+def test_pixels_that_are_not_square(tmp_path: Path, example: Example) -> None:
+    """Two numbers of --spacing are those of an image."""
+    options = ("--prototypes", "p.csv", "--spacing", "2,1", "-o", "labels.npy", "--probabilities", "p.npy")
+    (tmp_path / "p.csv").write_text("60\n190\n")
+    for name, weights in (("uniform", None), ("bilateral", BilateralWeights(0.1, spacing=(2.0, 1.0)))):
+        succeeds(tmp_path, "label", "im.png", "--weights", name, *options)
+        expected = gpulaf.label(example.image, [60, 190], weights=weights, spacing=(2.0, 1.0))
+        np.testing.assert_array_equal(np.load(tmp_path / "labels.npy"), expected.labels)
+        np.testing.assert_array_equal(np.load(tmp_path / "p.npy"), expected.probabilities)
+        assert np.abs(expected.probabilities - gpulaf.label(example.image, [60, 190]).probabilities).max() > 0.01
 
 
 # --- refine ---------------------------------------------------------------------------------------------------------
@@ -305,6 +318,12 @@ def prepare_mistakes(folder: Path) -> None:
     np.save(folder / "stack.npy", np.zeros((2, 3, 8, 9)))
     gpulaf.io.write_tensors(folder / "other.safetensors", "weights", {"weights": gpulaf.uniform_weights((9, 9))}, {})
     gpulaf.io.write_tensors(folder / "state.safetensors", "checkpoint", {"weights": np.zeros(3)}, {})
+    grey = {"prototypes": [[0.2], [0.8]], "rho": 0.1, "time": 3.0, "label_values": [0, 1]}
+    weights = gpulaf.uniform_weights((32, 32))
+    gpulaf.io.write_tensors(folder / "grey.safetensors", "weights", {"weights": weights}, grey)
+    layers = {"weights[0]": weights, "weights[1]": weights}
+    gpulaf.io.write_tensors(folder / "layers.safetensors", "weights", layers, grey)
+    write_array(folder / "color.png", np.zeros((32, 32, 3), np.uint8))
     write_array(folder / "constant.png", np.full((9, 9), 7, np.uint8))
     (folder / "folder.png").mkdir()
 
@@ -378,6 +397,9 @@ def test_a_gpu_that_is_not_there(tmp_path: Path, example: Example) -> None:
         ("label im.png -o new.png --weights w.safetensors", r"w\.safetensors is no readable"),
         ("label im.png -o new.png --weights state.safetensors", r"holds checkpoint"),
         ("label im.png -o new.png --weights other.safetensors", r"\(9, 9, 9\)"),
+        ("label color.png -o new.png --weights grey.safetensors", r"image has 3 channels; accepted are 1, as where"),
+        ("label im.png -o new.png --weights layers.safetensors --flow nonlinear", r"layers and the scheme"),
+        ("label im.png -o new.png --spacing 1", r"--spacing is '1'; accepted are two or three numbers"),
         ("label im.png", r"-o"),
         ("label", r"IMAGE"),
         ("label im.png -o new.png --nonsense", r"--nonsense"),

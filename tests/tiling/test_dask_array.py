@@ -513,7 +513,7 @@ def test_predictors_that_cannot_work_are_refused() -> None:
         WeightPredictor().labeler()
     own = WeightPredictor(3, features=lambda image: image + 0, training=FEW)
     own.fit([scene.image], [scene.truth])
-    with pytest.raises(ValueError, match=r"the reach of the features .* is None; .* Set features\.reach"):
+    with pytest.raises(ValueError, match=r"reach of .*features=.* is None; .* Set reach on .*the features"):
         label_array(GREY, own.labeler())
     own.features.reach = 0
     lazy = da.from_array(scene.image, chunks=(12, 12, 1))
