@@ -55,7 +55,7 @@ class Graph(Averaging):
             raise ValueError(f"the matrix holds the weight {scalar(matrix.data.min()):.6g}; accepted are 0 and above.")
 
     @property
-    def weights(self) -> Any:  # type: ignore[override]
+    def weights(self) -> Any:
         """The stored entries of the matrix, (nnz,)."""
         return self.matrix.data
 

@@ -60,7 +60,9 @@ def _trainings(about: Row, scenes: Sets, setting: Setting) -> list[Row]:
     rows, steps, times = [], setting.pick(30, 10), [about["T"] / about["layers"]] * about["layers"]
     for weights in (OWN, SHARED) if about["layers"] > 1 else (OWN,):
         shared = weights == SHARED
-        predictor = trained(scenes, setting, about["repeat"], time=times, shared_layers=shared)
+        predictor = trained(
+            scenes, setting, about["repeat"], time=about["T"], n_layers=len(times), shared_layers=shared
+        )
         rows.append({**about, "weights": weights, "how": PREDICTED} | judged(predictor, scenes.unseen))
         wrong = 100 * learned(scenes.unseen[about["repeat"]], times, steps, shared=shared)
         found = {"validation wrong %": float("nan"), "wrong %": wrong}

@@ -29,8 +29,13 @@ def run(setting: Setting) -> ExperimentResult:
     known, held, unseen = scenes[:count], scenes[count : 2 * count], scenes[2 * count :]
     setting.tell("training")
     predictor = _trained(known, held, steps, setting.seed)
-    columns = ("step", "loss", "wrong %", "validation loss", "validation wrong %")
-    history: list[Row] = [dict(zip(columns, row[:5], strict=True)) for row in predictor.history_]
+    history: list[Row] = [
+        {
+            "step": row.step, "loss": row.loss, "wrong %": 100 * row.wrong, "validation loss": row.validation_loss,
+            "validation wrong %": 100 * (row.validation_wrong or 0.0),
+        }
+        for row in predictor.history_
+    ]  # fmt: skip
     setting.tell("unseen images")
     rows: list[Row] = []
     panels: dict[str, np.ndarray] = {}
@@ -79,12 +84,11 @@ def finding(rows: list[Row]) -> str:
 
 def _trained(known: list[Scene], held: list[Scene], steps: int, seed: int) -> WeightPredictor:
     """A predictor trained on the known scenes, at the step that was best on those held back."""
-    return WeightPredictor(prototypes=50, seed=seed).fit(
+    return WeightPredictor(50, training=Training(steps=steps), seed=seed).fit(
         [scene.image for scene in known],
         [scene.truth for scene in known],
         clean=[scene.clean for scene in known],
         validation=([scene.image for scene in held], [scene.truth for scene in held]),
-        training=Training(steps=steps),
         progress=False,
     )
 

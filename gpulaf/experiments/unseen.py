@@ -59,12 +59,12 @@ def _complete(scenes: list[Scene]) -> bool:
 def trained(scenes: Sets, setting: Setting, repeat: int, **options: Any) -> WeightPredictor:
     """A predictor with these options; all else is the same for everyone."""
     prototypes, steps = setting.pick(50, 20), setting.pick(60, 20)
-    return WeightPredictor(prototypes, seed=repeat, rho=RHO, **options).fit(
+    training = Training(steps=steps, batch=BATCH, decay=True, validate=VALIDATE)
+    return WeightPredictor(prototypes, seed=repeat, rho=RHO, training=training, **options).fit(
         [_image(scene) for scene in scenes.known],
         [scene.truth for scene in scenes.known],
         clean=[scene.clean for scene in scenes.known],
         validation=([_image(scene) for scene in scenes.held], [scene.truth for scene in scenes.held]),
-        training=Training(steps=steps, batch=BATCH, decay=True, validate=VALIDATE),
         progress=False,
     )
 

@@ -3,7 +3,8 @@
 * `features`: features of pixels; `model`: the map from features to weights and its derivative
 * `dataset`, `statistics`: images with ground truth; `prepared`: those kept in memory
 * `initialization`, `objective`, `training`: where training starts, its loss, its steps
-* `predictor`: :class:`gpulaf.WeightPredictor`, with `checks`, `estimator` and its file, `serialization`
+* `predictor`: :class:`gpulaf.WeightPredictor`; `trained`: the half of it that is used after training; `checks`,
+  `estimator` (parameters by name), `serialization` (its file)
 * `weights`: predicted weights as a WeightSource
 * `evaluation`, `metrics`: comparison with ground truth
 

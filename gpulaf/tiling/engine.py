@@ -15,7 +15,7 @@ from .store import TileIndex
 
 __all__ = ["TileResult", "TileTask", "cluster", "run_task"]
 
-#: Seconds to wait for the first worker of a running scheduler.
+#: Seconds to wait for a worker, and for a tile until it is asked whether there is one.
 PATIENCE = 30
 
 
@@ -92,24 +92,36 @@ def _at_once(task: TileTask, tile: TileIndex) -> dict[str, Any]:
 
 def _there(task: TileTask, tiles: Iterator[TileIndex], client: Any) -> Iterator[TileResult]:
     """Tiles on a cluster: two for each thread in flight, each handed on when one comes back."""
-    from distributed import as_completed
+    from distributed import CancelledError, wait
 
-    def submit(tile: TileIndex) -> Any:
-        future = client.submit(_tried, partial(_at_once, task), tile, pure=False)
-        waiting[future.key] = tile
-        return future
+    def submit(count: int) -> dict[Any, TileIndex]:
+        return {client.submit(_tried, partial(_at_once, task), tile, pure=False): tile for tile in islice(tiles, count)}
 
-    waiting: dict[str, TileIndex] = {}
-    threads = max(1, sum(client.nthreads().values()))
-    results = as_completed([submit(tile) for tile in islice(tiles, 2 * threads)])
-    for future in results:
-        tile = waiting.pop(future.key)
-        if future.status == "cancelled":
-            raise ConnectionError("the scheduler was lost. What is finished is kept: start again.")
-        error = future.exception()  # of a worker that was killed again and again: those of the task come as results
-        yield future.result() if error is None else TileResult(tile, {}, error)
-        for following in islice(tiles, 1):
-            results.add(submit(following))
+    waiting = submit(2 * max(1, sum(client.nthreads().values())))
+    while waiting:
+        try:
+            ready = wait(list(waiting), timeout=PATIENCE, return_when="FIRST_COMPLETED").done
+        except TimeoutError:
+            _check_workers(client)
+            continue
+        except CancelledError as error:
+            raise ConnectionError("the scheduler was lost. What is finished is kept: start again.") from error
+        for future in ready:
+            tile, error = waiting.pop(future), future.exception()
+            # an error is that of a worker that was killed again and again: those of the task come as results
+            yield future.result() if error is None else TileResult(tile, {}, error)
+            waiting |= submit(1)
+
+
+def _check_workers(client: Any) -> None:
+    """Raise ConnectionError where no worker is left, as tiles would be waited for without end."""
+    try:
+        client.wait_for_workers(1, timeout=PATIENCE)
+    except TimeoutError as error:
+        raise ConnectionError(
+            "no worker is left: all have ended, as where they cannot import what a tile needs; their output says why. "
+            "What is finished is kept: start again."
+        ) from error
 
 
 @contextmanager

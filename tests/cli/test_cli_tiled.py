@@ -108,7 +108,7 @@ def test_an_image_that_does_not_fit_goes_by_tiles_and_says_so(
     assert f"takes about {needed / 1e9:.3g} GB" in capsys.readouterr().err
     monkeypatch.setattr(memory, "free_bytes", lambda *_: 1.2 * needed)
     assert tiled_source(options, labeler) is None
-    longer = gpulaf.Labeler(2, time=[1.0, 2.0], weights=[None, None])  # by its own layers
+    longer = gpulaf.Labeler(2, time=[1.0, 2.0])  # by its own layers
     assert tiled_source(options, longer) is not None
     assert tiled_source(options | {"tile": 64}, labeler) is not None
     assert tiled_source(options | {"output": tmp_path / "o.zarr"}, labeler) is not None

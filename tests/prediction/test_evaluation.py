@@ -141,7 +141,8 @@ def test_prototypes_are_drawn_beside_their_weights() -> None:
     canvas = np.asarray(figure.axes[5].images[0].get_array())
     assert f"{shown} of {shown + 5} prototypes" in figure.axes[5].get_title()
     patches, used = prototype_patches(predictor, IMAGES[3])
-    distance = np.linalg.norm(gpulaf.prediction.patch_features(IMAGES[3])[:, :, None, :] - predictor.feature_prototypes_, axis=-1)
+    features = gpulaf.prediction.patch_features(IMAGES[3])
+    distance = np.linalg.norm(features[:, :, None, :] - predictor.feature_prototypes_, axis=-1)
     np.testing.assert_array_equal(used, np.bincount(distance.argmin(axis=-1).ravel(), minlength=shown + 5))
     first = np.argmax(used)
     third = CELL // 3

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import pickle
 import re
@@ -74,7 +73,7 @@ def test_adam_by_its_formula(decay: bool) -> None:
     predictor = fitted(2, training=Training(steps=3, decay=decay))
     samples = Samples(IMAGES[:2], TRUTHS[:2])
     known = survey(samples)
-    reader = Reader(1, 0.1, known.label_values, known.label_prototypes)
+    reader = Reader(1, 0.1, known.classes, known.label_prototypes)
     start, _ = starting_parameters(samples, reader, 8, 1)
     objective = Objective(reader, [3.0], gpulaf.Taylor(), gpulaf.cosine_loss)
     prepared = [reader.with_features(reader(samples[i])) for i in range(2)]
@@ -96,7 +95,7 @@ def test_the_start_counts_equal_labels() -> None:
     truth = (image[..., 0] > 0).astype(int)
     samples = Samples([image], [truth])
     known = survey(samples)
-    reader = Reader(1, 0.1, known.label_values, known.label_prototypes)
+    reader = Reader(1, 0.1, known.classes, known.label_prototypes)
     start, _ = starting_parameters(samples, reader, 10, 1)
     assert start.feature_prototypes.shape == (4, 9)  # inside both halves, and on both sides of the edge
     for p, nu in zip(start.feature_prototypes, start.tangents, strict=True):
@@ -580,34 +579,6 @@ def test_solvers_of_your_own_cannot_be_stored(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="a file can hold Euler, Krylov, Taylor"):
         fitted(solver=Mine()).save(tmp_path / "f")
     assert os.listdir(tmp_path) == []
-
-
-# --- conventions of scikit-learn ------------------------------------------------------------------------------------
-
-
-def test_parameters_are_stored_as_they_are() -> None:
-    features = partial(gaussian_features, scales=(1,))
-    options = {
-        "n_prototypes": 7, "features": features, "radius": 2, "rho": 0.3, "time": 1, "solver": gpulaf.Euler(),
-        "training": Training(steps=2), "seed": 5,
-    }  # fmt: skip
-    predictor = WeightPredictor(**options)
-    assert all(predictor.get_params()[name] is value for name, value in options.items())
-    assert predictor.set_params(rho=0.7, radius=1) is predictor
-    assert (predictor.rho, predictor.radius, predictor.seed) == (0.7, 1, 5)
-    assert "rho=0.7" in repr(predictor)
-    with pytest.raises(ValueError, match="'sigma' is no parameter of WeightPredictor; accepted are n_prototypes, "):
-        predictor.set_params(sigma=1)
-
-
-def test_sklearn_clones_it() -> None:
-    base = pytest.importorskip("sklearn.base", reason="scikit-learn is not installed")
-    predictor = fitted(solver=gpulaf.Krylov(tol=1e-3), features=0)
-    clone = base.clone(predictor)
-    assert clone.get_params() == predictor.get_params()
-    assert not hasattr(clone, "feature_prototypes_")
-    same(clone.fit(IMAGES[:2], TRUTHS[:2], progress=False), predictor)
-    same(copy.deepcopy(predictor), predictor)
 
 
 # --- what is refused ------------------------------------------------------------------------------------------------

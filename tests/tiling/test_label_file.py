@@ -456,6 +456,29 @@ def test_killed_workers(tmp_path: Path, image: Path) -> None:
     assert tree(tmp_path / "never.zarr") == expected
 
 
+class Unreadable(Flaky):
+    """Uniform weights that other processes cannot read."""
+
+    def __reduce__(self) -> Any:
+        return unreadable, (os.getpid(),)
+
+
+def unreadable(process: int) -> Unreadable:
+    if process != os.getpid():
+        raise ImportError("no module named after these weights")
+    return Unreadable()
+
+
+def test_workers_that_cannot_read_the_task_end_the_run(
+    tmp_path: Path, image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They close, and no other takes over: the run says so, and waits no longer."""
+    monkeypatch.setattr(engine, "PATIENCE", 2)
+    with pytest.raises(ConnectionError, match=r"no worker is left: .* output says why\. What is finished is kept"):
+        labeled(image, tmp_path / "out.zarr", Labeler(PROTOTYPES, Unreadable()), workers=2)
+    assert labeled(image, tmp_path / "out.zarr", Labeler(PROTOTYPES, Flaky())).kept == 0
+
+
 def test_a_running_scheduler(tmp_path: Path, image: Path) -> None:
     from distributed import LocalCluster
 
@@ -510,7 +533,21 @@ def test_few_tiles_are_in_flight(threads: int) -> None:
     assert len(seen) == 20
 
 
-# --- before any work ------------------------------------------------------------------------------------------------
+def test_a_scheduler_that_is_lost_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    from distributed import Client, LocalCluster
+
+    monkeypatch.setattr(engine, "PATIENCE", 2)
+    monkeypatch.setattr(Echo, "compute", lambda *_: time.sleep(0.5))
+    options: dict[str, Any] = {"processes": False, "n_workers": 1, "threads_per_worker": 1, "dashboard_address": ":0"}
+    with LocalCluster(**options) as processes, Client(processes.scheduler_address, timeout=2) as client:
+        results = run_task(Echo(), (TileIndex(0, 0, k) for k in range(100)), client)
+        next(results)
+        processes.close()
+        with pytest.raises(ConnectionError, match=r"What is finished is kept: start again"):
+            list(results)
+
+
+# --- before any computation ---------------------------------------------------------------------------------------
 
 
 def test_a_tile_that_does_not_fit_is_refused_with_numbers(tmp_path: Path) -> None:
