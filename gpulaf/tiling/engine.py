@@ -104,8 +104,8 @@ def _there(task: TileTask, tiles: Iterator[TileIndex], client: Any) -> Iterator[
         except TimeoutError:
             _check_workers(client)
             continue
-        except CancelledError as error:
-            raise ConnectionError("the scheduler was lost. What is finished is kept: start again.") from error
+        except CancelledError as lost:
+            raise ConnectionError("the scheduler was lost. What is finished is kept: start again.") from lost
         for future in ready:
             tile, error = waiting.pop(future), future.exception()
             # an error is that of a worker that was killed again and again: those of the task come as results
