@@ -288,7 +288,7 @@ def figure(rows: Rows) -> Any:
         panels[0].plot(x, [row["in memory"] for row in kept], "--", color=color, label=label)
     panels[1].axhline(MEMORY, color="0.6", ls=":")
     tiled = [row for row in rows if row["tile"]]
-    for color, processes in zip(COLORS, PROCESSES, strict=False):
+    for color, processes in zip(COLORS, sorted({row["processes"] for row in tiled}), strict=False):
         kept = [row for row in tiled if row["processes"] == processes]
         tiles, times = [row["tile"] for row in kept], [row["s/Mpixel"] for row in kept]
         panels[2].plot(tiles, times, "o-", color=color, label=f"{processes} process{'es' if processes > 1 else ''}")

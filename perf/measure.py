@@ -67,7 +67,7 @@ def command(
             setattr(ASKED, name, values[ASKED.quick])
     if ASKED.output is None and not ASKED.quick:
         ASKED.output = RESULTS
-    if missing := [name for name in needs if find_spec(name) is None]:
+    if missing := [name for name in (*needs, *["cupy"] * ASKED.gpu) if find_spec(name) is None]:
         sys.exit(f"{', '.join(missing)} cannot be imported; perf/README.md says what to install.")
     return ASKED
 

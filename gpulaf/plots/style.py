@@ -40,6 +40,7 @@ def plain(axis: Any, title: str, x: str, y: str) -> None:
     axis.tick_params(labelsize=8)
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(axis="y", color=GRID, lw=0.6)
+    axis.set_axisbelow(True)
     if x.endswith("step"):
         axis.xaxis.get_major_locator().set_params(integer=True)
 
