@@ -100,7 +100,7 @@ class WeightPredictor(TrainedPredictor):
         n_layers: int = 1,
         shared_layers: bool = False,
         solver: Integrator = Taylor(),
-        training: Training = Training(),  # noqa: B008
+        training: Training = Training(),
         seed: int = 0,
     ) -> None:
         self.n_prototypes = n_prototypes
