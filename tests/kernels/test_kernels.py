@@ -319,11 +319,11 @@ def test_without_compilation_the_references_do_the_work():
     code = (
         "import numpy as np, gpulaf; from gpulaf.backend.dispatch import implementation\n"
         "print(implementation('operator', np.ones(1)).__name__,"
-        " gpulaf.label(np.eye(4), [0.0, 1.0]).labels.sum())"
+        " gpulaf.label(np.repeat([[0.0, 1.0]], 4, axis=0).repeat(3, axis=1), [0.0, 1.0]).labels.sum())"
     )
     environment = os.environ | {"NUMBA_DISABLE_JIT": "1"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["reference", "4"]
+    assert done.stdout.split() == ["reference", "12"]
 
 
 def test_radius_of_weights():
