@@ -2,17 +2,21 @@
 
 Kernels release the interpreter lock and run on a pool of threads that sleep while there is nothing to do; their number
 is Numba's (``NUMBA_NUM_THREADS``). Numba's own parallel loops would compile every kernel about three times over and
-spin on the cores that other libraries need.
+spin on the cores that other libraries need. With ``NUMBA_DISABLE_JIT=1`` the reference implementations do the work.
 """
 
 from __future__ import annotations
 
+import getpass
 import hashlib
 import os
+import stat
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -22,55 +26,72 @@ import numpy as np
 try:
     import numba
 
-    available = True
+    available = not numba.config.DISABLE_JIT
 except ImportError:  # the reference implementations then do the work
     available = False
 
 #: Operations below which a kernel runs on the calling thread: waking another one costs as much.
 SMALL = 150_000
 
+#: ``contract`` allows fused multiply-add and nothing else: sums keep their order, and a pixel gets the same bits in a
+#: vector lane and in the scalar remainder of a row.
+OPTIONS = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy"}
+
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile ``function(first, last, *operands)``, cached on disk.
-
-    ``contract`` allows fused multiply-add and nothing else, so that sums keep their order and a pixel gets the same
-    bits in a vector lane and in the scalar remainder of a row.
-    """
+    """Compile ``function(first, last, *operands)``, cached on disk in :func:`cache_folder`."""
     if not available:
         return function
-    compile_ = partial(numba.njit, nogil=True, fastmath={"contract"}, error_model="numpy")
+    folder, before = cache_folder(), numba.config.CACHE_DIR
     try:
-        compiled = compile_(cache=True)(function)
-    except RuntimeError:  # no folder to write to
-        return compile_()(function)
-    # Numba's cache watches the file of the kernel; the helpers that are compiled into it stand in others.
-    file = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
-    if hasattr(file, "_source_stamp"):
-        file._source_stamp = (file._source_stamp, _digest())
-        return compiled
-    return compile_()(function)  # rather compiled again than stale
+        numba.config.CACHE_DIR = folder or before  # where a function looks for its cache is decided as it is decorated
+        return numba.njit(**OPTIONS, cache=folder is not None)(function)
+    finally:
+        numba.config.CACHE_DIR = before
 
 
-def inline(
-    function: Callable[..., Any] | None = None, *, name: str = "", reassociate: bool = False, always: bool = False
-) -> Callable[..., Any]:
-    """Compile a helper that kernels call; `reassociate` lets a sum run in vector lanes.
+def helper(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a function that kernels call, as a part of them."""
+    return numba.njit(**OPTIONS, no_cpython_wrapper=True)(function) if available else function
 
-    The compiler puts it where it is called if that seems worth it, or `always`: a call that hands over whole arrays
-    costs more than a block of a row.
 
-    A helper that is made by a program needs a `name` of its own within its file: cached kernels of several processes
-    hold their helpers by file, name and a number that counts within a process. Two of the same name may meet there,
-    and a kernel would call the other one.
+def reassociating(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same for a sum whose order is the compiler's, so that it runs in vector lanes: one order for one length."""
+    options = OPTIONS | {"fastmath": {"contract", "reassoc"}}
+    return numba.njit(**options, no_cpython_wrapper=True)(function) if available else function
+
+
+@cache
+def cache_folder() -> str | None:
+    """The folder of compiled kernels: one for every state of their text, so that none is ever stale.
+
+    Below ``NUMBA_CACHE_DIR`` where that is set, the user's cache folder, or a private folder of temporary files where
+    the home folder cannot be written. None where there is no such place: kernels then are compiled in every process.
     """
-    if function is None:
-        return partial(inline, name=name, reassociate=reassociate, always=always)
-    function.__qualname__ = name or function.__qualname__
-    if not available:
-        return function
-    flags = {"contract", "reassoc"} if reassociate else {"contract"}
-    options = {"nogil": True, "fastmath": flags, "error_model": "numpy", "no_cpython_wrapper": True}
-    return numba.njit(**options, forceinline=always)(function)
+    digest = hashlib.sha256(f"{numba.__version__} {sys.version}".encode())
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(file.read_bytes())
+    home = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+    private = Path(tempfile.gettempdir(), f"gpulaf-{getpass.getuser() if os.name == 'nt' else os.getuid()}")
+    for base in (os.environ.get("NUMBA_CACHE_DIR"), Path(home, "gpulaf"), private):
+        if base and _usable(folder := Path(base, f"kernels-{digest.hexdigest()[:16]}"), base == private):
+            return str(folder)
+    return None
+
+
+def _usable(folder: Path, shared: bool) -> bool:
+    """Whether kernels can be written to a folder; in a `shared` place it must be the user's alone, as they are run."""
+    try:
+        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if shared and os.name == "posix":
+            states = [os.lstat(x) for x in (folder.parent, folder)]
+            if not all(s.st_uid == os.getuid() and stat.S_ISDIR(s.st_mode) and not s.st_mode & 0o022 for s in states):
+                return False
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
 
 
 def in_blocks(function: Callable[..., Any], count: int, operations: int, *operands: Any) -> None:
@@ -103,20 +124,15 @@ def in_threads(function: Callable[..., Any], calls: list[tuple[Any, ...]]) -> No
 
 @contextmanager
 def compiling(notice: Callable[[], object]) -> Iterator[None]:
-    """Call ``notice()`` when the first kernel inside has to be compiled; kernels found on disk do not count."""
+    """Call ``notice()`` when a kernel inside begins to be compiled; kernels found on disk do not count."""
     if not available:
         yield
         return
     from numba.core import event
 
-    told = False
-
     class Listener(event.Listener):
         def on_start(self, event: Any) -> None:
-            nonlocal told
-            if not told:
-                told = True
-                notice()
+            notice()
 
         def on_end(self, event: Any) -> None:
             pass
@@ -139,13 +155,6 @@ def _writable(operand: Any) -> Any:
     if isinstance(operand, np.ndarray) and not operand.flags.writeable:
         return np.asarray(_Alias(operand))
     return operand
-
-
-@cache
-def _digest() -> str:
-    """Of the text of every kernel and helper."""
-    files = sorted(Path(__file__).parent.glob("*.py"))
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 @cache

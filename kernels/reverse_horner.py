@@ -3,11 +3,11 @@
     a_0 = S − 1/J, a_q = A a_{q−1};   y_{d−2} = c_{d−1} g, y_{q−1} = c_q g + Aᵀ y_q;   m̄ = c_0 g + Aᵀ y_0
     ∂Ω and z = R_S c as in ``weight_gradient``, of m̄ and M = Σ_{q<d−1} y_q a_qᵀ
 
-Layout: S, ℓ, g and z (J, H, W), Ω and ∂Ω (N, H, W), the coefficients c (d) on the host. Border: as in ``operator``.
+Layout: S, ℓ, g and z (…, H, J, W), Ω and ∂Ω (…, H, N, W), the coefficients c (d) on the host. Border: as in ``operator``.
 
 On the CPU neither the series nor its adjoint is ever stored: while a row of a_q is computed, a_{q−1} is r rows ahead of
 it and y_{d−2−q} goes beside it; what the sum over the neighborhood needs of each stays in rings of some rows, about
-(d + 2)² of them for r = 1. Each thread repeats the (d − 1) r rows around its own. Least traffic per pixel, in floats:
+2d (d + 1) of them for r = 1. Each thread repeats the (d − 1) r rows around its own. Least traffic per pixel, in floats:
 4J + 2N, what ``weight_gradient`` alone reads (3d + 1)J for.
 """
 
@@ -19,28 +19,11 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from . import adjoint, operator, weight_gradient
-from ._blocks import (
-    BLOCK,
-    as_volumes,
-    columns_of,
-    emit,
-    exceeds_cache,
-    fetch_columns,
-    fill,
-    find_slots,
-    load_rows,
-    margin,
-    new_rows,
-    new_scratch,
-    pack,
-    pack_transposed,
-)
 from ._memory import empty, empty_like
-from ._numba import in_blocks, inline, kernel
-from ._sums import average, correlate, replicate
-from ._vectors import fence, filled, further, lanes_of, load, multiply_add, place, store
-from .stencil import radius_of
-from .weight_gradient import product, project
+from ._numba import helper, in_blocks, kernel
+from .rows import add, average, canonical, clear, correlate, emit, inner, load, pitch, replicate, strip, transpose
+from .stencil import neighborhood
+from .weight_gradient import project
 
 
 def reference(
@@ -55,177 +38,153 @@ def cpu(
     weights: np.ndarray, similarity: np.ndarray, log_likelihood: np.ndarray, g: np.ndarray, coefficients: Any
 ) -> tuple[np.ndarray, np.ndarray]:
     """The same with Numba."""
-    gradient, z = empty(weights.shape, g.dtype), empty_like(g)
-    c, radius = np.asarray(coefficients, g.dtype), radius_of(weights)
-    work = 3 * g.size * weights.shape[0] * len(c)
-    operands = (weights, similarity, log_likelihood, g, gradient, z)
-    streaming = exceeds_cache(*operands)
-    in_blocks(_rows, g.shape[1], work, c, radius, streaming, *as_volumes(*operands))
+    N, c = weights.shape[-2], np.asarray(coefficients, g.dtype)
+    gradient, z = empty((*g.shape[:-2], N, g.shape[-1]), g.dtype), empty_like(g)
+    fields = canonical(weights, similarity, log_likelihood, g, gradient, z)
+    (images, _, height, J, width), radius, terms = fields[3].shape, neighborhood(N)[0], len(c) - 1
+    side, most = 2 * radius + 1, (terms + 1) * radius + 1
+    numbers = J * (terms * (2 * most + side) + side + 6) + N * (terms * radius + 3)
+    columns = strip(width, numbers, len(c) * radius, g.itemsize)
+    size = np.array([columns, pitch(min(width, columns + 2 * len(c) * radius), radius, g.itemsize), radius])
+    in_blocks(_wave, images * height, 3 * g.size * N * len(c), c, size, *fields)
     return gradient, z
 
 
 @kernel
-def _rows(first, last, c, radius, streaming, weights, similarity, log_likelihood, g, gradient, z):
-    terms, (labels, _, height, width), count = c.size - 1, g.shape, len(weights)
-    side, most, columns = 2 * radius + 1, (terms + 1) * radius + 1, columns_of(width, radius, g)
-    # of a_q (terms + 1 − q) r + 1 rows are used, of y − ⟨S, y⟩ r fewer, of R_S y and ℓ the neighbors
-    series = new_rows(terms * most * labels, columns, g).reshape((terms, most, labels, columns))
-    differences = new_rows(terms * most * labels, columns, g).reshape((terms, most, labels, columns))
-    replicas = new_rows(terms * side * labels, columns, g).reshape((terms, side, labels, columns))
-    evidence = new_rows(side * labels, columns, g).reshape((side, labels, columns))
-    fields, rings = (weights, similarity, g, c), (series, differences, replicas, evidence)
-    blocks = (new_scratch(labels, g), new_scratch(labels, g), new_scratch(labels, g), new_scratch(labels, g))
-    scratch = (blocks, new_scratch(count, g), new_scratch(count, g), np.empty(side, np.intp))
-    for front in range(first - max(2, terms) * radius, last + terms * radius):
-        for q in range(terms):
-            y, reach = front - q * radius, (terms - q) * radius
-            if not first - reach <= y < last + reach:
-                continue
-            power, replica = series[q, y % (reach + radius + 1)], replicas[q, y % side]
-            outside = 0 if y < 0 or y >= height else width
-            if outside:
-                _series_row(q, y, radius, fields, rings, scratch)
-            for j in range(labels):  # and what a vector left behind the last pixel
-                fill(place(power, j), margin(radius) + outside, columns, 0)
-                fill(place(replica, j), margin(radius) + outside, columns, 0)
-        y = front - terms * radius
-        if y + radius >= first - radius:
-            load_rows(log_likelihood, radius, 0, y + radius, 0, width, evidence)
-        if first <= y < last:
-            _gradient_row(y, radius, fields, rings, scratch, gradient, z, streaming)
-    if streaming:
-        fence()
+def _wave(first, last, c, size, weights, similarity, log_likelihood, g, gradient, z):
+    """Rows first … last, counted through all images."""
+    terms, (_, _, height, J, width), N = c.size - 1, g.shape, weights.shape[3]
+    columns, line, radius = size
+    side, most, halo = 2 * radius + 1, (terms + 1) * radius + 1, c.size * radius
+    # of a_q and y − ⟨S, y⟩ at most (terms + 1) r + 1 rows are used, of R_S y and ℓ the neighbors
+    series = np.zeros((terms, 1, most, J, line), g.dtype)
+    differences = np.empty((terms, most, J, line), g.dtype)
+    replicas = np.zeros((terms, 1, side, J, line), g.dtype)
+    evidence = np.zeros((1, side, J, line), g.dtype)
+    turned = np.empty((terms * radius + 1, N, line), g.dtype)
+    scratch = np.empty((3, J, line), g.dtype)
+    sums, dot, slots = np.empty((N, line), g.dtype), np.empty(line, g.dtype), np.empty(side, np.intp)
+    for image in range(first // height, -(-last // height)):
+        top, bottom = max(0, first - image * height), min(height, last - image * height)
+        own = weights[image % weights.shape[0]]
+        for left in range(0, width, columns):
+            right = min(width, left + columns)
+            lo, hi = max(0, left - halo), min(width, right + halo)
+            series[:] = 0
+            replicas[:] = 0
+            evidence[:] = 0
+            for front in range(top - max(2, terms) * radius, bottom + terms * radius):
+                if terms and 0 <= front < height:
+                    transpose(own, 0, front, lo, radius, hi - lo, turned[front % len(turned)])
+                for q in range(terms):
+                    y, reach = front - q * radius, (terms - q) * radius
+                    if not top - reach <= y < bottom + reach:
+                        continue
+                    if 0 <= y < height:
+                        s, w = similarity[image, 0, y], own[0, y]
+                        _series_row(q, y, lo, hi - lo, s, w, g[image, 0, y], c, radius, series, differences, replicas,
+                                    turned, scratch, dot, slots)  # fmt: skip
+                    else:
+                        series[q, 0, y % most][:] = 0
+                        replicas[q, 0, y % side][:] = 0
+                y = front - terms * radius
+                if y + radius >= top - radius:
+                    if 0 <= y + radius < height:
+                        load(log_likelihood[image, 0, y + radius], lo, radius, hi - lo, evidence[0, (y + radius) % side])
+                    else:
+                        evidence[0, (y + radius) % side][:] = 0
+                if top <= y < bottom:
+                    s, w = similarity[image, 0, y], own[0, y]
+                    _gradient_row(y, lo, hi - lo, s, w, g[image, 0, y], c, radius, series, differences, replicas,
+                                  evidence, turned, scratch, sums, dot, slots)  # fmt: skip
+                    emit(scratch[2], left - lo, z[image, 0, y], left, right - left)
+                    emit(sums, left - lo, gradient[image, 0, y], left, right - left)
 
 
-@inline
-def _series_row(q, y, radius, fields, rings, scratch):
+@helper
+def _find(y, radius, count, slots):
+    """Where a ring of `count` rows has the neighbors of row y."""
+    for d in range(slots.size):
+        slots[d] = (y - radius + d) % count
+
+
+@helper
+def _adjoint(y, n, lo, scale, g, radius, ring, turned, out, slots):
+    """scale·g + Ωᵀ z, with the rows of z in a ring."""
+    _find(y, radius, ring.shape[1], slots)
+    average(turned[y % len(turned)], 0, ring, slots, out, n)
+    add(scale, g, lo, out, n)
+
+
+@helper
+def _scaled(g, lo, scale, out, n):
+    for j in range(out.shape[0]):
+        row, own = out[j], g[j][lo:]
+        for x in range(n):
+            row[x] = scale * own[x]
+
+
+@helper
+def _series_row(
+    q, y, lo, n, s, w, g, c, radius, series, differences, replicas, turned, scratch, dot, slots
+):  # fmt: skip
     """Row y of a_q, and of y_{d−2−q} what the chain rule and the next adjoint need."""
-    (weights, similarity, g, c), (series, differences, replicas, _) = fields, rings
-    (s, column, _, _), packed, _, slots = scratch
-    (labels, _, _, width), columns, terms = g.shape, series.shape[3], c.size - 1
-    reach = (terms - q) * radius
-    power = place(series, (q, y % (reach + radius + 1), 0, margin(radius)))
-    difference = place(differences, (q, y % (reach + 1), 0, margin(radius)))
-    replica = place(replicas, (q, y % (2 * radius + 1), 0, margin(radius)))
-    for x in range(0, width, BLOCK):
-        at, n = (0, y, x), min(BLOCK, width - x)
-        fetch_columns(similarity, at, n, s)
-        if q == 0:
-            _source(s, further(power, x), columns, n)
-            fetch_columns(g, at, n, column)
-            _scale(column, c[terms])
-        else:
-            _find_rows(y, radius, reach + 2 * radius + 1, slots)
-            pack(weights, at, n, packed)
-            average(packed, series[q - 1], slots, radius, x, n, column)
-            own = column.shape[1]
-            replicate(place(s, 0), own, place(column, 0), own, further(power, x), columns, labels, n)
-            _adjoint(weights, replicas[q - 1], g, c[terms - q], radius, at, n, scratch)
-        _split(s, column, further(difference, x), further(replica, x), columns, n)
+    terms, (_, J, _), most, side = c.size - 1, scratch.shape, series.shape[2], replicas.shape[2]
+    power, adjoint = scratch[0], scratch[1]
+    if q == 0:
+        mean = s.dtype.type(1.0 / J)
+        for j in range(J):
+            row, own = power[j], s[j][lo:]
+            for x in range(n):
+                row[x] = own[x] - mean
+        _scaled(g, lo, c[terms], adjoint, n)
+    else:
+        _find(y, radius, most, slots)
+        average(w, lo, series[q - 1], slots, power, n)
+        replicate(s, lo, power, dot, n)
+        _adjoint(y, n, lo, c[terms - q], g, radius, replicas[q - 1], turned, adjoint, slots)
+    load(power, 0, radius, n, series[q, 0, y % most])
+    inner(s, lo, adjoint, dot, n)
+    difference, replica = differences[q, y % most], replicas[q, 0, y % side]
+    for j in range(J):
+        u, own, d, r = adjoint[j], s[j][lo:], difference[j], replica[j][radius:]
+        for x in range(n):
+            value = u[x] - dot[x]
+            d[x] = value
+            r[x] = own[x] * value
 
 
-@inline
-def _gradient_row(y, radius, fields, rings, scratch, gradient, z, streaming):
-    """Row y of ∂Ω and z, once every series and adjoint is there."""
-    (weights, similarity, g, c), (series, differences, replicas, evidence) = fields, rings
-    (s, image, w, factor), packed, sums, slots = scratch
-    (labels, _, _, width), (_, own), columns, terms = g.shape, s.shape, series.shape[3], c.size - 1
-    for x in range(0, width, BLOCK):
-        at, n = (0, y, x), min(BLOCK, width - x)
-        fetch_columns(similarity, at, n, s)
-        if terms:
-            _adjoint(weights, replicas[terms - 1], g, c[0], radius, at, n, scratch)
-        else:
-            fetch_columns(g, at, n, image)
-            _scale(image, c[0])
-        product(s, image, w)
-        if terms:  # A a_{d−2}, the one product whose neighbors nobody needs
-            _find_rows(y, radius, 2 * radius + 1, slots)
-            pack(weights, at, n, packed)
-            average(packed, series[terms - 1], slots, radius, x, n, image)
-            replicate(place(s, 0), own, place(image, 0), own, place(image, 0), own, labels, own)
-        sums[:] = 0
-        for q in range(terms):
-            Aa, step = place(image, 0), own
-            if q < terms - 1:
-                Aa = place(series, (q + 1, y % ((terms - q) * radius + 1), 0, margin(radius) + x))
-                step = columns
-            row = y % ((q + 1) * radius + 1)
-            difference = place(differences, (terms - 1 - q, row, 0, margin(radius) + x))
-            _add_term(s, difference, columns, Aa, step, w, factor, n)
-            _find_rows(y, radius, (terms - q + 1) * radius + 1, slots)
-            correlate(factor, series[q], slots, radius, x, n, sums)
-        project(s, w)
-        find_slots(y, radius, slots)
-        correlate(w, evidence, slots, radius, x, n, sums)
-        for j in range(labels):
-            emit(place(w, j), None, 0, z, (j, 0, y, x), n, streaming)
-        for o in range(len(gradient)):
-            emit(place(sums, o), None, 0, gradient, (o, 0, y, x), n, streaming)
-
-
-@inline(always=True)
-def _find_rows(y, radius, count, slots):
-    """slots[k] = where a ring of `count` rows has the k-th row of the neighborhood of row y."""
-    for k in range(slots.size):
-        slots[k] = (y - radius + k) % count
-
-
-@inline(always=True)
-def _adjoint(weights, ring, g, scale, radius, at, n, scratch):
-    """scale·g + Ωᵀ z of the rows of z in a ring, in the second block of the scratch; the third one is overwritten."""
-    (_, column, given, _), packed, _, slots = scratch
-    _find_rows(at[1], radius, 2 * radius + 1, slots)
-    pack_transposed(weights, radius, at, n, packed)
-    average(packed, ring, slots, radius, at[2], n, column)
-    fetch_columns(g, at, n, given)
-    p, q, factor = place(given, 0), place(column, 0), filled(given, scale)
-    for x in range(0, column.size, lanes_of(p)):
-        store(q, x, multiply_add(factor, load(p, x), load(q, x)))
-
-
-@inline(always=True)
-def _source(s, result, step, n):
-    """S − 1/J of a block, in rows of a ring; up to a vector too many."""
-    labels = len(s)
-    mean = filled(s, s.dtype.type(1.0 / labels))
-    for j in range(labels):
-        for x in range(0, n, lanes_of(s)):
-            store(result, j * step + x, load(place(s, j), x) - mean)
-
-
-@inline(always=True)
-def _scale(column, scale):
-    p, factor = place(column, 0), filled(column, scale)
-    for x in range(0, column.size, lanes_of(p)):
-        store(p, x, factor * load(p, x))
-
-
-@inline(always=True)
-def _split(s, u, difference, replica, step, n):
-    """u − ⟨S, u⟩ of a block, and S times that, in rows of rings; up to a vector too many."""
-    labels, own = s.shape
-    for x in range(0, n, lanes_of(s)):
-        S, U, d, z = place(s, (0, x)), place(u, (0, x)), further(difference, x), further(replica, x)
-        mean = filled(s, 0)
-        for j in range(labels):
-            mean = multiply_add(load(S, j * own), load(U, j * own), mean)
-        for j in range(labels):
-            value = load(U, j * own) - mean
-            store(d, j * step, value)
-            store(z, j * step, load(S, j * own) * value)
-
-
-@inline(always=True)
-def _add_term(s, difference, columns, Aa, step, w, factor, n):
-    """w += (y_q − ⟨S, y_q⟩)∘(A a_q) and R_S y_q of a block."""
-    labels = len(s)
-    for j in range(labels):
-        d, A = further(difference, j * columns), further(Aa, j * step)
-        S, W, f = place(s, j), place(w, j), place(factor, j)
-        for x in range(0, n, lanes_of(s)):
-            store(W, x, multiply_add(load(d, x), load(A, x), load(W, x)))
-            store(f, x, load(S, x) * load(d, x))
+@helper
+def _gradient_row(
+    y, lo, n, s, w, g, c, radius, series, differences, replicas, evidence, turned, scratch, sums, dot, slots
+):  # fmt: skip
+    """Row y of ∂Ω in the sums and of z in the third scratch, once every series and adjoint is there."""
+    terms, (_, J, _), most = c.size - 1, scratch.shape, series.shape[2]
+    image, factor, total = scratch[0], scratch[1], scratch[2]
+    if terms:
+        _adjoint(y, n, lo, c[0], g, radius, replicas[terms - 1], turned, total, slots)
+        _find(y, radius, most, slots)  # A a_{d−2}, the one product whose neighbors nobody needs
+        average(w, lo, series[terms - 1], slots, image, n)
+        replicate(s, lo, image, dot, n)
+    else:
+        _scaled(g, lo, c[0], total, n)
+    for j in range(J):
+        row, own = total[j], s[j][lo:]
+        for x in range(n):
+            row[x] *= own[x]
+    sums[:] = 0
+    for q in range(terms):
+        for j in range(J):
+            d, t, f, own = differences[terms - 1 - q, y % most, j], total[j], factor[j], s[j][lo:]
+            A = series[q + 1, 0, y % most, j][radius:] if q < terms - 1 else image[j][0:]
+            for x in range(n):
+                t[x] += d[x] * A[x]
+                f[x] = own[x] * d[x]
+        _find(y, radius, most, slots)
+        correlate(factor, series[q], slots, sums, n)
+    project(s, lo, total, dot, n)
+    _find(y, radius, evidence.shape[1], slots)
+    correlate(total, evidence, slots, sums, n)
 
 
 def gpu(weights: Any, similarity: Any, log_likelihood: Any, g: Any, coefficients: Any) -> tuple[Any, Any]:
@@ -238,7 +197,7 @@ def _one_by_one(
 ) -> tuple[Any, Any]:
     xp = array_namespace(similarity)
     product, transposed, gradient = (getattr(m, which) for m in (operator, adjoint, weight_gradient))
-    a, y = [similarity - 1.0 / similarity.shape[0]], [float(coefficients[-1]) * g]
+    a, y = [similarity - 1.0 / similarity.shape[-2]], [float(coefficients[-1]) * g]
     for c in coefficients[-2::-1]:
         a.append(product(weights, similarity, a[-1], **options))
         y.append(transposed(weights, similarity, y[-1], g, float(c), **options))

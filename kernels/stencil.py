@@ -1,4 +1,8 @@
-"""The neighborhood: offsets, radius, and the neighbor fields that every ``reference`` sums over."""
+"""The neighborhood in rows of labels: offsets, radius, and the neighbor fields that every ``reference`` sums over.
+
+Layout: fields (…, H, J, W), weight patches (…, H, N, W), fields without labels (…, H, W); volumes have D before H. Axes
+before those that the neighborhood reaches are a batch. N = (2r+1)² or (2r+1)³ tells images from volumes.
+"""
 
 from __future__ import annotations
 
@@ -14,51 +18,64 @@ def offsets(radius: int, axes: int = 2) -> list[tuple[int, ...]]:
     return list(product(range(-radius, radius + 1), repeat=axes))
 
 
-def radius_of(weights: Any) -> int:
-    """Radius r of weight patches of shape (N, …grid): N = (2r+1)^axes.
+def neighborhood(count: int) -> tuple[int, int]:
+    """Radius and axes of a patch of `count` neighbors: (2r+1)² of an image, (2r+1)³ of a volume.
 
     Raises
     ------
     ValueError
-        If N is not an odd number to the power of the number of spatial axes.
+        If it is neither.
     """
-    count, axes = weights.shape[0], weights.ndim - 1
-    side = round(count ** (1 / axes)) if axes else 0
-    if axes < 1 or side % 2 == 0 or side**axes != count:
-        raise ValueError(
-            f"weights of shape {tuple(weights.shape)} hold patches of {count} neighbors; "
-            f"accepted are (2r+1)**{max(axes, 1)} of them (9 for 3×3). "
-            "Put the neighbor axis first: (N, H, W)."
-        )
-    return (side - 1) // 2
+    for axes in (2, 3):
+        side = round(count ** (1 / axes))
+        if side % 2 and side > 1 and side**axes == count:
+            return side // 2, axes
+    raise ValueError(
+        f"a patch holds {count} neighbors; accepted are (2r+1)² of an image (9, 25, 49) and (2r+1)³ of a volume (27). "
+        "Weights are (H, N, W): the neighbors stand between the rows and the pixels of a row."
+    )
 
 
-def shifted(field: Any, offset: tuple[int, ...], periodic: bool = False) -> Any:
-    """The field x_{i+o} of neighbors at `offset`: (…, *grid) to (…, *grid), 0 where the neighbor is outside."""
+def radius_of(weights: Any) -> int:
+    """Radius r of weight patches (…, H, N, W)."""
+    return neighborhood(weights.shape[-2])[0]
+
+
+def axes_of(weights: Any) -> int:
+    """Axes of the neighborhood of weight patches (…, H, N, W): 2, or 3 of a volume."""
+    return neighborhood(weights.shape[-2])[1]
+
+
+def shifted(field: Any, offset: tuple[int, ...], periodic: bool = False, *, labels: bool = True) -> Any:
+    """The field x_{i+o} of neighbors at `offset`, 0 where the neighbor is outside: (…, H, J, W), or without `labels`
+    (…, H, W), to an array of the same shape."""
     xp = array_namespace(field)
-    axes = tuple(range(field.ndim - len(offset), field.ndim))
+    last = field.ndim - 1
+    before = last - 1 - labels  # the axis of rows
+    axes = (*range(before - len(offset) + 2, before + 1), last)
     if periodic:
         return xp.roll(field, tuple(-o for o in offset), axis=axes)
-    grid = field.shape[field.ndim - len(offset) :]
-    here = tuple(slice(max(0, -o), max(0, min(n, n - o))) for o, n in zip(offset, grid, strict=True))
-    there = tuple(slice(max(0, o), max(0, min(n, n + o))) for o, n in zip(offset, grid, strict=True))
+    here, there = [slice(None)] * field.ndim, [slice(None)] * field.ndim
+    for o, axis in zip(offset, axes, strict=True):
+        n = field.shape[axis]
+        here[axis], there[axis] = slice(max(0, -o), max(0, min(n, n - o))), slice(max(0, o), max(0, min(n, n + o)))
     result = xp.zeros_like(field)
-    if all(abs(o) < n for o, n in zip(offset, grid, strict=True)):
-        result[(..., *here)] = field[(..., *there)]
+    if all(abs(o) < field.shape[axis] for o, axis in zip(offset, axes, strict=True)):
+        result[tuple(here)] = field[tuple(there)]
     return result
 
 
 def neighbors(field: Any, weights: Any, periodic: bool = False) -> Iterator[tuple[int, tuple[int, ...], Any]]:
     """Yield (index, offset, x_{i+o}) over the neighborhood of `weights`."""
-    for index, offset in enumerate(offsets(radius_of(weights), weights.ndim - 1)):
+    for index, offset in enumerate(offsets(*neighborhood(weights.shape[-2]))):
         yield index, offset, shifted(field, offset, periodic)
 
 
 def average(weights: Any, field: Any, periodic: bool = False) -> Any:
-    """(Ωx)_i = Σ_k ω_ik x_k on every label plane, the definition."""
+    """(Ωx)_i = Σ_k ω_ik x_k on every label alike, the definition."""
     total = None
     for index, _, neighbor in neighbors(field, weights, periodic):
-        term = weights[index, ...] * neighbor
+        term = weights[..., index : index + 1, :] * neighbor
         total = term if total is None else total + term
     return total
 
@@ -77,6 +94,6 @@ def store(result: Any, out: Any) -> Any:
 
 
 def replicate(similarity: Any, field: Any) -> Any:
-    """R_S x = S∘x − S⟨S, x⟩, labels on axis 0, the definition (2.11b)."""
+    """R_S x = S∘x − S⟨S, x⟩, labels on axis −2, the definition (2.11b)."""
     xp = array_namespace(similarity, field)
-    return similarity * (field - xp.sum(similarity * field, axis=0, keepdims=True))
+    return similarity * (field - xp.sum(similarity * field, axis=-2, keepdims=True))
