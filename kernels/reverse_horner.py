@@ -7,7 +7,7 @@ Layout: S, ℓ, g and z (…, H, J, W), Ω and ∂Ω (…, H, N, W), the coeffic
 
 On the CPU neither the series nor its adjoint is ever stored: while a row of a_q is computed, a_{q−1} is r rows ahead of
 it and y_{d−2−q} goes beside it; what the sum over the neighborhood needs of each stays in rings of some rows, about
-2d (d + 1) of them for r = 1. Each thread repeats the (d − 1) r rows around its own. Least traffic per pixel, in floats:
+(d + 2)² of them for r = 1. Each thread repeats the (d − 1) r rows around its own. Least traffic per pixel, in floats:
 4J + 2N, what ``weight_gradient`` alone reads (3d + 1)J for.
 """
 
@@ -43,7 +43,7 @@ def cpu(
     fields = canonical(weights, similarity, log_likelihood, g, gradient, z)
     (images, _, height, J, width), radius, terms = fields[3].shape, neighborhood(N)[0], len(c) - 1
     side, most = 2 * radius + 1, (terms + 1) * radius + 1
-    numbers = J * (terms * (2 * most + side) + side + 6) + N * (terms * radius + 3)
+    numbers = J * (terms * (most + radius + side) + side + 6) + N * (terms * radius + 3)
     columns = strip(width, numbers, len(c) * radius, g.itemsize)
     size = np.array([columns, pitch(min(width, columns + 2 * len(c) * radius), radius, g.itemsize), radius])
     in_blocks(_wave, images * height, 3 * g.size * N * len(c), c, size, *fields)
@@ -56,7 +56,7 @@ def _wave(first, last, c, size, weights, similarity, log_likelihood, g, gradient
     terms, (_, _, height, J, width), N = c.size - 1, g.shape, weights.shape[3]
     columns, line, radius = size
     side, most, halo = 2 * radius + 1, (terms + 1) * radius + 1, c.size * radius
-    # of a_q and y − ⟨S, y⟩ at most (terms + 1) r + 1 rows are used, of R_S y and ℓ the neighbors
+    # of a_q (terms + 1 − q) r + 1 rows are used, of y − ⟨S, y⟩ r fewer, of R_S y and ℓ the neighbors
     series = np.zeros((terms, 1, most, J, line), g.dtype)
     differences = np.empty((terms, most, J, line), g.dtype)
     replicas = np.zeros((terms, 1, side, J, line), g.dtype)
@@ -85,7 +85,7 @@ def _wave(first, last, c, size, weights, similarity, log_likelihood, g, gradient
                         _series_row(q, y, lo, hi - lo, s, w, g[image, 0, y], c, radius, series, differences, replicas,
                                     turned, scratch, dot, slots)  # fmt: skip
                     else:
-                        series[q, 0, y % most][:] = 0
+                        series[q, 0, y % (reach + radius + 1)][:] = 0
                         replicas[q, 0, y % side][:] = 0
                 y = front - terms * radius
                 if y + radius >= top - radius:
@@ -129,7 +129,8 @@ def _series_row(
     q, y, lo, n, s, w, g, c, radius, series, differences, replicas, turned, scratch, dot, slots
 ):  # fmt: skip
     """Row y of a_q, and of y_{d−2−q} what the chain rule and the next adjoint need."""
-    terms, (_, J, _), most, side = c.size - 1, scratch.shape, series.shape[2], replicas.shape[2]
+    terms, (_, J, _), side = c.size - 1, scratch.shape, replicas.shape[2]
+    kept = (terms - q) * radius + 1  # rows of a_q and of the difference that are used again
     power, adjoint = scratch[0], scratch[1]
     if q == 0:
         mean = s.dtype.type(1.0 / J)
@@ -139,13 +140,13 @@ def _series_row(
                 row[x] = own[x] - mean
         _scaled(g, lo, c[terms], adjoint, n)
     else:
-        _find(y, radius, most, slots)
+        _find(y, radius, kept + 2 * radius, slots)
         average(w, lo, series[q - 1], slots, power, n)
         replicate(s, lo, power, dot, n)
         _adjoint(y, n, lo, c[terms - q], g, radius, replicas[q - 1], turned, adjoint, slots)
-    load(power, 0, radius, n, series[q, 0, y % most])
+    load(power, 0, radius, n, series[q, 0, y % (kept + radius)])
     inner(s, lo, adjoint, dot, n)
-    difference, replica = differences[q, y % most], replicas[q, 0, y % side]
+    difference, replica = differences[q, y % kept], replicas[q, 0, y % side]
     for j in range(J):
         u, own, d, r = adjoint[j], s[j][lo:], difference[j], replica[j][radius:]
         for x in range(n):
@@ -159,11 +160,11 @@ def _gradient_row(
     y, lo, n, s, w, g, c, radius, series, differences, replicas, evidence, turned, scratch, sums, dot, slots
 ):  # fmt: skip
     """Row y of ∂Ω in the sums and of z in the third scratch, once every series and adjoint is there."""
-    terms, (_, J, _), most = c.size - 1, scratch.shape, series.shape[2]
+    terms, (_, J, _) = c.size - 1, scratch.shape
     image, factor, total = scratch[0], scratch[1], scratch[2]
     if terms:
         _adjoint(y, n, lo, c[0], g, radius, replicas[terms - 1], turned, total, slots)
-        _find(y, radius, most, slots)  # A a_{d−2}, the one product whose neighbors nobody needs
+        _find(y, radius, 2 * radius + 1, slots)  # A a_{d−2}, the one product whose neighbors nobody needs
         average(w, lo, series[terms - 1], slots, image, n)
         replicate(s, lo, image, dot, n)
     else:
@@ -175,12 +176,12 @@ def _gradient_row(
     sums[:] = 0
     for q in range(terms):
         for j in range(J):
-            d, t, f, own = differences[terms - 1 - q, y % most, j], total[j], factor[j], s[j][lo:]
-            A = series[q + 1, 0, y % most, j][radius:] if q < terms - 1 else image[j][0:]
+            d, t, f, own = differences[terms - 1 - q, y % ((q + 1) * radius + 1), j], total[j], factor[j], s[j][lo:]
+            A = series[q + 1, 0, y % ((terms - q) * radius + 1), j][radius:] if q < terms - 1 else image[j][0:]
             for x in range(n):
                 t[x] += d[x] * A[x]
                 f[x] = own[x] * d[x]
-        _find(y, radius, most, slots)
+        _find(y, radius, (terms - q + 1) * radius + 1, slots)
         correlate(factor, series[q], slots, sums, n)
     project(s, lo, total, dot, n)
     _find(y, radius, evidence.shape[1], slots)

@@ -66,7 +66,7 @@ def _wave(first, last, weights, similarity, start, source, scales, results, size
             rings[:] = 0
             ends = (top, bottom, left, right, lo, hi)
             for front in range(top - halo - radius, bottom + halo - radius):
-                _load(front + radius, plane, lo, hi, radius, similarity, start, flags, rings[0], dot)
+                _load(front + radius, plane, lo, hi - lo, radius, similarity, start, flags, rings[0], value, dot)
                 if front < top - halo + radius:
                     continue
                 if flags[2] and 0 <= front < height:
@@ -80,17 +80,20 @@ def _wave(first, last, weights, similarity, start, source, scales, results, size
 
 
 @helper
-def _load(y, plane, lo, hi, radius, similarity, start, flags, ring, dot):
+def _load(y, plane, lo, n, radius, similarity, start, flags, ring, value, dot):
     """Row y of what the first link averages, in all planes that it reaches: of the start, or R_S of it for Aᵀ."""
     depth, height = start.shape[1:3]
     planes, side = ring.shape[:2]
-    n, image = hi - lo, plane // depth
+    image = plane // depth
     for p in range(planes):
         z, row = plane % depth + p - planes // 2, ring[p, y % side]
         if 0 <= z < depth and 0 <= y < height:
-            load(start[image, z, y], lo, radius, n, row)
             if flags[0] and flags[2]:
-                replicate(similarity[image, z, y], lo, row[:, radius:], dot, n)
+                load(start[image, z, y], lo, 0, n, value)
+                replicate(similarity[image, z, y], lo, value, dot, n)
+                load(value, 0, radius, n, row)
+            else:
+                load(start[image, z, y], lo, radius, n, row)
         else:
             row[:] = 0
 
