@@ -71,7 +71,7 @@ def cache_folder() -> str | None:
     digest = hashlib.sha256(f"{numba.__version__} {sys.version}".encode())
     for file in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(file.read_bytes())
-    home = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     private = Path(tempfile.gettempdir(), f"gpulaf-{getpass.getuser() if os.name == 'nt' else os.getuid()}")
     for base in (os.environ.get("NUMBA_CACHE_DIR"), Path(home, "gpulaf"), private):
         if base and _usable(folder := Path(base, f"kernels-{digest.hexdigest()[:16]}"), base == private):
@@ -123,16 +123,20 @@ def in_threads(function: Callable[..., Any], calls: list[tuple[Any, ...]]) -> No
 
 
 @contextmanager
-def compiling(notice: Callable[[], object]) -> Iterator[None]:
-    """Call ``notice()`` when a kernel inside begins to be compiled; kernels found on disk do not count."""
+def compiling(notice: Callable[[int], object]) -> Iterator[None]:
+    """Call ``notice(count)`` as the count-th function inside begins to be compiled; those found on disk do not count."""
     if not available:
         yield
         return
     from numba.core import event
 
+    count = 0
+
     class Listener(event.Listener):
         def on_start(self, event: Any) -> None:
-            notice()
+            nonlocal count
+            count += 1
+            notice(count)
 
         def on_end(self, event: Any) -> None:
             pass

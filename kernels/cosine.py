@@ -4,7 +4,7 @@
 
 In inner products and norms a pixel counts c_i = class_weights[truth(i)] times. With the sums (t, s, q, m, …):
 ⟨v*, v⟩ = t − s/J,  ‖v‖² = q,  ‖v*‖² = m (1 − 1/J). For v = 0 the derivative is 0.
-Layout: v (J, n), truth (n) int32, −1 where there is none. Least traffic per pixel, in floats: 2J + 1.
+Layout: v (B, R, J, W), truth (B, R, W) int32, −1 where there is none, sums (B, 6), one row for each image. Least traffic per pixel, in floats: 2J + 1.
 """
 
 from __future__ import annotations
@@ -16,18 +16,21 @@ from array_api_compat import array_namespace
 
 from . import _cuda
 from ._memory import empty_like
-from ._numba import in_blocks, inline, kernel
+from ._numba import helper, in_blocks, kernel
 from .agreement import STRETCH
 
 
 def reference(v: Any, truth: Any, class_weights: Any, sums: Any) -> Any:
     """The definition, in array API code."""
     xp = array_namespace(v, truth)
-    hit = xp.reshape(xp.arange(v.shape[0], dtype=truth.dtype), (-1, 1)) == truth[None, :]
-    along, toward = factors(v.shape[0], [float(s) for s in sums])
-    target = xp.astype(hit, v.dtype) - 1 / v.shape[0]
-    counts = xp.sum(xp.where(hit, class_weights[:, None], xp.zeros_like(v[:1, :])), axis=0)
-    return counts * (along * v - toward * target)
+    hit = xp.reshape(xp.arange(v.shape[2], dtype=truth.dtype), (-1, 1)) == truth[:, :, None, :]
+    target = xp.astype(hit, v.dtype) - 1 / v.shape[2]
+    counts = xp.sum(xp.where(hit, class_weights[:, None], xp.zeros_like(v[:, :, :1, :])), axis=2, keepdims=True)
+    parts = []
+    for b in range(v.shape[0]):
+        along, toward = factors(v.shape[2], [float(s) for s in sums[b, :]])
+        parts.append(counts[b, ...] * (along * v[b, ...] - toward * target[b, ...]))
+    return xp.stack(parts)
 
 
 def factors(labels: int, sums: Any) -> tuple[float, float]:
@@ -41,28 +44,30 @@ def factors(labels: int, sums: Any) -> tuple[float, float]:
 
 def cpu(v: np.ndarray, truth: np.ndarray, class_weights: np.ndarray, sums: np.ndarray) -> np.ndarray:
     """The same with Numba."""
-    result = empty_like(v)
-    along, toward = (v.dtype.type(x) for x in factors(len(v), sums))
-    in_blocks(_stretches, -(-v.shape[1] // STRETCH), 2 * v.size, v, truth, class_weights, along, toward, result)
+    result, (images, rows, J, width) = empty_like(v), v.shape
+    scales = np.array([factors(J, row) for row in sums], v.dtype)
+    stretches = images * rows * -(-width // STRETCH)
+    in_blocks(_stretches, stretches, 2 * v.size, np.ascontiguousarray(v), truth, class_weights, scales, result)
     return result
 
 
 @kernel
-def _stretches(first, last, v, truth, class_weights, along, toward, result):
-    share, counts = v.dtype.type(1 / v.shape[0]), np.empty(STRETCH, v.dtype)
+def _stretches(first, last, v, truth, class_weights, scales, result):
+    _, rows, J, width = v.shape
+    share, stretches, counts = v.dtype.type(1 / J), -(-width // STRETCH), np.empty(STRETCH, v.dtype)
     for s in range(first, last):
-        a, b = s * STRETCH, min(v.shape[1], (s + 1) * STRETCH)
-        labels = truth[a:b]
-        for i in range(b - a):
+        image, y, a = s // stretches // rows, s // stretches % rows, s % stretches * STRETCH
+        n, labels = min(STRETCH, width - a), truth[image, y, a:]
+        for i in range(n):
             counts[i] = class_weights[labels[i]] if labels[i] >= 0 else 0
-        for j in range(v.shape[0]):
-            _derivative(v[j, a:b], labels, np.int32(j), counts, along, toward, share, result[j, a:b])
+        for j in range(J):
+            _derivative(v[image, y, j, a:], labels, np.int32(j), counts, scales[image], share, result[image, y, j, a:], n)
 
 
-@inline
-def _derivative(v, truth, j, counts, along, toward, share, result):
-    zero, one = v.dtype.type(0), v.dtype.type(1)
-    for i in range(v.size):
+@helper
+def _derivative(v, truth, j, counts, scales, share, result, n):
+    zero, one, along, toward = v.dtype.type(0), v.dtype.type(1), scales[0], scales[1]
+    for i in range(n):
         target = (one if truth[i] == j else zero) - share
         result[i] = counts[i] * (along * v[i] - toward * target)
 

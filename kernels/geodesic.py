@@ -2,7 +2,7 @@
 
     x ← s (x − ⟨p, x⟩) cut to ±bound,   q = p∘e^x / ⟨p, e^x⟩,   q ← max(q, floor) where p > 0, else 0, normalized
 
-Layout: p and x (N, n), the simplex along N; s = factor · scale, with one number `scale` (n) per column where there is.
+Layout: p and x (R, N, W), the simplex along N; s = factor · scale, with one number `scale` (R, W) per column where there is.
 Least traffic per column, in floats: 3N, 1 more with a scale.
 """
 
@@ -14,10 +14,10 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from . import _cuda
-from ._exponential import constants, exponential, new_powers
 from ._memory import empty_like
-from ._numba import in_blocks, inline, kernel
-from ._rows import clear, multiply_add
+from ._numba import helper, in_blocks, kernel
+from .exponential import constants, exponential, new_powers
+from .rows import clear
 
 #: Columns that are worked on together.
 STRETCH = 1024
@@ -28,13 +28,13 @@ def reference(
 ) -> Any:
     """The definition, in array API code."""
     xp = array_namespace(p, x)
-    centred = factor * (x - xp.sum(p * x, axis=0, keepdims=True))
+    centred = factor * (x - xp.sum(p * x, axis=1, keepdims=True))
     if scale is not None:
-        centred = centred * scale
+        centred = centred * scale[:, None, :]
     moved = p * xp.exp(xp.clip(centred, -bound, bound))
-    moved = moved / xp.sum(moved, axis=0, keepdims=True)
+    moved = moved / xp.sum(moved, axis=1, keepdims=True)
     kept = xp.where(p > 0, xp.clip(moved, floor, 1.0), xp.zeros_like(p))
-    return kept / xp.sum(kept, axis=0, keepdims=True)
+    return kept / xp.sum(kept, axis=1, keepdims=True)
 
 
 def cpu(
@@ -47,63 +47,63 @@ def cpu(
     floor: float = 1e-10,
 ) -> np.ndarray:
     """The same with Numba."""
-    result = empty_like(p)
-    numbers = tuple(p.dtype.type(number) for number in (factor, bound, floor))
-    operands = (p, x, scale, *numbers, constants(p.dtype), result)
-    in_blocks(_stretches, -(-p.shape[1] // STRETCH), 20 * p.size, *operands)
+    result, (rows, _, width) = empty_like(p), p.shape
+    numbers = np.array([factor, bound, floor, scale is not None], p.dtype)
+    rates = result[:, 0, :] if scale is None else scale
+    operands = (np.ascontiguousarray(p), np.ascontiguousarray(x), np.ascontiguousarray(rates), numbers)
+    in_blocks(_stretches, rows * -(-width // STRETCH), 20 * p.size, *operands, constants(p.dtype), result)
     return result
 
 
 @kernel
-def _stretches(first, last, p, x, scale, factor, bound, floor, constants, result):
-    count, powers = p.shape[0], new_powers(constants, STRETCH)
-    columns = np.empty((2, STRETCH), p.dtype)
+def _stretches(first, last, p, x, scale, numbers, constants, result):
+    _, N, width = p.shape
+    factor, bound, floor, scaled = numbers
+    powers, stretches = new_powers(constants, STRETCH), -(-width // STRETCH)
+    mean, total = np.empty(STRETCH, p.dtype), np.empty(STRETCH, p.dtype)
     for s in range(first, last):
-        a, b = s * STRETCH, min(p.shape[1], (s + 1) * STRETCH)
-        mean, total = columns[0, : b - a], columns[1, : b - a]
-        clear(mean)
-        for o in range(count):
-            multiply_add(p[o, a:b], x[o, a:b], mean)
-        clear(total)
-        for o in range(count):
-            row = result[o, a:b]
-            if scale is None:
-                _centred(x[o, a:b], mean, factor, bound, row)
-            else:
-                _centred_scaled(x[o, a:b], mean, factor, scale[a:b], bound, row)
-            exponential(row, constants, powers)
-            _weigh(p[o, a:b], row, total)
-        clear(mean)  # now the sum of what is kept
-        for o in range(count):
-            _keep(p[o, a:b], total, floor, result[o, a:b], mean)
-        for o in range(count):
-            row = result[o, a:b]
-            for i in range(row.size):
+        y, a = s // stretches, s % stretches * STRETCH
+        n = min(STRETCH, width - a)
+        clear(mean, n)
+        for o in range(N):
+            q, d = p[y, o, a:], x[y, o, a:]
+            for i in range(n):
+                mean[i] += q[i] * d[i]
+        clear(total, n)
+        for o in range(N):
+            row = result[y, o, a:]
+            _centered(x[y, o, a:], mean, factor, scale[y, a:], scaled, bound, row, n)
+            exponential(row, constants, powers, n)
+            _weigh(p[y, o, a:], row, total, n)
+        clear(mean, n)  # now the sum of what is kept
+        for o in range(N):
+            _keep(p[y, o, a:], total, floor, result[y, o, a:], mean, n)
+        for o in range(N):
+            row = result[y, o, a:]
+            for i in range(n):
                 row[i] /= mean[i]
 
 
-@inline
-def _centred(x, mean, factor, bound, result):
-    for i in range(x.size):
-        result[i] = min(max(factor * (x[i] - mean[i]), -bound), bound)
+@helper
+def _centered(x, mean, factor, scale, scaled, bound, result, n):
+    if scaled:
+        for i in range(n):
+            result[i] = min(max(factor * (x[i] - mean[i]) * scale[i], -bound), bound)
+    else:
+        for i in range(n):
+            result[i] = min(max(factor * (x[i] - mean[i]), -bound), bound)
 
 
-@inline
-def _centred_scaled(x, mean, factor, scale, bound, result):
-    for i in range(x.size):
-        result[i] = min(max(factor * (x[i] - mean[i]) * scale[i], -bound), bound)
-
-
-@inline
-def _weigh(p, row, total):
-    for i in range(row.size):
+@helper
+def _weigh(p, row, total, n):
+    for i in range(n):
         row[i] *= p[i]
         total[i] += row[i]
 
 
-@inline
-def _keep(p, total, floor, row, kept):
-    for i in range(row.size):
+@helper
+def _keep(p, total, floor, row, kept, n):
+    for i in range(n):
         row[i] = max(row[i] / total[i], floor) if p[i] > 0 else row.dtype.type(0)
         kept[i] += row[i]
 

@@ -13,7 +13,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from . import _cuda
-from ._numba import in_blocks, inline, kernel
+from ._numba import in_blocks, kernel, reassociating
 
 #: Elements of one stretch.
 STRETCH = 1024
@@ -42,7 +42,7 @@ def _stretches(first, last, rows, others, partial):
                 partial[s, k, p] = _dot(rows[k, a:b], others[p, a:b])
 
 
-@inline(reassociate=True)
+@reassociating
 def _dot(a, b):
     total = 0.0
     for i in range(a.size):

@@ -5,7 +5,7 @@ With d_ij = ‖f_i − p_j‖, G = ∂L/∂Ω̂ and x̄_i = R_Ω̂ G, sums over 
     ∂ν_j = Σ_i a_ij x̄_i,   z̄_ij = a_ij (⟨ν_j, x̄_i⟩ − Σ_l a_il ⟨ν_l, x̄_i⟩)
     ∂σ = −Σ_ij z̄_ij d_ij,   ∂p_j = Σ_i z̄_ij σ (f_i − p_j)/d_ij
 
-Layout: features f (H, W, F), prototypes p (K, F), tangents ν (K, N), Ω̂ and G (N, H, W); σ is a number. Border: a weight
+Layout: features f (H, F, W), prototypes p (K, F), tangents ν (K, N), Ω̂ and G (H, N, W); σ is a number. Border: a weight
 that points outside is 0, the softmax of exp_1 runs over the neighbors inside. Where d = 0 its derivative is taken as 0.
 Distances are sums of squared differences: ‖f‖² + ‖p‖² − 2⟨f, p⟩ would lose the digits of small ones.
 The matrix a is held for a chunk of pixels only, and computed again for the adjoint. The derivatives are float64.
@@ -21,10 +21,9 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
-from ._exponential import constants, exponential, new_powers
 from ._memory import empty
-from ._numba import in_blocks, inline, kernel
-from ._rows import add_scaled, clear, copy, multiply_add
+from ._numba import helper, in_blocks, kernel, reassociating
+from .exponential import constants, exponential, new_powers
 from .stencil import offsets, shifted
 
 #: Numbers that one chunk of the definition holds: pixels × prototypes × features.
@@ -40,9 +39,9 @@ BLOCKS = 64
 def reference(prototypes: Any, tangents: Any, sigma: float, features: Any, derivative: Any = None) -> Any:
     """The definition, in array API code: Ω̂, or (∂p, ∂ν, ∂σ) for ∂L/∂Ω̂."""
     xp = array_namespace(features)
-    height, width, F = features.shape
+    height, F, width = features.shape
     pixels = height * width
-    f = xp.reshape(features, (pixels, F))
+    f = xp.reshape(xp.permute_dims(features, (0, 2, 1)), (pixels, F))
     mask = xp.reshape(_inside(tangents, features), (-1, pixels))
     weights = xp.empty(mask.shape, dtype=features.dtype)
     sums = [xp.zeros(x.shape, dtype=xp.float64) for x in (prototypes, tangents)] + [0.0]
@@ -53,7 +52,7 @@ def reference(prototypes: Any, tangents: Any, sigma: float, features: Any, deriv
         a = a / xp.sum(a, axis=1, keepdims=True)
         weights[:, part] = _softmax(xp.matmul(a, tangents).T, mask[:, part])
         if derivative is not None:
-            G = xp.reshape(derivative, mask.shape)[:, part]
+            G = xp.reshape(xp.permute_dims(derivative, (1, 0, 2)), mask.shape)[:, part]
             x = (weights[:, part] * (G - xp.sum(weights[:, part] * G, axis=0, keepdims=True))).T
             bar = xp.matmul(x, tangents.T)
             z = a * (bar - xp.sum(a * bar, axis=1, keepdims=True))
@@ -61,14 +60,16 @@ def reference(prototypes: Any, tangents: Any, sigma: float, features: Any, deriv
             sums[0] += xp.sum(pull[..., None] * difference, axis=0, dtype=xp.float64)
             sums[1] += xp.matmul(xp.astype(a, xp.float64).T, xp.astype(x, xp.float64))
             sums[2] -= float(xp.sum(z * d, dtype=xp.float64))  # synchronize
-    return xp.reshape(weights, (-1, height, width)) if derivative is None else tuple(sums)
+    if derivative is not None:
+        return tuple(sums)
+    return xp.permute_dims(xp.reshape(weights, (-1, height, width)), (1, 0, 2))
 
 
 def _inside(tangents: Any, features: Any) -> Any:
     """1 where a neighbor is inside the image: (N, H, W)."""
     xp = array_namespace(features)
-    ones = xp.ones_like(features[..., 0])
-    return xp.stack([shifted(ones, offset) for offset in offsets(_radius(tangents))])
+    ones = xp.ones_like(features[:, 0, :])
+    return xp.stack([shifted(ones, offset, labels=False) for offset in offsets(_radius(tangents))])
 
 
 def _softmax(logits: Any, mask: Any) -> Any:
@@ -91,12 +92,12 @@ def _radius(tangents: Any) -> int:
 
 def cpu(prototypes: Any, tangents: Any, sigma: float, features: Any, derivative: Any = None) -> Any:
     """The same with Numba, some hundred pixels at a time."""
-    (height, width, F), (K, N), dtype = features.shape, tangents.shape, features.dtype
+    (height, F, width), (K, N), dtype = features.shape, tangents.shape, features.dtype
     blocks = min(height, BLOCKS)
     work = height * width * K * (N + F)
     operands = (prototypes, tangents, dtype.type(sigma), features, _radius(tangents), blocks, constants(dtype))
     if derivative is None:
-        weights = empty((N, height, width), dtype)
+        weights = empty((height, N, width), dtype)
         in_blocks(_weights, blocks, work, *operands, weights)
         return weights
     sums = np.zeros((blocks, K, F)), np.zeros((blocks, K, N)), np.zeros((blocks, K))
@@ -106,7 +107,7 @@ def cpu(prototypes: Any, tangents: Any, sigma: float, features: Any, derivative:
 
 @kernel
 def _weights(first, last, prototypes, tangents, sigma, features, radius, blocks, constants, weights):
-    height, width, F = features.shape
+    height, F, width = features.shape
     K, N = tangents.shape
     f, d, a, logits, one = _buffers(F, K, N, features.dtype)
     powers = new_powers(constants, STRETCH)
@@ -116,7 +117,7 @@ def _weights(first, last, prototypes, tangents, sigma, features, radius, blocks,
             _attention(prototypes, sigma, features, y, x0, n, f, d, a, one, constants, powers)
             _lift(tangents, a, radius, height, width, y, x0, n, logits, one, constants, powers)
             for o in range(N):
-                copy(logits[o, :n], weights[o, y, x0 : x0 + n])
+                copy(logits[o, :n], weights[y, o, x0 : x0 + n])
 
 
 @kernel
@@ -124,7 +125,7 @@ def _derivatives(
     first, last, prototypes, tangents, sigma, features, radius, blocks, constants,
     derivative, of_prototypes, of_tangents, of_sigma,
 ):  # fmt: skip
-    height, width, F = features.shape
+    height, F, width = features.shape
     K, N = tangents.shape
     f, d, a, x, mean = _buffers(F, K, N, features.dtype)
     bar, powers = np.empty((K, STRETCH), features.dtype), new_powers(constants, STRETCH)
@@ -145,7 +146,31 @@ def _derivatives(
                         of_prototypes[block, j, k] += _dot_from(bar[j, :n], f[k, :n], prototypes[j, k])
 
 
-@inline
+@helper
+def clear(row):
+    for x in range(row.size):
+        row[x] = 0
+
+
+@helper
+def copy(row, result):
+    for x in range(row.size):
+        result[x] = row[x]
+
+
+@helper
+def multiply_add(a, b, result):
+    for x in range(result.size):
+        result[x] += a[x] * b[x]
+
+
+@helper
+def add_scaled(a, scale, result):
+    for x in range(result.size):
+        result[x] += scale * a[x]
+
+
+@helper
 def _buffers(F, K, N, dtype):
     """f, d, a, one patch of N numbers for each pixel, and one number."""
     return (
@@ -157,13 +182,12 @@ def _buffers(F, K, N, dtype):
     )
 
 
-@inline
+@helper
 def _attention(prototypes, sigma, features, y, x0, n, f, d, a, lowest, constants, powers):
     """f, d and a of the pixels x0 … x0+n of row y, pixels last."""
     K, F = prototypes.shape
-    for x in range(n):
-        for k in range(F):
-            f[k, x] = features[y, x0 + x, k]
+    for k in range(F):
+        copy(features[y, k, x0 : x0 + n], f[k, :n])
     for j in range(K):
         clear(d[j, :n])
         for k in range(F):
@@ -181,7 +205,7 @@ def _attention(prototypes, sigma, features, y, x0, n, f, d, a, lowest, constants
         _divide(a[j, :n], lowest[:n])
 
 
-@inline
+@helper
 def _lift(tangents, a, radius, height, width, y, x0, n, patch, one, constants, powers):
     """patch = exp_1(Σ_j a_j ν_j) over the neighbors inside, 0 outside."""
     K, N = tangents.shape
@@ -199,7 +223,7 @@ def _lift(tangents, a, radius, height, width, y, x0, n, patch, one, constants, p
         if lo < hi:
             for x in range(lo, hi):
                 patch[o, x] -= one[x]
-            exponential(patch[o, lo:hi], constants, powers)
+            exponential(patch[o, lo:hi], constants, powers, hi - lo)
     clear(one[:n])
     for o in range(N):
         add_scaled(patch[o, :n], 1, one[:n])
@@ -207,7 +231,7 @@ def _lift(tangents, a, radius, height, width, y, x0, n, patch, one, constants, p
         _divide(patch[o, :n], one[:n])
 
 
-@inline
+@helper
 def _span(o, radius, side, height, width, y, x0, n):
     """The pixels of the stretch, counted from x0, whose neighbor o is inside the image; lo = hi where none is."""
     dy, dx = o // side - radius, o % side - radius
@@ -217,20 +241,20 @@ def _span(o, radius, side, height, width, y, x0, n):
     return lo, max(lo, hi)
 
 
-@inline
+@helper
 def _replicate(derivative, y, x0, patch, mean):
     """patch = R_patch G."""
     n = mean.size
     clear(mean)
     for o in range(patch.shape[0]):
-        multiply_add(patch[o, :n], derivative[o, y, x0 : x0 + n], mean)
+        multiply_add(patch[o, :n], derivative[y, o, x0 : x0 + n], mean)
     for o in range(patch.shape[0]):
-        row, G = patch[o, :n], derivative[o, y, x0 : x0 + n]
+        row, G = patch[o, :n], derivative[y, o, x0 : x0 + n]
         for x in range(n):
             row[x] *= G[x] - mean[x]
 
 
-@inline
+@helper
 def _pull_back(tangents, a, x, bar, mean):
     """bar_j = z̄_j = a_j (⟨ν_j, x⟩ − Σ_l a_l ⟨ν_l, x⟩)."""
     K, N = tangents.shape
@@ -248,44 +272,44 @@ def _pull_back(tangents, a, x, bar, mean):
             row[i] = share[i] * (row[i] - mean[i])
 
 
-@inline
+@helper
 def _add_squares(f, p, result):
     for x in range(result.size):
         result[x] += (f[x] - p) * (f[x] - p)
 
 
-@inline
+@helper
 def _root(row):
     for x in range(row.size):
         row[x] = np.sqrt(row[x])
 
 
-@inline
+@helper
 def _smaller(row, result):
     for x in range(result.size):
         result[x] = min(result[x], row[x])
 
 
-@inline
+@helper
 def _exponential(sigma, d, lowest, result, constants, powers):
     for x in range(result.size):
         result[x] = -sigma * (d[x] - lowest[x])
-    exponential(result, constants, powers)
+    exponential(result, constants, powers, result.size)
 
 
-@inline
+@helper
 def _divide(row, total):
     for x in range(row.size):
         row[x] /= total[x]
 
 
-@inline
+@helper
 def _over_distance(sigma, d, row):
     for x in range(row.size):
         row[x] = sigma * row[x] / d[x] if d[x] > 0 else 0
 
 
-@inline(reassociate=True)
+@reassociating
 def _dot(a, b):
     total = a[0] * b[0]
     for x in range(1, a.size):
@@ -293,7 +317,7 @@ def _dot(a, b):
     return total
 
 
-@inline(reassociate=True)
+@reassociating
 def _dot_from(a, b, origin):
     """Σ a (b − origin)."""
     total = a[0] * (b[0] - origin)

@@ -13,18 +13,7 @@ from .patches import bilateral_weights, check_weights, normalize_weights, spaced
 from .sources import BilateralWeights, WeightSource
 
 __all__ = [
-    "Averaging",
-    "BilateralWeights",
-    "Graph",
-    "Grid",
-    "WeightSource",
-    "as_averaging",
-    "bilateral_weights",
-    "check_weights",
-    "nearest_neighbor_graph",
-    "normalize_weights",
-    "region_graph",
-    "region_means",
-    "spaced_weights",
-    "uniform_weights",
-]
+    "Averaging", "BilateralWeights", "Graph", "Grid", "WeightSource", "as_averaging", "bilateral_weights",
+    "check_weights", "nearest_neighbor_graph", "normalize_weights", "region_graph", "region_means",
+    "spaced_weights", "uniform_weights",
+]  # fmt: skip

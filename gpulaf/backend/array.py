@@ -17,22 +17,9 @@ from ..kernels._memory import empty as host_empty
 from ..kernels._memory import reused
 
 __all__ = [
-    "columns",
-    "contiguous",
-    "device_array",
-    "empty",
-    "floating_dtype",
-    "host_array",
-    "host_dtype",
-    "is_array",
-    "is_device_array",
-    "is_host_array",
-    "like",
-    "namespace",
-    "reused",
-    "scalar",
-    "total",
-]
+    "columns", "contiguous", "device_array", "empty", "floating_dtype", "host_array", "host_dtype", "is_array",
+    "is_device_array", "is_host_array", "like", "namespace", "reused", "scalar", "total",
+]  # fmt: skip
 
 namespace = array_namespace
 is_host_array = is_numpy_array

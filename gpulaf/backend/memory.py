@@ -68,11 +68,11 @@ def memory_estimate(
     >>> from gpulaf.backend import memory_estimate
     >>> gigabytes = memory_estimate((4096, 4096), 8, solver=Krylov(8), learn=True) / 1e9
     >>> round(gigabytes, 1)
-    27.5
+    25.4
     """
     patch, more = (2 * radius + 1) ** len(shape), len(times) - 1
-    in_one_wave = device == "cpu" and len(shape) == 2
-    fields = max(solver.gradient_fields(h, in_one_wave) if learn else solver.fields(h) for h in times)
+    wave_rows = shape[0] if device == "cpu" and len(shape) == 2 else None
+    fields = max(solver.gradient_fields(h, wave_rows) if learn else solver.fields(h) for h in times)
     # learning: ℓ, S, B, what the solver holds; weights before, at and after the step, ∂Ω, two moments, the truth;
     # labeling: ℓ, S, B, what the solver holds, or at the end W and what the softmax needs; weights, image, labels
     stages = (fields, 7 * patch + 3) if learn else (max(fields, 5), 2 * patch + 4)

@@ -31,10 +31,10 @@ def demo(scene: str, size: int, steps: int, seed: int, output: Path, device: str
     output.mkdir(parents=True, exist_ok=True)
     result = run_demo(scene, size=size, seed=seed, steps=steps, device=device)
     path = output / f"gpulaf-{scene}.png"
-    wrong = [row.wrong for row in result.fit.history]
+    wrong = [100 * row.wrong for row in result.fit.history]
     write_figure(path, demo_figure(result.scene, result.panels, host_array(result.fit.weights), wrong))
     click.echo(f"{scene}, {size}×{size} pixels, {len(result.scene.prototypes)} labels")
     for title in result.panels:
-        click.echo(f"  {title:<16}{result.wrong(title):7.2f} % wrong")
+        click.echo(f"  {title:<16}{100 * result.wrong(title):7.2f} % wrong")
     click.echo(f"  learned in {result.seconds:.1f} s ({len(wrong) - 1} steps)")
     click.echo(f"figure: {path}")

@@ -56,24 +56,25 @@ def learn(
     """
     from ..averaging.patches import uniform_weights
     from ..backend.array import device_array
-    from ..backend.validation import image_features
+    from ..backend.validation import check_rho, image_features
     from ..integrators import Taylor
     from ..io.images import read_image, read_truth
     from ..io.tensors import write_tensors
     from ..labeling.likelihood import distances, log_likelihood
     from ..learning.descent import RiemannianAdam
-    from ..learning.fitting import Checkpoint, fit_weights
+    from ..learning.fitting import FitOptions, fit_weights
+    from ..learning.loop import Checkpoint
     from ..learning.loss import cosine_loss, cross_entropy_loss
 
     if output.suffix != ".safetensors":
         raise ValueError(f"{output} ends in {output.suffix!r}; weights are written to .safetensors.")
     if resume and checkpoint is None:
         raise ValueError("--resume needs to know where from. Name the file with --checkpoint.")
-    if not rho > 0:
-        raise ValueError(f"rho is {rho}; accepted are positive numbers. 0.1 to 0.2 suits most images.")
+    check_rho(rho)
     check_folders(output, checkpoint)
     if checkpoint is not None and checkpoint.resolve() in {path.resolve() for path in (output, image, truth)}:
         raise ValueError(f"{checkpoint} is an input or the result, too. Choose another name for the checkpoint.")
+    options = FitOptions(tau=tau, checkpoint=None if checkpoint is None else Checkpoint(checkpoint, resume=resume))
     features, _ = image_features(read_image(image, channel_axis=channel_axis))
     labels, values = read_truth(truth, unlabeled=unlabeled)
     if labels.shape != features.shape[:2]:
@@ -84,20 +85,25 @@ def learn(
     prototypes = np.stack([features[labels == j].mean(axis=0, dtype=np.float64) for j in range(len(values))])
     start = uniform_weights(labels.shape, radius)
     result = fit_weights(
-        device_array(log_likelihood(distances(features, prototypes), rho), device), labels,
-        weights=start if layers == 1 else [start] * layers, time=time_ if layers == 1 else [time_ / layers] * layers,
-        integrator=Taylor(tol=tol), steps=steps, tau=tau,
-        loss={"cosine": cosine_loss, "cross-entropy": cross_entropy_loss}[loss], descent=RiemannianAdam(step_size),
-        checkpoint=None if checkpoint is None else Checkpoint(checkpoint, resume=resume),
-    )  # fmt: skip
+        device_array(log_likelihood(distances(features, prototypes), rho), device),
+        labels,
+        weights=start if layers == 1 else [start] * layers,
+        time=time_,
+        solver=Taylor(tol=tol),
+        loss={"cosine": cosine_loss, "cross-entropy": cross_entropy_loss}[loss],
+        descent=RiemannianAdam(step_size),
+        steps=steps,
+        options=options,
+    )
     first, last = result.history[0], result.history[-1]
     metadata = {
         "prototypes": prototypes.tolist(), "rho": rho, "time": time_, "label_values": values.tolist(),
-        "steps": last.step, "loss": last.loss, "wrong_percent": last.wrong,
+        "steps": last.step, "loss": last.loss, "wrong": last.wrong,
     }  # fmt: skip
     arrays = {"weights": result.weights}
     if layers > 1:
         arrays = {f"weights[{s}]": patches for s, patches in enumerate(result.weights)}
     write_tensors(output, "weights", arrays, metadata)
-    click.echo(f"wrong pixels: {first.wrong:.2f} % with uniform weights, {last.wrong:.2f} % after {last.step} steps")
+    shares = f"{100 * first.wrong:.2f} % with uniform weights, {100 * last.wrong:.2f} % after {last.step} steps"
+    click.echo(f"wrong pixels: {shares}")
     click.echo(f"{result.reason} {last.seconds:.1f} s. weights: {output}")

@@ -82,12 +82,18 @@ def compile_notice() -> Iterator[None]:
     """Say on a terminal that kernels are being compiled, where they are."""
     from ..kernels._numba import compiling
 
-    def notice() -> None:
+    told = False
+
+    def notice(count: int) -> None:
+        nonlocal told
         if sys.stderr.isatty():
-            click.echo("compiling kernels (once)…", err=True)
+            told = True
+            click.echo(f"\rcompiling kernels, once ({count})", nl=False, err=True)
 
     with compiling(notice):
         yield
+    if told:
+        click.echo(err=True)
 
 
 def read_spacing(text: str | None) -> tuple[float, ...] | None:

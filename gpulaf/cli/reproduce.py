@@ -33,9 +33,9 @@ def reproduce(figure: str, output: Path, quick: bool, seed: int) -> None:
         path = reproduce_all(output, quick=quick, seed=seed)
         click.echo(f"report: {path}")
         return
-    outcome = redo(figure, output, Setting(quick, seed))
-    click.echo(outcome.finding)
-    for stem in outcome.drawings:
+    result = redo(figure, output, Setting(quick, seed))
+    click.echo(result.finding)
+    for stem in result.drawings:
         click.echo(f"figure: {output / stem}.png")
-    for stem in outcome.tables:
+    for stem in result.tables:
         click.echo(f"numbers: {output / stem}.csv")

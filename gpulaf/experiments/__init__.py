@@ -1,7 +1,7 @@
 """The experiments of the paper (Sect. 4), one file each: figures, the numbers behind them, and what they say.
 
-Every experiment has ``run(setting) -> Outcome``; its finding is a sentence made from the numbers. Same seeds give the
-same numbers, seconds excepted.
+Every experiment has ``run(setting) -> ExperimentResult``; its finding is a sentence made from the numbers. Same seeds
+give the same numbers, seconds excepted.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from pathlib import Path
 
-from .outcome import Outcome, Setting, write
+from .result import ExperimentResult, Setting, write
 
 __all__ = ["EXPERIMENTS", "Setting", "missing", "reproduce"]
 
@@ -39,7 +39,7 @@ def missing(name: str) -> str | None:
     return None
 
 
-def reproduce(name: str, folder: Path, setting: Setting | None = None) -> Outcome:
+def reproduce(name: str, folder: Path, setting: Setting | None = None) -> ExperimentResult:
     """Run one experiment and write its figures (PNG, PDF) and numbers (CSV) to a folder.
 
     Parameters
@@ -61,6 +61,6 @@ def reproduce(name: str, folder: Path, setting: Setting | None = None) -> Outcom
         raise ValueError(f"the experiment is {name!r}; accepted are {', '.join(EXPERIMENTS)}.")
     if lack := missing(name):
         raise RuntimeError(lack)
-    outcome = import_module(f".{name}", __package__).run(setting or Setting())
-    write(outcome, folder)
-    return outcome
+    result = import_module(f".{name}", __package__).run(setting or Setting())
+    write(result, folder)
+    return result

@@ -7,39 +7,50 @@ Written without loops over labels; averages are fused multiply-adds of shifted v
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
-
+from ..averaging.base import Averaging
 from ..backend.array import is_host_array, namespace
 from ..integrators import Euler, Krylov
 from ..learning.loss import cosine_loss
-from .learning import Derivative, Gradient, Problem
+from ..learning.problem import Evaluation, FitProblem, Gradient
 
-__all__ = ["autodiff", "derivative"]
+__all__ = ["Derivative", "autodiff", "derivative"]
 
 
-def autodiff(integrator: Euler | Krylov) -> Gradient:
-    """The gradient of an integrator by backpropagation through it, for :func:`.learning.descend`.
+class Derivative(NamedTuple):
+    """What backpropagation gives."""
+
+    #: Loss without regularizer.
+    loss: float
+    #: v(T), (J, H, W).
+    v: Any
+    #: ∂Ω, (N, H, W).
+    weights: Any
+
+
+def autodiff(solver: Euler | Krylov) -> Gradient:
+    """The gradient of a solver by backpropagation through it, for :func:`.learning.descend`.
 
     The loss that it tells is summed in float64, as that of every other gradient: in float32, one near 0 has no digits.
     """
 
-    def gradient(weights: np.ndarray, p: Problem) -> Derivative:
-        found = derivative(integrator, weights, p.likelihood, p.scene.truth, p.time)
-        return found._replace(loss=cosine_loss(found.v, p.scene.truth).value)
+    def gradient(problem: FitProblem, averagings: list[Averaging]) -> Evaluation:
+        weights, l, truth = averagings[0].weights, problem.log_likelihood, problem.truth
+        _, v, found = derivative(solver, weights, l, truth, problem.times[0])
+        return Evaluation(cosine_loss(v, truth).value, v, [found])
 
     return gradient
 
 
 def derivative(
-    integrator: Euler | Krylov, weights: Any, likelihood: Any, truth: Any, time: float, *, compiled: bool = False
+    solver: Euler | Krylov, weights: Any, likelihood: Any, truth: Any, time: float, *, compiled: bool = False
 ) -> Derivative:
     """Loss, v(T) and ∂Ω by backpropagation.
 
     Parameters
     ----------
-    integrator : Euler or Krylov
+    solver : Euler or Krylov
         The Krylov dimension must be given, and the space must not end before it.
     weights : (9, H, W) array
         NumPy arrays run on the CPU, CuPy arrays on the GPU.
@@ -55,17 +66,17 @@ def derivative(
     Raises
     ------
     ValueError
-        For a Krylov integrator that chooses its dimension.
+        For a Krylov solver that chooses its dimension.
     """
     import torch
     from torch.nn.functional import one_hot
 
-    if isinstance(integrator, Krylov) and integrator.dimension is None:
+    if isinstance(solver, Krylov) and solver.dimension is None:
         raise ValueError("the Krylov dimension is None; accepted are whole numbers from 1. Take Krylov(10).")
     omega, l = (_tensor(x) for x in (weights, likelihood))
     omega.requires_grad_()
     forward = torch.compile(_forward, dynamic=False) if compiled else _forward
-    v = forward(omega, l, integrator, time)
+    v = forward(omega, l, solver, time)
     labels = len(likelihood)
     target = one_hot(_tensor(truth).long(), labels).permute(2, 0, 1).to(v.dtype) - 1 / labels
     loss = 1 - (target * v).sum() / (torch.linalg.vector_norm(target) * torch.linalg.vector_norm(v))
@@ -80,7 +91,7 @@ def _tensor(x: Any) -> Any:
     return torch.from_numpy(x) if is_host_array(x) else torch.from_dlpack(x)
 
 
-def _forward(omega: Any, l: Any, integrator: Euler | Krylov, time: float) -> Any:
+def _forward(omega: Any, l: Any, solver: Euler | Krylov, time: float) -> Any:
     """v(T)."""
     import torch
 
@@ -92,7 +103,7 @@ def _forward(omega: Any, l: Any, integrator: Euler | Krylov, time: float) -> Any
         return S * (x - (S * x).sum(dim=0))
 
     B = S - 1 / len(l)
-    return _euler(A, B, time, integrator.steps) if isinstance(integrator, Euler) else _krylov(A, B, time, integrator)
+    return _euler(A, B, time, solver.steps) if isinstance(solver, Euler) else _krylov(A, B, time, solver)
 
 
 def _average(omega: Any) -> Callable[[Any], Any]:
@@ -119,11 +130,11 @@ def _euler(A: Callable[[Any], Any], B: Any, time: float, steps: int) -> Any:
     return v
 
 
-def _krylov(A: Callable[[Any], Any], B: Any, time: float, integrator: Krylov) -> Any:
+def _krylov(A: Callable[[Any], Any], B: Any, time: float, solver: Krylov) -> Any:
     """‖B‖ Q_m T φ(T H_m) e₁ by one pass of classical Gram–Schmidt, recorded step by step (2.28)–(2.29)."""
     import torch
 
-    m = int(integrator.dimension or 0)
+    m = int(solver.dimension or 0)
     beta = torch.linalg.vector_norm(B)
     basis, columns = [B / beta], []
     for k in range(m):

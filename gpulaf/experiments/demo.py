@@ -14,7 +14,7 @@ from ..flows.linear import LinearFlow
 from ..integrators import Krylov
 from ..labeling.likelihood import distances, log_likelihood
 from ..learning.descent import RiemannianGradient
-from ..learning.fitting import FitResult, fit_weights
+from ..learning.fitting import FitOptions, FitResult, fit_weights
 from ..scenes import Scene, voronoi_colors, voronoi_lines
 
 __all__ = ["SCENES", "Demo", "run_demo"]
@@ -34,11 +34,13 @@ class Demo(NamedTuple):
     seconds: float
 
     def wrong(self, title: str) -> float:
-        """Wrong pixels of a panel in percent."""
-        return float(100 * np.mean(self.panels[title] != self.scene.truth))
+        """Share of the pixels of a panel that are wrong, 0 to 1."""
+        return float(np.mean(self.panels[title] != self.scene.truth))
 
 
-def run_demo(name: str, *, size: int = 128, seed: int = 0, steps: int = 50, device: str = "auto", **fit: Any) -> Demo:
+def run_demo(
+    name: str, *, size: int = 128, seed: int = 0, steps: int = 50, device: str = "auto", progress: bool | None = None
+) -> Demo:
     """Make a scene, label it in three ways and learn its weights.
 
     Parameters
@@ -50,29 +52,28 @@ def run_demo(name: str, *, size: int = 128, seed: int = 0, steps: int = 50, devi
     steps : int
         Descent steps.
     device : "auto", "cpu" or "gpu"
-    **fit
-        Passed on to :func:`gpulaf.fit_weights`.
+    progress : bool, optional
+        Progress bar on standard error; None shows it where that is a terminal.
     """
     make, step = SCENES[name]
     scene = make(size, seed=seed)
     D = distances(scene.image.astype(np.float32), scene.prototypes)
     likelihood = device_array(log_likelihood(D, 0.1), device)
-    time, integrator = 3.0, Krylov(10)
+    time, solver = 3.0, Krylov(10)
 
     def labels(weights: Any) -> np.ndarray:
         flow = LinearFlow(Grid(device_array(weights, device)), likelihood)
-        return host_array(integrator.solve(flow, time, keep_basis=False).v).argmax(axis=0)
+        return host_array(solver.solve(flow, time, keep_basis=False).v).argmax(axis=0)
 
     began = clock.perf_counter()
     result = fit_weights(
         likelihood,
         scene.truth,
         time=time,
-        integrator=integrator,
-        rank=1,
-        steps=steps,
+        solver=solver,
         descent=RiemannianGradient(step),
-        **fit,
+        steps=steps,
+        options=FitOptions(rank=1, progress=progress),
     )
     seconds = clock.perf_counter() - began
     panels = {

@@ -11,25 +11,22 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..averaging.patches import uniform_weights
-from ..flows.deep import DeepFlow, Layers
-from ..integrators import Taylor
-from ..labeling.likelihood import distances, log_likelihood
 from ..learning.descent import RiemannianAdam
-from ..learning.loss import cosine_loss, wrong_share
+from ..learning.fitting import FitOptions, fit_weights
 from ..plots.style import COLORS, DASHES, canvas, logarithmic, plain
 from ..scenes import Scene
-from .learning import RHO
-from .outcome import Drawing, Outcome, Row, Setting, select
-from .unseen import SCENES, Sets, baselines, compared, judged, sets, trained
+from .learning import scene_likelihood
+from .result import Drawing, ExperimentResult, Row, Setting, select
+from .unseen import PIXELS, REPEATS, SCENES, SOLVER, UNIFORM, Sets, baselines, compared, judged, sets, trained
 
 LAYERS, TIMES = (1, 2, 3, 4, 6), (3.0, 12.0)
-OWN, SHARED, UNIFORM, PIXELS = "own weights", "shared weights", "uniform weights", "pixelwise"
+OWN, SHARED = "own weights", "shared weights"
 LEARNED, PREDICTED = "learned on the image", "predicted for unseen images"
 
 
-def run(setting: Setting) -> Outcome:
+def run(setting: Setting) -> ExperimentResult:
     """Learn weights of single images and train predictors, of every depth, with and without shared weights."""
-    repeats = setting.pick(3, 2)
+    repeats = setting.pick(*REPEATS)
     rows: list[Row] = []
     for name in SCENES:
         for repeat in range(repeats):
@@ -48,43 +45,43 @@ def run(setting: Setting) -> Outcome:
         f"range over {repeats} trainings, each on {len(scenes.known)} other images. Grey: uniform weights in as many "
         "layers, on the unseen images."
     )
-    return Outcome({"depth": Drawing(_draw(rows), caption)}, {"depth": rows}, finding(rows))
+    return ExperimentResult({"depth": Drawing(_draw(rows), caption)}, {"depth": rows}, finding(rows))
 
 
 def _baselines(about: Row, scenes: Sets) -> list[Row]:
     """What needs no learning, on the unseen scenes."""
     rest = {"how": "no learning", "validation wrong %": float("nan")}
     found = baselines(scenes.unseen, about["T"], about["layers"])
-    return [{**about, "weights": name, **rest, "wrong %": value} for name, value in found.items()]
+    return [{**about, "weights": name, **rest, "wrong %": 100 * share} for name, share in found.items()]
 
 
 def _trainings(about: Row, scenes: Sets, setting: Setting) -> list[Row]:
     """A predictor and the weights of one unseen scene, with weights of their own in each layer and with shared ones."""
-    rows, steps = [], setting.pick(30, 10)
+    rows, steps, times = [], setting.pick(30, 10), [about["T"] / about["layers"]] * about["layers"]
     for weights in (OWN, SHARED) if about["layers"] > 1 else (OWN,):
-        layers = Layers((about["T"] / about["layers"],) * about["layers"], weights == SHARED)
-        options = {"time": about["T"], "layers": about["layers"], "shared_layers": layers.shared}
-        found = judged(trained(scenes, setting, about["repeat"], **options), scenes.unseen)
-        rows.append({**about, "weights": weights, "how": PREDICTED} | found)
-        found = {"validation wrong %": float("nan"), "wrong %": learned(scenes.unseen[about["repeat"]], layers, steps)}
+        shared = weights == SHARED
+        predictor = trained(scenes, setting, about["repeat"], time=times, shared_layers=shared)
+        rows.append({**about, "weights": weights, "how": PREDICTED} | judged(predictor, scenes.unseen))
+        wrong = 100 * learned(scenes.unseen[about["repeat"]], times, steps, shared=shared)
+        found = {"validation wrong %": float("nan"), "wrong %": wrong}
         rows.append({**about, "weights": weights, "how": LEARNED} | found)
     return rows
 
 
-def learned(scene: Scene, layers: Layers, steps: int) -> float:
-    """Wrong pixels in percent of an image after so many steps of learning its weights, from uniform ones."""
-    likelihood = log_likelihood(distances(scene.image.astype(np.float32), scene.prototypes), RHO)
-    descent, start = RiemannianAdam(0.2), uniform_weights(scene.truth.shape)
-    weights = [start] * (1 if layers.shared else len(layers.times))
-    states = [descent.start(start) for _ in weights]
-    for step in range(steps + 1):
-        flow = DeepFlow(weights[0] if layers.shared else weights, layers.times, integrator=Taylor(tol=1e-3))
-        solution = flow.solve(likelihood)
-        if step < steps:
-            found = flow.gradient(solution, cosine_loss(solution.v, scene.truth).derivative).weights
-            moved = [descent.update(*x, step) for x in zip(weights, found, states, strict=True)]
-            weights, states = [x[0] for x in moved], [x[1] for x in moved]
-    return 100 * wrong_share(solution.v, scene.truth)
+def learned(scene: Scene, times: list[float], steps: int, *, shared: bool) -> float:
+    """Share of wrong pixels of an image after so many steps of learning its weights, from uniform ones."""
+    start = uniform_weights(scene.truth.shape)
+    fit = fit_weights(
+        scene_likelihood(scene),
+        scene.truth,
+        weights=start if shared else [start] * len(times),
+        time=times,
+        solver=SOLVER,
+        descent=RiemannianAdam(0.2),
+        steps=steps,
+        options=FitOptions(progress=False),
+    )
+    return fit.history[-1].wrong
 
 
 def finding(rows: list[Row]) -> str:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from ..plots.figures import picture
+from ..plots.figures import show_image
 from ..plots.style import canvas
 from .demo import SCENES, Demo, run_demo
-from .outcome import Drawing, Outcome, Row, Setting, only
+from .result import Drawing, ExperimentResult, Row, Setting, only
 
 METHODS = ("pixelwise", "uniform weights", "learned weights")
 
 
-def run(setting: Setting) -> Outcome:
+def run(setting: Setting) -> ExperimentResult:
     """Label both scenes three ways."""
     demos = {}
     for name in SCENES:
@@ -19,7 +19,7 @@ def run(setting: Setting) -> Outcome:
             name, size=setting.size, seed=setting.seed, steps=setting.pick(50, 20), device="cpu", progress=False
         )
     rows = [
-        {"scene": name, "method": method, "wrong %": demo.wrong(method)}
+        {"scene": name, "method": method, "wrong %": 100 * demo.wrong(method)}
         for name, demo in demos.items()
         for method in METHODS
     ]
@@ -29,7 +29,7 @@ def run(setting: Setting) -> Outcome:
         f"with T = 3, ρ = 0.1. Learned weights: the same flow after {steps} steps of Riemannian descent with the "
         "rank-1 gradient on this image and its truth."
     )
-    return Outcome({"fig1": Drawing(_draw(demos), caption)}, {"fig1": rows}, finding(rows))
+    return ExperimentResult({"fig1": Drawing(_draw(demos), caption)}, {"fig1": rows}, finding(rows))
 
 
 def finding(rows: list[Row]) -> str:
@@ -47,8 +47,8 @@ def _draw(demos: dict[str, Demo]) -> object:
     figure, axes = canvas(len(demos), 5, width=2.4, height=2.6)
     for line, (name, demo) in zip(axes, demos.items(), strict=True):
         scene = demo.scene
-        picture(line[0], scene.image.clip(0, 1), f"{name}: noisy image")
-        picture(line[1], scene.clean, "ground truth")
+        show_image(line[0], scene.image.clip(0, 1), f"{name}: noisy image")
+        show_image(line[1], scene.clean, "ground truth")
         for axis, method in zip(line[2:], METHODS, strict=True):
-            picture(axis, scene.prototypes[demo.panels[method]], f"{method}\n{demo.wrong(method):.2f} % wrong")
+            show_image(axis, scene.prototypes[demo.panels[method]], f"{method}\n{100 * demo.wrong(method):.2f} % wrong")
     return figure

@@ -12,10 +12,11 @@ import numpy as np
 
 from ..integrators import Euler, Krylov
 from ..learning.descent import Adam, AdaMax, RiemannianAdam, RiemannianGradient
+from ..learning.problem import Gradient
 from ..plots.style import COLORS, DASHES, band, canvas, logarithmic, plain
 from ..scenes import voronoi_colors
-from .learning import TAU, Problem, closed_form, descend, problem, start
-from .outcome import Drawing, Outcome, Row, Setting, select
+from .learning import RANK_ONE, TAU, SceneProblem, descend, scene_problem
+from .result import Drawing, ExperimentResult, Row, Setting, select
 
 OURS = "closed form (rank 1)"
 LOSS = "cosine loss + regularizer"
@@ -32,12 +33,12 @@ DESCENTS = {
 }
 
 
-def run(setting: Setting) -> Outcome:
+def run(setting: Setting) -> ExperimentResult:
     """Train on scenes of colors, noisy and noiseless, by three gradients; on the noisy ones by four descents."""
     from .autodiff import autodiff
 
-    gradients = {
-        OURS: closed_form(Krylov(10), rank=1),
+    gradients: dict[str, Gradient] = {
+        OURS: RANK_ONE,
         "autodiff of Euler (20 steps)": autodiff(Euler(20)),
         "autodiff of Krylov (m = 10)": autodiff(Krylov(10)),
     }
@@ -48,14 +49,14 @@ def run(setting: Setting) -> Outcome:
     steps = setting.pick(50, 20)
     rows: list[Row] = []
     for noise in ("noisy", "noiseless"):
-        problems = [problem(scene, clean=noise == "noiseless") for scene in scenes]
+        problems = [scene_problem(scene, clean=noise == "noiseless") for scene in scenes]
         for name, gradient in gradients.items():
             setting.tell(f"{noise}, {name}")
-            gradient(start(problems[0]), problems[0])  # compiles, fills caches
+            gradient(problems[0], problems[0].start)  # compiles, fills caches
             for k, p in enumerate(problems):
-                course = descend(p, gradient, RiemannianGradient(STEP), steps, tau=TAU)
-                rows += [{"image": noise, "gradient": name, "seed": setting.seed + k} | row for row in course.rows]
-    descents = _descents([problem(scene) for scene in scenes], steps, setting)
+                fit = descend(p, gradient, RiemannianGradient(STEP), steps, tau=TAU)
+                rows += [{"image": noise, "gradient": name, "seed": setting.seed + k} | row for row in fit.rows]
+    descents = _descents([scene_problem(scene) for scene in scenes], steps, setting)
     means = f"Mean (line) and range (band) over {len(scenes)} scenes of colors of {setting.size}×{setting.size} pixels"
     best = ", ".join(f"{row['descent']} {row['step size']:g}" for row in _last(_best(descents)))
     drawings = {
@@ -71,7 +72,7 @@ def run(setting: Setting) -> Outcome:
             f"sizes by its final loss: {best}.",
         ),
     }
-    return Outcome(drawings, {"fig2": rows, "fig2-descent": descents}, finding(rows, descents))
+    return ExperimentResult(drawings, {"fig2": rows, "fig2-descent": descents}, finding(rows, descents))
 
 
 def finding(rows: list[Row], descents: list[Row]) -> str:
@@ -119,15 +120,15 @@ def _last_wrong(rows: list[Row], noise: str, name: str) -> float:
     return float(curve(select(rows, image=noise, gradient=name), "wrong %")[:, -1].mean())
 
 
-def _descents(problems: list[Problem], steps: int, setting: Setting) -> list[Row]:
+def _descents(problems: list[SceneProblem], steps: int, setting: Setting) -> list[Row]:
     rows = []
     for name, (make, sizes) in DESCENTS.items():
         for size in sizes:
             setting.tell(f"{name}, step size {size:g}")
             for k, p in enumerate(problems):
-                course = descend(p, closed_form(), make(size), steps, tau=TAU)
+                fit = descend(p, RANK_ONE, make(size), steps, tau=TAU)
                 about = {"descent": name, "step size": size, "seed": setting.seed + k}
-                rows += [about | row for row in course.rows]
+                rows += [about | row for row in fit.rows]
     return rows
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from ..averaging.grid import Grid
 from ..backend.fields import combine, norm
 from ..flows.gradient import exact_gradient, weight_gradient
 from ..flows.linear import LinearFlow
@@ -21,8 +20,8 @@ from ..learning.descent import RiemannianGradient
 from ..learning.loss import cosine_loss
 from ..plots.style import COLORS, canvas, plain
 from ..scenes import voronoi_colors, voronoi_lines
-from .learning import Problem, closed_form, descend, problem, start
-from .outcome import Drawing, Outcome, Row, Setting, only, select
+from .learning import RANK_ONE, SceneProblem, descend, scene_problem
+from .result import Drawing, ExperimentResult, Row, Setting, only, select
 
 TIMES, RANKS = (1.0, 3.0, 5.0), (1, 2, 3)
 #: Ours, and the paper's (3.45).
@@ -33,7 +32,7 @@ SHARE, ERROR = "% of pixels with cosine >= 0.9", "relative error"
 EULER = "Euler against exact: "
 
 
-def run(setting: Setting) -> Outcome:
+def run(setting: Setting) -> ExperimentResult:
     """Compare at uniform weights and after some steps of learning, for three times and three ranks."""
     rows: list[Row] = []
     euler: list[Row] = []
@@ -43,9 +42,9 @@ def run(setting: Setting) -> Outcome:
         scene = make(setting.size, sites=setting.sites(sites), seed=setting.seed)
         for time in TIMES:
             setting.tell(f"{name}, T = {time:g}")
-            p = problem(scene, time=time, dtype=np.float64)
-            learned = descend(p, closed_form(), RiemannianGradient(step), steps).weights
-            for taken, weights in ((0, start(p)), (steps, learned)):
+            p = scene_problem(scene, time=time, dtype=np.float64)
+            learned = descend(p, RANK_ONE, RiemannianGradient(step), steps).weights
+            for taken, weights in ((0, p.uniform_weights), (steps, learned)):
                 more, cosine, size = _compare(p, weights)
                 rows += [{"scene": name, "steps": taken, "T": time} | row for row in more]
                 if time == 3.0 and taken == 0:
@@ -59,7 +58,7 @@ def run(setting: Setting) -> Outcome:
         "tangent space; pixels whose exact gradient is 0 are left out and counted in the table."
     )
     drawing = Drawing(_draw(rows, shown), caption)
-    return Outcome({"fig3": drawing}, {"fig3": rows, "fig3-euler": euler}, finding(rows, euler))
+    return ExperimentResult({"fig3": drawing}, {"fig3": rows, "fig3-euler": euler}, finding(rows, euler))
 
 
 def finding(rows: list[Row], euler: list[Row]) -> str:
@@ -114,11 +113,11 @@ def whole_core_gradient(flow: LinearFlow, time: float, g: np.ndarray, rank: int,
     return flow.derivative(mean, combine(left.T, backward.basis), combine(right[:, :-1], forward.basis))[0]
 
 
-def _compare(p: Problem, weights: np.ndarray) -> tuple[list[Row], dict[str, np.ndarray], np.ndarray]:
+def _compare(p: SceneProblem, weights: np.ndarray) -> tuple[list[Row], dict[str, np.ndarray], np.ndarray]:
     """Rows of every rank and truncation; the cosines of rank 1 and the norms of the exact patch gradients."""
-    flow = LinearFlow(Grid(weights), p.likelihood)
+    flow = p.flow(weights)
     solution = Krylov(20).solve(flow, p.time)
-    g = cosine_loss(solution.v, p.scene.truth).derivative
+    g = cosine_loss(solution.v, p.truth).derivative
     exact = tangent(exact_gradient(flow, p.time, g).weights, weights)
     rows, first = [], {}
     for rank in RANKS:
@@ -142,15 +141,15 @@ def _row(found: np.ndarray, exact: np.ndarray) -> tuple[Row, np.ndarray]:
     return row | {ERROR: norm(found - exact) / norm(exact), "zero gradients": int(np.isnan(c).sum())}, c
 
 
-def _tiny_steps(p: Problem, steps: int) -> Row:
+def _tiny_steps(p: SceneProblem, steps: int) -> Row:
     """How well explicit Euler with tiny steps, the paper's reference, stands for the exact gradient."""
-    weights = start(p)
-    flow = LinearFlow(Grid(weights), p.likelihood)
+    weights = p.uniform_weights
+    flow = p.flow(weights)
     solution = Euler(steps).solve(flow, p.time)
-    g = cosine_loss(solution.v, p.scene.truth).derivative
+    g = cosine_loss(solution.v, p.truth).derivative
     euler = tangent(weight_gradient(flow, solution, g).weights, weights)
     krylov = Krylov(20).solve(flow, p.time)
-    h = cosine_loss(krylov.v, p.scene.truth).derivative
+    h = cosine_loss(krylov.v, p.truth).derivative
     exact = tangent(exact_gradient(flow, p.time, h).weights, weights)
     low = tangent(weight_gradient(flow, krylov, h, rank=1).weights, weights)
     against = {f"rank 1 against Euler: {key}": value for key, value in _row(low, euler)[0].items()}

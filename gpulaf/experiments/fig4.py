@@ -13,11 +13,12 @@ from ..flows.linear import LinearFlow
 from ..integrators import Krylov, Taylor
 from ..learning.descent import RiemannianGradient
 from ..learning.loss import cosine_loss
-from ..plots.figures import picture
+from ..learning.problem import ClosedForm, Gradient
+from ..plots.figures import show_image
 from ..plots.style import DASHES, RAMP, band, canvas, logarithmic, plain
 from ..scenes import Scene, voronoi_colors
-from .learning import TIME, Course, Gradient, Problem, closed_form, descend, labels, problem, start
-from .outcome import Drawing, Outcome, Row, Setting, select
+from .learning import TIME, SceneFit, SceneProblem, descend, labels, scene_problem
+from .result import Drawing, ExperimentResult, Row, Setting, select
 
 DIMENSIONS, RANKS, TIMES = (2, 3, 5, 10), (1, 2, 10), (1.0, 3.0, 6.0, 10.0)
 #: Times at which the dimension is varied.
@@ -31,29 +32,29 @@ EVERY = 10
 ERROR = "gradient error"
 
 
-def run(setting: Setting) -> Outcome:
+def run(setting: Setting) -> ExperimentResult:
     """Train on noisy colors with every dimension, rank and time; measure each gradient against the exact one."""
     scenes = [
         voronoi_colors(setting.size, sites=setting.sites(50), seed=setting.seed + k) for k in range(setting.pick(3, 1))
     ]
     cases: list[tuple[str, float, float, Gradient]] = []
-    cases += [("m", m, time, closed_form(Krylov(m), rank=m)) for time in DIMENSION_TIMES for m in DIMENSIONS]
-    cases += [("rank", rank, TIME, closed_form(Krylov(10), rank=rank)) for rank in RANKS]
-    cases += [("T", time, time, closed_form(Krylov(tol=1e-6), rank=1)) for time in TIMES]
+    cases += [("m", m, time, ClosedForm(Krylov(m), rank=m)) for time in DIMENSION_TIMES for m in DIMENSIONS]
+    cases += [("rank", rank, TIME, ClosedForm(Krylov(10), rank=rank)) for rank in RANKS]
+    cases += [("T", time, time, ClosedForm(Krylov(tol=1e-6), rank=1)) for time in TIMES]
     rows: list[Row] = []
     needed: list[Row] = []
     shown: dict[float, tuple[np.ndarray, np.ndarray]] = {}
     for varied, value, time, gradient in cases:
         setting.tell(f"{varied} = {value:g}, T = {time:g}")
         for k, scene in enumerate(scenes):
-            p = problem(scene, time=time)
-            course = _train(p, gradient, setting.pick(50, 20))
+            p = scene_problem(scene, time=time)
+            fit = _train(p, gradient, setting.pick(50, 20))
             about = {"varied": varied, "value": value, "T": time, "seed": setting.seed + k}
-            rows += [about | row for row in course.rows]
+            rows += [about | row for row in fit.rows]
             if varied == "T":
-                needed += [{"T": time, "seed": setting.seed + k} | row for row in _dimensions(p, course.weights)]
-                shown.setdefault(time, (labels(start(p), p), labels(course.weights, p)))
-    return Outcome(
+                needed += [{"T": time, "seed": setting.seed + k} | row for row in _dimensions(p, fit.weights)]
+                shown.setdefault(time, (labels(p.uniform_weights, p), labels(fit.weights, p)))
+    return ExperimentResult(
         _drawings(rows, needed, scenes, shown),
         {"fig4": rows, "fig4-dimension-needed": needed},
         finding(rows, needed),
@@ -102,26 +103,26 @@ def _curves(rows: list[Row], column: str) -> np.ndarray:
     return np.array([[row[column] for row in select(rows, seed=s)] for s in dict.fromkeys(row["seed"] for row in rows)])
 
 
-def _train(p: Problem, gradient: Gradient, steps: int) -> Course:
+def _train(p: SceneProblem, gradient: Gradient, steps: int) -> SceneFit:
     def watch(step: int, weights: np.ndarray) -> Row:
         return {ERROR: gradient_error(p, weights, gradient) if step % EVERY == 0 else float("nan")}
 
     return descend(p, gradient, RiemannianGradient(STEP), steps, watch=watch)
 
 
-def gradient_error(p: Problem, weights: np.ndarray, gradient: Gradient) -> float:
+def gradient_error(p: SceneProblem, weights: np.ndarray, gradient: Gradient) -> float:
     """‖∂Ω − exact‖/‖exact‖, the exact one in float64 from the exact v(T)."""
-    flow = LinearFlow(Grid(weights.astype(np.float64)), p.likelihood.astype(np.float64))
-    g = cosine_loss(Taylor(tol=1e-12).solve(flow, p.time, keep_basis=False).v, p.scene.truth).derivative
+    flow = LinearFlow(Grid(weights.astype(np.float64)), p.log_likelihood.astype(np.float64))
+    g = cosine_loss(Taylor(tol=1e-12).solve(flow, p.time, keep_basis=False).v, p.truth).derivative
     exact = exact_gradient(flow, p.time, g).weights
-    return norm(gradient(weights, p).weights - exact) / norm(exact)
+    return norm(gradient(p, [Grid(weights)]).weights[0] - exact) / norm(exact)
 
 
-def _dimensions(p: Problem, learned: np.ndarray) -> list[Row]:
+def _dimensions(p: SceneProblem, learned: np.ndarray) -> list[Row]:
     """The Krylov dimension that a relative error of 1e-4 in v takes, with uniform and with learned weights."""
     rows = []
-    for name, weights in (("uniform", start(p)), ("learned", learned)):
-        solution = Krylov(tol=1e-4).solve(LinearFlow(Grid(weights), p.likelihood), p.time)
+    for name, weights in (("uniform", p.uniform_weights), ("learned", learned)):
+        solution = Krylov(tol=1e-4).solve(p.flow(weights), p.time)
         rows.append({"weights": name, "dimension": len(solution.basis.hessenberg)})
     return rows
 
@@ -187,10 +188,10 @@ def _draw_times(rows: list[Row], needed: list[Row]) -> Any:
 
 def _draw_labelings(scene: Scene, shown: dict[float, tuple[np.ndarray, np.ndarray]]) -> Any:
     figure, axes = canvas(2, len(shown) + 1, width=2.2, height=2.4)
-    picture(axes[0, 0], scene.image.clip(0, 1), "noisy image")
-    picture(axes[1, 0], scene.clean, "ground truth")
+    show_image(axes[0, 0], scene.image.clip(0, 1), "noisy image")
+    show_image(axes[1, 0], scene.clean, "ground truth")
     for column, (time, pair) in zip(axes.T[1:], shown.items(), strict=True):
         for axis, name, found in zip(column, ("uniform", "learned"), pair, strict=True):
             wrong = 100 * np.mean(found != scene.truth)
-            picture(axis, scene.prototypes[found], f"T = {time:g}, {name}\n{wrong:.2f} % wrong")
+            show_image(axis, scene.prototypes[found], f"T = {time:g}, {name}\n{wrong:.2f} % wrong")
     return figure

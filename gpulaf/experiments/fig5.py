@@ -8,18 +8,19 @@ import numpy as np
 
 from ..integrators import Taylor
 from ..learning.descent import RiemannianAdam
-from ..plots.figures import patch_glyphs, picture
+from ..learning.problem import ClosedForm
+from ..plots.figures import patch_glyphs, show_image
 from ..plots.style import COLORS, DASHES, canvas, logarithmic, plain
 from ..prediction.predictor import WeightPredictor
 from ..prediction.training import Training
 from ..scenes import Scene, voronoi_lines
-from .learning import Problem, closed_form, descend, labels, problem, start
-from .outcome import Drawing, Outcome, Row, Setting, select
+from .learning import SceneProblem, descend, labels, scene_problem
+from .result import Drawing, ExperimentResult, Row, Setting, select
 
 METHODS = ("pixelwise", "uniform weights", "predicted weights")
 
 
-def run(setting: Setting) -> Outcome:
+def run(setting: Setting) -> ExperimentResult:
     """Train a predictor on some images of noisy lines, choose the step on others, label still others with it."""
     count, steps = setting.pick(5, 2), setting.pick(60, 20)
     scenes = [
@@ -46,7 +47,7 @@ def run(setting: Setting) -> Outcome:
         ]
     scene = unseen[0]
     weights = {
-        "learned on the noise-free image": _estimate(problem(scene, clean=True), steps),
+        "learned on the noise-free image": _estimate(scene_problem(scene, clean=True), steps),
         "predicted from the noisy image": predictor.weights(scene.image),
     }
     size = f"{count} images of noisy lines of {setting.size}×{setting.size} pixels"
@@ -63,7 +64,7 @@ def run(setting: Setting) -> Outcome:
             f"uniform weights on {count} unseen images; dots: predicted weights on each of them.",
         ),
     }
-    return Outcome(drawings, {"fig5": rows, "fig5-training": history}, finding(rows))
+    return ExperimentResult(drawings, {"fig5": rows, "fig5-training": history}, finding(rows))
 
 
 def finding(rows: list[Row]) -> str:
@@ -93,22 +94,22 @@ def _mean(rows: list[Row], method: str) -> float:
 
 
 def _labelings(predictor: WeightPredictor, scene: Scene) -> dict[str, np.ndarray]:
-    p = problem(scene)
-    found = (p.likelihood.argmax(axis=0), labels(start(p), p), predictor.label(scene.image).labels)
+    p = scene_problem(scene)
+    found = (p.log_likelihood.argmax(axis=0), labels(p.uniform_weights, p), predictor.label(scene.image).labels)
     return dict(zip(METHODS, found, strict=True))
 
 
-def _estimate(p: Problem, steps: int) -> np.ndarray:
+def _estimate(p: SceneProblem, steps: int) -> np.ndarray:
     """Weights learned on this image with its truth."""
-    return descend(p, closed_form(Taylor(tol=1e-4), tol=0.0), RiemannianAdam(0.2), steps).weights
+    return descend(p, ClosedForm(Taylor()), RiemannianAdam(0.2), steps).weights
 
 
 def _draw_images(scene: Scene, panels: dict[str, np.ndarray], weights: dict[str, np.ndarray]) -> Any:
     figure, axes = canvas(2, 4, width=3.2, height=3.9)
-    picture(axes[0, 0], scene.image.clip(0, 1), "unseen noisy image")
+    show_image(axes[0, 0], scene.image.clip(0, 1), "unseen noisy image")
     for axis, (method, found) in zip(axes[0, 1:], panels.items(), strict=True):
-        picture(axis, scene.prototypes[found], f"{method}\n{100 * np.mean(found != scene.truth):.2f} % wrong")
-    picture(axes[1, 0], scene.clean, "ground truth")
+        show_image(axis, scene.prototypes[found], f"{method}\n{100 * np.mean(found != scene.truth):.2f} % wrong")
+    show_image(axes[1, 0], scene.clean, "ground truth")
     for axis, (name, patches) in zip(axes[1, 1:], weights.items(), strict=False):
         patch_glyphs(axis, axes[1, 0], scene, patches)
         axis.set_title(f"weights {name}\n(red: true borders)", fontsize=10)
@@ -119,7 +120,7 @@ def _draw_images(scene: Scene, panels: dict[str, np.ndarray], weights: dict[str,
 def _means(axis: Any, scene: Scene, weights: dict[str, np.ndarray]) -> None:
     """Share of the weight that pixels give to neighbors of their own label, lines and cells apart."""
     names = ["uniform", *("learned" if "learned" in name else "predicted" for name in weights)]
-    every = [start(problem(scene)), *weights.values()]
+    every = [scene_problem(scene).uniform_weights, *weights.values()]
     for j, (kind, shift) in enumerate((("line pixels", -0.2), ("cell pixels", 0.2))):
         share = [100 * float(own_share(patches, scene.truth)[scene.truth == j].mean()) for patches in every]
         axis.bar(np.arange(len(every)) + shift, share, 0.36, color=COLORS[j], label=kind)

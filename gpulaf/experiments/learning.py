@@ -1,117 +1,102 @@
-"""One descent loop for every gradient: what differs between two curves is the gradient or the step, nothing else."""
+"""Scenes as problems of a fit, and their descents: between two curves only the gradient or the step differs."""
 
 from __future__ import annotations
 
 import time as clock
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..averaging.grid import Grid
 from ..averaging.patches import uniform_weights
-from ..flows.gradient import weight_gradient
 from ..flows.linear import LinearFlow
 from ..integrators import Krylov
 from ..labeling.likelihood import distances, log_likelihood
-from ..learning.loss import cosine_loss, weight_regularizer, wrong_share
+from ..learning.loop import run
+from ..learning.problem import ClosedForm, FitProblem, Gradient
+from ..learning.stepper import FitStep, StepByStep
 from ..scenes import Scene
-from .outcome import Row
+from .result import Row
 
 #: Integration time T, scale ρ of the data, and strength τ of the regularizer per pixel.
 TIME, RHO, TAU = 3.0, 0.1, 0.01
 
+#: The closed-form gradient of rank 1 in a Krylov space of dimension 10.
+RANK_ONE = ClosedForm(Krylov(10), rank=1)
 
-class Problem(NamedTuple):
-    """A scene as the flow sees it."""
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SceneProblem(FitProblem):
+    """A scene whose weights are learned from uniform ones, in one layer."""
 
     scene: Scene
-    #: ℓ, (J, H, W).
-    likelihood: np.ndarray
-    #: T.
-    time: float = TIME
+
+    @property
+    def time(self) -> float:
+        """T."""
+        return self.times[0]
+
+    @property
+    def uniform_weights(self) -> np.ndarray:
+        """The weights that the descent starts from, (9, H, W)."""
+        return self.start[0].weights
+
+    def flow(self, weights: np.ndarray) -> LinearFlow:
+        """The linearized flow with given weights."""
+        return LinearFlow(Grid(weights), self.log_likelihood)
 
 
-class Derivative(NamedTuple):
-    """One evaluation at given weights."""
-
-    #: Loss without regularizer.
-    loss: float
-    #: v(T), (J, H, W).
-    v: np.ndarray
-    #: ∂Ω, (N, H, W).
-    weights: np.ndarray
-
-
-#: From weights and problem to loss, solution and gradient.
-Gradient = Callable[[np.ndarray, Problem], Derivative]
-
-
-class Course(NamedTuple):
-    """Where a descent ended, and a row for each state on the way."""
+class SceneFit(NamedTuple):
+    """The weights at the end of a descent, and a row for each state on the way."""
 
     weights: np.ndarray
     rows: list[Row]
 
 
-def problem(scene: Scene, *, time: float = TIME, dtype: Any = np.float32, clean: bool = False) -> Problem:
-    """The log-likelihood of a scene's noisy image, or of its clean one."""
+def scene_likelihood(scene: Scene, dtype: Any = np.float32, *, clean: bool = False) -> np.ndarray:
+    """ℓ of a scene's noisy image, or of its clean one, (J, H, W)."""
     image = (scene.clean if clean else scene.image).astype(dtype)
-    return Problem(scene, log_likelihood(distances(image, scene.prototypes), RHO), time)
+    return log_likelihood(distances(image, scene.prototypes), RHO)
 
 
-def start(p: Problem) -> np.ndarray:
-    """Uniform weights for a problem."""
-    return uniform_weights(p.scene.truth.shape, dtype=p.likelihood.dtype)
+def scene_problem(scene: Scene, *, time: float = TIME, dtype: Any = np.float32, clean: bool = False) -> SceneProblem:
+    """The problem of a scene's noisy image, or of its clean one."""
+    start = Grid(uniform_weights(scene.truth.shape, dtype=np.dtype(dtype)))
+    likelihood = scene_likelihood(scene, dtype, clean=clean)
+    return SceneProblem(likelihood, scene.truth.astype(np.int32), [start], [time], scene=scene)
 
 
-def closed_form(integrator: Any = None, **options: Any) -> Gradient:
-    """The closed-form gradient; rank 1 in a Krylov space of dimension 10 if nothing else is asked for."""
-    integrator, options = integrator or Krylov(10), options or {"rank": 1}
-
-    def gradient(weights: np.ndarray, p: Problem) -> Derivative:
-        flow = LinearFlow(Grid(weights), p.likelihood)
-        solution = integrator.solve(flow, p.time)
-        value, g = cosine_loss(solution.v, p.scene.truth)
-        return Derivative(value, solution.v, weight_gradient(flow, solution, g, **options).weights)
-
-    return gradient
-
-
-def labels(weights: np.ndarray, p: Problem) -> np.ndarray:
+def labels(weights: np.ndarray, p: SceneProblem) -> np.ndarray:
     """The labeling of a problem with given weights, (H, W)."""
-    flow = LinearFlow(Grid(weights), p.likelihood)
-    return Krylov(tol=1e-5).solve(flow, p.time, keep_basis=False).v.argmax(axis=0)
+    return Krylov(tol=1e-5).solve(p.flow(weights), p.time, keep_basis=False).v.argmax(axis=0)
 
 
 def descend(
-    p: Problem,
+    p: SceneProblem,
     gradient: Gradient,
     descent: Any,
     steps: int,
     *,
     tau: float = 0.0,
     watch: Callable[[int, np.ndarray], Row] | None = None,
-) -> Course:
-    """Learn the weights of one problem from uniform ones, as :func:`gpulaf.fit_weights` does but with any gradient.
+) -> SceneFit:
+    """Learn the weights of a problem, as :func:`gpulaf.fit_weights` does but with any gradient.
 
-    Seconds count the gradients and the steps, not what is only looked at; `watch` adds columns to the rows.
+    Seconds count from the first gradient on, without what is only looked at; `watch` adds columns to the rows.
     """
-    weights = start(p)
-    state, rows, seconds = descent.start(weights), [], 0.0
-    for count in range(steps + 1):
-        began = clock.perf_counter()
-        loss, v, derivative = gradient(weights, p)
-        if tau:
-            penalty = weight_regularizer(weights, tau / p.scene.truth.size)
-            loss, derivative = loss + penalty.value, derivative + penalty.derivative
-        spent = clock.perf_counter() - began
-        wrong = 100 * wrong_share(v, p.scene.truth)
-        rows.append({"step": count, "loss": loss, "wrong %": wrong, "seconds": seconds})
-        rows[-1] |= watch(count, weights) if watch else {}
-        if count == steps:
-            break
-        began = clock.perf_counter()
-        weights, state = descent.update(weights, derivative, state, count)
-        seconds += spent + clock.perf_counter() - began
-    return Course(weights, rows)
+    rows: list[Row] = []
+    looked = 0.0
+
+    def tell(row: FitStep, weights: np.ndarray) -> None:
+        nonlocal looked
+        began, looked = clock.perf_counter(), looked if rows else row.seconds
+        seen = watch(row.step, weights) if watch else {}
+        numbers = {"step": row.step, "loss": row.loss, "wrong %": 100 * row.wrong, "seconds": row.seconds - looked}
+        rows.append(numbers | seen)
+        looked += clock.perf_counter() - began
+
+    fit = StepByStep(p, gradient, descent, tau)
+    run(fit, steps=steps, callback=tell, progress=False)
+    return SceneFit(fit.presented(), rows)

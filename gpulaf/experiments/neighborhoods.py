@@ -11,18 +11,18 @@ from ..plots.style import COLORS, DASHES, canvas, plain
 from ..prediction.predictor import WeightPredictor
 from ..scenes import Scene
 from .learning import TIME
-from .outcome import Drawing, Outcome, Row, Setting, select
-from .unseen import BATCH, SCENES, baselines, compared, judged, sets, trained
+from .result import Drawing, ExperimentResult, Row, Setting, select
+from .unseen import BATCH, REPEATS, SCENES, UNIFORM, baselines, compared, judged, sets, trained
 
 RADII = (1, 2, 3)
 #: How often each unseen image is labeled.
 LOOKS = 5
-STEP, LABEL, UNIFORM = "training step seconds", "labeling seconds", "uniform wrong %"
+STEP, LABEL, UNIFORM_WRONG = "training step seconds", "labeling seconds", "uniform wrong %"
 
 
-def run(setting: Setting) -> Outcome:
+def run(setting: Setting) -> ExperimentResult:
     """Train predictors of every radius; nothing else differs."""
-    repeats = setting.pick(3, 2)
+    repeats = setting.pick(*REPEATS)
     rows: list[Row] = []
     for name in SCENES:
         for repeat in range(repeats):
@@ -31,8 +31,8 @@ def run(setting: Setting) -> Outcome:
                 side = 2 * radius + 1
                 setting.tell(f"{name}, {side}×{side} weights, training {repeat + 1} of {repeats}")
                 predictor = trained(scenes, setting, repeat, radius=radius)
-                uniform = baselines(scenes.unseen, TIME, radius=radius)["uniform weights"]
-                about = {"scene": name, "side": side, "repeat": repeat, UNIFORM: uniform}
+                uniform = 100 * baselines(scenes.unseen, TIME, radius=radius)[UNIFORM]
+                about = {"scene": name, "side": side, "repeat": repeat, UNIFORM_WRONG: uniform}
                 rows.append(about | judged(predictor, scenes.unseen) | seconds(predictor, scenes.unseen))
     size = scenes.unseen[0].truth.shape
     caption = (
@@ -42,7 +42,7 @@ def run(setting: Setting) -> Outcome:
         f"fastest training step, of {BATCH} images, and the fastest labeling of one, of {size[0]}×{size[1]} pixels; "
         "least (line) and range (band) over the trainings."
     )
-    return Outcome({"neighborhoods": Drawing(_draw(rows), caption)}, {"neighborhoods": rows}, finding(rows))
+    return ExperimentResult({"neighborhoods": Drawing(_draw(rows), caption)}, {"neighborhoods": rows}, finding(rows))
 
 
 def seconds(predictor: WeightPredictor, unseen: list[Scene]) -> Row:
@@ -70,10 +70,10 @@ def finding(rows: list[Row]) -> str:
             ]
             parts.append(
                 f"{side}×{side} {compared(base, wrong)} ({wrong.mean():.2f} % wrong, uniform weights "
-                f"{_values(mine, UNIFORM, side)[0]:.2f} %; a training step takes {slower[0]:.1f} times as long, "
+                f"{_values(mine, UNIFORM_WRONG, side)[0]:.2f} %; a training step takes {slower[0]:.1f} times as long, "
                 f"labeling {slower[1]:.1f} times)"
             )
-        uniform = _values(mine, UNIFORM, small)[0]
+        uniform = _values(mine, UNIFORM_WRONG, small)[0]
         words.append(
             f"On unseen {scene}, {small}×{small} weights leave {base.mean():.2f} % wrong, uniform ones "
             f"{uniform:.2f} %; {' and '.join(parts)}."
@@ -102,7 +102,7 @@ def _draw(rows: list[Row]) -> Any:
             axis.plot(sides, shown, marker="o", color=COLORS[k], ls=DASHES[k], lw=2, ms=4, label=scene)
             axis.fill_between(sides, low, high, color=COLORS[k], alpha=0.15, lw=0)
             if column == "wrong %":
-                uniform = [_values(mine, UNIFORM, side)[0] for side in sides]
+                uniform = [_values(mine, UNIFORM_WRONG, side)[0] for side in sides]
                 axis.plot(sides, uniform, color=COLORS[k], ls=DASHES[2], lw=1.2, label=f"{scene}, uniform weights")
         plain(axis, title, "weight patches", unit)
         axis.set_xticks(sides, [f"{side}×{side}" for side in sides])

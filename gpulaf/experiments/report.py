@@ -8,7 +8,7 @@ from pathlib import Path
 from .._version import __version__
 from ..io.atomic import whole_file
 from . import EXPERIMENTS, Setting, missing, reproduce
-from .outcome import Outcome
+from .result import ExperimentResult
 
 
 def reproduce_all(folder: Path, *, quick: bool = False, seed: int = 0) -> Path:
@@ -37,8 +37,8 @@ def reproduce_all(folder: Path, *, quick: bool = False, seed: int = 0) -> Path:
     return folder / "report.md"
 
 
-def section(name: str, outcome: Outcome) -> str:
+def section(name: str, result: ExperimentResult) -> str:
     """One experiment in Markdown: question, finding, figures with captions, numbers."""
-    figures = "\n".join(f"![{name}]({stem}.png)\n\n*{drawing.caption}*\n" for stem, drawing in outcome.drawings.items())
-    numbers = ", ".join(f"[{stem}.csv]({stem}.csv)" for stem in outcome.tables)
-    return f"## {name}: {EXPERIMENTS[name]}\n\n{outcome.finding}\n\n{figures}\nNumbers: {numbers}.\n"
+    figures = "\n".join(f"![{name}]({stem}.png)\n\n*{drawing.caption}*\n" for stem, drawing in result.drawings.items())
+    numbers = ", ".join(f"[{stem}.csv]({stem}.csv)" for stem in result.tables)
+    return f"## {name}: {EXPERIMENTS[name]}\n\n{result.finding}\n\n{figures}\nNumbers: {numbers}.\n"

@@ -10,18 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from ..averaging.grid import Grid
+from ..averaging.base import Averaging
 from ..backend.fields import norm
 from ..flows.gradient import weight_gradient
 from ..flows.linear import LinearFlow
 from ..integrators import Krylov
 from ..learning.descent import RiemannianGradient
 from ..learning.loss import cosine_loss
-from ..plots.figures import patch_glyphs, picture
+from ..learning.problem import Evaluation, FitProblem, Gradient
+from ..plots.figures import patch_glyphs, show_image
 from ..plots.style import COLORS, DASHES, RAMP, logarithmic, plain
 from ..scenes import voronoi_lines
-from .learning import Derivative, Gradient, Problem, descend, problem
-from .outcome import Drawing, Outcome, Row, Setting
+from .learning import SceneProblem, descend, scene_problem
+from .result import Drawing, ExperimentResult, Row, Setting
 
 #: Singular values that are kept, Krylov dimension and step size per pixel.
 COUNT, DIMENSION, STEP = 5, 10, 0.1
@@ -29,22 +30,22 @@ COUNT, DIMENSION, STEP = 5, 10, 0.1
 REST = 1.0
 
 
-def run(setting: Setting) -> Outcome:
+def run(setting: Setting) -> ExperimentResult:
     """Train on noisy lines by the rank-1 gradient and look at every step's core."""
     setting.tell("lines")
     scene = voronoi_lines(setting.size, sites=setting.sites(30), seed=setting.seed)
-    p = problem(scene, dtype=np.float64)
+    p = scene_problem(scene, dtype=np.float64)
     pairs: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     steps = setting.pick(50, 20)
-    course = descend(p, _recorded(pairs), RiemannianGradient(STEP), steps, watch=lambda *_: _angles(pairs))
+    fit = descend(p, _recorded(pairs), RiemannianGradient(STEP), steps, watch=lambda *_: _angles(pairs))
     caption = (
         f"Training on noisy lines of {setting.size}×{setting.size} pixels, T = 3, m = {DIMENSION}, h = {STEP} per "
         "pixel. Above: singular values of the core, and the angles of the leading fields to those of the step before; "
         "learned patches of the boxed pixels. Below: leading pair after the first and the last step, label 1 of 2 "
         "(the other is its negative), scaled to its largest value."
     )
-    drawing = Drawing(_draw(p, course.rows, pairs, course.weights), caption)
-    return Outcome({"subspace": drawing}, {"subspace": course.rows}, finding(course.rows))
+    drawing = Drawing(_draw(p, fit.rows, pairs, fit.weights), caption)
+    return ExperimentResult({"subspace": drawing}, {"subspace": fit.rows}, finding(fit.rows))
 
 
 def finding(rows: list[Row]) -> str:
@@ -74,13 +75,13 @@ def angle(x: np.ndarray, y: np.ndarray) -> float:
 def _recorded(pairs: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> Gradient:
     """The rank-1 gradient; keeps the leading pair and the singular values of every evaluation."""
 
-    def gradient(weights: np.ndarray, p: Problem) -> Derivative:
-        flow = LinearFlow(Grid(weights), p.likelihood)
-        solution = Krylov(DIMENSION).solve(flow, p.time)
-        value, g = cosine_loss(solution.v, p.scene.truth)
+    def gradient(problem: FitProblem, averagings: list[Averaging]) -> Evaluation:
+        flow = LinearFlow(averagings[0], problem.log_likelihood)
+        solution = Krylov(DIMENSION).solve(flow, problem.times[0])
+        value, g = cosine_loss(solution.v, problem.truth)
         split = solution.integrator.sensitivity(flow, solution, g, rank=1)
         pairs.append((split.left[0] / norm(split.left[0]), split.right[0], split.singular_values[:COUNT]))
-        return Derivative(value, solution.v, weight_gradient(flow, solution, g, rank=1).weights)
+        return Evaluation(value, solution.v, [weight_gradient(flow, solution, g, rank=1).weights], 1)
 
     return gradient
 
@@ -95,7 +96,7 @@ def _angles(pairs: list[Any]) -> Row:
     return row
 
 
-def _draw(p: Problem, rows: list[Row], pairs: list[Any], weights: np.ndarray) -> Any:
+def _draw(p: SceneProblem, rows: list[Row], pairs: list[Any], weights: np.ndarray) -> Any:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(13.2, 6.6), layout="constrained")
@@ -113,7 +114,7 @@ def _draw(p: Problem, rows: list[Row], pairs: list[Any], weights: np.ndarray) ->
     for axis in axes[0, :2]:
         logarithmic(axis)
     axes[0, 1].legend(fontsize=8, frameon=False)
-    picture(axes[0, 2], p.scene.clean, "ground truth")
+    show_image(axes[0, 2], p.scene.clean, "ground truth")
     patch_glyphs(axes[0, 3], axes[0, 2], p.scene, weights)
     for column, (when, side, name) in zip(
         range(4), ((0, 0, "P y₁"), (0, 1, "Q z₁"), (-1, 0, "P y₁"), (-1, 1, "Q z₁")), strict=True

@@ -9,17 +9,24 @@ import numpy as np
 
 from ..averaging.patches import uniform_weights
 from ..integrators import Taylor
-from ..labeling.label import label
+from ..labeling.labeler import Labeler
+from ..learning.loop import best
 from ..prediction.predictor import WeightPredictor
 from ..prediction.training import Training
 from ..scenes import Scene, voronoi_colors, voronoi_lines
 from .learning import RHO
-from .outcome import Row, Setting
+from .result import Row, Setting
 
 #: Scenes by name: how they are made, cells at 128×128, and noise that leaves every method something to do.
 SCENES = {"lines": (voronoi_lines, 30, 0.5), "colors": (voronoi_colors, 50, 0.55)}
 #: Images of one step of training, and steps between two looks at the validation images.
 BATCH, VALIDATE = 2, 5
+#: Trainings of every case, of the full and of the quick setting.
+REPEATS = 3, 2
+#: Integrator of what is compared with predictors, whose own tolerance it has.
+SOLVER = Taylor(tol=1e-3)
+#: What needs no learning.
+PIXELS, UNIFORM = "pixelwise", "uniform weights"
 
 
 class Sets(NamedTuple):
@@ -64,24 +71,23 @@ def trained(scenes: Sets, setting: Setting, repeat: int, **options: Any) -> Weig
 
 def judged(predictor: WeightPredictor, unseen: list[Scene]) -> Row:
     """Wrong pixels in percent, on the validation images at the kept step and on unseen ones, mean over the images."""
-    looked = [row for row in predictor.history_ if row.validation_loss is not None]
-    kept = min(looked, key=lambda row: row.validation_loss or 0.0)
-    wrong = [100 * float(np.mean(predictor.label(_image(s)).labels != s.truth)) for s in unseen]
-    return {"validation wrong %": kept.validation_wrong, "wrong %": float(np.mean(wrong))}
+    kept = best(predictor.history_, "validation_loss")
+    assert kept is not None
+    assert kept.validation_wrong is not None
+    wrong = [float(np.mean(predictor.label(_image(s)).labels != s.truth)) for s in unseen]
+    return {"validation wrong %": 100 * kept.validation_wrong, "wrong %": 100 * float(np.mean(wrong))}
 
 
 def baselines(unseen: list[Scene], time: float, layers: int = 1, radius: int = 1) -> dict[str, float]:
-    """Wrong pixels in percent of unseen scenes, pixelwise and with uniform weights in so many layers."""
+    """Share of wrong pixels of unseen scenes, pixelwise and with uniform weights in so many layers."""
     pixels, uniform = [], []
     for s in unseen:
         distance = np.linalg.norm(s.image[..., None, :] - s.prototypes, axis=-1)
         pixels.append(np.mean(distance.argmin(axis=-1) != s.truth))
-        found = label(
-            _image(s), s.prototypes, weights=[uniform_weights(s.truth.shape, radius)] * layers, rho=RHO,
-            time=[time / layers] * layers, integrator=Taylor(tol=1e-3),
-        )  # fmt: skip
-        uniform.append(np.mean(found.labels != s.truth))
-    return {"pixelwise": 100 * float(np.mean(pixels)), "uniform weights": 100 * float(np.mean(uniform))}
+        weights = uniform_weights(s.truth.shape, radius)
+        labeler = Labeler(s.prototypes, weights=weights, rho=RHO, time=[time / layers] * layers, solver=SOLVER)
+        uniform.append(np.mean(labeler(_image(s)).labels != s.truth))
+    return {PIXELS: float(np.mean(pixels)), UNIFORM: float(np.mean(uniform))}
 
 
 def compared(one: np.ndarray, other: np.ndarray) -> str:

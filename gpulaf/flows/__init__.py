@@ -14,20 +14,7 @@ from .linear import LinearFlow
 from .s_flow import SFlowSolution, s_flow_solution
 
 __all__ = [
-    "AssignmentFlow",
-    "CoupledFlow",
-    "CoupledGradient",
-    "CoupledSolution",
-    "DeepFlow",
-    "DeepGradient",
-    "DeepSolution",
-    "FlowResult",
-    "LabelMap",
-    "LinearFlow",
-    "LinearMap",
-    "SFlowSolution",
-    "WeightGradient",
-    "exact_gradient",
-    "s_flow_solution",
-    "weight_gradient",
-]
+    "AssignmentFlow", "CoupledFlow", "CoupledGradient", "CoupledSolution", "DeepFlow", "DeepGradient",
+    "DeepSolution", "FlowResult", "LabelMap", "LinearFlow", "LinearMap", "SFlowSolution", "WeightGradient",
+    "exact_gradient", "s_flow_solution", "weight_gradient",
+]  # fmt: skip

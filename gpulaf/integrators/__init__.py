@@ -12,15 +12,6 @@ from .nonlinear import DormandPrince, GeometricEuler, LinearizedFlows, Scheme
 from .taylor import Taylor
 
 __all__ = [
-    "DormandPrince",
-    "Euler",
-    "GeometricEuler",
-    "Integrator",
-    "Krylov",
-    "LinearizedFlows",
-    "Scheme",
-    "Sensitivity",
-    "Solution",
-    "Taylor",
-    "layer_times",
-]
+    "DormandPrince", "Euler", "GeometricEuler", "Integrator", "Krylov", "LinearizedFlows", "Scheme", "Sensitivity",
+    "Solution", "Taylor", "layer_times",
+]  # fmt: skip

@@ -80,8 +80,8 @@ class Integrator(Protocol):
         """Fields (J, H, W) that a solution holds at once besides ℓ, S and B, at most."""
         ...
 
-    def gradient_fields(self, time: float, in_one_wave: bool) -> int:
-        """Fields that the gradient holds, at most; `in_one_wave`, where a kernel computes that of a series."""
+    def gradient_fields(self, time: float, wave_rows: int | None) -> float:
+        """Fields that the gradient holds, at most; of `wave_rows` rows, where a kernel computes that of a series."""
         ...
 
 

@@ -52,7 +52,7 @@ class Euler:
         """Fields (J, H, W) that a solution holds at once besides ℓ, S and B, at most."""
         return 5
 
-    def gradient_fields(self, time: float, in_one_wave: bool) -> int:
+    def gradient_fields(self, time: float, wave_rows: int | None) -> float:
         """Fields that the gradient holds, at most: v and μ of every step, and their products."""
         return 4 * self.steps + 14
 

@@ -90,7 +90,7 @@ class Krylov:
         """Fields (J, H, W) that a solution holds at once besides ℓ, S and B, at most."""
         return self._largest_dimension(time) + 5
 
-    def gradient_fields(self, time: float, in_one_wave: bool) -> int:
+    def gradient_fields(self, time: float, wave_rows: int | None) -> float:
         """Fields that the gradient holds, at most: both bases and their combinations."""
         return 4 * self._largest_dimension(time) + 4
 

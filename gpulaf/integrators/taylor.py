@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from math import ceil
 from typing import Any, NamedTuple
@@ -137,12 +138,14 @@ class Taylor:
         """Fields (J, H, W) that a solution holds at once besides ℓ, S and B, at most."""
         return 5 if self.plan(time)[0] == 1 else 8
 
-    def gradient_fields(self, time: float, in_one_wave: bool) -> int:
-        """Fields that the exact gradient holds, at most."""
+    def gradient_fields(self, time: float, wave_rows: int | None) -> float:
+        """Fields that the exact gradient holds, at most; a wave keeps about (d + 2)² rows on each thread."""
         substeps, degree, _ = self.plan(time)
-        if substeps == 1:
-            return self.fields(time) if in_one_wave else 2 * degree + 13
-        return 6 * substeps * degree + 8
+        if substeps > 1:
+            return 6 * substeps * degree + 8
+        if wave_rows is None:
+            return 2 * degree + 13
+        return self.fields(time) + 1 + (os.cpu_count() or 1) * (degree + 2) ** 2 / wave_rows
 
     def sensitivity(
         self, flow: Any, solution: Solution, g: Any, *, rank: int | None = None, tol: float | None = None

@@ -19,17 +19,6 @@ from .pairing import expanded, paired
 from .tensors import read_tensors, write_tensors
 
 __all__ = [
-    "expanded",
-    "paired",
-    "read_array",
-    "read_image",
-    "read_prototypes",
-    "read_tensors",
-    "read_truth",
-    "read_values",
-    "read_volume",
-    "whole_file",
-    "write_array",
-    "write_figure",
-    "write_tensors",
-]
+    "expanded", "paired", "read_array", "read_image", "read_prototypes", "read_tensors", "read_truth",
+    "read_values", "read_volume", "whole_file", "write_array", "write_figure", "write_tensors",
+]  # fmt: skip

@@ -17,15 +17,9 @@ import numpy as np
 from .atomic import whole_file
 
 __all__ = [
-    "read_array",
-    "read_image",
-    "read_prototypes",
-    "read_truth",
-    "read_values",
-    "read_volume",
-    "write_array",
+    "read_array", "read_image", "read_prototypes", "read_truth", "read_values", "read_volume", "write_array",
     "write_figure",
-]
+]  # fmt: skip
 
 PICTURES = {".png", ".jpg", ".jpeg", ".bmp"}
 TIFFS = {".tif", ".tiff"}

@@ -9,12 +9,5 @@ from .labeler import Labeler, Labeling
 from .likelihood import distances, kmeans_prototypes, log_likelihood
 
 __all__ = [
-    "Labeler",
-    "Labeling",
-    "distances",
-    "kmeans_prototypes",
-    "label",
-    "log_likelihood",
-    "refine",
-    "refine_logits",
-]
+    "Labeler", "Labeling", "distances", "kmeans_prototypes", "label", "log_likelihood", "refine", "refine_logits",
+]  # fmt: skip

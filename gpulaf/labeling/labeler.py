@@ -129,6 +129,18 @@ class Labeler:
         return layer_times(TIME if self.time is None else self.time, self.weights)
 
     @property
+    def radius(self) -> float:
+        """Of the largest weight patches, 1 for 3×3."""
+        given = [x if isinstance(x, WeightSource) else as_averaging(x) for x in self.layers if x is not None]
+        return max((x.radius for x in given), default=1)
+
+    @property
+    def memory_options(self) -> dict[str, Any]:
+        """What :func:`gpulaf.backend.memory.memory_estimate` has to know of this labeling."""
+        shared = not isinstance(self.weights, list | tuple | WeightSource)
+        return {"solver": self.solver, "times": self.times, "radius": self.radius, "shared": shared}
+
+    @property
     def on_graph(self) -> bool:
         """Whether it labels the nodes of a graph."""
         return any(isinstance(x, Graph) for x in self.layers)
@@ -203,12 +215,18 @@ class Labeler:
             if features is None:
                 raise ValueError(f"weights is {weights!r}, but there is no image for it to look at. Pass image, too.")
             weights = weights(features)
-            made = len(weights) if isinstance(weights, (list, tuple)) else 1
-            if made > 1 and made != len(self.times):
+            made = list(weights) if isinstance(weights, (list, tuple)) else [weights]
+            if len(made) > 1 and len(made) != len(self.times):
                 raise ValueError(
-                    f"the weights made from the image are those of {made} layers and time is {self.time}; accepted is "
-                    "the time of each layer. Give times like [1.0, 1.0, 1.0]."
+                    f"the weights made from the image are those of {len(made)} layers and time is {self.time}; accepted "
+                    "is the time of each layer. Give times like [1.0, 1.0, 1.0]."
                 )
+            for radius in (as_averaging(x).radius for x in made):
+                if radius != self.radius:
+                    raise ValueError(
+                        f"the weights made from the image are patches of radius {radius}; accepted is the radius "
+                        f"{self.radius} that {self.weights!r} tells. Set its radius."
+                    )
         plain = uniform_weights if spacing is None else partial(spaced_weights, spacing=spacing)
         layers = list(weights) if isinstance(weights, (list, tuple)) else [weights]
         shape, dtype = tuple(fields.shape[1:]), host_dtype(fields)
@@ -216,11 +234,7 @@ class Labeler:
 
     def _check_memory(self, array: Any, shape: tuple[int, ...], labels: int) -> None:
         """Raise MemoryError for what cannot fit, by all of the layers and the largest of their patches."""
-        given = [x for x in self.layers if x is not None]
-        radii = [x.radius if isinstance(x, WeightSource) else as_averaging(x).radius for x in given]
-        shared = not isinstance(self.weights, list | tuple | WeightSource)
-        options = {"solver": self.solver, "times": self.times, "radius": max(radii, default=1), "shared": shared}
-        check_memory(array, shape, labels, **options)
+        check_memory(array, shape, labels, **self.memory_options)
 
 
 def smallest_unsigned(labels: int) -> np.dtype[Any]:

@@ -35,12 +35,12 @@ class Row(NamedTuple):
     gradient_norm: float
 
 
-def fixed_degree(integrator: Any, time: float) -> int | None:
-    """The degree that suits any flow over `time`, ‖A‖ ≤ 1/2; None where there is no single series for it."""
-    if not isinstance(integrator, Taylor):
+def fixed_degree(solver: Any, time: float) -> int | None:
+    """The degree of the one series that a flow over `time` takes; None where there is no series, or several."""
+    if not isinstance(solver, Taylor):
         return None
-    substeps, degree, bound = integrator.plan(0.5 * time)
-    return degree if substeps == 1 and degree > 1 and (bound <= integrator.tol or integrator.degree) else None
+    substeps, degree, _ = solver.plan(time)
+    return degree if substeps == 1 and degree > 1 else None
 
 
 class FixedStep:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, NamedTuple, Protocol
+from abc import ABC, abstractmethod
+from typing import Any, NamedTuple
 
-import numpy as np
-
-from ..backend.array import is_device_array, total
+from ..averaging.grid import Grid
+from ..backend.array import is_device_array, like, total
 from ..backend.dispatch import is_observed
-from ..flows.deep import DeepFlow, Layers, as_layers
-from ..io.tensors import digest, qualified_name
 from .cuda_graph import CapturedStep, FixedStep, fixed_degree
-from .descent import squared_norms
+from .descent import Descent, squared_norms
+from .loop import check_finite
 from .loss import cosine_loss, weight_regularizer, wrong_share
+from .problem import ClosedForm, FitProblem, Gradient
 
-__all__ = ["FitStep", "Options", "Problem", "Stepper", "stepper"]
+__all__ = ["Fit", "FitStep", "Recorded", "StepByStep", "recordable", "start_fit"]
 
 
 class FitStep(NamedTuple):
@@ -26,7 +24,7 @@ class FitStep(NamedTuple):
     step: int
     #: Loss, regularizer included.
     loss: float
-    #: Wrong pixels in percent of the labeled ones.
+    #: Share of the labeled pixels that are wrong, 0 to 1.
     wrong: float
     #: Fisher–Rao norm of the gradient over the whole image.
     gradient_norm: float
@@ -36,162 +34,143 @@ class FitStep(NamedTuple):
     seconds: float
 
 
-class Options(NamedTuple):
-    """How a fit evaluates weights and moves them; see :func:`gpulaf.fit_weights`."""
+class Fit(ABC):
+    """Weights that are learned, for :func:`gpulaf.learning.loop.run`.
 
-    time: float | Layers
-    integrator: Any
-    loss: Any
-    descent: Any
-    rank: int | None
-    tau: float
-
-
-@dataclass(frozen=True, eq=False)
-class Problem:
-    """What stays the same during a fit.
+    Parameters
+    ----------
+    problem : FitProblem
+    gradient : Gradient
+    descent : RiemannianGradient, RiemannianAdam, Adam or AdaMax
+    tau : float
+        Strength of the regularizer (3.5) per pixel.
 
     Attributes
     ----------
-    log_likelihood : (J, H, W) array; (J, n) on a graph
-    truth : (H, W) int32 array; (n,) on a graph
-    start : list of Grid or Graph
-        Where the descent starts: one for every layer, or one alone that they share.
-    options : Options
+    weights : list of (N, …) arrays
+        The present patches, of every layer or of all; they are never overwritten.
+    states : list of dict of arrays
+        Those of the descent.
     """
 
-    log_likelihood: Any
-    truth: Any
-    start: list[Any]
-    options: Options
+    kind, row, watched = "fit", FitStep, "loss"
 
-    @property
-    def layers(self) -> Layers:
-        """The layers; a number as time is one."""
-        return as_layers(self.options.time)
+    def __init__(self, problem: FitProblem, gradient: Gradient, descent: Any, tau: float = 0.0) -> None:
+        self.problem, self.gradient, self.descent, self.tau = problem, gradient, descent, tau
+        self.weights = [x.patches for x in problem.start]
+        self.states = [descent.start(x) for x in self.weights]
 
-    def averagings(self, patches: list[Any]) -> list[Any]:
-        """What these patches stand for, as what the descent started from."""
-        return [start.with_patches(x) for start, x in zip(self.start, patches, strict=True)]
-
-    def presented(self, patches: list[Any]) -> Any:
-        """Weights as users know them: arrays, or graphs; in a list where every layer has its own."""
-        found = [x if hasattr(x, "matrix") else x.weights for x in self.averagings(patches)]
-        alone = not isinstance(self.options.time, Layers) or self.layers.shared
-        return found[0] if alone else found
-
-    @cached_property
-    def fingerprint(self) -> dict[str, str]:
-        """What a checkpoint must agree with, by name."""
-        arrays = {"log_likelihood": [self.log_likelihood], "truth": [self.truth]}
-        arrays["weights"] = [array for start in self.start for array in start.arrays]
-        named = self.options._asdict() | {"loss": qualified_name(self.options.loss)}
-        digests = {k: " ".join(map(digest, x)) for k, x in arrays.items()}
-        return digests | {k: v if k == "loss" else repr(v) for k, v in named.items()}
-
-
-class Stepper(Protocol):
-    """Weights on their way, and the states of their descents: lists with an entry for each of `Problem.start`."""
-
-    @property
-    def weights(self) -> list[Any]:
-        """The present patches, (N, …) each; they are never overwritten."""
-        ...
-
-    @property
-    def state(self) -> list[dict[str, Any]]:
-        """The states of the descent."""
-        ...
-
+    @abstractmethod
     def evaluate(self, count: int) -> FitStep:
-        """The row of the history for the present weights, after `count` steps."""
-        ...
+        """Loss, error and gradient of the present weights, after `count` steps."""
 
+    @abstractmethod
     def advance(self, count: int) -> None:
         """Take the `count`-th step, from 0."""
-        ...
+
+    @property
+    def fingerprint(self) -> dict[str, str]:
+        """What a checkpoint must agree with, by name."""
+        gradient = self.gradient
+        own = gradient.fingerprint if isinstance(gradient, ClosedForm) else {"gradient": repr(gradient)}
+        return self.problem.fingerprint | own | {"descent": repr(self.descent), "tau": repr(self.tau)}
+
+    def presented(self) -> Any:
+        """The weights as users know them, arrays or graphs; in a list where every layer has its own."""
+        found = [x.as_given for x in self.problem.averagings(self.weights)]
+        return found if self.problem.own else found[0]
+
+    def state(self) -> dict[str, Any]:
+        """The arrays of a checkpoint: weights and states of the descent, numbered where there are several."""
+        arrays: dict[str, Any] = {}
+        for end, weights, state in zip(self._ends(), self.weights, self.states, strict=True):
+            arrays |= {f"weights{end}": weights} | {f"state{end}.{name}": x for name, x in state.items()}
+        return arrays
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from the arrays of a checkpoint."""
+        own = {name: like(array, self.problem.log_likelihood) for name, array in state.items()}
+        self.weights = [own[f"weights{end}"] for end in self._ends()]
+        starts = [f"state{end}." for end in self._ends()]
+        self.states = [{k.removeprefix(s): x for k, x in own.items() if k.startswith(s)} for s in starts]
+
+    def _ends(self) -> list[str]:
+        """What the names of each layer's arrays end in; nothing where there is one."""
+        count = len(self.problem.start)
+        return [""] if count == 1 else [f"[{s}]" for s in range(count)]
 
 
-def stepper(problem: Problem, weights: list[Any], state: list[dict[str, Any]]) -> Stepper:
-    """The way to take the steps: recorded on a GPU where the problem has a fixed shape, else kernel by kernel."""
-    degree = recordable(problem)
-    return StepByStep(problem, weights, state) if degree is None else Recorded(problem, degree, weights, state)
-
-
-def recordable(problem: Problem) -> int | None:
-    """The degree of the recorded Taylor series; None where the steps have to be taken kernel by kernel."""
-    options = problem.options
-    if isinstance(options.time, Layers) or problem.log_likelihood.ndim < 3:  # one layer, on a grid
-        return None
-    fits = options.loss is cosine_loss and options.rank is None and options.tau == 0
-    if not (fits and hasattr(options.descent, "step_by") and is_device_array(problem.log_likelihood)):
-        return None
-    if is_observed():  # a recorded kernel cannot be watched
-        return None
-    return fixed_degree(options.integrator, options.time)
-
-
-class StepByStep:
-    """Any layers, integrator, loss and descent, kernel by kernel."""
-
-    def __init__(self, problem: Problem, weights: list[Any], state: list[dict[str, Any]]) -> None:
-        self.problem, self.weights, self.state = problem, weights, state
-        self._derivatives: list[Any] = []
+class StepByStep(Fit):
+    """Any layers, gradient and descent, kernel by kernel."""
 
     def evaluate(self, count: int) -> FitStep:
-        """Loss, error and gradient of the present weights."""
-        problem, (_, integrator, loss, _, rank, tau) = self.problem, self.problem.options
-        averagings, layers = problem.averagings(self.weights), problem.layers
-        flow = DeepFlow(averagings[0] if layers.shared else averagings, layers.times, integrator=integrator)
-        solution = flow.solve(problem.log_likelihood)
-        value, g = loss(solution.v, problem.truth)
-        value = _finite(float(value), count)
-        gradient = flow.gradient(solution, g, rank=rank)
-        derivatives = [x.patch_gradient(w) for x, w in zip(averagings, gradient.weights, strict=True)]
-        if tau:
-            regularizers = [weight_regularizer(x, tau / problem.truth.size) for x in self.weights]
-            value += sum(regularizer.value for regularizer in regularizers)
+        """Loss, error and gradient of the present weights, after `count` steps."""
+        averagings = self.problem.averagings(self.weights)
+        loss, v, gradients, rank = self.gradient(self.problem, averagings)
+        check_finite(loss, count)
+        derivatives = [x.patch_gradient(w) for x, w in zip(averagings, gradients, strict=True)]
+        if self.tau:
+            regularizers = [weight_regularizer(x, self.tau / self.problem.truth.size) for x in self.weights]
+            loss += sum(regularizer.value for regularizer in regularizers)
             derivatives = [x + y.derivative for x, y in zip(derivatives, regularizers, strict=True)]
         size = sum(total(squared_norms(x, y)) for x, y in zip(self.weights, derivatives, strict=True)) ** 0.5
         self._derivatives = derivatives
-        return FitStep(count, value, 100 * wrong_share(solution.v, problem.truth), size, gradient.rank, 0.0)
+        return FitStep(count, loss, wrong_share(v, self.problem.truth), size, rank, 0.0)
 
     def advance(self, count: int) -> None:
-        """One step of the descent in every layer."""
-        update = self.problem.options.descent.update
-        steps = [update(*x, count) for x in zip(self.weights, self._derivatives, self.state, strict=True)]
-        self.weights, self.state = [weights for weights, _ in steps], [state for _, state in steps]
+        """Take the `count`-th step, from 0, in every layer."""
+        layers = zip(self.weights, self._derivatives, self.states, strict=True)
+        steps = [self.descent.update(*layer, count) for layer in layers]
+        self.weights, self.states = [weights for weights, _ in steps], [state for _, state in steps]
 
 
-class Recorded:
-    """A step of fixed shape, replayed from a CUDA graph."""
+class Recorded(Fit):
+    """A step of fixed shape, replayed from a CUDA graph that is recorded at the first evaluation."""
 
-    def __init__(self, problem: Problem, degree: int, weights: list[Any], state: list[dict[str, Any]]) -> None:
-        options = problem.options
-        fixed = FixedStep(problem.log_likelihood, problem.truth, problem.layers.times[0], degree, options.descent)
-        self._step, self._rank = CapturedStep(fixed, weights[0], state[0]), degree - 1
-
-    @property
-    def weights(self) -> list[Any]:
-        """A copy of the present weights."""
-        return [self._step.weights]
-
-    @property
-    def state(self) -> list[dict[str, Any]]:
-        """A copy of the state of the descent."""
-        return [self._step.state]
+    def __init__(self, problem: FitProblem, gradient: ClosedForm, descent: Descent, degree: int) -> None:
+        super().__init__(problem, gradient, descent)
+        self._fixed = FixedStep(problem.log_likelihood, problem.truth, problem.times[0], degree, descent)
+        self._captured: CapturedStep | None = None
 
     def evaluate(self, count: int) -> FitStep:
         """Loss, error and gradient of the present weights; the step from them is made ready."""
-        loss, wrong, size = self._step.evaluate(count)
-        return FitStep(count, _finite(loss, count), 100 * wrong, size, self._rank, 0.0)
+        self._captured = self._captured or CapturedStep(self._fixed, self.weights[0], self.states[0])
+        loss, wrong, size = self._captured.evaluate(count)
+        return FitStep(count, loss, wrong, size, self._fixed.degree - 1, 0.0)
 
     def advance(self, count: int) -> None:
         """Take the step that was made ready."""
-        self._step.advance()
+        assert self._captured is not None
+        self._captured.advance()
+
+    def presented(self) -> Any:
+        """The weights as users know them, a copy."""
+        self._read()
+        return super().presented()
+
+    def state(self) -> dict[str, Any]:
+        """The arrays of a checkpoint, copies."""
+        self._read()
+        return super().state()
+
+    def _read(self) -> None:
+        """Copy the arrays of the recorded step."""
+        if self._captured is not None:
+            self.weights, self.states = [self._captured.weights], [self._captured.state]
 
 
-def _finite(loss: float, count: int) -> float:
-    if not np.isfinite(loss):
-        raise FloatingPointError(f"the loss is {loss} after {count} steps. Take a shorter time or a smaller step.")
-    return loss
+def start_fit(problem: FitProblem, gradient: ClosedForm, descent: Any, tau: float = 0.0) -> Fit:
+    """Return the fit of a problem: recorded on a GPU where the step has a fixed shape, else kernel by kernel."""
+    degree = recordable(problem, gradient, descent, tau)
+    if degree is None:
+        return StepByStep(problem, gradient, descent, tau)
+    return Recorded(problem, gradient, descent, degree)
+
+
+def recordable(problem: FitProblem, gradient: ClosedForm, descent: Any, tau: float = 0.0) -> int | None:
+    """The degree of the recorded Taylor series; None where the steps have to be taken kernel by kernel."""
+    grid, (solver, loss, rank) = problem.start[0], (gradient.solver, gradient.loss, gradient.rank)
+    if len(problem.times) > 1 or not isinstance(grid, Grid) or grid.periodic or is_observed():
+        return None  # a recorded kernel cannot be observed
+    fixed = loss is cosine_loss and rank is None and tau == 0 and isinstance(descent, Descent)
+    return fixed_degree(solver, problem.times[0]) if fixed and is_device_array(problem.log_likelihood) else None

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 __all__ = [
-    "colored", "curve_axis", "demo_figure", "frame", "label_colors", "patch_glyphs", "picture", "roofline_figure",
+    "colored", "curve_axis", "demo_figure", "frame", "label_colors", "patch_glyphs", "roofline_figure",
+    "show_image",
 ]  # fmt: skip
 
 #: Colors that stay apart for color-blind readers (P. Tol, Colour schemes, SRON 2021, "bright" and "muted").
@@ -69,11 +70,11 @@ def demo_figure(scene: Any, panels: dict[str, np.ndarray], weights: np.ndarray, 
     axes = figure.subplot_mosaic(
         [["noisy", *panels], ["truth", "errors", "patches", "curve"]], gridspec_kw={"wspace": 0.04, "hspace": 0.04}
     )
-    picture(axes["noisy"], scene.image.clip(0, 1), "noisy image")
+    show_image(axes["noisy"], scene.image.clip(0, 1), "noisy image")
     for title, labels in panels.items():
         share = 100 * np.mean(labels != scene.truth)
-        picture(axes[title], scene.prototypes[labels], f"{title}: {share:.2f} % wrong")
-    picture(axes["truth"], scene.clean, "ground truth")
+        show_image(axes[title], scene.prototypes[labels], f"{title}: {share:.2f} % wrong")
+    show_image(axes["truth"], scene.clean, "ground truth")
     title = list(panels)[1]
     axes["errors"].imshow(panels[title] != scene.truth, cmap=_map("#F0F0F0", ALARM), interpolation="nearest")
     frame(axes["errors"], f"wrong with {title} (red)")
@@ -82,7 +83,7 @@ def demo_figure(scene: Any, panels: dict[str, np.ndarray], weights: np.ndarray, 
     return figure
 
 
-def picture(axis: Any, image: np.ndarray, title: str) -> None:
+def show_image(axis: Any, image: np.ndarray, title: str) -> None:
     """Show an (H, W, 1) or (H, W, 3) image with values in [0, 1]."""
     axis.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     frame(axis, title)

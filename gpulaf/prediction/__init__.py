@@ -14,18 +14,7 @@ from .predictor import WeightPredictor
 from .training import Training, TrainingStep
 
 __all__ = [
-    "Evaluation",
-    "Features",
-    "Parameters",
-    "Scores",
-    "Training",
-    "TrainingStep",
-    "WeightPredictor",
-    "confusion_matrix",
-    "evaluate",
-    "gaussian_features",
-    "patch_features",
-    "predict_weights",
-    "prediction_gradient",
+    "Evaluation", "Features", "Parameters", "Scores", "Training", "TrainingStep", "WeightPredictor",
+    "confusion_matrix", "evaluate", "gaussian_features", "patch_features", "predict_weights", "prediction_gradient",
     "scores",
-]
+]  # fmt: skip

@@ -98,7 +98,7 @@ def evaluate(
     wrong: dict[str, list[float]] = {method: [] for method in METHODS}
     hidden = None if progress is None else not progress
     bar = tqdm(range(len(samples)), desc="evaluating", unit="image", disable=hidden)
-    with compiling(lambda: bar.set_description("compiling kernels")):
+    with compiling(lambda count: bar.set_description(f"compiling kernels, once ({count})")):
         for k in bar:
             with naming(samples, k):
                 image, values, soft = read_item(samples[k])

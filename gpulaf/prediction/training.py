@@ -184,7 +184,7 @@ def train(
     turns = islice(batches(len(course.samples), training.batch, training.seed), first, None)
     hidden = None if progress is None else not progress
     bar = tqdm(total=steps, initial=first, desc="training", unit="step", disable=hidden)
-    with bar, reused(), compiling(lambda: bar.set_description("compiling kernels")):
+    with bar, reused(), compiling(lambda _: bar.set_description("compiling kernels")):
         for count in range(first, steps + 1):
             row, derivative = _evaluate(course, state, (K, F), next(turns), count)
             row = row._replace(seconds=clock.perf_counter() - began)

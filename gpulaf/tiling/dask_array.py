@@ -7,7 +7,7 @@ it. Labels and probabilities of a tile come from one solution, packed into one b
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from copy import copy
+from dataclasses import replace
 from functools import partial
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
@@ -15,14 +15,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..averaging.patches import uniform_weights
+from ..averaging.sources import WeightSource
 from ..backend.array import empty, floating_dtype, host_dtype, is_device_array, like, namespace
-from ..integrators.base import Integrator, layer_times
 from ..kernels.stencil import radius_of
-from ..labeling.label import Labeling, label, refine, smallest_unsigned
+from ..labeling.labeler import Labeler, Labeling, smallest_unsigned
 from ..labeling.likelihood import prototype_array
-from .halo import fixed, surroundings, tile_halo
+from .halo import tile_halo
 
-__all__ = ["Cuts", "LabelArrays", "dask_array", "label_array", "label_tiles", "predicted_array", "refine_array"]
+__all__ = ["Cuts", "LabelArrays", "dask_array", "label_array", "label_tiles", "refine_array"]
 
 #: Whether a tile ends inside the image above, below, on the left and on the right.
 Cuts = Sequence[bool]
@@ -37,32 +37,17 @@ class LabelArrays(NamedTuple):
     probabilities: Any
 
 
-def label_array(
-    image: Any,
-    prototypes: Any,
-    *,
-    weights: Any = None,
-    rho: float = 0.1,
-    time: float | Sequence[float] = 3.0,
-    integrator: Integrator | None = None,
-) -> LabelArrays:
-    """Label a Dask array of any size: what :func:`gpulaf.label` gives with ``Taylor.fixed(time)``, bit for bit.
+def label_array(image: Any, labeler: Labeler) -> LabelArrays:
+    """Label a Dask array of any size: what ``labeler(image)`` gives of the whole image, bit for bit.
 
     Parameters
     ----------
     image : (H, W) or (H, W, C) Dask array
         Its chunks are the tiles; values as in :func:`gpulaf.label`. CuPy chunks are labeled on the GPU, where their
         bits have not been compared with those of the whole image yet.
-    prototypes : (J, C) array
-        One feature per label, in the units of the image ((J,) for grey images).
-    weights : (N, H, W) array or Dask array, or sequence of them, BilateralWeights or callable, optional
-        Uniform 3×3 averaging if None. A callable gets each tile with its halo and returns (N, h, w) patches for it, or
-        a list of those of each layer; its attribute ``reach`` tells how many pixels around a pixel they depend on,
-        ``radius`` the radius of the patches (1 if it is missing).
-    rho, time
-        As in :func:`gpulaf.label`.
-    integrator : Taylor or Euler, optional
-        Taylor() if None; of a Taylor, ``fixed(time)`` is taken.
+    labeler : Labeler
+        With prototypes (J, C) and Taylor or Euler as its solver. A WeightSource gets each tile with its halo; weights
+        of the whole image, (N, H, W) arrays or Dask arrays, are cut.
 
     Returns
     -------
@@ -88,46 +73,34 @@ def label_array(
     >>> import gpulaf
     >>> scene = gpulaf.scenes.voronoi_colors(64, noise=0.2)
     >>> image = dask.array.from_array(scene.image, chunks=(32, 32, 3))
-    >>> result = gpulaf.tiling.label_array(image, scene.prototypes)
-    >>> whole = gpulaf.label(scene.image, scene.prototypes, integrator=gpulaf.Taylor().fixed(time=3.0))
-    >>> bool((result.labels.compute() == whole.labels).all())
+    >>> labeler = gpulaf.Labeler(scene.prototypes)
+    >>> result = gpulaf.tiling.label_array(image, labeler)
+    >>> bool((result.labels.compute() == labeler(scene.image).labels).all())
     True
     """
-    image = _checked(image, "image")
-    _check_rho(rho, "0.1 suits images with values in [0, 1]")
+    image, prototypes = _checked(image, "image"), labeler.prototypes
     if np.ndim(prototypes) == 0 and not is_device_array(prototypes):
         raise ValueError(
             f"prototypes is {prototypes!r}; accepted in tiles is an array (J, C). "
             "Find them on a part of the image with kmeans_prototypes."
         )
-    values, time = prototype_array(prototypes, np.empty((1, 1, image.shape[2]))), layer_times(time, weights)
-    call = partial(label, prototypes=values, rho=float(rho), time=time, integrator=fixed(integrator, time)[0])
-    halo = tile_halo(time, integrator=integrator, weights=weights)
-    solve = partial(_solve, label=call, source=_source(weights), layers=isinstance(weights, (list, tuple)))
-    return label_tiles(solve, [image, *_patches(weights, image)], len(values), halo)
+    labels = len(prototype_array(prototypes, np.empty((1, 1, image.shape[2]))))
+    bare, given = _without_arrays(labeler)
+    solve = partial(_label, labeler=bare, given=given)
+    return label_tiles(solve, [image, *_patches(labeler, image)], labels, tile_halo(labeler))
 
 
-def refine_array(
-    probabilities: Any,
-    *,
-    image: Any = None,
-    weights: Any = None,
-    rho: float = 1.0,
-    time: float | Sequence[float] = 3.0,
-    integrator: Integrator | None = None,
-) -> LabelArrays:
-    """Regularize soft predictions in a Dask array: what :func:`gpulaf.refine` gives, bit for bit.
+def refine_array(probabilities: Any, labeler: Labeler, *, image: Any = None) -> LabelArrays:
+    """Regularize soft predictions in a Dask array: what ``labeler.refine`` gives of the whole image, bit for bit.
 
     Parameters
     ----------
     probabilities : (H, W, J) Dask array, floating
         Values as in :func:`gpulaf.refine`.
+    labeler : Labeler
+        As in :func:`label_array`; prototypes have no meaning here, rho is the temperature.
     image : (H, W) or (H, W, C) Dask array, optional
-        What `weights` is called with, where it is a callable.
-    weights, time, integrator
-        As in :func:`label_array`.
-    rho : float
-        Temperature, as in :func:`gpulaf.refine`.
+        What weights are made from, where they are a WeightSource.
 
     Returns
     -------
@@ -138,56 +111,41 @@ def refine_array(
     ValueError, TypeError, ImportError
         As in :func:`label_array`.
     """
-    probabilities = _checked(probabilities, "probabilities")
-    _check_rho(rho, "1 takes the predictions as they are")
-    time = layer_times(time, weights)
-    call = partial(refine, rho=float(rho), time=time, integrator=fixed(integrator, time)[0])
-    halo = tile_halo(time, integrator=integrator, weights=weights)
-    source = _source(weights)
-    if source is not None and image is None:
-        raise ValueError(f"weights is {weights!r}, but there is no image for it to look at. Pass image, too.")
-    others = _patches(weights, probabilities) if source is None else [_checked(image, "image")]
-    solve = partial(_solve, label=call, source=source, layers=isinstance(weights, (list, tuple)))
-    return label_tiles(solve, [probabilities, *others], probabilities.shape[2], halo)
+    probabilities, others = _checked(probabilities, "probabilities"), _patches(labeler, probabilities)
+    if isinstance(labeler.weights, WeightSource):
+        if image is None:
+            raise ValueError(f"weights is {labeler.weights!r}, but there is no image for it to look at. Pass image, too.")
+        others = [_checked(image, "image")]
+    bare, given = _without_arrays(labeler)
+    solve = partial(_refine, labeler=bare, given=given)
+    return label_tiles(solve, [probabilities, *others], probabilities.shape[2], tile_halo(labeler))
 
 
-def predicted_array(predictor: Any, image: Any, probabilities: Any = None) -> LabelArrays:
-    """Tiles labeled, or their probabilities refined, by a WeightPredictor whose integrator solves them alike."""
-    image = _checked(image, "image")
-    if image.shape[2] != predictor.n_channels_:
-        raise ValueError(
-            f"image has {image.shape[2]} channels; accepted are {predictor.n_channels_}, as in the training. "
-            "Convert it, or train on such images."
-        )
-    arrays = [image] if probabilities is None else [_checked(probabilities, "probabilities"), image]
-    halo = tile_halo(predictor.layer_times, integrator=predictor.solver, weights=predictor)
-    alike = copy(predictor).set_params(integrator=fixed(predictor.solver, predictor.layer_times)[0])
-    solve = partial(_predict, label=alike.label if probabilities is None else alike.refine)
-    return label_tiles(solve, arrays, len(predictor.label_values_), halo)
+def _label(cuts: Cuts, tile: Any, *patches: Any, labeler: Labeler, given: Sequence[bool]) -> Labeling:
+    """Label a tile (h, w, C); `patches` are its weights, (h, w, N) each."""
+    return _with_patches(labeler, given, patches, cuts)(tile)
 
 
-def _predict(cuts: Cuts, *tiles: Any, label: Callable[..., Labeling]) -> Labeling:
-    return label(*reversed(tiles))  # the image, probabilities
+def _refine(cuts: Cuts, tile: Any, *others: Any, labeler: Labeler, given: Sequence[bool]) -> Labeling:
+    """Refine a tile (h, w, J); `others` are its weights, (h, w, N) each, or the image that they are made from."""
+    image = others[0] if isinstance(labeler.weights, WeightSource) else None
+    return _with_patches(labeler, given, others, cuts).refine(tile, image=image)
 
 
-def _solve(cuts: Cuts, tile: Any, *others: Any, label: Callable[..., Labeling], source: Any, layers: bool) -> Labeling:
-    """Label a tile; `others` hold weight patches, (h, w, N), or what `source` makes them of, if not the tile itself."""
-    if source is None:
-        patches = [_closed(other, cuts) for other in others] or [None]
-        return label(tile, weights=patches if layers else patches[0])
-    weights, radius = source(others[0] if others else tile), surroundings(source)[0]
-    if isinstance(weights, (list, tuple)) and not isinstance(label.keywords["time"], list):  # type: ignore[attr-defined]
-        raise ValueError(
-            f"the weights are a list of {len(weights)} and time is one number; accepted in tiles is the time of each "
-            "layer, which tells the halo. Give times like [1.0, 1.0, 1.0]."
-        )
-    for layer in weights if isinstance(weights, (list, tuple)) else [weights]:
-        if radius_of(layer) != radius:
-            raise ValueError(
-                f"the weights have shape {tuple(layer.shape)}, patches of radius {radius_of(layer)}; accepted is the "
-                f"radius {radius} that they told. Set weights.radius."
-            )
-    return label(tile, weights=weights)
+def _without_arrays(labeler: Labeler) -> tuple[Labeler, list[bool]]:
+    """The labeler without weights of the whole image, to travel with every tile; of which layers those are."""
+    if labeler.weights is None or isinstance(labeler.weights, WeightSource):
+        return labeler, []
+    return replace(labeler, weights=None, time=labeler.times), [x is not None for x in labeler.layers]
+
+
+def _with_patches(labeler: Labeler, given: Sequence[bool], patches: Sequence[Any], cuts: Cuts) -> Labeler:
+    """The labeler with the weights of a tile in those layers that have some."""
+    if not given:
+        return labeler
+    cut = (_closed(x, cuts) for x in patches)
+    weights = [next(cut) if has else None for has in given]
+    return replace(labeler, weights=weights if len(weights) > 1 else weights[0])
 
 
 def _closed(patches: Any, cuts: Cuts) -> Any:
@@ -205,20 +163,17 @@ def _closed(patches: Any, cuts: Cuts) -> Any:
     return weights
 
 
-def _source(weights: Any) -> Any:
-    """Weights that are made tile by tile; None for all others."""
-    return weights if callable(weights) else None
-
-
-def _patches(weights: Any, image: Any) -> list[Any]:
-    """Weights given for the whole image, (H, W, N) Dask arrays with the tiles of `image`; none for others."""
-    if weights is None or callable(weights):
+def _patches(labeler: Labeler, image: Any) -> list[Any]:
+    """Weights that are given for the whole image, (H, W, N) Dask arrays; none for others."""
+    if isinstance(labeler.weights, WeightSource):
         return []
-    if isinstance(weights, (list, tuple)):
-        return [patches for layer in weights for patches in _patches(layer, image)]
-    da = dask_array()
-    if getattr(weights, "ndim", None) != 3 or tuple(weights.shape[1:]) != image.shape[:2]:
-        shape = tuple(getattr(weights, "shape", ()))
+    return [_patch_array(x, image) for x in labeler.layers if x is not None]
+
+
+def _patch_array(weights: Any, image: Any) -> Any:
+    """Check weights of the whole image, (N, H, W), and bring them to a (H, W, N) Dask array."""
+    da, shape = dask_array(), tuple(getattr(weights, "shape", ()))
+    if len(shape) != 3 or shape[1:] != image.shape[:2]:
         raise ValueError(
             f"weights have shape {shape}; accepted is (N, {image.shape[0]}, {image.shape[1]}), one patch for each "
             "pixel. Weights belong to one image: learn or compute them for this one."
@@ -227,7 +182,7 @@ def _patches(weights: Any, image: Any) -> list[Any]:
         raise TypeError(f"weights have dtype {weights.dtype}; accepted are float32 and float64. Convert them first.")
     if not isinstance(weights, da.Array):
         weights = da.from_array(weights, chunks=(-1, *image.chunks[:2]))
-    return [da.moveaxis(weights, 0, 2)]
+    return da.moveaxis(weights, 0, 2)
 
 
 def _checked(x: Any, name: str) -> Any:
@@ -251,11 +206,6 @@ def _checked(x: Any, name: str) -> Any:
         kinds = "floats" if name == "probabilities" else "real numbers"
         raise TypeError(f"{name} has dtype {x.dtype}; accepted are {kinds}. Convert it first.")
     return x[..., None] if x.ndim == 2 else x
-
-
-def _check_rho(rho: float, usual: str) -> None:
-    if not rho > 0:
-        raise ValueError(f"rho is {rho}; accepted are positive numbers. {usual}.")
 
 
 def label_tiles(solve: Callable[..., Labeling], arrays: Sequence[Any], labels: int, halo: int) -> LabelArrays:

@@ -1,4 +1,4 @@
-"""Work through tiles, one after the other or on a Dask cluster, never with more than a few of them in flight."""
+"""Run a task on tiles, one after the other or on a Dask cluster, never with more than a few of them in flight."""
 
 from __future__ import annotations
 
@@ -11,44 +11,44 @@ from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
-from .store import Place
+from .store import TileIndex
 
-__all__ = ["Done", "Job", "cluster", "work"]
+__all__ = ["TileResult", "TileTask", "cluster", "run_task"]
 
 #: Seconds to wait for the first worker of a running scheduler.
 PATIENCE = 30
 
 
-class Job(Protocol):
-    """What is done with a tile, in three parts: files can be read and written while another tile is computed."""
+class TileTask(Protocol):
+    """A task for each tile, in three parts: files are read and written while another tile is computed."""
 
-    def read(self, place: Place) -> Any:
+    def read(self, tile: TileIndex) -> Any:
         """What the tile needs."""
 
-    def compute(self, place: Place, read: Any) -> Any:
+    def compute(self, tile: TileIndex, read: Any) -> Any:
         """The blocks of the tile."""
 
-    def write(self, place: Place, blocks: Any) -> dict[str, Any]:
+    def write(self, tile: TileIndex, blocks: Any) -> dict[str, Any]:
         """Write them; the files with sizes and checksums."""
 
 
-class Done(NamedTuple):
-    """A tile that was worked on: its files, or what went wrong."""
+class TileResult(NamedTuple):
+    """A tile that was tried: its files, or what went wrong."""
 
-    place: Place
+    tile: TileIndex
     files: dict[str, Any]
     error: Exception | None
 
 
-def work(job: Job, places: Iterable[Place], client: Any = None) -> Iterator[Done]:
-    """Do the job at each place, in this process or by a ``distributed.Client``; failures come back like results.
+def run_task(task: TileTask, tiles: Iterable[TileIndex], client: Any = None) -> Iterator[TileResult]:
+    """Run a task on each tile, in this process or by a ``distributed.Client``; failures come back like results.
 
     Raises
     ------
     OSError
         Where a disk is full: no other tile could be written either.
     """
-    for done in _here(job, iter(places)) if client is None else _there(job, iter(places), client):
+    for done in _here(task, iter(tiles)) if client is None else _there(task, iter(tiles), client):
         if isinstance(done.error, OSError) and done.error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise OSError(
                 done.error.errno,
@@ -57,21 +57,21 @@ def work(job: Job, places: Iterable[Place], client: Any = None) -> Iterator[Done
         yield done
 
 
-def _here(job: Job, places: Iterator[Place]) -> Iterator[Done]:
+def _here(task: TileTask, tiles: Iterator[TileIndex]) -> Iterator[TileResult]:
     """One tile after the other; meanwhile the next one is read and the one before is written."""
     with ThreadPoolExecutor(2, thread_name_prefix="gpulaf-files") as files:
-        written: Future[Done] | None = None
-        ahead = [(place, files.submit(job.read, place)) for place in islice(places, 1)]
+        written: Future[TileResult] | None = None
+        ahead = [(tile, files.submit(task.read, tile)) for tile in islice(tiles, 1)]
         while ahead:
-            place, read = ahead.pop()
+            tile, read = ahead.pop()
             try:
                 found: Any = read.result()
-                ahead = [(after, files.submit(job.read, after)) for after in islice(places, 1)]
-                found = job.compute(place, found)
-                write = partial(_done, job.write, place, found)
+                ahead = [(after, files.submit(task.read, after)) for after in islice(tiles, 1)]
+                found = task.compute(tile, found)
+                write = partial(_tried, task.write, tile, found)
             except Exception as error:  # of any kind: the other tiles go on
-                write = partial(Done, place, {}, error)
-                ahead = ahead or [(after, files.submit(job.read, after)) for after in islice(places, 1)]
+                write = partial(TileResult, tile, {}, error)
+                ahead = ahead or [(after, files.submit(task.read, after)) for after in islice(tiles, 1)]
             if written is not None:
                 yield written.result()
             written = files.submit(write)
@@ -79,36 +79,36 @@ def _here(job: Job, places: Iterator[Place]) -> Iterator[Done]:
             yield written.result()
 
 
-def _done(task: Callable[..., dict[str, Any]], place: Place, *operands: Any) -> Done:
+def _tried(function: Callable[..., dict[str, Any]], tile: TileIndex, *operands: Any) -> TileResult:
     try:
-        return Done(place, task(place, *operands), None)
+        return TileResult(tile, function(tile, *operands), None)
     except Exception as error:  # of any kind: the other tiles go on
-        return Done(place, {}, error)
+        return TileResult(tile, {}, error)
 
 
-def _at_once(job: Job, place: Place) -> dict[str, Any]:
-    return job.write(place, job.compute(place, job.read(place)))
+def _at_once(task: TileTask, tile: TileIndex) -> dict[str, Any]:
+    return task.write(tile, task.compute(tile, task.read(tile)))
 
 
-def _there(job: Job, places: Iterator[Place], client: Any) -> Iterator[Done]:
+def _there(task: TileTask, tiles: Iterator[TileIndex], client: Any) -> Iterator[TileResult]:
     """Tiles on a cluster: two for each thread in flight, each handed on when one comes back."""
     from distributed import as_completed
 
-    def submit(place: Place) -> Any:
-        future = client.submit(_done, partial(_at_once, job), place, pure=False)
-        waiting[future.key] = place
+    def submit(tile: TileIndex) -> Any:
+        future = client.submit(_tried, partial(_at_once, task), tile, pure=False)
+        waiting[future.key] = tile
         return future
 
-    waiting: dict[str, Place] = {}
+    waiting: dict[str, TileIndex] = {}
     threads = max(1, sum(client.nthreads().values()))
-    results = as_completed([submit(place) for place in islice(places, 2 * threads)])
+    results = as_completed([submit(tile) for tile in islice(tiles, 2 * threads)])
     for future in results:
-        place = waiting.pop(future.key)
+        tile = waiting.pop(future.key)
         if future.status == "cancelled":
             raise ConnectionError("the scheduler was lost. What is finished is kept: start again.")
-        error = future.exception()  # of a worker that was killed again and again: those of the job come as results
-        yield future.result() if error is None else Done(place, {}, error)
-        for following in islice(places, 1):
+        error = future.exception()  # of a worker that was killed again and again: those of the task come as results
+        yield future.result() if error is None else TileResult(tile, {}, error)
+        for following in islice(tiles, 1):
             results.add(submit(following))
 
 

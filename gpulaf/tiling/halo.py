@@ -1,42 +1,35 @@
 """How far around a pixel its labeling looks: the halo that makes a tile exact, and the tile that fits in memory.
 
-A Taylor series of n substeps of degree d makes D = n·d steps from pixel to neighbor, D steps of explicit Euler as many.
-With patches of radius r the result at a pixel depends on ℓ within D·r pixels, on the weights within (D − 1)·r, and on
-what those weights were made of, s pixels farther: a tile with a halo of (D − 1)·r + max(r, s) pixels holds everything.
-The steps of layers, linearized flows one after the other, add up. Nothing else about the image enters: the plan is made
-for α = 1/2 (``Taylor.fixed``), kernels add up in the order of the neighbors at every pixel, and all other operations
-work on single pixels. Krylov spaces need inner products over the whole image, and the step control of nonlinear flows
-looks at all of it: they have no halo.
+A Taylor series of n substeps of degree d makes D = n·d steps from pixel to neighbor, D steps of explicit Euler as many;
+the steps of layers, linearized flows one after the other, add up. With patches of radius r the result at a pixel
+depends on ℓ within D·r pixels, on the weights within (D − 1)·r, and on what those weights were made of, s pixels
+farther: a tile with a halo of (D − 1)·r + max(r, s) pixels holds everything. Nothing else about the image enters: a
+series is planned by the time alone, kernels add up in the order of the neighbors at every pixel, and all other
+operations work on single pixels. Krylov spaces need inner products over the whole image, and the step control of
+nonlinear flows looks at all of it: they have no halo.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from ..averaging.sources import BilateralWeights
+from ..averaging.sources import WeightSource
 from ..backend.memory import TILE_STEP, memory_estimate
 from ..integrators import Euler, Taylor
-from ..integrators.base import Integrator, layer_times
-from ..kernels.stencil import radius_of
+from ..labeling.labeler import Labeler
 
-__all__ = ["fixed", "surroundings", "tile_halo", "tile_side"]
+__all__ = ["largest_tile", "tile_halo"]
 
 
-def tile_halo(time: float | Sequence[float] = 3.0, *, integrator: Integrator | None = None, weights: Any = None) -> int:
+def tile_halo(labeler: Labeler) -> int:
     """Pixels around a tile that its labeling depends on: (D − 1)·r + max(r, s), see :mod:`gpulaf.tiling.halo`.
 
     Parameters
     ----------
-    time : float, or sequence of float
-        T, or that of each layer; weights of several layers share one T equally.
-    integrator : Taylor or Euler, optional
-        D is substeps · degree of ``Taylor.fixed(time)``, or the steps of Euler, times the layers; Taylor() if None.
-    weights : (N, H, W) array or sequence of them, BilateralWeights, WeightPredictor or callable, optional
-        r is the ``radius`` of their patches (1 for a callable that does not say it), s their ``reach``, the pixels that
-        the weights of a pixel look around (0 for arrays). 3×3 patches if None.
+    labeler : Labeler
+        With Taylor or Euler as its solver. r and s are the `radius` and `reach` of a WeightSource; s of arrays is 0.
 
     Returns
     -------
@@ -46,43 +39,36 @@ def tile_halo(time: float | Sequence[float] = 3.0, *, integrator: Integrator | N
     Raises
     ------
     ValueError, TypeError
-        If the integrator or the weights depend on the whole image, or do not say how far they look.
+        If the solver or the weights depend on the whole image, or do not say how far they look.
 
     Examples
     --------
     >>> import gpulaf
-    >>> gpulaf.tiling.tile_halo(3.0), gpulaf.tiling.tile_halo(3.0, weights=gpulaf.averaging.BilateralWeights(radius=2))
+    >>> bilateral = gpulaf.Labeler(weights=gpulaf.averaging.BilateralWeights(radius=2))
+    >>> gpulaf.tiling.tile_halo(gpulaf.Labeler()), gpulaf.tiling.tile_halo(bilateral)
     (8, 16)
     """
-    time = layer_times(time, weights)
-    radius, reach = surroundings(weights)
-    return (fixed(integrator, time)[1] - 1) * radius + max(radius, reach)
+    if labeler.on_graph:
+        raise TypeError("weights are a Graph; accepted in tiles are those of pixels. Label the nodes at once.")
+    radius, reach = int(labeler.radius), 0
+    if isinstance(labeler.weights, WeightSource):
+        radius, reach = (_whole_number(labeler.weights, name, least) for name, least in (("radius", 1), ("reach", 0)))
+    return (sum(_steps(labeler.solver, time) for time in labeler.times) - 1) * radius + max(radius, reach)
 
 
-def tile_side(
-    memory: float,
-    labels: int,
-    *,
-    channels: int = 1,
-    dtype: Any = np.uint8,
-    weights: Any = None,
-    time: float | Sequence[float] = 3.0,
-    integrator: Integrator | None = None,
-) -> int:
+def largest_tile(memory: float, labeler: Labeler, labels: int, *, channels: int = 1, dtype: Any = np.uint8) -> int:
     """The side of the largest square tile that can be labeled in `memory` bytes, a multiple of 64.
 
     Parameters
     ----------
     memory : float
         Bytes for one tile at a time, besides what the interpreter and the libraries take; every further tile that is
-        worked on at the same time takes as much again.
+        labeled at the same time takes as much again.
+    labeler : Labeler
     labels, channels : int
         J and C; for :func:`gpulaf.tiling.refine_array` C + J.
     dtype : dtype
         Of the image, or of the probabilities.
-    weights, time, integrator
-        As in :func:`tile_halo`. A callable may tell by a method ``floats(channels)`` how many numbers per pixel it
-        holds; as many as bilateral weights are assumed otherwise.
 
     Returns
     -------
@@ -96,17 +82,16 @@ def tile_side(
     Examples
     --------
     >>> import gpulaf
-    >>> gpulaf.tile_side(1e9, labels=8, channels=3)
+    >>> gpulaf.tiling.largest_tile(1e9, gpulaf.Labeler(), labels=8, channels=3)
     1472
     """
     number = np.dtype(np.float64 if np.dtype(dtype) == np.float64 else np.float32).itemsize
-    time = layer_times(time, weights)
-    working = number * _floats(labels, channels, weights, time, fixed(integrator, time)[0])
-    working += channels * (number + 9 * np.dtype(dtype).itemsize)  # the tile, and the nine chunks that it is cut from
-    halo, result = tile_halo(time, integrator=integrator, weights=weights), number * (labels + 1)
+    # what the solution takes; the tile, and the nine chunks that it is cut from
+    window = number * _floats(labeler, labels, channels) + channels * (number + 9 * np.dtype(dtype).itemsize)
+    halo, result = tile_halo(labeler), number * (labels + 1)
 
     def needed(side: int) -> int:
-        return working * (side + 2 * halo) ** 2 + result * side**2
+        return window * (side + 2 * halo) ** 2 + result * side**2
 
     side = 0
     while needed(side + TILE_STEP) <= memory:
@@ -119,48 +104,34 @@ def tile_side(
     return side
 
 
-def _floats(labels: int, channels: int, weights: Any, time: float | Sequence[float], integrator: Integrator) -> int:
+def _floats(labeler: Labeler, labels: int, channels: int) -> int:
     """Numbers per pixel of a tile that are held at once, while its weights are made or after that, at most."""
-    radius, layers = surroundings(weights)[0], np.size(time)
-    patch = layers * (2 * radius + 1) ** 2
-    solving = memory_estimate((1, 1), labels, integrator=integrator, time=time, dtype=np.uint8, radius=radius)
-    solving += patch - patch // layers
-    if weights is None:
-        return solving
-    if not hasattr(weights, "reach"):
-        return solving + 11 * patch  # nine chunks that the tile is cut from, a copy, what its check takes
-    return max(solving, getattr(weights, "floats", BilateralWeights(radius=radius).floats)(channels))
+    solving = memory_estimate((1, 1), labels, dtype=np.uint8, **labeler.memory_options)  # of one byte: their count
+    if isinstance(labeler.weights, WeightSource):
+        return max(solving, labeler.weights.workspace(channels))
+    given = sum(x is not None for x in labeler.layers) * (2 * int(labeler.radius) + 1) ** 2
+    return solving + 11 * given  # nine chunks that the tile is cut from, a copy, what its check takes
 
 
-def fixed(integrator: Integrator | None, time: float | Sequence[float]) -> tuple[Integrator, int]:
-    """An integrator that solves every tile and layer alike, and D, the steps from pixel to neighbor that it makes."""
-    integrator, times = integrator or Taylor(), np.atleast_1d(layer_times(time, None)).tolist()
-    if isinstance(integrator, Taylor):
-        plan = integrator.fixed(max(times))
-        return plan, len(times) * int(plan.substeps or 1) * int(plan.degree or 1)
-    if isinstance(integrator, Euler):
-        return integrator, len(times) * int(integrator.steps)
+def _steps(solver: Any, time: float) -> int:
+    """D of one layer, the steps from pixel to neighbor."""
+    if isinstance(solver, Taylor):
+        substeps, degree, _ = solver.plan(time)
+        return int(substeps * degree)
+    if isinstance(solver, Euler):
+        return int(solver.steps)
     raise TypeError(
-        f"integrator is {integrator!r}; accepted in tiles are Taylor and Euler: others take from the whole image what "
-        "a tile does not know, inner products of Krylov spaces, step control of nonlinear flows. Leave integrator out."
+        f"solver is {solver!r}; accepted in tiles are Taylor and Euler: others take from the whole image what a tile "
+        "does not know, inner products of Krylov spaces, step control of nonlinear flows. Leave solver out."
     )
 
 
-def surroundings(weights: Any) -> tuple[int, int]:
-    """r, the radius of weight patches, and s, the pixels that each was made of; of layers the largest."""
-    if weights is None:
-        return 1, 0
-    if isinstance(weights, (list, tuple)):
-        every = [surroundings(layer) for layer in weights]
-        return max(radius for radius, _ in every), max(reach for _, reach in every)
-    reach = getattr(weights, "reach", None)
-    if reach is None and hasattr(weights, "ndim"):
-        return radius_of(weights), 0
-    radius = getattr(weights, "radius", 1)
-    for name, value, least in (("reach", reach, 0), ("radius", radius, 1)):
-        if value is None or isinstance(value, bool) or int(value) != value or value < least:
-            raise ValueError(
-                f"the {name} of the weights {weights!r} is {value}; accepted are whole numbers from {least}: a tile "
-                f"needs to know how far they look. Set weights.{name} to that many pixels."
-            )
-    return int(radius), int(reach or 0)
+def _whole_number(source: WeightSource, name: str, least: int) -> int:
+    """The radius or the reach that a source of weights tells."""
+    value = getattr(source, name)
+    if value is None or isinstance(value, bool) or int(value) != value or value < least:
+        raise ValueError(
+            f"the {name} of the weights {source!r} is {value}; accepted are whole numbers from {least}: a tile needs "
+            f"to know how far they look. Set weights.{name} to that many pixels."
+        )
+    return int(value)

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .engine import Job, cluster, work
-from .job import Labeler
+import numpy as np
+
+from ..averaging.sources import WeightSource
+from ..backend.array import device_array, is_host_array
+from ..labeling.labeler import Labeler, smallest_unsigned
+from .engine import TileTask, cluster, run_task
+from .halo import tile_halo
 from .outputs import Targets, check_targets
-from .run import Run
-from .sizing import Tiling, check_disk, tile_side
+from .plan import Plan
+from .prototypes import with_prototypes
+from .sizing import Tiling, check_disk, chosen_side
 from .source import Source, open_source
-from .store import Partial, Place, begin, begun_with
+from .store import PartialResult, TileIndex, open_partial, stored_fingerprint
 
 __all__ = ["TiledLabeling", "label_file"]
 
@@ -41,14 +47,15 @@ def label_file(
     labeler: Labeler,
     *,
     probabilities: str | os.PathLike[str] | None = None,
+    values: Sequence[int] | np.ndarray | None = None,
     tiling: Tiling | None = None,
     say: Callable[[str], object] | None = None,
 ) -> TiledLabeling:
     """Label an image file of any size, tile by tile, into another file.
 
     Every tile is read with a halo as wide as anything that its labels depend on: the result equals that of
-    :func:`gpulaf.label` with ``Taylor(…).fixed(time)`` bit for bit. The work grows in ``OUTPUT.partial``, which is
-    renamed when it is complete; the same call goes on where an earlier one was stopped.
+    ``labeler(image)`` for the whole image bit for bit. It grows in ``OUTPUT.partial``, which is renamed when it is
+    complete; the same call goes on where an earlier one was stopped.
 
     Parameters
     ----------
@@ -57,10 +64,14 @@ def label_file(
     output : path
         ``.zarr`` (an array), ``.ome.zarr`` (a pyramid of every second pixel, OME-Zarr 0.5) or ``.tif`` (BigTIFF).
     labeler : Labeler
+        With uniform weights or a WeightSource, whose ``repr`` tells it from others, and Taylor or Euler as its solver.
+        A number of prototypes is found by k-means in windows that are sampled from the whole image.
     probabilities : path, optional
         ``.zarr``: an array (H, W, J) of the probabilities.
+    values : (J,) integers from 0, optional
+        What stands for the labels in the output; 0 … J−1 if None.
     tiling : Tiling, optional
-        Tiles, memory, processes.
+        Tiles, memory, processes, device.
     say : callable, optional
         Gets a sentence where there is something to say.
 
@@ -70,8 +81,9 @@ def label_file(
 
     Raises
     ------
-    ValueError, FileExistsError, MemoryError, OSError
-        Before any work, if the outputs cannot be written, the tiles do not fit or the disk has no room.
+    ValueError, TypeError, FileExistsError, MemoryError, OSError
+        Before any tile, if none could be labeled so, the outputs cannot be written, the tiles do not fit or the disk
+        has no room.
     RuntimeError
         If tiles failed, after all others are done: with their rows and columns. The same call does only those again.
 
@@ -80,7 +92,7 @@ def label_file(
     >>> import tempfile
     >>> from pathlib import Path
     >>> import gpulaf
-    >>> from gpulaf.io.images import write_array
+    >>> from gpulaf.io import write_array
     >>> scene = gpulaf.scenes.voronoi_lines(96, seed=1)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     image, output = Path(folder, "lines.npy"), Path(folder, "labels.tif")
@@ -92,71 +104,91 @@ def label_file(
     tiling, say = tiling or Tiling(), say or (lambda _: None)
     targets = Targets(Path(output).absolute(), None if probabilities is None else Path(probabilities).absolute())
     check_targets(targets)
+    _check_labeler(labeler)
     source = image if isinstance(image, Source) else open_source(image)
     if targets.labels.exists() and targets.labels.samefile(source.path):
         raise ValueError(f"{targets.labels} is also the input. Choose another name for the result.")
-    if labeler.prototypes.shape[1] != (channels := source.layout.channels or 1):
-        raise ValueError(
-            f"{source.path} has {channels} channel(s), the prototypes have {labeler.prototypes.shape[1]}; accepted are "
-            "as many. Take an image like those of the prototypes or the model."
-        )
+    device = "cpu" if is_host_array(device_array(np.zeros(1), tiling.device)) else "gpu"
+    labeler = with_prototypes(labeler, source)
     if tiling.side is None and not tiling.restart:  # the memory that is free may have changed
-        tiling = replace(tiling, side=begun_with(targets.partial).get("tile"))
-    side = tile_side(tiling, source, labeler)
-    run = Run(source, labeler, targets, side)
+        tiling = replace(tiling, side=stored_fingerprint(targets.partial).get("tile"))
+    side = chosen_side(tiling, source, labeler)
+    plan = Plan(source, labeler, _label_values(values, len(labeler.prototypes)), targets, side, device)
     if not targets.partial.exists() or tiling.restart:
-        check_disk(targets.labels.parent, run.disk_bytes())
-    with begin(targets.partial, run.fingerprint(), restart=tiling.restart) as partial:
-        tiles = run.tiles()
-        kept = sum(1 for place in partial.done if place.level == 0) if not partial.complete else tiles
+        check_disk(targets.labels.parent, plan.disk_bytes())
+    with open_partial(targets.partial, plan.fingerprint(), restart=tiling.restart) as partial:
+        count = plan.count()
+        kept = sum(1 for tile in partial.done if tile.level == 0) if not partial.complete else count
         if partial.resumed:
-            say(f"Going on with {targets.partial.name}: {kept} of {tiles} tiles are done.")
+            say(f"Going on with {targets.partial.name}: {kept} of {count} tiles are done.")
         if partial.complete:
-            partial.end_moves()
+            partial.finish_moves()
         else:
-            run.create()
-            with cluster(tiling.workers, tiling.scheduler, labeler.device == "gpu") as client:
-                for level, job in enumerate(run.jobs()):
-                    _work_level(run, partial, level, job, client, tiling.progress)
-            run.finish(partial)
-    return TiledLabeling(targets.labels, run.shapes[0], labeler.labels, side, tiles, kept)
+            plan.create_arrays()
+            with cluster(tiling.workers, tiling.scheduler, device == "gpu") as client:
+                for level, task in enumerate(plan.tasks()):
+                    _run_level(plan, partial, level, task, client, tiling.progress)
+            plan.finish(partial)
+    return TiledLabeling(targets.labels, plan.shapes[0], len(plan.values), side, count, kept)
 
 
-def _work_level(run: Run, partial: Partial, level: int, job: Job, client: Any, progress: bool | None) -> None:
-    """Work on all tiles of a level that are not finished; tell which failed when the others are."""
+def _check_labeler(labeler: Labeler) -> None:
+    """Raise ValueError or TypeError where tiles of a file cannot be labeled so, whatever the file."""
+    if not (labeler.weights is None or isinstance(labeler.weights, WeightSource)):
+        raise TypeError(
+            f"weights are a {type(labeler.weights).__name__}; accepted for files are uniform ones (None) and a "
+            "WeightSource, as BilateralWeights or that of a predictor. For weights of every pixel take label_array."
+        )
+    tile_halo(labeler)
+
+
+def _label_values(values: Any, labels: int) -> np.ndarray:
+    """What stands for the labels, (J,) in the smallest unsigned type that holds all of it."""
+    if values is None:
+        return np.arange(labels, dtype=smallest_unsigned(labels))
+    array = np.asarray(values)
+    if array.shape != (labels,) or array.dtype.kind not in "ui" or array.min() < 0:
+        raise ValueError(f"values are {values}; accepted are {labels} whole numbers from 0, one for each label.")
+    return array.astype(np.min_scalar_type(int(array.max())))
+
+
+def _run_level(
+    plan: Plan, partial: PartialResult, level: int, task: TileTask, client: Any, progress: bool | None
+) -> None:
+    """Run the task on all tiles of a level that are not finished; tell which failed when the others are."""
     from tqdm import tqdm
 
-    def pixels(place: Place) -> float:
-        rows, columns = place.window(run.side, run.shapes[level])
+    def megapixels(tile: TileIndex) -> float:
+        rows, columns = tile.window(plan.side, plan.shapes[level])
         return (rows.stop - rows.start) * (columns.stop - columns.start) / 1e6
 
-    failed, total = [], run.shapes[level][0] * run.shapes[level][1] / 1e6
-    done = sum(pixels(place) for place in partial.done if place.level == level)
-    rest = (place for place in run.places(level) if place not in partial.done)
+    failed, total = [], plan.shapes[level][0] * plan.shapes[level][1] / 1e6
+    done = sum(megapixels(tile) for tile in partial.done if tile.level == level)
+    rest = (tile for tile in plan.tiles(level) if tile not in partial.done)
     form = "{l_bar}{bar}| {n:.0f}/{total:.0f} Mpixel [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
     name = "labeling" if level == 0 else f"level {level}"
     hidden = None if progress is None else not progress
     with tqdm(total=total, initial=done, unit="Mpixel", bar_format=form, desc=name, disable=hidden) as bar:
-        for place, files, error in work(job, rest, client):
+        for tile, files, error in run_task(task, rest, client):
             if error is None:
-                partial.record(place, files)
-                bar.update(pixels(place))
+                partial.record(tile, files)
+                bar.update(megapixels(tile))
             else:
-                failed.append((place, error))
+                failed.append((tile, error))
                 bar.set_postfix_str(f"{len(failed)} failed")
     if failed:
-        raise RuntimeError(_failures(run, level, failed)) from failed[0][1]
+        raise RuntimeError(_failures(plan, level, failed)) from failed[0][1]
 
 
-def _failures(run: Run, level: int, failed: list[tuple[Place, Exception]]) -> str:
+def _failures(plan: Plan, level: int, failed: list[tuple[TileIndex, Exception]]) -> str:
     lines = []
-    for place, error in failed[:LISTED]:
-        rows, columns = place.window(run.side, run.shapes[level])
+    for tile, error in failed[:LISTED]:
+        rows, columns = tile.window(plan.side, plan.shapes[level])
         text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         lines.append(f"rows {rows.start}:{rows.stop}, columns {columns.start}:{columns.stop}: {text}")
     more = f"; and {len(failed) - LISTED} more" if len(failed) > LISTED else ""
-    unless = "" if Path(run.source.path).is_dir() else ", unless the image file is another by then"
+    unless = "" if Path(plan.source.path).is_dir() else ", unless the image file is another by then"
     return (
-        f"{len(failed)} of {run.tiles(level)} tiles failed: {'; '.join(lines)}{more}. The others are kept in "
-        f"{run.targets.partial.name}: the same command does only these again{unless}."
+        f"{len(failed)} of {plan.count(level)} tiles failed: {'; '.join(lines)}{more}. The others are kept in "
+        f"{plan.targets.partial.name}: the same command does only these again{unless}."
     )

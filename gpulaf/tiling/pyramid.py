@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .store import Place, create_array, flush, write_block
+from .store import TileIndex, create_array, flush, write_block
 
-__all__ = ["Halving", "create_pyramid", "level_shapes"]
+__all__ = ["Downsampling", "create_pyramid", "level_shapes"]
 
 
 def level_shapes(shape: tuple[int, int], least: int) -> list[tuple[int, int]]:
@@ -48,26 +48,26 @@ def create_pyramid(
 
 
 @dataclass(frozen=True)
-class Halving:
-    """Makes a tile of level k from the tile of twice the side of level k − 1."""
+class Downsampling:
+    """The task of making a tile of level k from the tile of twice the side of level k − 1."""
 
     folder: Path
     name: str
     side: int
 
-    def read(self, place: Place) -> Any:
+    def read(self, tile: TileIndex) -> Any:
         """Every second pixel of the level before."""
         import zarr
 
-        finer = zarr.open_array(str(self.folder / self.name / str(place.level - 1)), mode="r")
-        rows, columns = place.window(2 * self.side, finer.shape)
+        finer = zarr.open_array(str(self.folder / self.name / str(tile.level - 1)), mode="r")
+        rows, columns = tile.window(2 * self.side, finer.shape)
         return finer[rows, columns][::2, ::2]
 
-    def compute(self, place: Place, read: Any) -> Any:
-        """Nothing is left to do."""
+    def compute(self, tile: TileIndex, read: Any) -> Any:
+        """The tile itself: reading has halved it."""
         return read
 
-    def write(self, place: Place, blocks: Any) -> dict[str, Any]:
-        """Write the tile; its files."""
-        rows, columns = (slice(k * self.side, k * self.side + n) for k, n in zip(place[1:], blocks.shape, strict=True))
-        return write_block(self.folder, f"{self.name}/{place.level}", (rows, columns), blocks)
+    def write(self, tile: TileIndex, blocks: Any) -> dict[str, Any]:
+        """Write it; the files with sizes and checksums."""
+        rows, columns = (slice(k * self.side, k * self.side + n) for k, n in zip(tile[1:], blocks.shape, strict=True))
+        return write_block(self.folder, f"{self.name}/{tile.level}", (rows, columns), blocks)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..backend.memory import USABLE, free_bytes
-from . import halo
-from .job import Labeler
+from ..labeling.labeler import Labeler
+from .halo import largest_tile, tile_halo
 from .source import Source
 
-__all__ = ["Tiling", "check_disk", "chunk_side", "tile_side"]
+__all__ = ["Tiling", "check_disk", "chosen_side", "chunk_side"]
 
 #: Bytes that a process holds besides its tile: the interpreter, the libraries, compiled kernels.
 BASE = 250e6
@@ -24,7 +24,7 @@ CHUNK = 1024
 
 @dataclass(frozen=True)
 class Tiling:
-    """How a large image is worked through.
+    """How a large image is divided, and where its tiles are labeled.
 
     Parameters
     ----------
@@ -33,10 +33,12 @@ class Tiling:
     memory : int, optional
         Bytes for all processes on this machine together; by default what is free.
     workers : int
-        Processes; with 1 the tiles are worked on in this one, whose kernels use all cores. New processes import the
+        Processes; with 1 the tiles are labeled in this one, whose kernels use all cores. New processes import the
         script that starts them: have it do so under ``if __name__ == "__main__":``.
     scheduler : str, optional
         Address of a running Dask scheduler, whose workers see the same files.
+    device : "auto", "cpu" or "gpu"
+        Where tiles are labeled; auto takes a GPU if CuPy finds one here.
     restart : bool
         Throw away what an earlier run began.
     progress : bool, optional
@@ -47,10 +49,13 @@ class Tiling:
     memory: int | None = None
     workers: int = 1
     scheduler: str | None = None
+    device: str = "auto"
     restart: bool = False
     progress: bool | None = None
 
     def __post_init__(self) -> None:
+        if self.device not in ("auto", "cpu", "gpu"):
+            raise ValueError(f"device is {self.device!r}; accepted are auto, cpu and gpu. auto suits most machines.")
         if self.side is not None and (self.side != int(self.side) or self.side < STEP or self.side % STEP):
             raise ValueError(f"the tile is {self.side} pixels; accepted are multiples of {STEP}. 2048 is usual.")
         if self.workers < 1:
@@ -61,8 +66,8 @@ class Tiling:
             raise ValueError("workers and a scheduler are given; a scheduler brings its own. Leave one out.")
 
 
-def tile_side(tiling: Tiling, source: Source, labeler: Labeler) -> int:
-    """The side of the tiles.
+def chosen_side(tiling: Tiling, source: Source, labeler: Labeler) -> int:
+    """The side of the tiles: the one asked for, or the largest usual one that fits into the memory.
 
     Raises
     ------
@@ -78,13 +83,11 @@ def tile_side(tiling: Tiling, source: Source, labeler: Labeler) -> int:
         f"{usable / 1e9:.3g} GB for {count} process(es), each with {(BASE + source.chunk_bytes) / 1e9:.2g} GB besides"
     )
     try:
-        most = halo.tile_side(
-            each, labeler.labels, channels=source.layout.channels or 1, dtype=source.dtype, weights=labeler.weights,
-            time=labeler.time, integrator=labeler.integrator,
-        )  # fmt: skip
+        labels, channels = len(labeler.prototypes), source.layout.channels or 1
+        most = largest_tile(each, labeler, labels, channels=channels, dtype=source.dtype)
     except ValueError as error:
         raise MemoryError(
-            f"no tile fits into {told}, with a halo of {labeler.halo} pixels. Give more memory, or take fewer workers "
+            f"no tile fits into {told}, with a halo of {tile_halo(labeler)} pixels. Give more memory, or take fewer workers "
             "or a shorter time."
         ) from error
     if tiling.side is None:

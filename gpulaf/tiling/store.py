@@ -1,4 +1,4 @@
-"""Results on their way: arrays in OUT.partial, a journal of the finished tiles, and the move to their place."""
+"""Results that are not complete yet: arrays in OUT.partial, a journal of the finished tiles, the final move."""
 
 from __future__ import annotations
 
@@ -16,15 +16,18 @@ import numpy as np
 
 from ..io.atomic import whole_file
 
-__all__ = ["Partial", "Place", "begin", "begun_with", "create_array", "flush", "is_complete", "write_block"]
+__all__ = [
+    "PartialResult", "TileIndex", "create_array", "flush", "is_complete", "open_partial", "stored_fingerprint",
+    "write_block",
+]  # fmt: skip
 
 #: Marks a folder as a partial result of this library, with the version of its layout.
 FORMAT = "gpulaf partial result 1"
 RUN, JOURNAL = "run.json", "journal"
 
 
-class Place(NamedTuple):
-    """One square block of an array: a tile of the labels, or of a level of their pyramid."""
+class TileIndex(NamedTuple):
+    """Level, row and column of a tile: a square block of the labels, or of a level of their pyramid."""
 
     level: int
     row: int
@@ -40,7 +43,7 @@ class Place(NamedTuple):
 
 
 @dataclass
-class Partial:
+class PartialResult:
     """The folder OUT.partial, held by one run at a time.
 
     A tile counts as finished when its line stands in the journal and every file that the line names has the size and
@@ -49,28 +52,28 @@ class Partial:
 
     folder: Path
     journal: BinaryIO
-    done: set[Place] = field(default_factory=set)
+    done: set[TileIndex] = field(default_factory=set)
     #: Whether an earlier run began it, and whether that run had done all work.
     resumed: bool = False
     complete: bool = False
 
-    def record(self, place: Place, files: Mapping[str, Any]) -> None:
+    def record(self, tile: TileIndex, files: Mapping[str, Any]) -> None:
         """Note a tile whose files are on disk."""
-        self.journal.write(_line(place, files))
+        self.journal.write(_line(tile, files))
         self.journal.flush()
         os.fsync(self.journal.fileno())
-        self.done.add(place)
+        self.done.add(tile)
 
-    def place(self, moves: Mapping[str, Path]) -> None:
+    def move_results(self, moves: Mapping[str, Path]) -> None:
         """Move parts of the folder to where they belong, and remove the rest.
 
         The moves are noted first: a run that is killed in between is ended by the next one.
         """
         run = _read_run(self.folder) | {"moves": {name: str(target) for name, target in moves.items()}}
         _write_json(self.folder / RUN, run)
-        self.end_moves()
+        self.finish_moves()
 
-    def end_moves(self) -> None:
+    def finish_moves(self) -> None:
         """Move what is not moved yet."""
         for name, target in _read_run(self.folder)["moves"].items():
             if (self.folder / name).exists():
@@ -79,8 +82,8 @@ class Partial:
 
 
 @contextmanager
-def begin(folder: Path, fingerprint: Mapping[str, Any], *, restart: bool = False) -> Iterator[Partial]:
-    """Begin a partial result, or go on with the one that is there.
+def open_partial(folder: Path, fingerprint: Mapping[str, Any], *, restart: bool = False) -> Iterator[PartialResult]:
+    """Create a partial result, or go on with the one that is there.
 
     Raises
     ------
@@ -90,7 +93,7 @@ def begin(folder: Path, fingerprint: Mapping[str, Any], *, restart: bool = False
     fingerprint = json.loads(json.dumps(fingerprint))
     if restart and (folder / JOURNAL).exists():
         _read_run(folder)
-        _locked(folder).close()
+        _locked_journal(folder).close()
         shutil.rmtree(folder)
     resumed = (folder / JOURNAL).exists()
     if resumed:
@@ -100,7 +103,7 @@ def begin(folder: Path, fingerprint: Mapping[str, Any], *, restart: bool = False
     else:
         _new_folder(folder)
         _write_json(folder / RUN, {"format": FORMAT, "fingerprint": fingerprint})
-    partial = Partial(folder, _locked(folder), resumed=resumed, complete=is_complete(folder))
+    partial = PartialResult(folder, _locked_journal(folder), resumed=resumed, complete=is_complete(folder))
     try:
         if resumed and not partial.complete:
             for path in folder.rglob("*.partial"):  # what a killed writer left half-written
@@ -111,7 +114,7 @@ def begin(folder: Path, fingerprint: Mapping[str, Any], *, restart: bool = False
         partial.journal.close()
 
 
-def begun_with(folder: Path) -> dict[str, Any]:
+def stored_fingerprint(folder: Path) -> dict[str, Any]:
     """The fingerprint of a partial result; empty where there is none."""
     return dict(_read_run(folder)["fingerprint"]) if (folder / JOURNAL).exists() else {}
 
@@ -153,16 +156,16 @@ def write_block(folder: Path, name: str, window: tuple[slice, slice], block: np.
     files = ["/".join([name, "c", str(row), str(column), *last]) for row in spans[0] for column in spans[1]]
     for file in files:
         flush(folder / file)
-    return {file: _sealed(folder / file) for file in files}
+    return {file: _size_and_checksum(folder / file) for file in files}
 
 
 def flush(path: Path) -> None:
-    """Have a file on disk, not only on its way there."""
+    """Fsync a file."""
     with open(path, "rb+") as file:
         os.fsync(file.fileno())
 
 
-def _sealed(path: Path) -> tuple[int, int]:
+def _size_and_checksum(path: Path) -> tuple[int, int]:
     """Size and checksum of a file."""
     content = path.read_bytes()
     return len(content), crc32(content)
@@ -171,19 +174,19 @@ def _sealed(path: Path) -> tuple[int, int]:
 def _is_whole(folder: Path, files: Mapping[str, Any]) -> bool:
     try:
         return all(
-            (folder / name).stat().st_size == size and _sealed(folder / name) == (size, check)
+            (folder / name).stat().st_size == size and _size_and_checksum(folder / name) == (size, check)
             for name, (size, check) in files.items()
         )
     except OSError:
         return False
 
 
-def _line(place: Place, files: Mapping[str, Any]) -> bytes:
-    text = json.dumps([*place, files], separators=(",", ":")).encode()
+def _line(tile: TileIndex, files: Mapping[str, Any]) -> bytes:
+    text = json.dumps([*tile, files], separators=(",", ":")).encode()
     return b"%08x %s\n" % (crc32(text), text)
 
 
-def _read_journal(partial: Partial) -> None:
+def _read_journal(partial: PartialResult) -> None:
     """Find the finished tiles, check their files, and write the journal anew with those that are whole."""
     partial.journal.seek(0)
     with whole_file(partial.folder / JOURNAL) as temporary, open(temporary, "wb") as kept:
@@ -191,15 +194,15 @@ def _read_journal(partial: Partial) -> None:
             check, _, text = line.rstrip(b"\n").partition(b" ")
             if not line.endswith(b"\n") or check != b"%08x" % crc32(text):
                 continue  # torn when the run was killed
-            *place, files = json.loads(text)
-            if Place(*place) not in partial.done and _is_whole(partial.folder, files):
-                partial.done.add(Place(*place))
+            *index, files = json.loads(text)
+            if (tile := TileIndex(*index)) not in partial.done and _is_whole(partial.folder, files):
+                partial.done.add(tile)
                 kept.write(line)
     partial.journal.close()
-    partial.journal = _locked(partial.folder)
+    partial.journal = _locked_journal(partial.folder)
 
 
-def _locked(folder: Path) -> BinaryIO:
+def _locked_journal(folder: Path) -> BinaryIO:
     """The open journal, locked; the lock goes with the process."""
     journal = open(folder / JOURNAL, "ab+")  # noqa: SIM115 (as long as the run)
     try:

@@ -19,7 +19,9 @@ from gpulaf import (
     uniform_weights,
 )
 from gpulaf.backend import memory, memory_estimate
+from gpulaf.learning import FitOptions
 
+QUIET = FitOptions(progress=False)
 SCHEMES = [
     GeometricEuler(1.0), DormandPrince(), LinearizedFlows(), LinearizedFlows(length=1.0),
     LinearizedFlows(solver=Krylov(10)), LinearizedFlows(solver=Euler(20)),
@@ -49,7 +51,7 @@ def test_estimate_is_above_the_peak_and_not_far(integrator, time, labels, dtype,
 
     def run():
         if learn:
-            fit_weights(l, truth, steps=2, solver=integrator, time=time, progress=False)
+            fit_weights(l, truth, steps=2, solver=integrator, time=time, options=QUIET)
         else:
             label(image, prototypes, solver=integrator, time=time)
 
@@ -91,7 +93,7 @@ def test_a_run_that_cannot_fit_is_refused_with_the_tile_that_would(monkeypatch):
         lambda: label(image, [0, 1, 2]),
         lambda: refine(np.full((300, 200, 3), 1 / 3, np.float32)),
         lambda: label(image, [0, 1, 2], solver=DormandPrince()),
-        lambda: fit_weights(np.zeros((3, 300, 200), np.float32), np.zeros((300, 200), int), steps=1, progress=False),
+        lambda: fit_weights(np.zeros((3, 300, 200), np.float32), np.zeros((300, 200), int), steps=1, options=QUIET),
     )
     monkeypatch.setattr(memory, "free_bytes", lambda on_device: estimate // 2)
     for call, what in zip(calls, ("labeling", "labeling", "labeling", "learning"), strict=True):

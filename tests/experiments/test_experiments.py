@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -39,17 +40,18 @@ from gpulaf.experiments import (
 )
 from gpulaf.experiments.report import reproduce_all
 from gpulaf.flows import LinearFlow, exact_gradient, weight_gradient
-from gpulaf.flows.deep import Layers
+from gpulaf.learning import FitOptions
+from gpulaf.learning.problem import ClosedForm
 from gpulaf.scenes import voronoi_colors, voronoi_lines
 
 TIME = 3.0
 
 
-def autodiff(integrator, weights, likelihood, truth):
+def autodiff(solver, weights, likelihood, truth):
     pytest.importorskip("torch", reason="PyTorch is not installed: there is no automatic differentiation to compare")
     from gpulaf.experiments.autodiff import derivative
 
-    return derivative(integrator, weights, likelihood, truth, TIME)
+    return derivative(solver, weights, likelihood, truth, TIME)
 
 
 def labeled_problem(labels=3, height=5, width=6, seed=0, dtype=np.float64):
@@ -58,11 +60,13 @@ def labeled_problem(labels=3, height=5, width=6, seed=0, dtype=np.float64):
     return problem.weights.astype(dtype), problem.log_likelihood.astype(dtype), np.maximum(problem.truth, 0)
 
 
-def ours(integrator, weights, likelihood, truth, **options):
+def ours(solver, weights, likelihood, truth, **options):
+    from gpulaf.experiments.autodiff import Derivative
+
     flow = LinearFlow(Grid(weights), likelihood)
-    solution = integrator.solve(flow, TIME)
+    solution = solver.solve(flow, TIME)
     value, g = cosine_loss(solution.v, truth)
-    return learning.Derivative(value, solution.v, weight_gradient(flow, solution, g, **options).weights)
+    return Derivative(value, solution.v, weight_gradient(flow, solution, g, **options).weights)
 
 
 # --- automatic differentiation --------------------------------------------------------------------------------------
@@ -85,27 +89,27 @@ def test_euler_adjoint_is_the_derivative_of_euler_to_rounding(dtype, steps):
     assert relative(found.weights, expected.weights) < tol(dtype)
 
 
-@pytest.mark.parametrize("integrator", [Euler(9), Krylov(3)], ids=str)
-def test_autodiff_is_the_slope_of_its_own_loss(integrator):
+@pytest.mark.parametrize("solver", [Euler(9), Krylov(3)], ids=str)
+def test_autodiff_is_the_slope_of_its_own_loss(solver):
     """Central differences: also where the Krylov space is too small to be the flow."""
     weights, likelihood, truth = labeled_problem(height=3, width=4)
     direction = np.random.default_rng(0).standard_normal(weights.shape) * (weights > 0)
     h = 1e-6
-    plus, minus = (autodiff(integrator, weights + s * h * direction, likelihood, truth).loss for s in (1, -1))
-    slope = (autodiff(integrator, weights, likelihood, truth).weights * direction).sum()
+    plus, minus = (autodiff(solver, weights + s * h * direction, likelihood, truth).loss for s in (1, -1))
+    slope = (autodiff(solver, weights, likelihood, truth).weights * direction).sum()
     assert slope == pytest.approx((plus - minus) / (2 * h), rel=1e-6)
 
 
-@pytest.mark.parametrize("integrator", [Euler(9), Krylov(6)], ids=str)
-def test_the_loss_near_zero_keeps_its_digits_in_single_precision(integrator):
+@pytest.mark.parametrize("solver", [Euler(9), Krylov(6)], ids=str)
+def test_the_loss_near_zero_keeps_its_digits_in_single_precision(solver):
     """All but one of many pixels are right: 1 − cos summed in float32 would be noise."""
     pytest.importorskip("torch", reason="PyTorch is not installed: there is no automatic differentiation to compare")
     from gpulaf.experiments.autodiff import autodiff as gradient
 
     scene = voronoi_colors(96, sites=20)
-    single, double = (learning.problem(scene, dtype=t, clean=True) for t in (np.float32, np.float64))
-    found = gradient(integrator)(learning.start(single), single).loss
-    assert found == pytest.approx(gradient(integrator)(learning.start(double), double).loss, rel=1e-4)
+    single, double = (learning.scene_problem(scene, dtype=t, clean=True) for t in (np.float32, np.float64))
+    found = gradient(solver)(single, single.start).loss
+    assert found == pytest.approx(gradient(solver)(double, double.start).loss, rel=1e-4)
 
 
 def test_autodiff_of_a_dimension_that_is_not_given():
@@ -113,31 +117,36 @@ def test_autodiff_of_a_dimension_that_is_not_given():
         autodiff(Krylov(), *labeled_problem())
 
 
-# --- the descent loop -----------------------------------------------------------------------------------------------
+# --- descents -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("tau", [0.0, 0.01])
-def test_the_loop_is_that_of_fit_weights(tau):
-    p = learning.problem(voronoi_colors(20, sites=5))
-    integrator = Taylor(8)
-    course = learning.descend(p, learning.closed_form(integrator, tol=0.0), RiemannianGradient(0.5), 4, tau=tau)
+def test_descents_are_those_of_fit_weights(tau):
+    p = learning.scene_problem(voronoi_colors(20, sites=5))
+    solver, descent = Taylor(8), RiemannianGradient(0.5)
+    found = learning.descend(p, ClosedForm(solver), descent, 4, tau=tau)
     fit = fit_weights(
-        p.likelihood, p.scene.truth, integrator=integrator, descent=RiemannianGradient(0.5), steps=4, tau=tau
+        p.log_likelihood, p.scene.truth, solver=solver, descent=descent, steps=4, options=FitOptions(tau=tau)
     )
-    np.testing.assert_array_equal(course.weights, fit.weights)
-    assert [row["loss"] for row in course.rows] == [row.loss for row in fit.history]
-    assert [row["wrong %"] for row in course.rows] == [row.wrong for row in fit.history]
-    seconds = [row["seconds"] for row in course.rows]
+    np.testing.assert_array_equal(found.weights, fit.weights)
+    assert [row["loss"] for row in found.rows] == [row.loss for row in fit.history]
+    assert [row["wrong %"] for row in found.rows] == [100 * row.wrong for row in fit.history]
+    seconds = [row["seconds"] for row in found.rows]
     assert seconds[0] == 0
     assert seconds == sorted(seconds)
 
 
 def test_what_is_watched_stands_in_the_rows():
-    p = learning.problem(voronoi_colors(12, sites=3))
-    course = learning.descend(
-        p, learning.closed_form(), RiemannianGradient(), 2, watch=lambda k, w: {"sum": float(w.sum())}
-    )
-    assert [row["sum"] for row in course.rows] == pytest.approx([144.0] * 3, rel=1e-5)
+    p = learning.scene_problem(voronoi_colors(12, sites=3))
+
+    def watch(step, weights):
+        time.sleep(0.2)
+        return {"sum": float(weights.sum()), "at": step}
+
+    rows = learning.descend(p, learning.RANK_ONE, RiemannianGradient(), 2, watch=watch).rows
+    assert [row["sum"] for row in rows] == pytest.approx([144.0] * 3, rel=1e-5)
+    assert [row["at"] for row in rows] == [row["step"] for row in rows] == [0, 1, 2]
+    assert rows[-1]["seconds"] < 0.2  # what is watched does not count
 
 
 # --- cosines --------------------------------------------------------------------------------------------------------
@@ -324,7 +333,7 @@ def test_neighborhoods_finding():
     def rows(five):
         wrong = {3: 2.0, 5: five, 7: 3.0}
         return [
-            {"scene": "lines", "side": side, "repeat": k, "wrong %": w + k / 10, neighborhoods.UNIFORM: 7.0,
+            {"scene": "lines", "side": side, "repeat": k, "wrong %": w + k / 10, neighborhoods.UNIFORM_WRONG: 7.0,
              neighborhoods.STEP: side * (1 + k), neighborhoods.LABEL: side**2}
             for side, w in wrong.items() for k in (0, 1)
         ]  # fmt: skip
@@ -360,25 +369,25 @@ def test_own_share_by_a_loop():
 
 
 def test_gradient_error_of_the_exact_gradient_and_of_twice_it():
-    p = learning.problem(voronoi_colors(12, sites=3), dtype=np.float64)
-    exact = learning.closed_form(Taylor(tol=1e-14), tol=0.0)
-    assert fig4.gradient_error(p, learning.start(p), exact) < 1e-10
+    p = learning.scene_problem(voronoi_colors(12, sites=3), dtype=np.float64)
+    exact = ClosedForm(Taylor(tol=1e-14))
+    assert fig4.gradient_error(p, p.uniform_weights, exact) < 1e-10
 
-    def twice(weights, p):
-        return exact(weights, p)._replace(weights=2 * exact(weights, p).weights)
+    def twice(problem, averagings):
+        found = exact(problem, averagings)
+        return found._replace(weights=[2 * x for x in found.weights])
 
-    assert fig4.gradient_error(p, learning.start(p), twice) == pytest.approx(1, rel=1e-10)
+    assert fig4.gradient_error(p, p.uniform_weights, twice) == pytest.approx(1, rel=1e-10)
 
 
 @pytest.mark.parametrize("shared", [False, True])
 def test_one_layer_learned_is_fit_weights_and_more_layers_learn_more(shared):
-    p = learning.problem(voronoi_lines(24, sites=5, noise=0.5))
-    fit = fit_weights(
-        p.likelihood, p.scene.truth, integrator=Taylor(tol=1e-3), descent=RiemannianAdam(0.2), steps=6, progress=False
-    )
-    one = depth.learned(p.scene, Layers((3.0,), shared), 6)
+    scene = voronoi_lines(24, sites=5, noise=0.5)
+    likelihood = learning.scene_likelihood(scene)
+    fit = fit_weights(likelihood, scene.truth, solver=Taylor(tol=1e-3), descent=RiemannianAdam(0.2), steps=6)
+    one = depth.learned(scene, [3.0], 6, shared=shared)
     assert one == pytest.approx(fit.history[-1].wrong)
-    assert depth.learned(p.scene, Layers((1.0,) * 3, shared), 6) < one
+    assert depth.learned(scene, [1.0] * 3, 6, shared=shared) < one
 
 
 def test_scenes_of_a_training_are_apart_and_show_every_label():
@@ -394,9 +403,9 @@ def test_scenes_of_a_training_are_apart_and_show_every_label():
 def test_baselines_by_label_and_by_loops():
     scenes = [voronoi_lines(20, sites=4, noise=0.5, seed=seed) for seed in range(2)]
     found = unseen.baselines(scenes, 3.0)
-    wrong = [100 * np.mean(label(s.image.astype(np.float32), s.prototypes).labels != s.truth) for s in scenes]
-    assert found["uniform weights"] == pytest.approx(np.mean(wrong), abs=0.3)
-    pixels = [100 * np.mean((s.image[..., 0] > 0.5) != s.truth) for s in scenes]
+    wrong = [np.mean(label(s.image.astype(np.float32), s.prototypes).labels != s.truth) for s in scenes]
+    assert found["uniform weights"] == pytest.approx(np.mean(wrong), abs=0.003)
+    pixels = [np.mean((s.image[..., 0] > 0.5) != s.truth) for s in scenes]
     assert found["pixelwise"] == pytest.approx(np.mean(pixels))
     assert unseen.baselines(scenes, 3.0, radius=2)["uniform weights"] != found["uniform weights"]
 
@@ -473,12 +482,12 @@ def test_an_experiment_that_does_not_exist(tmp_path):
 
 
 def test_the_report_has_every_finding_figure_and_table(tmp_path, monkeypatch):
-    from gpulaf.experiments import outcome, report
+    from gpulaf.experiments import report, result
 
-    drawings = {"a": outcome.Drawing(None, "What a shows.")}
+    drawings = {"a": result.Drawing(None, "What a shows.")}
     monkeypatch.setattr(report, "EXPERIMENTS", {"one": "Is it so?", "two": "And this?"})
     monkeypatch.setattr(
-        report, "reproduce", lambda name, *_: outcome.Outcome(drawings, {"t": [{"x": 1}]}, f"{name} is so.")
+        report, "reproduce", lambda name, *_: result.ExperimentResult(drawings, {"t": [{"x": 1}]}, f"{name} is so.")
     )
     text = report.reproduce_all(tmp_path, quick=True, seed=7).read_text(encoding="utf-8")
     assert "quick size, seed 7" in text

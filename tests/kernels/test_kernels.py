@@ -1,6 +1,7 @@
 """Every kernel implementation against its `reference`, and the references against dense matrices."""
 
 import importlib
+import os
 import pkgutil
 import subprocess
 import sys
@@ -265,7 +266,6 @@ def test_norms_of_tiny_and_huge_numbers_do_not_leave_float32():
 def test_compiled_kernels_know_every_file_they_are_made_of(tmp_path):
     """A kernel's cache is stale when a helper in another file has changed."""
     pytest.importorskip("numba")
-    import os
     import shutil
     from pathlib import Path
 
@@ -293,6 +293,37 @@ def test_compiled_kernels_know_every_file_they_are_made_of(tmp_path):
     text = helper.read_text(encoding="utf-8")
     helper.write_text(text.replace("put(target, x, number(row, x))", "put(target, x, 2 * number(row, x))"))
     assert run() == 2 * before
+
+
+def cache_folder_with(environment):
+    code = "from gpulaf.kernels._numba import cache_folder; print(cache_folder())"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_compiled_kernels_find_a_place_where_the_home_folder_cannot_be_written(tmp_path):
+    pytest.importorskip("numba")
+    environment = {k: v for k, v in os.environ.items() if k != "NUMBA_CACHE_DIR"}
+    closed = {"XDG_CACHE_HOME": "/dev/null/cache", "TMPDIR": str(tmp_path)}
+    assert cache_folder_with(environment | {"XDG_CACHE_HOME": str(tmp_path)}).startswith(f"{tmp_path}/gpulaf/kernels-")
+    private = cache_folder_with(environment | closed)
+    assert private.startswith(f"{tmp_path}/gpulaf-{os.getuid()}/kernels-")
+    assert os.stat(private).st_mode & 0o077 == 0
+    os.chmod(os.path.dirname(private), 0o777)  # others could put kernels there
+    assert cache_folder_with(environment | closed) == "None"
+    given = {"NUMBA_CACHE_DIR": str(tmp_path)}
+    assert cache_folder_with(environment | closed | given).startswith(f"{tmp_path}/kernels-")
+
+
+def test_without_compilation_the_references_do_the_work():
+    code = (
+        "import numpy as np, gpulaf; from gpulaf.backend.dispatch import implementation\n"
+        "print(implementation('operator', np.ones(1)).__name__,"
+        " gpulaf.label(np.eye(4), [0.0, 1.0]).labels.sum())"
+    )
+    environment = os.environ | {"NUMBA_DISABLE_JIT": "1"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["reference", "4"]
 
 
 def test_radius_of_weights():

@@ -179,7 +179,7 @@ def test_a_painted_surface_is_learned():
     graph = nearest_neighbor_graph(points, 8)
     l = log_likelihood(distances(colors[None].astype(np.float32), prototypes)[:, 0], 0.2)
     fit = fit_weights(
-        l, truth, weights=graph, time=3.0, solver=Taylor(), descent=RiemannianAdam(0.2), steps=15, progress=False
+        l, truth, weights=graph, time=3.0, solver=Taylor(), descent=RiemannianAdam(0.2), steps=15
     )
     pixelwise = np.mean(l.argmax(axis=0) != truth)
     uniform, learned = fit.history[0].wrong, fit.history[-1].wrong
@@ -208,7 +208,7 @@ def test_superpixels_of_a_photograph():
     numbers = np.unique(truth, return_inverse=True)[1]
     l = log_likelihood(distances(noisy[None], prototypes)[:, 0], 0.1)
     fit = fit_weights(
-        l, numbers, weights=graph, steps=20, solver=Krylov(), descent=RiemannianAdam(0.2), progress=False
+        l, numbers, weights=graph, steps=20, solver=Krylov(), descent=RiemannianAdam(0.2)
     )
     pixelwise = np.mean(l.argmax(axis=0) != numbers)
     assert fit.history[0].wrong < pixelwise

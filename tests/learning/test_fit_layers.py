@@ -10,8 +10,8 @@ from scipy.linalg import expm
 
 from gpulaf import (
     Graph,
+    Grid,
     Krylov,
-    Layers,
     RiemannianAdam,
     RiemannianGradient,
     Taylor,
@@ -25,13 +25,13 @@ from gpulaf.averaging import check_weights, nearest_neighbor_graph
 from gpulaf.backend import memory, memory_estimate
 from gpulaf.flows import DeepFlow
 from gpulaf.labeling import distances, log_likelihood
-from gpulaf.learning import Adam, AdaMax, Checkpoint
-from gpulaf.learning.fitting import FitStep
+from gpulaf.learning import Adam, AdaMax, Checkpoint, FitOptions
 from gpulaf.learning.loss import weight_regularizer
-from gpulaf.learning.stepper import Options, Problem, StepByStep
+from gpulaf.learning.problem import ClosedForm, FitProblem
+from gpulaf.learning.stepper import FitStep, StepByStep
 from gpulaf.scenes import voronoi_colors, voronoi_lines
 
-SHARED, OWN = Layers((1.0, 2.0), shared=True), [1.0, 2.0]
+TIMES = [1.0, 2.0]
 
 
 def random_matrix(n, seed=0):
@@ -90,14 +90,14 @@ def test_derivatives_of_layers_of_graphs_against_central_differences(dtype, shar
     rng, n = np.random.default_rng(1), 8
     graphs = [Graph(random_matrix(n, seed).astype(dtype)) for seed in ((0,) if shared else (0, 5))]
     l, truth = 2 * rng.standard_normal((3, n)), rng.integers(-1, 3, n).astype(np.int32)
-    layers, h = Layers((1.0, 1.5), shared), 1e-5
-    options = Options(layers, Taylor(tol=1e-13), cross_entropy_loss, RiemannianAdam(), None, 0.0)
-    step = StepByStep(Problem(l.astype(dtype), truth, graphs, options), [x.patches for x in graphs], [{}, {}])
+    times, h = [1.0, 1.5], 1e-5
+    problem = FitProblem(l.astype(dtype), truth, graphs, times, not shared)
+    step = StepByStep(problem, ClosedForm(Taylor(tol=1e-13), cross_entropy_loss), RiemannianAdam())
     row = step.evaluate(0)
     dense = [x.matrix.toarray().astype(float) for x in graphs]
 
     def loss(matrices):
-        return cross_entropy_loss(dense_deep(matrices * 2 if shared else matrices, layers.times, l), truth).value
+        return cross_entropy_loss(dense_deep(matrices * 2 if shared else matrices, times, l), truth).value
 
     assert row.loss == pytest.approx(loss(dense), rel=tol(dtype))
     squared = 0.0
@@ -116,18 +116,20 @@ def test_derivatives_of_layers_of_graphs_against_central_differences(dtype, shar
 
 
 @pytest.mark.parametrize("descent", [RiemannianAdam(0.2), RiemannianGradient(0.5), Adam(0.1), AdaMax(0.1)], ids=str)
-@pytest.mark.parametrize("time", [3.0, OWN, SHARED], ids=["one", "own", "shared"])
-def test_a_grid_as_a_graph_learns_the_same(dtype, time, descent):
+@pytest.mark.parametrize("kind", ["one", "own", "shared"])
+def test_a_grid_as_a_graph_learns_the_same(dtype, kind, descent):
     l, truth = scene_problem(dtype, 9)
-    options = {"time": time, "steps": 3, "integrator": Taylor(8), "descent": descent, "tau": 0.01, "progress": False}
-    grid = fit_weights(l, truth, **options)
-    flat = l.reshape(len(l), -1), truth.ravel()
-    graph = fit_weights(*flat, weights=grid_graph(truth.shape, dtype), **options)
+    start, graph = uniform_weights(truth.shape, dtype=dtype), grid_graph(truth.shape, dtype)
+    options = {"time": 3.0 if kind == "one" else TIMES, "steps": 3, "solver": Taylor(8), "descent": descent}
+    options |= {"options": FitOptions(tau=0.01)}
+    own = kind == "own"
+    grid = fit_weights(l, truth, weights=[start] * 2 if own else start, **options)
+    graph = fit_weights(l.reshape(len(l), -1), truth.ravel(), weights=[graph] * 2 if own else graph, **options)
     for one, other in zip(grid.history, graph.history, strict=True):
         assert other.loss == pytest.approx(one.loss, rel=50 * tol(dtype))
         assert other.gradient_norm == pytest.approx(one.gradient_norm, rel=200 * tol(dtype))
     pairs = [(grid.weights, graph.weights)]
-    if time is OWN:
+    if own:
         assert [type(x) for x in graph.weights] == [Graph, Graph]
         pairs = list(zip(grid.weights, graph.weights, strict=True))
     for one, other in pairs:
@@ -135,30 +137,48 @@ def test_a_grid_as_a_graph_learns_the_same(dtype, time, descent):
         assert ((matrix_of(other) > 0) == (matrix_of(one) > 0)).all()
 
 
-@pytest.mark.parametrize("integrator", [Taylor(), Krylov()], ids=["taylor", "krylov"])
-@pytest.mark.parametrize("time", [OWN, SHARED], ids=["own", "shared"])
-def test_layers_learn(xp, integrator, time):
+@pytest.mark.parametrize("solver", [Taylor(), Krylov()], ids=["taylor", "krylov"])
+@pytest.mark.parametrize("own", [True, False], ids=["own", "shared"])
+def test_layers_learn(xp, solver, own):
     l, truth = scene_problem()
-    options = {"time": time, "steps": 6, "integrator": integrator, "descent": RiemannianAdam(0.2), "progress": False}
+    start = None if own else uniform_weights(truth.shape)
+    options = {"weights": start, "time": TIMES, "steps": 6, "solver": solver, "descent": RiemannianAdam(0.2)}
     result = fit_weights(xp(l), truth, **options)
     assert result.history[-1].loss < 0.5 * result.history[0].loss
-    weights = result.weights if time is OWN else [result.weights]
-    assert len(weights) == (2 if time is OWN else 1)
+    weights = result.weights if own else [result.weights]
+    assert len(weights) == (2 if own else 1)
     for x in weights:
         check_weights(x, truth.shape)
-    flow = DeepFlow(result.weights, (1.0, 2.0), integrator=integrator)  # what is learned is what is applied
+    flow = DeepFlow(result.weights, TIMES, solver=solver)  # what is learned is what is applied
     value = cosine_loss(flow.solve(xp(l)).v, xp(truth)).value
     assert result.history[-1].loss == pytest.approx(float(value), rel=1e-6)
+
+
+def test_weights_and_times_say_which_layers_there_are():
+    l, truth = scene_problem(size=12)
+    start = uniform_weights(truth.shape)
+    same = {
+        "own": [(None, TIMES), ([start, start], TIMES), ([None, None], TIMES), ([Grid(start), start], np.array(TIMES))],
+        "equal parts": [(None, [1.5, 1.5]), ([start, start], 3.0), ((start, start), [1.5, 1.5])],
+        "shared": [(start, TIMES), (Grid(start), tuple(TIMES))],
+        "one": [(None, 3.0), (start, 3.0), (None, [3.0]), ([start], 3.0), (start, [3.0])],
+    }
+    for kind, given in same.items():
+        fits = [fit_weights(l, truth, weights=weights, time=time, steps=2) for weights, time in given]
+        for fit, (weights, time) in zip(fits, given, strict=True):
+            listed = isinstance(weights, list | tuple) or (weights is None and not isinstance(time, float))
+            assert isinstance(fit.weights, list) == listed
+            assert np.shape(fit.weights)[: int(listed)] == ((1 if kind == "one" else 2),) * listed
+            np.testing.assert_array_equal(np.ravel(fit.weights), np.ravel(fits[0].weights))
 
 
 @pytest.mark.parametrize("shared", [False, True])
 def test_a_plain_step_of_layers_by_its_formula(dtype, shared):
     problem = random_problem(3, 5, 6)
     l, start = problem.log_likelihood.astype(dtype), problem.weights.astype(dtype)
-    times = Layers((1.0, 2.0), shared)
-    options = {"weights": start, "time": times, "steps": 1, "integrator": Taylor(8), "progress": False}
+    options = {"weights": start if shared else [start] * 2, "time": TIMES, "steps": 1, "solver": Taylor(8)}
     found = fit_weights(l, problem.truth, descent=RiemannianGradient(0.1), **options)
-    flow = DeepFlow([problem.weights] * 2, times.times, integrator=Taylor(8))
+    flow = DeepFlow([problem.weights] * 2, TIMES, solver=Taylor(8))
     solution = flow.solve(problem.log_likelihood)
     gradients = flow.gradient(solution, cosine_loss(solution.v, problem.truth).derivative).weights
     gradients = [sum(gradients)] if shared else gradients
@@ -174,16 +194,16 @@ def test_a_plain_step_of_layers_by_its_formula(dtype, shared):
 def test_the_regularizer_counts_in_every_layer():
     l, truth = scene_problem(np.float64)
     start = [random_problem(2, 20, 20, seed=seed).weights for seed in (0, 1)]
-    options = {"weights": start, "time": OWN, "steps": 0, "progress": False}
-    free, held = (fit_weights(l, truth, tau=tau, **options).history[0].loss for tau in (0.0, 0.3))
+    options = {"weights": start, "time": TIMES, "steps": 0}
+    free, held = (fit_weights(l, truth, options=FitOptions(tau=tau), **options) for tau in (0.0, 0.3))
     expected = sum(weight_regularizer(x, 0.3 / truth.size).value for x in start)
-    assert held - free == pytest.approx(expected, rel=1e-10)
+    assert held.history[0].loss - free.history[0].loss == pytest.approx(expected, rel=1e-10)
 
 
 def test_rank_and_start_of_every_layer():
     l, truth = scene_problem()
     start = [uniform_weights(truth.shape, radius) for radius in (1, 2)]
-    result = fit_weights(l, truth, weights=start, time=OWN, rank=1, steps=2, progress=False)
+    result = fit_weights(l, truth, weights=start, time=TIMES, steps=2, options=FitOptions(rank=1))
     assert [x.shape[0] for x in result.weights] == [9, 25]
     assert [row.rank for row in result.history] == [1, 1, 1]
 
@@ -196,10 +216,11 @@ class Killed(Exception):
 @pytest.mark.parametrize("descent", [RiemannianAdam(0.2), RiemannianGradient(0.5)], ids=["adam", "plain"])
 def test_killed_and_resumed_ends_in_the_same_bits(tmp_path, dtype, kind, descent):
     l, truth = scene_problem(dtype, 12)
-    options = {"steps": 5, "descent": descent, "time": SHARED if kind == "shared" else OWN, "progress": False}
+    start = uniform_weights(truth.shape) if kind == "shared" else None
     if kind.startswith("graph"):
-        l, truth = l.reshape(len(l), -1), truth.ravel()
-        options |= {"weights": grid_graph((12, 12), dtype), "time": OWN if kind == "graphs" else 3.0}
+        l, truth, start = l.reshape(len(l), -1), truth.ravel(), grid_graph((12, 12), dtype)
+    options = {"steps": 5, "descent": descent, "time": 3.0 if kind == "graph" else TIMES}
+    options |= {"weights": [start] * 2 if kind == "graphs" else start}
     whole, seen = fit_weights(l, truth, **options), []
 
     def kill(row, weights):
@@ -209,9 +230,9 @@ def test_killed_and_resumed_ends_in_the_same_bits(tmp_path, dtype, kind, descent
 
     path = tmp_path / "state.safetensors"
     with pytest.raises(Killed):
-        fit_weights(l, truth, **options, checkpoint=Checkpoint(path, every=2), callback=kill)
+        fit_weights(l, truth, **options, options=FitOptions(checkpoint=Checkpoint(path, every=2), callback=kill))
     assert type(seen[0]) is type(whole.weights)
-    resumed = fit_weights(l, truth, **options, checkpoint=Checkpoint(path, every=2, resume=True))
+    resumed = fit_weights(l, truth, **options, options=FitOptions(checkpoint=Checkpoint(path, every=2, resume=True)))
     several = isinstance(whole.weights, list)
     assert several == (kind in ("own", "graphs"))
     for one, other in zip(*(x.weights if several else [x.weights] for x in (whole, resumed)), strict=True):
@@ -223,16 +244,22 @@ def test_killed_and_resumed_ends_in_the_same_bits(tmp_path, dtype, kind, descent
 def test_checkpoints_of_other_layers_or_graphs_are_refused(tmp_path):
     l, truth = scene_problem(size=6)
     path = tmp_path / "state.safetensors"
-    fit_weights(l, truth, time=OWN, steps=1, checkpoint=Checkpoint(path, every=1), progress=False)
-    for time, words in (([2.0, 1.0], "time"), (Layers(OWN, shared=True), "weights, time"), (3.0, "weights, time")):
-        with pytest.raises(ValueError, match=f"other {words}"):
-            fit_weights(l, truth, time=time, steps=1, checkpoint=Checkpoint(path, resume=True))
+
+    def save(path, *arguments, **options):
+        fit_weights(*arguments, steps=1, options=FitOptions(checkpoint=Checkpoint(path, every=1)), **options)
+
+    def refused(path, words, *arguments, **options):
+        with pytest.raises(ValueError, match=f"other {words}. Resume"):
+            fit_weights(*arguments, options=FitOptions(checkpoint=Checkpoint(path, resume=True)), **options)
+
+    save(path, l, truth, time=TIMES)
+    refused(path, "time", l, truth, time=[2.0, 1.0])
+    refused(path, "weights", l, truth, time=TIMES, weights=uniform_weights(truth.shape))
+    refused(path, "weights, time", l, truth, time=3.0)
     path, flat = tmp_path / "graph.safetensors", (l.reshape(len(l), -1), truth.ravel())
-    matrix = sparse.csr_array(np.eye(36, dtype=np.float32))
-    other = sparse.csr_array(np.eye(36, dtype=np.float32)[::-1])
-    fit_weights(*flat, weights=Graph(matrix), steps=1, checkpoint=Checkpoint(path, every=1), progress=False)
-    with pytest.raises(ValueError, match="other weights"):
-        fit_weights(*flat, weights=Graph(other), steps=1, checkpoint=Checkpoint(path, resume=True))
+    matrix = np.eye(36, dtype=np.float32)
+    save(path, *flat, weights=Graph(sparse.csr_array(matrix)))
+    refused(path, "weights", *flat, weights=Graph(sparse.csr_array(matrix[::-1])))
 
 
 L, TRUTH = np.zeros((2, 3, 4)), np.zeros((3, 4), int)
@@ -240,10 +267,9 @@ GRAPH, START = Graph(sparse.csr_array(np.eye(12))), uniform_weights((3, 4), dtyp
 
 
 @pytest.mark.parametrize(("l", "truth", "options", "words"), [
-    (L, TRUTH, {"weights": [START], "time": OWN}, "a list of 1; accepted is 2, one for each layer"),
-    (L, TRUTH, {"weights": [START] * 2}, "a list of 2; accepted is one array"),
-    (L, TRUTH, {"weights": [START] * 2, "time": SHARED}, "a list of 2; accepted is one array"),
-    (L, TRUTH, {"time": []}, "there are no times"),
+    (L, TRUTH, {"weights": [START], "time": TIMES}, "there are 1 weights and 2 times; accepted are as many"),
+    (L, TRUTH, {"weights": []}, "there are 0 weights and 1 times"),
+    (L, TRUTH, {"time": []}, "there are 0 weights and 0 times"),
     (L, TRUTH, {"time": [1.0, -1.0]}, "time is -1"),
     (L, TRUTH, {"weights": GRAPH}, r"\(2, 3, 4\); accepted is \(J, n\) for a graph"),
     (L[0], TRUTH[0], {}, r"\(3, 4\); accepted is \(J, H, W\)"),
@@ -257,7 +283,7 @@ def test_layers_and_graphs_that_do_not_fit(l, truth, options, words):
 
 def test_a_graph_takes_the_precision_of_the_evidence():
     l, truth = scene_problem(np.float32, 6)
-    options = {"weights": grid_graph((6, 6), np.float64), "steps": 1, "progress": False}
+    options = {"weights": grid_graph((6, 6), np.float64), "steps": 1}
     assert fit_weights(l.reshape(len(l), -1), truth.ravel(), **options).weights.matrix.dtype == np.float32
 
 
@@ -271,15 +297,18 @@ def peak(call):
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize("integrator", [Taylor(), Krylov(8)], ids=["taylor", "krylov"])
-@pytest.mark.parametrize("time", [Layers((2.0,) * 3), Layers((1.0,) * 5, shared=True)], ids=["own", "shared"])
+@pytest.mark.parametrize("solver", [Taylor(), Krylov(8)], ids=["taylor", "krylov"])
+@pytest.mark.parametrize("times", [[2.0] * 3, [1.0] * 5], ids=["own", "shared"])
 @pytest.mark.parametrize("labels", [2, 8])
-def test_the_estimate_of_layers_is_above_the_peak_and_not_far(integrator, time, labels):
+def test_the_estimate_of_layers_is_above_the_peak_and_not_far(solver, times, labels):
+    shared = len(times) == 5
     l = random_problem(labels, 128, 128).log_likelihood.astype(np.float32)
     truth = np.random.default_rng(0).integers(0, labels, (128, 128))
-    options = {"integrator": integrator, "time": time}
-    found = peak(lambda: fit_weights(l, truth, steps=2, progress=False, **options)) + l.nbytes
-    assert 0.97 < memory_estimate((128, 128), labels, learn=True, **options) / found < 1.75
+    start = uniform_weights(truth.shape) if shared else None
+    given = l.nbytes + (start.nbytes if shared else 0)
+    found = peak(lambda: fit_weights(l, truth, weights=start, time=times, steps=2, solver=solver)) + given
+    estimate = memory_estimate((128, 128), labels, learn=True, solver=solver, times=times, shared=shared)
+    assert 0.97 < estimate / found < 1.75
 
 
 @pytest.mark.parametrize("time", [3.0, [1.0, 1.0]], ids=str)
@@ -290,7 +319,7 @@ def test_what_is_refused_for_graphs_is_above_the_peak_and_not_far(time, labels, 
     l, truth = rng.standard_normal((labels, 20_000)).astype(np.float32), rng.integers(0, labels, 20_000)
 
     def run():
-        fit_weights(l, truth, weights=graph, time=time, steps=2, integrator=Taylor(), progress=False)
+        fit_weights(l, truth, weights=[graph] * 2 if isinstance(time, list) else graph, time=time, steps=2)
 
     found = peak(run) + l.nbytes + 2 * graph.matrix.data.nbytes
     estimate = memory.memory_estimate
@@ -303,10 +332,9 @@ def test_a_number_is_the_time_of_all_layers_together(dtype):
     scene = voronoi_lines(16, sites=4)
     image = scene.image.astype(dtype)
     weights = [random_problem(2, 16, 16, seed=seed).weights.astype(dtype) for seed in (0, 1)]
-    times = 3.0, [1.5, 1.5], Layers((1.5, 1.5))
-    whole, *parts = (label(image, scene.prototypes, weights=weights, time=time) for time in times)
-    for part in parts:
-        np.testing.assert_array_equal(whole.probabilities, part.probabilities)
+    times = 3.0, [1.5, 1.5]
+    whole, part = (label(image, scene.prototypes, weights=weights, time=time) for time in times)
+    np.testing.assert_array_equal(whole.probabilities, part.probabilities)
     l = log_likelihood(distances(image, scene.prototypes), 0.1)
-    v = DeepFlow(weights, [1.5, 1.5], integrator=Taylor(tol=1e-9)).solve(l).v
+    v = DeepFlow(weights, [1.5, 1.5], solver=Taylor(tol=1e-9)).solve(l).v
     assert relative(np.log(whole.probabilities[..., 0] / whole.probabilities[..., 1]), v[0] - v[1]) < 1e-3

@@ -20,20 +20,21 @@ import zarr
 from examples import picture
 
 import gpulaf
-from gpulaf import Taylor
-from gpulaf.averaging import BilateralWeights
+from gpulaf import Labeler
+from gpulaf.averaging import BilateralWeights, nearest_neighbor_graph
 from gpulaf.backend.validation import image_features
-from gpulaf.tiling import Labeler, Tiling, engine, label_file, open_source, sample_prototypes
-from gpulaf.tiling.engine import work
+from gpulaf.tiling import Tiling, engine, label_file, open_source, sample_prototypes
+from gpulaf.tiling.engine import run_task
 from gpulaf.tiling.outputs import Targets
-from gpulaf.tiling.run import Run
-from gpulaf.tiling.sizing import BASE, chunk_side, tile_side
-from gpulaf.tiling.store import Place
+from gpulaf.tiling.plan import Plan
+from gpulaf.tiling.sizing import BASE, chosen_side, chunk_side
+from gpulaf.tiling.store import TileIndex
 
 PROGRAM = [sys.executable, "-m", "gpulaf", "label"]
 ENVIRONMENT = os.environ | {"NUMBA_NUM_THREADS": "1"}
 SIDE = 64
-PROTOTYPES = np.array([[0.1], [0.9]])
+#: In the units of the images, 0 to 255.
+PROTOTYPES = np.array([[25.5], [229.5]])
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -49,20 +50,9 @@ def image(tmp_path: Path) -> Path:
 
 
 def labeled(image: Path, output: Path, labeler: Labeler | None = None, **options: Any) -> Any:
-    probabilities = options.pop("probabilities", None)
-    say = options.pop("say", None)
+    others = {name: options.pop(name, None) for name in ("probabilities", "values", "say")}
     tiling = Tiling(**{"side": SIDE} | options)
-    labeler = labeler or Labeler(PROTOTYPES)
-    return label_file(open_source(image), output, labeler, probabilities=probabilities, tiling=tiling, say=say)
-
-
-def whole(pixels: np.ndarray, labeler: Labeler) -> gpulaf.Labeling:
-    features = image_features(pixels)[0]
-    weights = None if labeler.weights is None else labeler.weights(features)
-    integrator = Taylor().fixed(labeler.time)
-    return gpulaf.label(
-        features, labeler.prototypes, weights=weights, rho=labeler.rho, time=labeler.time, integrator=integrator
-    )
+    return label_file(open_source(image), output, labeler or Labeler(PROTOTYPES), tiling=tiling, **others)
 
 
 # --- results --------------------------------------------------------------------------------------------------------
@@ -76,10 +66,10 @@ def test_labels_and_probabilities_equal_those_in_memory_bit_for_bit(tmp_path: Pa
     pixels = (picture(color=color == "color") * np.float64(scale)).astype(dtype)
     photometric = "rgb" if color == "color" else "minisblack"
     tifffile.imwrite(tmp_path / "in.tif", pixels, tile=(SIDE, SIDE), photometric=photometric)
+    labeler = Labeler(3, weights)
     prototypes = sample_prototypes(open_source(tmp_path / "in.tif"), 3)
     assert np.array_equal(prototypes, gpulaf.labeling.kmeans_prototypes(image_features(pixels)[0], 3))
-    labeler = Labeler(prototypes, weights)
-    expected = whole(pixels, labeler)
+    expected = labeler(pixels)
     assert 0 < (expected.labels == 0).mean() < 1
     done = labeled(tmp_path / "in.tif", tmp_path / "out.zarr", labeler, probabilities=tmp_path / "soft.zarr")
     assert done[1:] == ((300, 250), 3, SIDE, 20, 0)
@@ -101,7 +91,7 @@ def test_a_pyramid_that_ome_zarr_reads(tmp_path: Path, image: Path) -> None:
     from ome_zarr.reader import Reader
 
     labeled(image, tmp_path / "out.ome.zarr")
-    expected = whole(picture(), Labeler(PROTOTYPES)).labels
+    expected = Labeler(PROTOTYPES)(picture()).labels
     (node,) = Reader(parse_url(tmp_path / "out.ome.zarr"))()
     assert len(node.data) == 4
     for level, data in enumerate(node.data):
@@ -121,18 +111,36 @@ def test_two_runs_give_the_same_bytes_and_so_do_two_processes(tmp_path: Path, im
 
 
 def test_tile_borders_and_sizes_change_nothing(tmp_path: Path, image: Path) -> None:
-    expected = whole(picture(), Labeler(PROTOTYPES)).labels
+    expected = Labeler(PROTOTYPES)(picture()).labels
     for side in (16, 48, 112, 512):
         labeled(image, tmp_path / f"{side}.zarr", side=side)
         assert np.array_equal(zarr.open_array(tmp_path / f"{side}.zarr", mode="r")[:], expected)
 
 
+def test_prototypes_are_in_the_units_of_the_image_unless_they_are_scaled(tmp_path: Path, image: Path) -> None:
+    expected = Labeler(PROTOTYPES)(picture()).labels
+    for name, labeler in (("a", Labeler(PROTOTYPES[:, 0])), ("b", Labeler(PROTOTYPES / 255, scaled=True))):
+        label_file(image, tmp_path / f"{name}.zarr", labeler)
+        assert np.array_equal(zarr.open_array(tmp_path / f"{name}.zarr", mode="r")[:], expected)
+
+
+def test_layers_and_other_solvers(tmp_path: Path, image: Path) -> None:
+    for name, options in (("a", {"time": [1.0, 7.0]}), ("b", {"solver": gpulaf.Euler(9)}), ("c", {"time": 9.0})):
+        labeler = Labeler(PROTOTYPES, BilateralWeights(radius=2), **options)
+        labeled(image, tmp_path / f"{name}.zarr", labeler, probabilities=tmp_path / f"{name}-soft.zarr")
+        soft = zarr.open_array(tmp_path / f"{name}-soft.zarr", mode="r")
+        assert np.array_equal(soft[:], labeler(picture()).probabilities)
+
+
 def test_values_that_stand_for_labels(tmp_path: Path, image: Path) -> None:
     values = np.array([7, 300])
-    labeled(image, tmp_path / "out.zarr", Labeler(PROTOTYPES, values=values))
+    labeled(image, tmp_path / "out.zarr", values=values)
     labels = zarr.open_array(tmp_path / "out.zarr", mode="r")
     assert labels.dtype == np.uint16
-    assert np.array_equal(labels[:], values[whole(picture(), Labeler(PROTOTYPES)).labels])
+    assert np.array_equal(labels[:], values[Labeler(PROTOTYPES)(picture()).labels])
+    for wrong in ([1], [-1, 1], [0.5, 1], [[1, 2]]):
+        with pytest.raises(ValueError, match=r"values are .*; accepted are 2 whole numbers from 0"):
+            labeled(image, tmp_path / "no.zarr", values=wrong)
 
 
 # --- stopped and started again --------------------------------------------------------------------------------------
@@ -142,6 +150,9 @@ class Flaky:
     """Uniform weights, until something happens at some of the calls; counts the calls."""
 
     reach, radius = 1, 1
+
+    def workspace(self, channels: int) -> int:
+        return 0
 
     def __init__(self, error: BaseException | None = None, at: tuple[int, ...] = ()) -> None:
         self.error, self.at, self.calls = error, at, 0
@@ -224,11 +235,10 @@ def test_the_output_after_sigkill_is_that_of_an_undisturbed_run(tmp_path: Path, 
     noted = killed_when_begun(tmp_path, [*arguments, "-o", "out.ome.zarr", "--probabilities", "out.zarr"])
     assert noted < 80
     assert not (tmp_path / "out.ome.zarr").exists()
-    labeler = Labeler(sample_prototypes(open_source(image), 2), device="cpu")
     said: list[str] = []
     for name in ("whole", "out"):
         options: dict[str, Any] = {"side": 32, "say": said.append, "probabilities": tmp_path / f"{name}.zarr"}
-        labeled(image, tmp_path / f"{name}.ome.zarr", labeler, **options)
+        labeled(image, tmp_path / f"{name}.ome.zarr", Labeler(2), device="cpu", **options)
     assert len(said) == 1
     assert int(re.findall(r": (\d+) of 80 tiles are done", said[0])[0]) >= min(4, noted)
     for kind in (".ome.zarr", ".zarr"):
@@ -265,6 +275,16 @@ def test_other_options_are_refused_and_restart_begins_anew(tmp_path: Path, image
     before = tree(partial)
     with pytest.raises(FileExistsError, match=r"begun with rho 0\.1 and not 0\.2\. Go on .* --restart"):
         labeled(image, output, Labeler(PROTOTYPES, Flaky(), rho=0.2))
+    for other, said in (
+        (Labeler(PROTOTYPES + 1, Flaky()), r"begun with prototypes \[\[0\.1"),
+        (Labeler(PROTOTYPES), 'begun with weights "Flaky" and not "uniform"'),
+        (Labeler(PROTOTYPES, Flaky(), time=4.0), r"begun with time \[3\.0\] and not \[4\.0\]"),
+        (Labeler(PROTOTYPES, Flaky(), solver=gpulaf.Taylor(9)), r"begun with solver \"Taylor\(degree=None"),
+    ):
+        with pytest.raises(FileExistsError, match=said):
+            labeled(image, output, other)
+    with pytest.raises(FileExistsError, match=r"begun with values \[0, 1\] and not \[3, 4\]"):
+        labeled(image, output, Labeler(PROTOTYPES, Flaky()), values=[3, 4])
     with pytest.raises(FileExistsError, match=r"begun with tile 64 and not 32"):
         labeled(image, output, Labeler(PROTOTYPES, Flaky()), side=32)
     os.utime(image, (1, 1))
@@ -337,7 +357,7 @@ def test_a_damaged_chunk_of_the_input_fails_its_tiles_and_nothing_else(tmp_path:
         labeled(tmp_path / "in.zarr", tmp_path / "out.zarr")
     chunk.write_bytes(content)
     assert labeled(tmp_path / "in.zarr", tmp_path / "out.zarr").kept == 11
-    assert np.array_equal(zarr.open_array(tmp_path / "out.zarr")[:], whole(picture(), Labeler(PROTOTYPES)).labels)
+    assert np.array_equal(zarr.open_array(tmp_path / "out.zarr")[:], Labeler(PROTOTYPES)(picture()).labels)
 
 
 def test_values_that_are_not_finite_fail_their_tiles(tmp_path: Path) -> None:
@@ -369,8 +389,8 @@ def test_a_full_disk_ends_the_run_and_the_next_one_goes_on(tmp_path: Path, image
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.tif", "out.zarr.partial"]
     done = limited(tmp_path, 10_000_000)
     assert done.returncode == 0, done.stderr
-    labeler = Labeler(sample_prototypes(open_source(image), 2))
-    assert np.array_equal(zarr.open_array(tmp_path / "out.zarr", mode="r")[:], whole(picture(), labeler).labels)
+    labeler = Labeler(2)
+    assert np.array_equal(zarr.open_array(tmp_path / "out.zarr", mode="r")[:], labeler(picture()).labels)
 
 
 class Filling(Flaky):
@@ -441,7 +461,7 @@ def test_a_running_scheduler(tmp_path: Path, image: Path) -> None:
 
     with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0") as processes:
         labeled(image, tmp_path / "out.zarr", scheduler=processes.scheduler_address)
-    assert np.array_equal(zarr.open_array(tmp_path / "out.zarr")[:], whole(picture(), Labeler(PROTOTYPES)).labels)
+    assert np.array_equal(zarr.open_array(tmp_path / "out.zarr")[:], Labeler(PROTOTYPES)(picture()).labels)
 
 
 def test_a_scheduler_that_does_not_answer(tmp_path: Path, image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -451,15 +471,15 @@ def test_a_scheduler_that_does_not_answer(tmp_path: Path, image: Path, monkeypat
 
 
 class Echo:
-    """A job that does nothing."""
+    """A task that does nothing."""
 
-    def read(self, place: Place) -> None:
+    def read(self, tile: TileIndex) -> None:
         return None
 
-    def compute(self, place: Place, read: None) -> int:
-        return place.column
+    def compute(self, tile: TileIndex, read: None) -> int:
+        return tile.column
 
-    def write(self, place: Place, blocks: int) -> dict[str, Any]:
+    def write(self, tile: TileIndex, blocks: int) -> dict[str, Any]:
         return {"file": blocks}
 
 
@@ -468,10 +488,10 @@ def test_few_tiles_are_in_flight(threads: int) -> None:
     """A billion tiles are begun as soon as ten."""
     taken = []
 
-    def places() -> Any:
+    def tiles() -> Any:
         for k in range(10**9):
             taken.append(k)
-            yield Place(0, 0, k)
+            yield TileIndex(0, 0, k)
 
     seen = set()
     with contextlib.ExitStack() as stack:
@@ -481,9 +501,9 @@ def test_few_tiles_are_in_flight(threads: int) -> None:
 
             options = {"processes": False, "n_workers": 1, "threads_per_worker": threads, "dashboard_address": ":0"}
             client = stack.enter_context(Client(**options))
-        for done in work(Echo(), places(), client):
-            assert done.files == {"file": done.place.column}
-            seen.add(done.place)
+        for done in run_task(Echo(), tiles(), client):
+            assert done.files == {"file": done.tile.column}
+            seen.add(done.tile)
             assert len(taken) <= len(seen) + max(3, 2 * threads)
             if len(seen) == 20:
                 break
@@ -497,13 +517,13 @@ def test_a_tile_that_does_not_fit_is_refused_with_numbers(tmp_path: Path) -> Non
     zarr.create_array(tmp_path / "in.zarr", shape=(100_000, 100_000), chunks=(1024, 1024), dtype="u1")
     source, labeler = open_source(tmp_path / "in.zarr"), Labeler(PROTOTYPES)
     with pytest.raises(MemoryError, match=r"tiles of 8192 pixels do not fit into 1 GB for 1 process.* have \d+\. "):
-        tile_side(Tiling(side=8192, memory=int(1e9)), source, labeler)
-    sides = [tile_side(Tiling(memory=int(memory)), source, labeler) for memory in (4e8, 1e9, 2e9, 4e9)]
+        chosen_side(Tiling(side=8192, memory=int(1e9)), source, labeler)
+    sides = [chosen_side(Tiling(memory=int(memory)), source, labeler) for memory in (4e8, 1e9, 2e9, 4e9)]
     assert sides == sorted(sides)
     assert sides[0] < sides[-1] == 2048
-    assert tile_side(Tiling(memory=int(4e9), workers=4), source, labeler) < 2048
+    assert chosen_side(Tiling(memory=int(4e9), workers=4), source, labeler) < 2048
     with pytest.raises(MemoryError, match=r"with a halo of 8 pixels\. Give more memory, or take fewer workers"):
-        tile_side(Tiling(memory=int(4e9), workers=16), source, labeler)
+        chosen_side(Tiling(memory=int(4e9), workers=16), source, labeler)
 
 
 def test_a_disk_without_room_is_refused_with_numbers(tmp_path: Path) -> None:
@@ -555,14 +575,20 @@ def test_prototypes_of_another_kind_of_image(tmp_path: Path, image: Path) -> Non
     [
         ({"prototypes": PROTOTYPES[:1]}, "prototypes hold 1 label; accepted are at least 2"),
         ({"prototypes": PROTOTYPES * np.nan}, "prototypes hold values that are not finite"),
-        ({"rho": 0}, "rho is 0; accepted are positive numbers"),
-        ({"time": -1.0}, r"-1\.0; accepted"),
-        ({"integrator": gpulaf.Krylov()}, "accepted in tiles are Taylor and Euler"),
+        ({"prototypes": None}, "prototypes is None; accepted are a number of labels or an array"),
+        ({"prototypes": 1}, "prototypes is 1; accepted are 2 to 65536 labels"),
+        ({"solver": gpulaf.Krylov()}, "accepted in tiles are Taylor and Euler"),
+        ({"solver": gpulaf.DormandPrince()}, "accepted in tiles are Taylor and Euler"),
+        ({"weights": gpulaf.uniform_weights((300, 250))}, r"weights are a ndarray; .* WeightSource.* label_array\."),
+        ({"weights": nearest_neighbor_graph(np.arange(20.0)[:, None], 2)}, "weights are a Graph; accepted for files are"),
     ],
 )
-def test_what_every_tile_would_fail_with_is_refused_at_once(options: dict[str, Any], text: str) -> None:
+def test_what_every_tile_would_fail_with_is_refused_at_once(
+    tmp_path: Path, image: Path, options: dict[str, Any], text: str
+) -> None:
     with pytest.raises((ValueError, TypeError), match=text):
-        Labeler(**{"prototypes": PROTOTYPES} | options)
+        labeled(image, tmp_path / "out.zarr", Labeler(**{"prototypes": PROTOTYPES} | options))
+    assert [path.name for path in tmp_path.iterdir()] == ["in.tif"]
 
 
 def test_bilateral_weights_of_no_scale_are_refused_at_once() -> None:
@@ -583,6 +609,7 @@ def test_one_label_of_a_sample_is_refused(image: Path) -> None:
         ({"side": 100}, "the tile is 100 pixels; accepted are multiples of 16"),
         ({"workers": 0}, "there are 0 workers"),
         ({"memory": 0}, "memory is 0 bytes"),
+        ({"device": "tpu"}, "device is 'tpu'; accepted are auto, cpu and gpu"),
         ({"workers": 2, "scheduler": "tcp://localhost:1"}, "a scheduler brings its own"),
     ],
 )
@@ -611,8 +638,8 @@ def test_prototypes_of_a_large_image_come_from_a_sample(tmp_path: Path) -> None:
 
 def test_a_million_megapixels_need_no_graph(tmp_path: Path) -> None:
     zarr.create_array(tmp_path / "in.zarr", shape=(10**6, 10**6), chunks=(1024, 1024), dtype="u1")
-    source = open_source(tmp_path / "in.zarr")
-    run = Run(source, Labeler(PROTOTYPES), Targets(tmp_path / "out.ome.zarr", None), 2048)
-    assert run.tiles() == 489**2
-    assert next(run.places(0)) == Place(0, 0, 0)
-    assert run.shapes[-1] == (977, 977)
+    targets, values = Targets(tmp_path / "out.ome.zarr", None), np.arange(2, dtype=np.uint8)
+    plan = Plan(open_source(tmp_path / "in.zarr"), Labeler(PROTOTYPES), values, targets, 2048, "cpu")
+    assert plan.count() == 489**2
+    assert next(plan.tiles()) == TileIndex(0, 0, 0)
+    assert plan.shapes[-1] == (977, 977)

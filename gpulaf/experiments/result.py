@@ -1,4 +1,4 @@
-"""How an experiment is asked for, and what it gives: drawings, tables and a finding, written to files."""
+"""How an experiment is asked for, and its result: drawings, tables and a finding, written to files."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ class Drawing(NamedTuple):
     caption: str
 
 
-class Outcome(NamedTuple):
-    """What an experiment gives; figures and tables by the stem of their file."""
+class ExperimentResult(NamedTuple):
+    """What an experiment found; figures and tables by the stem of their file."""
 
     drawings: dict[str, Drawing]
     tables: dict[str, list[Row]]
@@ -69,12 +69,12 @@ class Outcome(NamedTuple):
     finding: str
 
 
-def write(outcome: Outcome, folder: Path) -> None:
+def write(result: ExperimentResult, folder: Path) -> None:
     """Write every figure as PNG and PDF and every table as CSV, each whole or not at all."""
-    for stem, drawing in outcome.drawings.items():
+    for stem, drawing in result.drawings.items():
         for suffix in (".png", ".pdf"):
             write_figure(folder / f"{stem}{suffix}", drawing.figure)
-    for stem, rows in outcome.tables.items():
+    for stem, rows in result.tables.items():
         with whole_file(folder / f"{stem}.csv") as path, open(path, "w", newline="", encoding="utf-8") as file:
             table = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
             table.writeheader()

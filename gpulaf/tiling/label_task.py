@@ -1,0 +1,68 @@
+"""Label the tiles of an image file: read each with its halo, label it, write what lies inside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..backend.array import device_array, host_array
+from ..labeling.labeler import Labeler
+from .source import Source
+from .store import TileIndex, write_block
+
+__all__ = ["LabelTask"]
+
+
+@dataclass(frozen=True, eq=False)
+class LabelTask:
+    """The task of labeling one tile of an image file.
+
+    Parameters
+    ----------
+    source : Source
+    labeler : Labeler
+        Its prototypes are in scaled image units.
+    values : (J,) unsigned array
+        What stands for the labels in the result.
+    device : "cpu" or "gpu"
+    side, halo : int
+        Of the tiles, and around each of them, in pixels.
+    folder : Path
+        Holds the arrays.
+    labels, probabilities : str
+        Names of the arrays; no probabilities if None.
+    """
+
+    source: Source
+    labeler: Labeler
+    values: np.ndarray
+    device: str
+    side: int
+    halo: int
+    folder: Path
+    labels: str = "labels"
+    probabilities: str | None = None
+
+    def read(self, tile: TileIndex) -> np.ndarray:
+        """The tile with its halo, (h, w) or (h, w, C)."""
+        return self.source[tile.window(self.side, self.source.shape, self.halo)]
+
+    def compute(self, tile: TileIndex, read: np.ndarray) -> dict[str, np.ndarray]:
+        """What lies inside the tile, for each array."""
+        outer, inner = (tile.window(self.side, self.source.shape, halo) for halo in (self.halo, 0))
+        core = tuple(slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, outer, strict=True))
+        result = self.labeler(device_array(read, self.device))
+        blocks = {self.labels: self.values[host_array(result.labels[core])]}
+        if self.probabilities is not None:
+            blocks[self.probabilities] = host_array(result.probabilities[core]).copy()  # no view of the whole window
+        return blocks
+
+    def write(self, tile: TileIndex, blocks: dict[str, np.ndarray]) -> dict[str, Any]:
+        """Write it; the files with sizes and checksums."""
+        inner, files = tile.window(self.side, self.source.shape), dict[str, Any]()
+        for name, block in blocks.items():
+            files |= write_block(self.folder, name, inner, block)
+        return files

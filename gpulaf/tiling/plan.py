@@ -1,0 +1,131 @@
+"""What it takes to label an image file: its tiles, the tasks of each level, the arrays that they fill."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .._version import __version__
+from ..labeling.labeler import Labeler
+from .engine import TileTask
+from .halo import tile_halo
+from .label_task import LabelTask
+from .outputs import Targets, write_tiff
+from .pyramid import Downsampling, create_pyramid, level_shapes
+from .sizing import chunk_side
+from .source import Source
+from .store import PartialResult, TileIndex, create_array
+
+__all__ = ["Plan"]
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """The plan of labeling an image file.
+
+    Parameters
+    ----------
+    source : Source
+    labeler : Labeler
+        Its prototypes are in scaled image units.
+    values : (J,) unsigned array
+        What stands for the labels in the result.
+    targets : Targets
+    side : int
+        Of the tiles in pixels.
+    device : "cpu" or "gpu"
+    """
+
+    source: Source
+    labeler: Labeler
+    values: np.ndarray
+    targets: Targets
+    side: int
+    device: str
+
+    @property
+    def shapes(self) -> list[tuple[int, int]]:
+        """Sizes of the levels that are written, the full one first."""
+        height, width = self.source.shape[:2]
+        whole = (height, width)
+        return level_shapes(whole, chunk_side(self.side)) if self.targets.is_pyramid else [whole]
+
+    def tiles(self, level: int = 0) -> Iterator[TileIndex]:
+        """The tiles of a level, row by row."""
+        rows, columns = self._grid(level)
+        return (TileIndex(level, row, column) for row in range(rows) for column in range(columns))
+
+    def count(self, level: int = 0) -> int:
+        """Their number."""
+        rows, columns = self._grid(level)
+        return rows * columns
+
+    def tasks(self) -> list[TileTask]:
+        """The task of each level."""
+        folder, name = self.targets.partial, "labels"
+        probabilities = None if self.targets.probabilities is None else "probabilities"
+        first = LabelTask(
+            self.source, self.labeler, self.values, self.device, self.side, tile_halo(self.labeler), folder,
+            f"{name}/0" if self.targets.is_pyramid else name, probabilities,
+        )  # fmt: skip
+        return [first, *(Downsampling(folder, name, self.side) for _ in self.shapes[1:])]
+
+    def create_arrays(self) -> None:
+        """Create the arrays, empty, where they are not there yet."""
+        folder, side, dtype, layout = self.targets.partial, chunk_side(self.side), self.values.dtype, self.source.layout
+        if self.targets.is_pyramid:
+            create_pyramid(folder, "labels", self.shapes, side, dtype, layout.spacing, layout.unit)
+        else:
+            create_array(folder, "labels", self.shapes[0], (side, side), dtype, ("y", "x"))
+        if self.targets.probabilities is not None:
+            shape, chunks = (*self.shapes[0], len(self.values)), (side, side, len(self.values))
+            create_array(folder, "probabilities", shape, chunks, self._floating, ("y", "x", "label"))
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What decides about the bytes of the result."""
+        labeler, weights = self.labeler, self.labeler.weights
+        return {
+            "version": __version__,
+            "input": self.source.path,
+            "size and time of the input": list(self.source.stamp),
+            "axes": list(self.source.layout),
+            "shape": list(self.source.shape),
+            "dtype": str(self.source.dtype),
+            "prototypes": labeler.prototypes.tolist(),
+            "values": self.values.tolist(),
+            "weights": "uniform" if weights is None else repr(weights),
+            "rho": float(labeler.rho),
+            "time": labeler.times,
+            "solver": repr(labeler.solver),
+            "device": self.device,
+            "tile": self.side,
+            "probabilities": None if self.targets.probabilities is None else str(self.targets.probabilities),
+        }
+
+    def disk_bytes(self) -> float:
+        """Room that the results take at most."""
+        pixels = [height * width for height, width in self.shapes]
+        labels = sum(pixels) * self.values.dtype.itemsize * (2 if self.targets.is_tiff else 1)
+        floats = 0 if self.targets.probabilities is None else len(self.values) * self._floating.itemsize
+        return float(labels + pixels[0] * floats)
+
+    def finish(self, partial: PartialResult) -> None:
+        """Move the results to where they belong."""
+        name = "labels"
+        if self.targets.is_tiff:
+            name = "labels.tif"
+            write_tiff(partial.folder / name, partial.folder / "labels", chunk_side(self.side))
+        moves = {} if self.targets.probabilities is None else {"probabilities": self.targets.probabilities}
+        partial.move_results(moves | {name: self.targets.labels})
+
+    def _grid(self, level: int) -> tuple[int, int]:
+        """Tiles below and beside each other."""
+        height, width = self.shapes[level]
+        return -(-height // self.side), -(-width // self.side)
+
+    @property
+    def _floating(self) -> np.dtype[Any]:
+        return np.dtype("float64" if self.source.dtype == "float64" else "float32")
