@@ -117,9 +117,10 @@ def _count(labels, best, n):
 BLOCKS = 1024
 
 
-def scratch_shape(v: Any) -> tuple[int, int]:
+def scratch_shape(v: Any) -> tuple[int, int, int]:
     """Shape of the float64 scratch of ``gpu``: it depends on the sizes only, and so do the bits of the result."""
-    return SUMS, max(1, min(BLOCKS, -(-v.shape[1] // _cuda.threads())))
+    images, rows, _, width = v.shape
+    return images, SUMS, max(1, min(BLOCKS, _cuda.tiles(rows, width)))
 
 
 def gpu(v: Any, truth: Any, class_weights: Any, *, out: Any = None, scratch: Any = None) -> Any:
@@ -127,10 +128,10 @@ def gpu(v: Any, truth: Any, class_weights: Any, *, out: Any = None, scratch: Any
     v, truth = _cuda.contiguous(v, truth)
     shape = scratch_shape(v)
     partial = _cuda.empty(shape, v, np.float64) if scratch is None else scratch
-    result = _cuda.empty((SUMS,), v, np.float64) if out is None else out
+    (images, rows, labels, width), blocks = v.shape, shape[-1]
+    result = _cuda.empty((images, SUMS), v, np.float64) if out is None else out
     constants = {"dtype": v.dtype, "SUMS": SUMS, "INDEX": _cuda.index_type(v)}
-    blocks = _cuda.sizes(shape[1])
-    arguments = (v, truth, class_weights, partial, *_cuda.sizes(v.shape[0]), np.int64(v.shape[1]), *blocks)
-    _cuda.launch("agreement", shape[1], *arguments, **constants)
-    _cuda.launch("agreement", SUMS, partial, result, *blocks, entry="sum", **constants)
+    sizes = _cuda.sizes(labels, rows, width, _cuda.tiles(rows, width))
+    _cuda.launch("agreement", blocks, v, truth, class_weights, partial, *sizes, images=images, **constants)
+    _cuda.launch("agreement", images * SUMS, partial, result, *_cuda.sizes(blocks), entry="sum", **constants)
     return result

@@ -17,7 +17,7 @@ from array_api_compat import array_namespace
 from . import _cuda
 from ._memory import empty_like
 from ._numba import helper, in_blocks, kernel
-from .agreement import STRETCH
+from .agreement import STRETCH, SUMS
 
 
 def reference(v: Any, truth: Any, class_weights: Any, sums: Any) -> Any:
@@ -76,18 +76,19 @@ def gpu(v: Any, truth: Any, class_weights: Any, sums: Any, *, out: Any = None) -
     """The same with CUDA (``cosine.cu``); the sums are read on the device."""
     v, truth = _cuda.contiguous(v, truth)
     result = _cuda.empty(v.shape, v) if out is None else out
-    pixels = v.shape[1]
+    images, rows, labels, width = v.shape
     _cuda.launch(
         "cosine",
-        -(-pixels // _cuda.threads()),
+        _cuda.tiles(rows, width),
         v,
         truth,
         class_weights,
         sums,
         result,
-        *_cuda.sizes(v.shape[0]),
-        np.int64(pixels),
+        *_cuda.sizes(labels, rows, width),
         dtype=v.dtype,
+        images=images,
+        SUMS=SUMS,
         INDEX=_cuda.index_type(v),
     )
     return result

@@ -120,18 +120,17 @@ def gpu(
 ) -> Any:
     """The same with CUDA (``geodesic.cu``)."""
     p, x, scale = _cuda.contiguous(p, x, scale)
-    (count, columns), real = p.shape, p.dtype.type
+    (rows, count, width), real = p.shape, p.dtype.type
     result = _cuda.empty(p.shape, p) if out is None else out
     _cuda.launch(
         "geodesic",
-        -(-columns // _cuda.threads()),
+        _cuda.tiles(rows, width),
         p,
         x,
         scale,
         *(real(number) for number in (factor, bound, floor)),
         result,
-        *_cuda.sizes(count),
-        np.int64(columns),
+        *_cuda.sizes(count, rows, width),
         dtype=p.dtype,
         INDEX=_cuda.index_type(p),
     )

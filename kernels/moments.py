@@ -113,12 +113,12 @@ def gpu(
 ) -> tuple[Any, Any]:
     """The same with CUDA (``moments.cu``)."""
     weights, gradient, first, second = _cuda.contiguous(weights, gradient, first, second)
-    count, pixels = weights.shape
+    rows, count, width = weights.shape
     none = None if first is None else _cuda.empty(weights.shape, weights)
-    new_first, new_second = out or (none, _cuda.empty((pixels,), weights))
+    new_first, new_second = out or (none, _cuda.empty((rows, width), weights))
     _cuda.launch(
         "moments",
-        -(-pixels // _cuda.threads()),
+        _cuda.tiles(rows, width),
         weights,
         gradient,
         first,
@@ -126,8 +126,7 @@ def gpu(
         *(weights.dtype.type(factor) for factor in factors),
         new_first,
         new_second,
-        *_cuda.sizes(count),
-        np.int64(pixels),
+        *_cuda.sizes(count, rows, width),
         dtype=weights.dtype,
         INDEX=_cuda.index_type(weights),
     )

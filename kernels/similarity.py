@@ -112,19 +112,10 @@ def softmax(value, column, constants, powers, first, n):
 
 
 def gpu(weights: Any, log_likelihood: Any, *, out: tuple[Any, Any] | None = None) -> tuple[Any, Any]:
-    """S and the largest 2 S (1 − S) of every block with CUDA (``similarity.cu``); their maximum bounds ‖A‖."""
+    """S and the largest 2S(1 − S) of every block, (…, blocks), with CUDA (``similarity.cu``)."""
     weights, log_likelihood = _cuda.contiguous(weights, log_likelihood)
-    blocks = _cuda.tiles(*log_likelihood.shape[1:])
-    result, bound = out or (_cuda.empty(log_likelihood.shape, weights), _cuda.empty((blocks,), weights))
-    _cuda.launch(
-        "similarity",
-        blocks,
-        weights,
-        log_likelihood,
-        result,
-        bound,
-        *_cuda.grid(log_likelihood),
-        dtype=weights.dtype,
-        **_cuda.stencil_constants("similarity", weights, len(log_likelihood), log_likelihood),
-    )
+    blocks = (*_cuda.batch(weights, log_likelihood), _cuda.blocks_of(weights, log_likelihood))
+    result, bound = out or (_cuda.empty(log_likelihood.shape, weights), _cuda.empty(blocks, weights))
+    arguments = (weights, log_likelihood, result, bound, _cuda.apart(weights, log_likelihood))
+    _cuda.stencil("similarity", weights, log_likelihood, *arguments)
     return result, bound

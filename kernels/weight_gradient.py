@@ -161,16 +161,8 @@ def gpu(
 ) -> tuple[Any, Any]:
     """The same with CUDA (``weight_gradient.cu``)."""
     arrays = _cuda.contiguous(similarity, log_likelihood, mean, left, right, image)
-    gradient, z = out or (_cuda.empty(weights.shape, weights), _cuda.empty(mean.shape, weights))
-    _cuda.launch(
-        "weight_gradient",
-        _cuda.tiles(*mean.shape[1:]),
-        *arrays,
-        *_cuda.sizes(left.shape[0]),
-        gradient,
-        z,
-        *_cuda.grid(mean),
-        dtype=weights.dtype,
-        **_cuda.stencil_constants("weight_gradient", weights, mean.shape[0], mean, left, right),
-    )
+    patches = (*mean.shape[:-2], *weights.shape[-2:])
+    gradient, z = out or (_cuda.empty(patches, weights), _cuda.empty(mean.shape, weights))
+    arguments = (*arrays, *_cuda.sizes(left.shape[0]), gradient, z)
+    _cuda.stencil("weight_gradient", weights, mean, *arguments, arrays=(gradient, left))
     return gradient, z
