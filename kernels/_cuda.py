@@ -74,7 +74,7 @@ def function(name: str, entry: str, dtype: Any, **constants: Any) -> Any:
 def launch(
     name: str, blocks: int, *arguments: Any, dtype: Any, images: int = 1, entry: str = "kernel", **constants: Any
 ) -> None:
-    """Run ``<name>_<entry>`` on the current device and stream, `blocks` per image; an argument None is a null pointer."""
+    """Run ``<name>_<entry>`` on the current device and stream, `blocks` to an image; None is a null pointer."""
     if images > MOST_IMAGES:
         raise ValueError(f"a batch of {images} images; accepted on a GPU are up to {MOST_IMAGES}. Pass it in parts.")
     run = function(name, entry, np.dtype(dtype), **constants)
@@ -153,8 +153,8 @@ def apart(weights: Any, field: Any) -> np.int32:
     own, images = prod(batch(weights, weights)), prod(batch(weights, field))
     if own not in (1, images):
         raise ValueError(
-            f"weights of shape {tuple(weights.shape)} are for {own} images, the field of shape {tuple(field.shape)} has "
-            f"{images}. Pass weights for each of them, or without a batch for all."
+            f"weights of shape {tuple(weights.shape)} are for {own} images, the field of shape {tuple(field.shape)} "
+            f"has {images}. Pass weights for each of them, or without a batch for all."
         )
     return np.int32(0 if own == 1 else prod(weights.shape[-1 - axes_of(weights) : -2]))
 

@@ -12,9 +12,11 @@
 constexpr int TILE_X = BLOCK_X + 2 * RADIUS, TILE_Y = BLOCK_Y + 2 * RADIUS, AREA = TILE_X * TILE_Y, TILE = PLANES * AREA;
 constexpr int FIT = SHARED / (TILE * (int)sizeof(REAL)) - 1;  // planes of a tile that fit, less one for ⟨S, u⟩
 constexpr int CHUNK = LABELS && LABELS <= FIT ? LABELS : FIT < 8 ? FIT : 8;
+// Left alone, the compiler takes registers in double precision that leave room for three blocks where four fit.
+constexpr int BLOCKS = REPLICATE && COUNT == 9 && sizeof(REAL) == 8 && LABELS > 4 && sizeof(INDEX) == 4 ? 4 : 0;
 static_assert(CHUNK > 0, "the tile of one label fits");
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
 adjoint_kernel(const REAL* __restrict__ weights, const REAL* __restrict__ similarity, const REAL* __restrict__ field,
                const REAL* __restrict__ source, const REAL scale, REAL* __restrict__ result,
                const int apart, const int run_time_labels, const int height, const int width, const int depth)
@@ -56,13 +58,15 @@ adjoint_kernel(const REAL* __restrict__ weights, const REAL* __restrict__ simila
         }
         __syncthreads();
         if (k.inside()) {
+            REAL* own = result + k.at(labels);
+            const REAL* term = source ? source + k.at(labels) : nullptr;
             const int centre = REACH * AREA + (threadIdx.y + RADIUS) * TILE_X + threadIdx.x + RADIUS;
             UNROLL for (int j = 0; j < count; ++j) {
                 REAL y = 0;
                 UNROLL for (int o = 0; o < COUNT; ++o)
                     y += w[o] * z[j][centre - plane_of(o) * AREA - row_of(o) * TILE_X - column_of(o)];
-                const INDEX at = k.at(labels) + (first + j) * width;
-                result[at] = source ? scale * source[at] + y : y;
+                const INDEX at = (first + j) * width;
+                own[at] = term ? scale * term[at] + y : y;
             }
         }
     }

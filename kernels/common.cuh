@@ -84,7 +84,7 @@ struct Pixel {
     // The distance to the neighbor at an offset in such a field.
     __device__ INDEX step(int count, int dz, int dy, int dx) const
     {
-        return (REACH ? (INDEX)dz * height + dy : (INDEX)dy) * count * width + dx;
+        return (INDEX)(count * width) * (REACH ? dz * height + dy : dy) + dx;
     }
 };
 

@@ -23,7 +23,7 @@ weight_gradient_kernel(const REAL* __restrict__ similarity, const REAL* __restri
     const Pixel p = thread_pixel(depth, height, width);
     if (!p.inside()) return;
     const int labels = LABELS ? LABELS : run_time_labels;
-    const INDEX own = p.at(labels), term = (INDEX)gridDim.y * p.rows() * labels * width;
+    const INDEX own = p.at(labels), term = (INDEX)gridDim.y * p.rows() * (labels * width);
     const Values s(similarity + own, width);
     Scratch w(derivative + own, width);
     REAL g[COUNT] = {};

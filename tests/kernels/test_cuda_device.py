@@ -44,7 +44,10 @@ def test_stencils(dtype, labels, radius, shape, batch):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(
     ("cases", "sizes"),
-    [(vector_cases, (1, 1000, 3_000_001)), (pixelwise_cases, ((1, 1, 1), (3, 40, 70), (1, 1, 100_003), (2, 1501, 999)))],
+    [
+        (vector_cases, (1, 1000, 3_000_001)),
+        (pixelwise_cases, ((1, 1, 1), (3, 40, 70), (1, 1, 100_003), (2, 1501, 999))),
+    ],
 )
 def test_vectors(dtype, cases, sizes):
     first, again = (list(cases(dtype, sizes, put)) for _ in range(2))
