@@ -13,10 +13,11 @@ combination          y_r = s_r + Σ_k c_rk q_k       Gram–Schmidt, low rank
 prediction           Ω̂ = exp_1(softmax(−σd) ν)      weight patches from features; no ``gpu`` yet
 ===================  =============================  ==========================================
 
-Layout. Fields are (J, H, W), label first, x fastest, C-contiguous; weight patches are (N, H, W) with N = (2r+1)²
-offsets in row-major order and the centre at N//2. ``weights[o, y, x]`` belongs to the pixel (y, x) and looks at
-the neighbor (y, x) + offset(o). On volumes fields are (J, D, H, W), patches (N, D, H, W) with N = (2r+1)³. The stencils
-have one code for both, where an image is a volume of one plane whose neighborhood reaches no other.
+Layout. Fields are (H, J, W), rows of labels, x fastest, C-contiguous; weight patches are (H, N, W) with N = (2r+1)²
+offsets in row-major order and the centre at N//2. ``weights[y, o, x]`` belongs to the pixel (y, x) and looks at
+the neighbor (y, x) + offset(o). On volumes fields are (D, H, J, W), patches (D, H, N, W) with N = (2r+1)³. The stencils
+have one code for both, where an image is a volume of one plane whose neighborhood reaches no other. Axes before these
+are a batch of images; weights without them serve all images.
 
 Border. A neighbor outside the image is never read, whatever its weight: every patch lives on the neighbors that
 exist. There is no padding rule and no special case in the adjoint.

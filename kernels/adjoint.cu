@@ -9,7 +9,8 @@
 // Least traffic per pixel, in reals: 3J + N, and J more with a source.
 #include "common.cuh"
 
-constexpr int TILE_X = BLOCK_X + 2 * RADIUS, TILE_Y = BLOCK_Y + 2 * RADIUS, AREA = TILE_X * TILE_Y, TILE = PLANES * AREA;
+constexpr int TILE_X = BLOCK_X + 2 * RADIUS, TILE_Y = BLOCK_Y + 2 * RADIUS;
+constexpr int AREA = TILE_X * TILE_Y, TILE = PLANES * AREA;
 constexpr int FIT = SHARED / (TILE * (int)sizeof(REAL)) - 1;  // planes of a tile that fit, less one for ⟨S, u⟩
 constexpr int CHUNK = LABELS && LABELS <= FIT ? LABELS : FIT < 8 ? FIT : 8;
 // Left alone, the compiler takes registers in double precision that leave room for three blocks where four fit.

@@ -2,14 +2,15 @@
 //
 //     Σ_i c_i v_{i,truth(i)},  Σ_ij c_i v_ij,  Σ_ij c_i v_ij²,  Σ_i c_i,  #{i : argmax_j v_ij ≠ truth(i)},  #{i}
 //
-// over i with truth(i) ≥ 0, c_i = class_weights[truth(i)]. v: (B, R, J, W); truth: (B, R, W); class_weights: (J); partial:
-// (B, 6, blocks). One thread per pixel, and every `blocks`-th tile of an image to a block: the J numbers of a pixel add
-// up in REAL, pixels in ACCUMULATOR. The second stage adds blocks. Least traffic per pixel, in reals: J + 1.
+// over i with truth(i) ≥ 0, c_i = class_weights[truth(i)]. v: (B, R, J, W); truth: (B, R, W); class_weights: (J);
+// partial: (B, 6, blocks). One thread per pixel, and every `blocks`-th tile of an image to a block: the J numbers of a
+// pixel add up in REAL, pixels in ACCUMULATOR. The second stage adds blocks. Least traffic per pixel, in reals: J + 1.
 #include "common.cuh"
 
 extern "C" __global__ void __launch_bounds__(THREADS)
 agreement_kernel(const REAL* __restrict__ v, const int* __restrict__ truth, const REAL* __restrict__ class_weights,
-                 ACCUMULATOR* __restrict__ partial, const int labels, const int height, const int width, const int tiles)
+                 ACCUMULATOR* __restrict__ partial,
+                 const int labels, const int height, const int width, const int tiles)
 {
     ACCUMULATOR total[SUMS] = {};
     for (int t = blockIdx.x; t < tiles; t += gridDim.x) {

@@ -3,8 +3,9 @@
     [Σ_i c_i v_{i,truth(i)}, Σ_ij c_i v_ij,  Σ_ij c_i v_ij²,  Σ_i c_i,  #{i : argmax_j v_ij ≠ truth(i)},  #{i}]
 
 over the pixels i with truth(i) ≥ 0, each counting c_i = class_weights[truth(i)] times in the first four.
-Layout: v (B, R, J, W), R rows of each of B images, truth (B, R, W) int32, −1 where there is none, class_weights (J); the
-sums (B, 6) float64. The J numbers of a pixel add up in the dtype of v, pixels in float64 and in one fixed order. Least traffic per pixel, in floats: J + 1.
+Layout: v (B, R, J, W), R rows of each of B images, truth (B, R, W) int32, −1 where there is none, class_weights (J);
+the sums (B, 6) float64. The J numbers of a pixel add up in the dtype of v, pixels in float64 and in one fixed order.
+Least traffic per pixel, in floats: J + 1.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@
 //   LABELS    number of labels J; 0: known at run time only
 //   BLOCK_X, BLOCK_Y   threads of a block: a tile of that many pixels, one thread per pixel
 //   SHARED    bytes of shared memory for a tile
-// Layout, rows of labels: fields (B, D, H, J, W), patches (B, D, H, N, W), x fastest, so labels and neighbors of a pixel
-// are a row's width apart. An image has D = 1, and its z is left out; blockIdx.y is the image of a batch of B.
+// Layout, rows of labels: fields (B, D, H, J, W), patches (B, D, H, N, W), x fastest: the numbers of a pixel are a row's
+// width apart. An image has D = 1, and its z is left out; blockIdx.y is the image of a batch of B.
 #ifndef COMMON_CUH
 #define COMMON_CUH
 
@@ -68,8 +68,8 @@ struct Pixel {
     // The inside-the-image test of the neighbor at an offset; it holds for (0, 0, 0) where the pixel itself is inside.
     __device__ bool inside(int dz, int dy, int dx) const
     {
-        const bool across = (unsigned int)(y + dy) < (unsigned int)height && (unsigned int)(x + dx) < (unsigned int)width;
-        return REACH ? across && (unsigned int)(z + dz) < (unsigned int)depth : across;
+        const bool row = !REACH || (unsigned int)(z + dz) < (unsigned int)depth;
+        return row && (unsigned int)(y + dy) < (unsigned int)height && (unsigned int)(x + dx) < (unsigned int)width;
     }
     __device__ bool inside() const { return inside(0, 0, 0); }
     // Rows of an image or volume.
@@ -100,7 +100,7 @@ __device__ inline Pixel thread_pixel(int depth, int height, int width)
     return thread_pixel(Tile(height, width), depth, height, width);
 }
 
-// Visit the neighbors of a pixel that are inside, row-major: visit(o, distance in a field of `count` numbers per pixel).
+// Visit the neighbors of a pixel that are inside, row-major: visit(o, distance in a field of `count` numbers a pixel).
 template <class Visit> __device__ inline void each_neighbor(const Pixel& p, int count, Visit visit)
 {
     UNROLL for (int dz = -REACH; dz <= REACH; ++dz) {

@@ -4,7 +4,8 @@
 
 In inner products and norms a pixel counts c_i = class_weights[truth(i)] times. With the sums (t, s, q, m, …):
 ⟨v*, v⟩ = t − s/J,  ‖v‖² = q,  ‖v*‖² = m (1 − 1/J). For v = 0 the derivative is 0.
-Layout: v (B, R, J, W), truth (B, R, W) int32, −1 where there is none, sums (B, 6), one row for each image. Least traffic per pixel, in floats: 2J + 1.
+Layout: v (B, R, J, W), truth (B, R, W) int32, −1 where there is none, sums (B, 6), one row for each image.
+Least traffic per pixel, in floats: 2J + 1.
 """
 
 from __future__ import annotations
@@ -61,7 +62,9 @@ def _stretches(first, last, v, truth, class_weights, scales, result):
         for i in range(n):
             counts[i] = class_weights[labels[i]] if labels[i] >= 0 else 0
         for j in range(J):
-            _derivative(v[image, y, j, a:], labels, np.int32(j), counts, scales[image], share, result[image, y, j, a:], n)
+            _derivative(
+                v[image, y, j, a:], labels, np.int32(j), counts, scales[image], share, result[image, y, j, a:], n
+            )
 
 
 @helper

@@ -2,8 +2,8 @@
 
     x ← s (x − ⟨p, x⟩) cut to ±bound,   q = p∘e^x / ⟨p, e^x⟩,   q ← max(q, floor) where p > 0, else 0, normalized
 
-Layout: p and x (R, N, W), the simplex along N; s = factor · scale, with one number `scale` (R, W) per column where there is.
-Least traffic per column, in floats: 3N, 1 more with a scale.
+Layout: p and x (R, N, W), the simplex along N; s = factor · scale, with one number `scale` (R, W) per column where
+there is. Least traffic per column, in floats: 3N, 1 more with a scale.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 // The moments of Riemannian Adam: the gradient's tangent part and its squared Fisher–Rao norm, averaged over steps.
 //
-//     t_i = c (∂L_i − ⟨Ω_i, ∂L_i⟩),   first_i ← β₁ first_i + (1 − β₁) t_i,   second_i ← β₂ second_i + (1 − β₂) ⟨Ω_i, t_i²⟩
+//     t_i = c (∂L_i − ⟨Ω_i, ∂L_i⟩)
+//     first_i ← β₁ first_i + (1 − β₁) t_i,   second_i ← β₂ second_i + (1 − β₂) ⟨Ω_i, t_i²⟩
 //
 // Ω, ∂L, first: (R, N, W); second: (R, W). first = null: only the squared norm. One thread per pixel; the gradient is
 // read twice, the second time from the cache. Least traffic per pixel, in reals: 4N + 2, without moments 2N + 1.

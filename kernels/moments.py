@@ -3,9 +3,9 @@
     t_i = c (∂L_i − ⟨Ω_i, ∂L_i⟩)
     first_i ← β₁ first_i + (1 − β₁) t_i,   second_i ← β₂ second_i + (1 − β₂) ⟨Ω_i, t_i²⟩
 
-Layout: Ω, ∂L and first (R, N, W), second (R, W); factors (β₁, β₂, c). Without moments, as by default, the second result is
-the squared norm of the Riemannian gradient of every patch and the first is None. Least traffic per pixel, in floats:
-4N + 2, else 2N + 1.
+Layout: Ω, ∂L and first (R, N, W), second (R, W); factors (β₁, β₂, c). Without moments, as by default, the second
+result is the squared norm of the Riemannian gradient of every patch and the first is None. Least traffic per pixel, in
+floats: 4N + 2, else 2N + 1.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@
 // Least traffic per pixel, in reals: 3RJ + 4J + N.
 #include "common.cuh"
 
-// Left alone, the compiler spills in the loop at run time to reach more blocks per multiprocessor than the four that fit,
-// and for a volume, two or one.
+// Left alone, the compiler spills in the loop at run time to reach more blocks per multiprocessor than the four that
+// fit, and for a volume, two or one.
 constexpr int FITTING = REACH ? 8 / sizeof(REAL) : 4;
 constexpr int BLOCKS = (LABELS == 0 || REACH) && RADIUS == 1 && sizeof(INDEX) == 4 ? FITTING : 0;
 

@@ -11,8 +11,8 @@ A v_r at hand no average is taken,
     z = w − S Σ_j w_j,   w = S∘m̄ + Σ_r (u_r − ⟨u_r, S⟩)∘(A v_r)
 
 Layout: S, ℓ, m̄ and z (…, H, J, W), u, v and Av (R, …, H, J, W), ∂Ω (…, H, N, W), one for each image of a batch; of the
-weights only the shape counts. Border: ∂ω of a neighbor outside is 0. Both results are linear in (m̄, {u_r v_rᵀ}): a long splitting may be passed in
-pieces and the results added. Least traffic per pixel, in floats: 3RJ + 4J + N.
+weights only the shape counts. Border: ∂ω of a neighbor outside is 0. Both results are linear in (m̄, {u_r v_rᵀ}): a
+long splitting may be passed in pieces and the results added. Least traffic per pixel, in floats: 3RJ + 4J + N.
 """
 
 from __future__ import annotations
