@@ -28,9 +28,8 @@ same, in volumes up to 3×3×3), which launches the ``.cu`` file of the same nam
 output is written by one worker, in one order of summation, so results repeat bit for bit, and a pixel gets the same
 bits wherever it lies in the array.
 
-On the CPU, ``_blocks`` holds what the stencils share (blocks of a row, rings of rows), ``_sums`` their sums over
-neighbors and labels, ``_vectors`` the registers that these are written in. ``_rows`` serves kernels without a
-neighborhood, and ``_numba`` compiles all of them and shares rows among threads.
+On the CPU, ``rows`` holds the loops over rows of labels that the stencils share, ``wave`` products in succession,
+``exponential`` e^x in vector lanes, and ``_numba`` compiles kernels and shares rows among threads.
 
 To add a kernel: write ``reference`` first, then ``cpu``; add it to ``tests/kernels/test_kernels.py``, which holds every
 implementation against ``reference`` on odd sizes, and call it from ``gpulaf.averaging.grid``. For the GPU write the

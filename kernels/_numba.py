@@ -124,7 +124,7 @@ def in_threads(function: Callable[..., Any], calls: list[tuple[Any, ...]]) -> No
 
 @contextmanager
 def compiling(notice: Callable[[int], object]) -> Iterator[None]:
-    """Call ``notice(count)`` as the count-th function inside begins to be compiled; those found on disk do not count."""
+    """Call ``notice(count)`` as the count-th function inside begins to be compiled; those on disk do not."""
     if not available:
         yield
         return

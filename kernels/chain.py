@@ -1,6 +1,6 @@
 """y_k = s_k·source + A y_{k−1}, k = 1 … K: products in succession, the powers of A and Horner's scheme; or with Aᵀ.
 
-A y = R_S Ω y as in ``operator``, Aᵀy = Ωᵀ R_S y as in ``adjoint``. Layout: S, y and source (…, H, J, W), Ω (…, H, N, W);
+A y = R_S Ω y as in ``operator``, Aᵀy = Ωᵀ R_S y as in ``adjoint``. Layout: S, y, source (…, H, J, W), Ω (…, H, N, W);
 the results (n, …, H, J, W) are used in turns, y_k in slot (k − 1) mod n, or from the last slot down where `backward`:
 n = K keeps all, n = 2 the last two. source = None adds nothing, S = None leaves the replicator out.
 

@@ -21,7 +21,7 @@ from array_api_compat import array_namespace
 from . import adjoint, operator, weight_gradient
 from ._memory import empty, empty_like
 from ._numba import helper, in_blocks, kernel
-from .rows import add, average, canonical, clear, correlate, emit, inner, load, pitch, replicate, strip, transpose
+from .rows import add, average, canonical, correlate, emit, inner, load, pitch, replicate, strip, transpose
 from .stencil import neighborhood
 from .weight_gradient import project
 
@@ -90,7 +90,9 @@ def _wave(first, last, c, size, weights, similarity, log_likelihood, g, gradient
                 y = front - terms * radius
                 if y + radius >= top - radius:
                     if 0 <= y + radius < height:
-                        load(log_likelihood[image, 0, y + radius], lo, radius, hi - lo, evidence[0, (y + radius) % side])
+                        load(
+                            log_likelihood[image, 0, y + radius], lo, radius, hi - lo, evidence[0, (y + radius) % side]
+                        )
                     else:
                         evidence[0, (y + radius) % side][:] = 0
                 if top <= y < bottom:

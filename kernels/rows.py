@@ -86,7 +86,11 @@ def average(weights, first, rows, slots, out, n):
                 a, b, c = weights[o][first:], weights[o + 1][first:], weights[o + 2][first:]
                 d, e = weights[o + 3][first:], weights[o + 4][first:]
                 for x in range(n):
-                    total[x] += (a[x] * row[x] + b[x] * row[x + 1]) + (c[x] * row[x + 2] + d[x] * row[x + 3]) + e[x] * row[x + 4]
+                    total[x] += (
+                        (a[x] * row[x] + b[x] * row[x + 1])
+                        + (c[x] * row[x + 2] + d[x] * row[x + 3])
+                        + e[x] * row[x + 4]
+                    )
             else:
                 for d in range(side):
                     w, moved = weights[o + d][first:], row[d:]
