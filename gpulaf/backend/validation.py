@@ -12,7 +12,9 @@ __all__ = ["check_rho", "check_spacing", "image_features", "label_fields", "log_
 
 
 def check_rho(rho: float, usual: str = "0.1 suits images with values in [0, 1]") -> None:
-    """Raise ValueError for a scale of the data that is not positive and finite."""
+    """Raise an error for a scale of the data that is no positive, finite number."""
+    if np.ndim(rho) or np.asarray(rho).dtype.kind not in "iuf":
+        raise TypeError(f"rho is {rho!r}; accepted are positive numbers. {usual}.")
     if not 0 < rho < float("inf"):
         raise ValueError(f"rho is {rho}; accepted are positive numbers. {usual}.")
 

@@ -34,7 +34,7 @@ def labeler_options(command: Any) -> Any:
     """Add --sigma, --spacing, --model, --flow, --time, --tol and --device."""
     command = device_option(command)
     for name, text, kind in (
-        ("--tol", "Accepted relative error of the linear flow, or of a step of the nonlinear one.",
+        ("--tol", "Accepted error of the linear flow, of the largest v in reach, or of a step of the nonlinear.",
          {"type": float, "default": 1e-4, "show_default": True}),
         ("--time", "Integration time T: the larger, the smoother. [default: 3, or the file's; nonlinear: at most 50]",
          {"type": float}),

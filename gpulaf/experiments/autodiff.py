@@ -30,7 +30,7 @@ class Derivative(NamedTuple):
 
 
 def autodiff(solver: Euler | Krylov) -> Gradient:
-    """The gradient of a solver by backpropagation through it, for :func:`.learning.descend`.
+    """The gradient of a solver by backpropagation through it, for :func:`gpulaf.experiments.learning.descend`.
 
     The loss that it tells is summed in float64, as that of every other gradient: in float32, one near 0 has no digits.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import numpy as np
 
@@ -95,7 +95,9 @@ def choose_rank(singular_values: np.ndarray, rank: int | None, tol: float) -> in
 
 
 def check_time(time: float) -> float:
-    """Return the integration time as a Python number; raise ValueError unless it is positive and finite."""
+    """Return the integration time as a Python number; raise an error unless it is a positive, finite number."""
+    if np.ndim(time) or np.asarray(time).dtype.kind not in "iuf":
+        raise TypeError(f"time is {time!r}; accepted are positive numbers, or a list of those of layers.")
     if not (np.isfinite(time) and time > 0):
         raise ValueError(f"time is {time}; accepted are positive numbers. Times of 1 to 5 are usual.")
     return float(time)
@@ -103,7 +105,7 @@ def check_time(time: float) -> float:
 
 def check_integrator(solver: Any, step: str) -> None:
     """Raise TypeError for a solver that integrates no linear flow; `step` is what to do instead."""
-    if not isinstance(solver, Integrator):
+    if isinstance(solver, type) or not isinstance(solver, Integrator):
         raise TypeError(f"solver is {solver!r}; accepted are Taylor, Krylov and Euler. {step}")
 
 
@@ -115,12 +117,13 @@ def layer_times(time: float | Sequence[float], weights: Any = None) -> list[floa
 
     Raises
     ------
-    ValueError
-        If a time is not positive, there is none, or the numbers of weights and times differ.
+    ValueError, TypeError
+        If a time is no positive number, there is none, or the numbers of weights and times differ.
     """
-    given = np.atleast_1d(time).tolist()
+    listed = isinstance(time, (list, tuple)) or np.ndim(time) > 0
+    given = [check_time(t) for t in cast("Sequence[float]", time if listed else [time])]
     layers = len(weights) if isinstance(weights, (list, tuple)) else len(given)
-    times = [check_time(t) for t in (given if np.ndim(time) else [given[0] / max(layers, 1)] * layers)]
+    times = [given[0] / max(layers, 1)] * layers if not listed else given
     if not times or len(times) != layers:
         raise ValueError(
             f"there are {layers} weights and {len(given)} times; accepted are as many, one of each for every layer, or "

@@ -77,7 +77,7 @@ def read_image(path: str | os.PathLike[str], *, channel_axis: int | None = None)
             return np.moveaxis(image, axes.index("S" if "S" in axes else "C"), -1)
         raise ValueError(
             f"{path} holds an array of shape {image.shape} and does not say which axis holds the channels. "
-            "Name it with --channel-axis."
+            "Name it with channel_axis (--channel-axis)."
         )
     if image.ndim not in (2, 3):
         raise ValueError(f"{path} holds an array of shape {image.shape}; accepted are one image (H, W) or (H, W, C).")
@@ -104,6 +104,10 @@ def read_volume(path: str | os.PathLike[str], *, channel_axis: int | None = None
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist. Check the path.")
+    if path.suffix.lower() in PICTURES:
+        raise ValueError(
+            f"{path} is a picture; accepted as a volume are TIFF and .npy. For one image give two spacings."
+        )
     try:
         volume, axes = _read(path)
     except Exception as error:  # damaged files surface in every type: zlib.error, struct.error, RuntimeError, …
@@ -113,7 +117,7 @@ def read_volume(path: str | os.PathLike[str], *, channel_axis: int | None = None
     if volume.ndim != (3 if channel_axis is None else 4) and not (volume.ndim == 4 and axes is None):
         raise ValueError(
             f"{path} holds an array of shape {volume.shape}; accepted as a volume are (D, H, W), and (D, H, W, C) "
-            "where the file or --channel-axis names the channels. For one image give two spacings."
+            "where the file or channel_axis (--channel-axis) names the channels. For one image give two spacings."
         )
     if channel_axis is not None and not -4 <= channel_axis < 4:
         raise ValueError(f"the channel axis is {channel_axis}; accepted are -4 to 3. Count the axes from 0.")

@@ -77,6 +77,7 @@ def refine(
     solver: Integrator | Scheme = Taylor(),
     image: Any = None,
     label_axis: int = -1,
+    channel_axis: int | None = -1,
     spacing: tuple[float, ...] | None = None,
 ) -> Labeling:
     """Regularize the soft predictions of any classifier.
@@ -93,6 +94,8 @@ def refine(
         What weights are made from, where they are a map from an image to its weights.
     label_axis : int
         The axis of the labels.
+    channel_axis : int or None
+        The axis of the channels of `image`.
     spacing : (sy, sx) or (sz, sy, sx), optional
         As in :func:`label`.
 
@@ -108,7 +111,7 @@ def refine(
         If the image takes more memory than is free; the message says how much, and which tiles would fit.
     """
     labeler = Labeler(None, weights, rho, time, solver)
-    return labeler.refine(probabilities, image=image, label_axis=label_axis, spacing=spacing)
+    return labeler.refine(probabilities, image=image, label_axis=label_axis, channel_axis=channel_axis, spacing=spacing)
 
 
 def refine_logits(
@@ -120,6 +123,7 @@ def refine_logits(
     solver: Integrator | Scheme = Taylor(),
     image: Any = None,
     label_axis: int = -1,
+    channel_axis: int | None = -1,
     spacing: tuple[float, ...] | None = None,
 ) -> Labeling:
     """Regularize logits, the scores of a network before its softmax.
@@ -128,7 +132,7 @@ def refine_logits(
     ----------
     logits : (H, W, J) floating array; (D, H, W, J) of a volume, (n, J) on a graph
         Finite; a constant per pixel changes nothing.
-    weights, rho, time, solver, image, label_axis, spacing
+    weights, rho, time, solver, image, label_axis, channel_axis, spacing
         As in :func:`refine`.
 
     Returns
@@ -141,4 +145,4 @@ def refine_logits(
         As in :func:`refine`.
     """
     labeler = Labeler(None, weights, rho, time, solver)
-    return labeler.refine_logits(logits, image=image, label_axis=label_axis, spacing=spacing)
+    return labeler.refine_logits(logits, image=image, label_axis=label_axis, channel_axis=channel_axis, spacing=spacing)

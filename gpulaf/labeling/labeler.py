@@ -43,7 +43,8 @@ class Labeling(NamedTuple):
     error: float
     #: Products with A, or evaluations of the right-hand side, that were spent.
     products: int
-    #: Whether the integrator met its tolerance; with a scheme, whether the flow came to rest: the mean entropy of the
+    #: Whether the integrator met its tolerance, that of Taylor relative to the largest v which any flow over this time
+    #: may reach, so that `error` may be larger; with a scheme, whether the flow came to rest: the mean entropy of the
     #: probabilities fell under a thousandth of log J, and the labels are their rounding.
     converged: bool
     #: Why it stopped, in one sentence.
@@ -79,7 +80,8 @@ class Labeler:
     Raises
     ------
     ValueError, TypeError
-        With the value, what is accepted and the next step, for what would fail on any image.
+        With the value, what is accepted and the next step, for options of other types and values out of range; what
+        depends on the image is checked with it.
 
     Examples
     --------
@@ -109,7 +111,8 @@ class Labeler:
             if not (x is None or alone or isinstance(x, Averaging) or is_array(x)):
                 raise TypeError(
                     f"weights are a {type(x).__name__}; accepted are an array, a Graph, a list of those of layers, or "
-                    "one WeightSource such as BilateralWeights, which may return a list."
+                    "one WeightSource such as BilateralWeights, which may return a list. A map of your own needs "
+                    "__call__, radius, reach and workspace."
                 )
         if isinstance(self.solver, Scheme) and (len(self.layers) > 1 or np.ndim(0 if self.time is None else self.time)):
             raise ValueError(

@@ -67,6 +67,11 @@ def tempered(logits: Any, rho: float) -> Any:
 def prototype_array(prototypes: Any, features: Any, scale: float = 1.0, *, seed: int = 0) -> np.ndarray:
     """Check prototypes against (H, W, C) features, or find that many by k-means: (J, C) float64 on the host."""
     scalar = not isinstance(prototypes, (list, tuple)) and np.ndim(prototypes) == 0 and not is_device_array(prototypes)
+    if prototypes is None:
+        raise TypeError(
+            "prototypes is None, which only refines predictions. Call refine, or give the number of labels or one row "
+            "for each."
+        )
     if scalar and np.asarray(prototypes).dtype.kind not in "uif":
         raise TypeError(f"prototypes is {prototypes!r}; accepted are a number of labels or an array (J, C). {NEXT}")
     if scalar:

@@ -12,12 +12,12 @@ from ..averaging.base import Averaging
 from ..averaging.graph import Graph
 from ..averaging.grid import as_averaging
 from ..averaging.patches import uniform_weights
-from ..backend.array import contiguous, host_array, host_dtype, namespace
+from ..backend.array import contiguous, host_array, host_dtype, is_array, namespace
 from ..backend.memory import check_memory
 from ..integrators.base import Integrator, check_integrator, layer_times
 from ..integrators.taylor import Taylor
 from .descent import RiemannianAdam
-from .loop import Checkpoint, check_patience, run
+from .loop import Checkpoint, check_checkpoint, check_patience, run
 from .loss import Loss, cosine_loss
 from .problem import ClosedForm, FitProblem
 from .stepper import FitStep, start_fit
@@ -79,6 +79,7 @@ class FitOptions:
         if not self.tau >= 0:
             raise ValueError(f"tau is {self.tau}; accepted are numbers from 0.")
         check_patience(self.patience)
+        check_checkpoint(self.checkpoint)
 
 
 def fit_weights(
@@ -114,7 +115,7 @@ def fit_weights(
     descent : RiemannianGradient, RiemannianAdam, Adam or AdaMax
     steps : int
         The most steps to take.
-    options : FitOptions
+    options : gpulaf.learning.FitOptions
 
     Returns
     -------
@@ -125,8 +126,8 @@ def fit_weights(
     ValueError, TypeError
         For shapes that do not match, labels out of range, no labeled pixel, log-likelihoods that are not finite, or
         a checkpoint that belongs to another fit.
-    FileExistsError
-        If the checkpoint exists and is not to be resumed.
+    FileExistsError, FileNotFoundError
+        If the checkpoint exists and is not to be resumed, or there is no folder for it.
     FloatingPointError
         If a loss is not finite.
     MemoryError
@@ -145,6 +146,14 @@ def fit_weights(
     layers = list(weights) if listed else [weights]
     times = layer_times(time, weights)
     check_integrator(solver, "Weights are learned by the linearized flow.")
+    for x in layers:
+        if not (x is None or isinstance(x, Averaging) or is_array(x)):
+            raise TypeError(
+                f"weights are a {type(x).__name__}; accepted are an array or Graph to start from, a list of those of "
+                "layers, or None for uniform ones."
+            )
+    if not isinstance(options, FitOptions):
+        raise TypeError(f"options is {options!r}; accepted is a gpulaf.learning.FitOptions.")
     _check_log_likelihood(log_likelihood, on_graph=any(isinstance(x, Graph) for x in layers))
     _check_truth(truth, log_likelihood)
     if int(steps) != steps or steps < 0:

@@ -13,7 +13,7 @@ from typing import Any, Protocol, Self, TypeVar
 from ..backend.array import reused
 from ..io.tensors import read_tensors, write_tensors
 
-__all__ = ["Checkpoint", "Row", "Trainable", "best", "check_finite", "check_patience", "run"]
+__all__ = ["Checkpoint", "Row", "Trainable", "best", "check_checkpoint", "check_finite", "check_patience", "run"]
 
 
 class Row(Protocol):
@@ -148,8 +148,8 @@ def run(
 
     Raises
     ------
-    FileExistsError
-        If the checkpoint exists and is not to be resumed.
+    FileExistsError, FileNotFoundError
+        If the checkpoint exists and is not to be resumed, or there is no folder for it.
     ValueError
         If the checkpoint belongs to another run, or took more steps than are asked for.
     FloatingPointError
@@ -208,6 +208,12 @@ def check_finite(value: float, count: int, name: str = "loss") -> None:
         raise FloatingPointError(f"the {name} is {value} after {count} steps. Take a shorter time or smaller steps.")
 
 
+def check_checkpoint(checkpoint: Checkpoint | None) -> None:
+    """Raise TypeError for what is neither None nor a Checkpoint."""
+    if not isinstance(checkpoint, Checkpoint | None):
+        raise TypeError(f"checkpoint is {checkpoint!r}; accepted is a gpulaf.learning.Checkpoint(path), or None.")
+
+
 def check_patience(patience: int | None) -> None:
     """Raise ValueError for a patience that is neither None nor a whole number of steps."""
     if patience is not None and (int(patience) != patience or patience < 1):
@@ -217,6 +223,8 @@ def check_patience(patience: int | None) -> None:
 def _resumed(trainable: Trainable[R], checkpoint: Checkpoint, steps: int) -> list[R]:
     """Restore the state of a checkpoint and return its history, which is empty where there is no checkpoint yet."""
     path, kind = checkpoint.path, trainable.kind
+    if not Path(path).parent.is_dir():
+        raise FileNotFoundError(f"{Path(path).parent} is no folder, so that {path} cannot be saved. Make it first.")
     if not Path(path).exists():
         return []
     if not checkpoint.resume:

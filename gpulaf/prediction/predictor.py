@@ -52,7 +52,7 @@ class WeightPredictor(TrainedPredictor):
     shared_layers : bool
         All layers have the same tangent vectors, and so the same weights.
     solver : Taylor, Krylov or Euler
-    training : Training
+    training : gpulaf.prediction.Training
         Steps, step size, loss, batches, crops, early stopping, checkpoint.
     seed : int
         Of the feature prototypes that learning starts from.

@@ -35,6 +35,10 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {
 NOT_STORED = ("checkpoint", "memory", "loss")
 
 
+#: The next step for tensors that do not fit.
+NEXT = "Set the options back to those of the fit, or fit the predictor again, and save it."
+
+
 class Model(NamedTuple):
     """What a predictor has learned, and how it was made."""
 
@@ -54,12 +58,13 @@ def write_model(path: str | os.PathLike[str], model: Model) -> None:
     Raises
     ------
     ValueError
-        If its solver is not one of this library.
+        If its solver is not one of this library, or options were changed that what was learned does not fit.
     """
     solver, training = model.options["solver"], model.options["training"]
     if type(solver).__name__ not in SOLVERS:
         raise ValueError(f"solver is {solver!r}; a file can hold {', '.join(SOLVERS)}. Take one of them.")
     features = model.options["features"]
+    _check_tensors("the predictor", model.tensors, _size(model.options), None if callable(features) else int(features))
     names = feature_names(features) if callable(features) else None
     metadata = {
         "options": {name: kind(model.options[name]) for name, kind in OPTIONS.items()},
@@ -84,6 +89,8 @@ def read_model(path: str | os.PathLike[str], features: Callable[[Any], Any] | No
         others and it is not given.
     """
     tensors, metadata = read_tensors(path, "predictor")
+    if "integrator" in metadata:
+        raise ValueError(f"{path} was written by gpulaf 0.1; accepted are files of 0.2. Train the predictor again.")
     try:
         stored, options = metadata["features"], dict(metadata["options"])
         own = Features(stored["names"]) if isinstance(stored, dict) else None
@@ -92,12 +99,17 @@ def read_model(path: str | os.PathLike[str], features: Callable[[Any], Any] | No
         options["training"] = Training(**metadata["training"], loss=LOSSES.get(metadata["loss"], cosine_loss))
         history = [TrainingStep(*row) for row in metadata["history"]]
         rest = bool(metadata["on_probabilities"]), history, str(metadata["reason"])
-        size = int(options["radius"]), 1 if options["shared_layers"] else int(options["n_layers"])
+        size = _size(options)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise ValueError(f"{path} has damaged metadata ({error!r}). Save the predictor again.") from None
     found = _restored(path, own or stored, features)
     _check_tensors(path, tensors, size, found if isinstance(found, int) else None)
     return Model(tensors, options | {"features": found}, *rest)
+
+
+def _size(options: dict[str, Any]) -> tuple[int, int]:
+    """Radius of the weight patches, and number of layers with weights of their own."""
+    return int(options["radius"]), 1 if options["shared_layers"] else int(options["n_layers"])
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
@@ -133,7 +145,7 @@ def _check_tensors(path: Any, tensors: dict[str, np.ndarray], size: tuple[int, i
     }
     missing = [name for name in dimensions if name not in tensors]
     if missing:
-        raise ValueError(f"{path} lacks {', '.join(missing)}. Save the predictor again.")
+        raise ValueError(f"{path} lacks {', '.join(missing)}. {NEXT}")
     shapes = {name: tensors[name].shape for name in dimensions}
     K, J, C = shapes["feature_prototypes"][:1], shapes["classes"], shapes["label_prototypes"][1:]
     fits = all(len(shapes[name]) == n for name, n in dimensions.items())
@@ -147,7 +159,7 @@ def _check_tensors(path: Any, tensors: dict[str, np.ndarray], size: tuple[int, i
             f"{path} holds tensors of shapes {shapes}, which do not fit together for weight patches of radius {radius}"
             + (f" in {layers} layers" if several else "")
             + ("" if patch is None else f" and raw patches of radius {patch}")
-            + ". Save the predictor again."
+            + f". {NEXT}"
         )
     if not all(np.isfinite(x).all() for x in tensors.values()) or not tensors["sigma"] > 0:
-        raise ValueError(f"{path} holds values that are not finite, or σ is not positive. Save the predictor again.")
+        raise ValueError(f"{path} holds values that are not finite, or σ is not positive. {NEXT}")

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..io.tensors import digest, qualified_name
-from ..learning.loop import Checkpoint, check_finite
+from ..learning.loop import Checkpoint, check_checkpoint, check_finite
 from ..learning.loss import Loss, cosine_loss
 from .dataset import Samples, batch_of, is_path
 from .model import Parameters
@@ -98,6 +98,7 @@ class Training:
             if isinstance(value, bool) or int(value) != value or value < least:
                 none = ", or None" if name in optional else ""
                 raise ValueError(f"{name} is {value}; accepted are whole numbers from {least}{none}.")
+        check_checkpoint(self.checkpoint)
         if not 0 < self.step_size < float("inf"):
             raise ValueError(f"step_size is {self.step_size}; accepted are positive numbers. 0.05 is usual.")
         if self.balanced and "class_weights" not in signature(self.loss).parameters:

@@ -20,7 +20,7 @@ from ..backend.array import empty, floating_dtype, host_dtype, is_device_array, 
 from ..kernels.stencil import radius_of
 from ..labeling.labeler import Labeler, Labeling, smallest_unsigned
 from ..labeling.likelihood import prototype_array
-from .halo import tile_halo
+from .halo import check_labeler, tile_halo
 
 __all__ = ["Cuts", "LabelArrays", "dask_array", "label_array", "label_tiles", "refine_array"]
 
@@ -78,6 +78,7 @@ def label_array(image: Any, labeler: Labeler) -> LabelArrays:
     >>> bool((result.labels.compute() == labeler(scene.image).labels).all())
     True
     """
+    check_labeler(labeler)
     image, prototypes = _checked(image, "image"), labeler.prototypes
     if np.ndim(prototypes) == 0 and not is_device_array(prototypes):
         raise ValueError(
@@ -111,6 +112,7 @@ def refine_array(probabilities: Any, labeler: Labeler, *, image: Any = None) -> 
     ValueError, TypeError, ImportError
         As in :func:`label_array`.
     """
+    check_labeler(labeler)
     probabilities, halo = _checked(probabilities, "probabilities"), tile_halo(labeler)
     others = _patches(labeler, probabilities)
     if isinstance(labeler.weights, WeightSource):

@@ -20,7 +20,7 @@ from ..backend.memory import TILE_STEP, memory_estimate
 from ..integrators import Euler, Taylor
 from ..labeling.labeler import Labeler
 
-__all__ = ["largest_tile", "tile_halo"]
+__all__ = ["check_labeler", "largest_tile", "tile_halo"]
 
 
 def tile_halo(labeler: Labeler) -> int:
@@ -48,6 +48,7 @@ def tile_halo(labeler: Labeler) -> int:
     >>> gpulaf.tiling.tile_halo(gpulaf.Labeler()), gpulaf.tiling.tile_halo(bilateral)
     (8, 16)
     """
+    check_labeler(labeler)
     if labeler.on_graph:
         raise TypeError("weights are a Graph; accepted in tiles are those of pixels. Label the nodes at once.")
     if isinstance(labeler.weights, WeightSource):
@@ -55,6 +56,12 @@ def tile_halo(labeler: Labeler) -> int:
     else:
         radius, reach = int(labeler.radius), 0
     return (sum(_steps(labeler.solver, time) for time in labeler.times) - 1) * radius + max(radius, reach)
+
+
+def check_labeler(labeler: Any) -> None:
+    """Raise TypeError for what is no Labeler."""
+    if not isinstance(labeler, Labeler):
+        raise TypeError(f"labeler is {labeler!r}; accepted is a gpulaf.Labeler, or what predictor.labeler() gives.")
 
 
 def largest_tile(memory: float, labeler: Labeler, labels: int, *, channels: int = 1, dtype: Any = np.uint8) -> int:

@@ -14,7 +14,7 @@ from ..averaging.sources import WeightSource
 from ..backend.array import device_array, is_host_array
 from ..labeling.labeler import Labeler, smallest_unsigned
 from .engine import TileTask, cluster, run_task
-from .halo import tile_halo
+from .halo import check_labeler, tile_halo
 from .outputs import Targets, check_targets
 from .plan import Plan
 from .prototypes import with_prototypes
@@ -135,6 +135,7 @@ def label_file(
 
 def _check_labeler(labeler: Labeler) -> None:
     """Raise ValueError or TypeError where tiles of a file cannot be labeled so, whatever the file."""
+    check_labeler(labeler)
     if not (labeler.weights is None or isinstance(labeler.weights, WeightSource)):
         raise TypeError(
             f"weights are a {type(labeler.weights).__name__}; accepted for files are uniform ones (None) and a "

@@ -72,7 +72,7 @@ def named_axes(axes: str, shape: tuple[int, ...], path: Path, channel_axis: int 
     if sorted(known.replace("1", "")) not in (["x", "y"], ["c", "x", "y"]):
         raise ValueError(
             f"{path} holds an array of shape {shape} with the axes {axes or 'unnamed'}; accepted are y and x, and one "
-            "axis of channels. Take one plane of it, or name the channels with --channel-axis."
+            "axis of channels. Take one plane of it, or name the channels with channel_axis (--channel-axis)."
         )
     return Layout(known, shape[known.index("c")] if "c" in known else None)
 

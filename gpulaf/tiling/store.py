@@ -242,7 +242,7 @@ def _write_json(path: Path, content: Any) -> None:
 def _difference(folder: Path, known: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     keys = [key for key in {**known, **now} if known.get(key) != now.get(key)]
     parts = ", ".join(f"{key} {_short(known.get(key))} and not {_short(now.get(key))}" for key in keys)
-    return f"{folder} was begun with {parts}. Go on with what it was begun with, or begin anew with --restart."
+    return f"{folder} was begun with {parts}. Go on with that, or begin anew with restart=True (--restart)."
 
 
 def _short(value: Any) -> str:

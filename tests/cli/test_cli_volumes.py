@@ -71,6 +71,9 @@ def test_volumes_are_read_with_their_channels(tmp_path: Path) -> None:
         write_array(tmp_path / f"{name}.npy", array, volume=True)
         for kind in ("tif", "npy"):
             assert read_volume(tmp_path / f"{name}.{kind}").shape == array.shape
+    write_array(tmp_path / "picture.png", np.zeros((4, 5, 3), np.uint8))
+    with pytest.raises(ValueError, match=r"picture\.png is a picture; accepted as a volume are TIFF"):
+        read_volume(tmp_path / "picture.png")
     np.save(tmp_path / "first.npy", np.moveaxis(colors, -1, 0))
     assert read_volume(tmp_path / "first.npy", channel_axis=0).shape == colors.shape
 

@@ -107,6 +107,15 @@ def test_a_map_to_weights_of_layers_needs_their_times() -> None:
         refine(SOFT, weights=BilateralWeights(), image=np.ones((5, 5)))
 
 
+def test_the_image_that_weights_are_made_from_has_its_channels_on_any_axis() -> None:
+    options: dict[str, Any] = {"weights": BilateralWeights()}
+    first = refine(SOFT, image=IMAGE, **options)
+    moved = refine(SOFT, image=np.moveaxis(IMAGE, -1, 0), channel_axis=0, **options)
+    np.testing.assert_array_equal(moved.probabilities, first.probabilities)
+    logits = refine_logits(np.log(SOFT), image=np.moveaxis(IMAGE, -1, 0), channel_axis=0, **options)
+    np.testing.assert_array_equal(logits.labels, first.labels)
+
+
 def test_prototypes_in_scaled_units() -> None:
     image = (255 * IMAGE).astype(np.uint8)
     one, other = Labeler(255 * COLORS)(image), Labeler(COLORS, scaled=True)(image)
@@ -117,6 +126,11 @@ def test_prototypes_in_scaled_units() -> None:
     ("options", "said"),
     [
         ({"rho": np.inf}, "rho is inf"),
+        ({"rho": None}, "rho is None; accepted are positive numbers"),
+        ({"rho": "0.1"}, "rho is '0.1'"),
+        ({"time": "3"}, "time is '3'; accepted are positive numbers"),
+        ({"time": [1.0, None]}, "time is None"),
+        ({"time": [[1.0, 2.0]]}, r"time is \[1.0, 2.0\]; accepted are positive numbers, or a list"),
         ({"solver": Taylor}, "solver is <class"),
         ({"weights": "bilateral"}, "weights are a str"),
         ({"weights": [[0.1, 0.2]]}, "weights are a list"),
@@ -129,7 +143,7 @@ def test_a_labeler_that_could_label_nothing_is_refused_when_it_is_made(options: 
 
 
 def test_a_labeler_without_prototypes_only_refines() -> None:
-    with pytest.raises(TypeError, match="prototypes is None; accepted are a number of labels or an array"):
+    with pytest.raises(TypeError, match=r"prototypes is None, .* Call refine"):
         Labeler()(IMAGE)
     assert Labeler(rho=1.0).refine(SOFT).labels.shape == (12, 13)
 

@@ -31,6 +31,7 @@ from gpulaf.learning import Adam, AdaMax, Checkpoint, FitOptions
 from gpulaf.learning.descent import squared_norms
 from gpulaf.learning.loss import weight_regularizer, wrong_share
 from gpulaf.learning.stepper import FitStep
+from gpulaf.prediction import Training
 from gpulaf.scenes import voronoi_colors, voronoi_lines
 
 
@@ -412,6 +413,16 @@ def test_bad_types():
         fit_weights(np.zeros((2, 3, 4), int), TRUTH)
     with pytest.raises(TypeError, match="float64; accepted are integers"):
         fit_weights(L, TRUTH.astype(float))
+    for weights in ("uniform", [None, 3]):
+        with pytest.raises(TypeError, match=r"weights are a (str|int); accepted are an array or Graph"):
+            fit_weights(L, TRUTH, weights=weights)
+    with pytest.raises(TypeError, match=r"solver is <class .*Taylor'>; accepted are Taylor"):
+        fit_weights(L, TRUTH, solver=Taylor)
+    with pytest.raises(TypeError, match=r"options is 3; accepted is a gpulaf\.learning\.FitOptions"):
+        fit_weights(L, TRUTH, options=3)
+    for options in (FitOptions, Training):
+        with pytest.raises(TypeError, match=r"checkpoint is 'x'; accepted is a gpulaf\.learning\.Checkpoint\(path\)"):
+            options(checkpoint="x")
 
 
 def test_a_loss_that_is_not_finite_ends_the_fit():

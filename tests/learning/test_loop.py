@@ -126,6 +126,13 @@ def test_what_is_not_finite_ends_the_run():
         check_finite(float("inf"), 7, "gradient")
 
 
+def test_the_folder_of_a_checkpoint_is_there_before_the_first_step(tmp_path):
+    parabola = Parabola()
+    with pytest.raises(FileNotFoundError, match=r"none is no folder, so that .* cannot be saved"):
+        run(parabola, steps=1, checkpoint=Checkpoint(tmp_path / "none" / "state"))
+    assert parabola.evaluated == []
+
+
 def test_the_progress_bar_names_the_run_its_loss_and_its_error(capsys):
     run(Parabola(losses=[1.0, 0.5]), steps=1, progress=True)
     run(Parabola(losses=[1.0, 0.5]), steps=1, progress=False)

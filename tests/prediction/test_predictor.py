@@ -540,6 +540,7 @@ def test_an_unchanged_file_is_read(tmp_path: Path) -> None:
         ({"sigma": np.zeros(1)}, "do not fit together"),
         ({"sigma": np.array(0.0)}, "σ is not positive"),
         ({"tangents": np.full((8, 9), np.nan)}, "holds values that are not finite"),
+        ({"metadata": {"integrator": ["Taylor", {}]}}, r"f was written by gpulaf 0\.1; .*Train the predictor again"),
         ({"metadata": {"options": None}}, r"damaged metadata \(KeyError\('options'\)\)"),
         ({"metadata": {"solver": ["Magic", {}]}}, "damaged metadata"),
         ({"metadata": {"features": {"names": "magic"}}}, "damaged metadata"),
@@ -553,6 +554,18 @@ def test_damaged_models(tmp_path: Path, changes: dict[str, Any], message: str) -
     change(tmp_path / "f", **changes)
     with pytest.raises(ValueError, match=message):
         WeightPredictor.load(tmp_path / "f")
+
+
+@pytest.mark.parametrize("changed", [{"radius": 2}, {"n_layers": 2}, {"features": 2}])
+def test_options_that_do_not_fit_what_was_learned_are_not_saved(tmp_path: Path, changed: dict[str, int]) -> None:
+    predictor = fitted()
+    before = predictor.get_params(deep=False)
+    predictor.set_params(**changed)
+    with pytest.raises(ValueError, match=r"the predictor holds .* do not fit together .*Set the options back"):
+        predictor.save(tmp_path / "f")
+    assert os.listdir(tmp_path) == []
+    predictor.set_params(**before).save(tmp_path / "f")
+    same(WeightPredictor.load(tmp_path / "f"), predictor)
 
 
 def test_files_that_are_no_models(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import sys
 import tracemalloc
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar
 
 import dask
@@ -483,6 +484,18 @@ def test_what_cannot_work_is_refused_before_anything_is_computed(
 ) -> None:
     with pytest.raises(kind, match=said):
         label_array(image, Labeler(**{"prototypes": [0.2, 0.8]} | options))
+
+
+def test_what_is_no_labeler_is_refused(tmp_path: Path) -> None:
+    other: Any = gpulaf.WeightPredictor()
+    for call in (
+        lambda: label_array(GREY, other),
+        lambda: gpulaf.tiling.refine_array(GREY[..., None], other),
+        lambda: gpulaf.tiling.tile_halo(other),
+        lambda: gpulaf.label_file(tmp_path / "in.png", tmp_path / "out.tif", other),
+    ):
+        with pytest.raises(TypeError, match=r"labeler is WeightPredictor.*; accepted is a gpulaf\.Labeler"):
+            call()
 
 
 def test_predictions_that_cannot_work_are_refused() -> None:
