@@ -40,5 +40,5 @@ def demo(scene: str, size: int, steps: int, seed: int, output: Path, device: str
     for title in result.panels:
         click.echo(f"  {title:<16}{100 * result.wrong(title):7.2f} % wrong")
     included = ", the compilation of kernels included" if compiled else ""
-    click.echo(f"  learned in {result.seconds:.1f} s ({len(wrong) - 1} steps{included})")
+    click.echo(f"  learned in {result.seconds:.1f} s ({len(wrong) - 1} steps){included}")
     click.echo(f"figure: {path}")
