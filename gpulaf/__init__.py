@@ -6,8 +6,8 @@ patches that are learned by Riemannian descent with a closed-form, low-rank grad
 Start with :func:`label`, which labels an image, and :func:`refine`, which cleans up the soft predictions of a
 classifier. :func:`fit_weights` learns the weights of one image with ground truth, :class:`WeightPredictor` learns how
 weights follow from an image and labels unseen ones, :func:`label_file` labels images larger than memory. The modules
-`averaging`, `flows`, `integrators`, `io`, `labeling`, `learning`, `prediction`, `scenes` and `tiling` hold what these
-are made of; ``help(gpulaf.flows)`` tells what is in one.
+`averaging`, `fields`, `flows`, `integrators`, `io`, `labeling`, `learning`, `prediction`, `scenes` and `tiling` hold
+what these are made of; ``help(gpulaf.flows)`` tells what is in one.
 
 Names load on first use: ``import gpulaf`` is fast, Numba and CuPy come when work begins.
 """

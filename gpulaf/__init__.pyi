@@ -1,4 +1,5 @@
 from . import averaging as averaging
+from . import fields as fields
 from . import flows as flows
 from . import integrators as integrators
 from . import io as io

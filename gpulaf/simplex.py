@@ -1,6 +1,6 @@
-"""The open probability simplex with its Fisher–Rao geometry: labels (or neighbors) on axis 0.
+"""The open probability simplex with its Fisher–Rao geometry: labels (or neighbors) on axis −2.
 
-Every function acts on each pixel's column alike: arrays are (J, …) and the simplex runs over the J entries.
+Every function acts on each pixel alike: arrays are rows of labels (…, J, W), and the simplex runs over the J entries.
 Source: Zeilmann, Petra, Schnörr, J. Math. Imaging Vis. 65 (2023), Sect. 2.1.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .backend.array import columns, namespace
+from .backend.array import namespace, rows
 from .backend.dispatch import implementation
 
 
@@ -17,14 +17,14 @@ def project(x: Any) -> Any:
 
     Parameters
     ----------
-    x : (J, …) floating array
+    x : (…, J, W) floating array
 
     Returns
     -------
-    (J, …) array, same dtype; its entries sum to 0 over axis 0.
+    (…, J, W) array, same dtype; its entries sum to 0 over axis −2.
     """
     xp = namespace(x)
-    return x - xp.mean(x, axis=0, keepdims=True)
+    return x - xp.mean(x, axis=-2, keepdims=True)
 
 
 def replicator(p: Any, x: Any) -> Any:
@@ -32,32 +32,32 @@ def replicator(p: Any, x: Any) -> Any:
 
     Parameters
     ----------
-    p : (J, …) floating array
+    p : (…, J, W) floating array
         Points of the simplex.
-    x : (J, …) floating array
+    x : (…, J, W) floating array
 
     Returns
     -------
-    (J, …) array, same dtype.
+    (…, J, W) array, same dtype.
     """
     xp = namespace(p, x)
-    return p * (x - xp.sum(p * x, axis=0, keepdims=True))
+    return p * (x - xp.sum(p * x, axis=-2, keepdims=True))
 
 
 def softmax(x: Any) -> Any:
-    """e^x / Σ e^x over axis 0, for any finite x.
+    """e^x / Σ e^x over axis −2, for any finite x.
 
     Parameters
     ----------
-    x : (J, …) floating array
+    x : (…, J, W) floating array
 
     Returns
     -------
-    (J, …) array of probabilities, same dtype.
+    (…, J, W) array of probabilities, same dtype.
     """
     xp = namespace(x)
-    exponential = xp.exp(x - xp.max(x, axis=0, keepdims=True))
-    return exponential / xp.sum(exponential, axis=0, keepdims=True)
+    exponential = xp.exp(x - xp.max(x, axis=-2, keepdims=True))
+    return exponential / xp.sum(exponential, axis=-2, keepdims=True)
 
 
 def lift(p: Any, v: Any) -> Any:
@@ -65,32 +65,32 @@ def lift(p: Any, v: Any) -> Any:
 
     Parameters
     ----------
-    p : (J, …) floating array
+    p : (…, J, W) floating array
         Points of the open simplex.
-    v : (J, …) floating array
-        Tangent vectors; a constant added to a column changes nothing.
+    v : (…, J, W) floating array
+        Tangent vectors; a constant added to a pixel changes nothing.
 
     Returns
     -------
-    (J, …) array, same dtype.
+    (…, J, W) array, same dtype.
     """
     return softmax(namespace(p).log(p) + v)
 
 
 def entropy(p: Any) -> Any:
-    """−Σ p log p over axis 0, in nats; 0 log 0 = 0.
+    """−Σ p log p over axis −2, in nats; 0 log 0 = 0.
 
     Parameters
     ----------
-    p : (J, …) floating array of probabilities
+    p : (…, J, W) floating array of probabilities
 
     Returns
     -------
-    (…) array, same dtype; between 0 and log J.
+    (…, W) array, same dtype; between 0 and log J.
     """
     xp = namespace(p)
     safe = xp.where(p > 0, p, xp.ones_like(p))
-    return -xp.sum(p * xp.log(safe), axis=0)
+    return -xp.sum(p * xp.log(safe), axis=-2)
 
 
 def geodesic_step(
@@ -99,18 +99,18 @@ def geodesic_step(
     """Exp_p(s R_p x) = p∘e^sx / ⟨p, e^sx⟩: a step along the e-geodesic with tangent R_p x (3.7), kept in the simplex.
 
     Entries of p that are exactly 0 stay 0 (the neighbors outside the image); every other entry of the result is at
-    least `floor` before the columns are normalized, and an entry changes by at most a factor e^(2·bound) before that.
+    least `floor` before they are normalized, and an entry changes by at most a factor e^(2·bound) before that.
 
     Parameters
     ----------
-    p : (N, …) floating array
+    p : (…, N, W) floating array
         Points of the simplex, or of one of its faces.
-    x : (N, …) floating array
-        The direction in log-coordinates: ∂L for descent. A constant added to a column changes nothing.
+    x : (…, N, W) floating array
+        The direction in log-coordinates: ∂L for descent. A constant added to a pixel changes nothing.
     factor : float
         s, the length of the step: −h for descent.
-    scale : (…) array, optional
-        Multiplies s, a number for every column.
+    scale : (…, W) array, optional
+        Multiplies s, a number for every pixel.
     bound : float
         The largest absolute entry of the step, once its mean under p is taken out.
     floor : float
@@ -118,9 +118,9 @@ def geodesic_step(
 
     Returns
     -------
-    (N, …) array, same dtype.
+    (…, N, W) array, same dtype.
     """
     xp = namespace(p, x)
-    flat = None if scale is None else xp.reshape(scale, (-1,))
-    moved = implementation("geodesic", p)(columns(p), columns(x), factor, flat, bound=bound, floor=floor)
+    rates = None if scale is None else xp.reshape(scale, (-1, scale.shape[-1]))
+    moved = implementation("geodesic", p)(rows(p), rows(x), factor, rates, bound=bound, floor=floor)
     return xp.reshape(moved, p.shape)

@@ -14,13 +14,16 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
-from .stencil import radius_of
+from .stencil import axes_of, check_shapes, neighborhood
 
 #: Threads of a block (x, y): one pixel each. A row of a warp is one coalesced line.
 BLOCK = (32, 8)
 
 #: Bytes of shared memory that a tile may take: 48 KiB less what the reductions need.
 SHARED = 47 * 1024
+
+#: Images of one launch: the limit of the second axis of a grid.
+MOST_IMAGES = 65535
 
 #: Planes above and below a pixel of a volume; the 125 weights of two do not fit into registers.
 MOST_REACH = 1
@@ -68,10 +71,14 @@ def function(name: str, entry: str, dtype: Any, **constants: Any) -> Any:
     return load(name, dtype, **constants).get_function(f"{name}_{entry}")
 
 
-def launch(name: str, blocks: int, *arguments: Any, dtype: Any, entry: str = "kernel", **constants: Any) -> None:
-    """Run ``<name>_<entry>`` on the current device and stream; an argument None is a null pointer."""
+def launch(
+    name: str, blocks: int, *arguments: Any, dtype: Any, images: int = 1, entry: str = "kernel", **constants: Any
+) -> None:
+    """Run ``<name>_<entry>`` on the current device and stream, `blocks` to an image; None is a null pointer."""
+    if images > MOST_IMAGES:
+        raise ValueError(f"a batch of {images} images; accepted on a GPU are up to {MOST_IMAGES}. Pass it in parts.")
     run = function(name, entry, np.dtype(dtype), **constants)
-    run((blocks,), (*BLOCK, 1), tuple(np.uintp(0) if a is None else a for a in arguments))
+    run((blocks, images), (*BLOCK, 1), tuple(np.uintp(0) if a is None else a for a in arguments))
 
 
 def most_labels(name: str, count: int, itemsize: int) -> int:
@@ -88,14 +95,15 @@ def most_labels(name: str, count: int, itemsize: int) -> int:
 
 def stencil_constants(name: str, weights: Any, labels: int, *arrays: Any) -> dict[str, Any]:
     """The constants of a stencil kernel; LABELS is 0 for a loop at run time."""
-    radius, volume = radius_of(weights), weights.ndim > 3
-    if volume and radius > MOST_REACH:
+    count = weights.shape[-2]
+    radius, axes = neighborhood(weights)
+    reach = radius if axes > 2 else 0
+    if reach > MOST_REACH:
         raise ValueError(
-            f"weights of shape {tuple(weights.shape)} reach {radius} planes; accepted on a GPU are up to {MOST_REACH}. "
+            f"weights of shape {tuple(weights.shape)} reach {reach} planes; accepted on a GPU are up to {MOST_REACH}. "
             "Take smaller patches, or NumPy arrays."
         )
-    constant = labels if labels <= most_labels(name, weights.shape[0], weights.dtype.itemsize) else 0
-    reach = radius if volume else 0
+    constant = labels if labels <= most_labels(name, count, weights.dtype.itemsize) else 0
     return {"RADIUS": radius, "REACH": reach, "LABELS": constant, "INDEX": index_type(weights, *arrays)}
 
 
@@ -110,17 +118,40 @@ def threads() -> int:
 
 
 def tiles(*shape: int) -> int:
-    """Blocks that cover an image (H, W) or a volume (D, H, W), one thread per pixel."""
+    """Blocks that cover pixels (H, W) or (D, H, W), a thread each."""
     return prod(shape[:-2]) * -(-shape[-1] // BLOCK[0]) * -(-shape[-2] // BLOCK[1])
 
 
-def grid(field: Any) -> tuple[np.int32, ...]:
+def batch(weights: Any, field: Any) -> tuple[int, ...]:
+    """Axes of a field (…, H, J, W), or of the weights, before those that the neighborhood reaches."""
+    return tuple(field.shape[: -1 - axes_of(weights)])
+
+
+def grid(weights: Any, field: Any) -> tuple[np.int32, ...]:
     """Labels, height, width and depth of a field as kernel arguments; an image has one plane.
 
     Depth, which image kernels do not read, comes last: elsewhere the compiler gave them other registers, and spills.
     """
-    depth, height, width = (1, *field.shape[1:])[-3:]
-    return sizes(field.shape[0], height, width, depth)
+    *planes, height, labels, width = field.shape[-1 - axes_of(weights) :]
+    return sizes(labels, height, width, *(planes or (1,)))
+
+
+def blocks_of(weights: Any, field: Any) -> int:
+    """Blocks that cover one image, or volume, of a field."""
+    *rows, _, width = field.shape[-1 - axes_of(weights) :]
+    return tiles(*rows, width)
+
+
+def apart(weights: Any, field: Any, *others: Any) -> np.int32:
+    """Rows from the weights of one image to those of the next, as a kernel argument: 0 where all images share them.
+
+    Raises
+    ------
+    ValueError
+        If the arrays do not fit together (:func:`gpulaf.kernels.stencil.check_shapes`).
+    """
+    own = check_shapes(weights, field, *others)
+    return np.int32(0 if own == 1 else prod(weights.shape[-1 - axes_of(weights) : -2]))
 
 
 def sizes(*numbers: int) -> tuple[np.int32, ...]:
@@ -143,22 +174,19 @@ def like(values: Any, rows: Any) -> Any:
     return array_namespace(rows).ascontiguousarray(values, dtype=rows.dtype)
 
 
+def stencil(name: str, weights: Any, field: Any, *arguments: Any, arrays: Any = (), **constants: Any) -> None:
+    """Launch a stencil on the batch of a field: its arguments, then the ``grid``; `arrays` are others it addresses."""
+    constants |= stencil_constants(name, weights, field.shape[-2], field, *arrays)
+    images = prod(batch(weights, field))
+    sizes = grid(weights, field)
+    launch(name, blocks_of(weights, field), *arguments, *sizes, dtype=field.dtype, images=images, **constants)
+
+
 def product(name: str, weights: Any, similarity: Any, field: Any, source: Any, scale: float, out: Any) -> Any:
     """Launch ``operator`` or ``adjoint``, which take the same arguments."""
     weights, similarity, field, source = contiguous(weights, similarity, field, source)
     result = empty(field.shape, field) if out is None else out
-    launch(
-        name,
-        tiles(*field.shape[1:]),
-        weights,
-        similarity,
-        field,
-        source,
-        field.dtype.type(scale),
-        result,
-        *grid(field),
-        dtype=field.dtype,
-        REPLICATE=int(similarity is not None),
-        **stencil_constants(name, weights, field.shape[0], field),
-    )
+    rows = apart(weights, field, similarity, source, result)
+    arguments = (weights, similarity, field, source, field.dtype.type(scale), result, rows)
+    stencil(name, weights, field, *arguments, REPLICATE=int(similarity is not None))
     return result

@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -33,21 +33,32 @@ except ImportError:  # the reference implementations then do the work
 #: Operations below which a kernel runs on the calling thread: waking another one costs as much.
 SMALL = 150_000
 
+#: ``contract`` allows fused multiply-add and nothing else: sums keep their order, and a pixel gets the same bits in a
+#: vector lane and in the scalar remainder of a row.
+OPTIONS = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy"}
+
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile ``function(first, last, *operands)``, cached on disk in :func:`cache_folder`.
-
-    ``contract`` allows fused multiply-add and nothing else, so that sums keep their order and a pixel gets the same
-    bits in a vector lane and in the scalar remainder of a row.
-    """
+    """Compile ``function(first, last, *operands)``, cached on disk in :func:`cache_folder`."""
     if not available:
         return function
     folder, before = cache_folder(), numba.config.CACHE_DIR
     try:
         numba.config.CACHE_DIR = folder or before  # where a function looks for its cache is decided as it is decorated
-        return numba.njit(nogil=True, fastmath={"contract"}, error_model="numpy", cache=folder is not None)(function)
+        return numba.njit(**OPTIONS, cache=folder is not None)(function)
     finally:
         numba.config.CACHE_DIR = before
+
+
+def helper(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a function that kernels call, as a part of them."""
+    return numba.njit(**OPTIONS, no_cpython_wrapper=True)(function) if available else function
+
+
+def reassociating(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same for a sum whose order is the compiler's, so that it runs in vector lanes: one order for one length."""
+    options = OPTIONS | {"fastmath": {"contract", "reassoc"}}
+    return numba.njit(**options, no_cpython_wrapper=True)(function) if available else function
 
 
 @cache
@@ -81,28 +92,6 @@ def _usable(folder: Path, shared: bool) -> bool:
             return True
     except OSError:
         return False
-
-
-def inline(
-    function: Callable[..., Any] | None = None, *, name: str = "", reassociate: bool = False, always: bool = False
-) -> Callable[..., Any]:
-    """Compile a helper that kernels call; `reassociate` lets a sum run in vector lanes.
-
-    The compiler puts it where it is called if that seems worth it, or `always`: a call that hands over whole arrays
-    costs more than a block of a row.
-
-    A helper that is made by a program needs a `name` of its own within its file: cached kernels of several processes
-    hold their helpers by file, name and a number that counts within a process. Two of the same name may meet there,
-    and a kernel would call the other one.
-    """
-    if function is None:
-        return partial(inline, name=name, reassociate=reassociate, always=always)
-    function.__qualname__ = name or function.__qualname__
-    if not available:
-        return function
-    flags = {"contract", "reassoc"} if reassociate else {"contract"}
-    options = {"nogil": True, "fastmath": flags, "error_model": "numpy", "no_cpython_wrapper": True}
-    return numba.njit(**options, forceinline=always)(function)
 
 
 def in_blocks(function: Callable[..., Any], count: int, operations: int, *operands: Any) -> None:

@@ -14,7 +14,6 @@ from array_api_compat import array_namespace
 from . import _cuda
 from ._memory import empty
 from ._numba import in_blocks, kernel
-from ._rows import clear, copy
 
 #: Elements that are worked on together.
 STRETCH = 1024
@@ -23,29 +22,31 @@ STRETCH = 1024
 def reference(coefficients: np.ndarray, rows: Any, start: Any = None) -> Any:
     """The definition, in array API code."""
     xp = array_namespace(rows)
-    combined = xp.matmul(xp.asarray(coefficients, dtype=rows.dtype), rows)
-    return combined if start is None else start + combined
+    c = xp.asarray(coefficients, dtype=rows.dtype)
+    result = xp.zeros((c.shape[0], rows.shape[1]), dtype=rows.dtype) if start is None else start
+    for k in range(rows.shape[0]):
+        result = result + c[:, k : k + 1] * rows[k : k + 1, :]
+    return result
 
 
 def cpu(coefficients: np.ndarray, rows: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:
     """The same with Numba."""
     coefficients = np.ascontiguousarray(coefficients, dtype=rows.dtype)
     result = empty((coefficients.shape[0], rows.shape[1]), rows.dtype)
-    stretches = -(-rows.shape[1] // STRETCH)
-    in_blocks(_stretches, stretches, coefficients.size * rows.shape[1], coefficients, rows, start, result)
+    stretches, given = -(-rows.shape[1] // STRETCH), result if start is None else start
+    operands = (coefficients, rows, given, start is not None, result)
+    in_blocks(_stretches, stretches, coefficients.size * rows.shape[1], *operands)
     return result
 
 
 @kernel
-def _stretches(first, last, coefficients, rows, start, result):
+def _stretches(first, last, coefficients, rows, start, started, result):
     for s in range(first, last):
         a, b = s * STRETCH, min(rows.shape[1], (s + 1) * STRETCH)
         for r in range(result.shape[0]):
-            y = result[r, a:b]
-            if start is None:
-                clear(y)
-            else:
-                copy(start[r, a:b], y)
+            y, begin = result[r, a:b], start[r, a:b]
+            for i in range(y.size):
+                y[i] = begin[i] if started else y.dtype.type(0)
             for k in range(rows.shape[0]):
                 c, q = coefficients[r, k], rows[k, a:b]
                 for i in range(y.size):
@@ -65,17 +66,7 @@ def gpu(coefficients: Any, rows: Any, start: Any = None, *, out: Any = None) -> 
     if R * n == 0:
         return result
     tile = min(R, MOST_RESULTS)
-    _cuda.launch(
-        "combination",
-        -(-R // tile) * -(-n // _cuda.threads()),
-        coefficients,
-        rows,
-        start,
-        result,
-        *_cuda.sizes(R, K),
-        np.int64(n),
-        dtype=rows.dtype,
-        ROWS=tile,
-        INDEX=_cuda.index_type(rows, start, result),
-    )
+    options = {"dtype": rows.dtype, "ROWS": tile, "INDEX": _cuda.index_type(rows, start, result)}
+    arguments = (coefficients, rows, start, result, *_cuda.sizes(R, K), np.int64(n))
+    _cuda.launch("combination", -(-R // tile) * -(-n // _cuda.threads()), *arguments, **options)
     return result

@@ -8,7 +8,8 @@
 //   LABELS    number of labels J; 0: known at run time only
 //   BLOCK_X, BLOCK_Y   threads of a block: a tile of that many pixels, one thread per pixel
 //   SHARED    bytes of shared memory for a tile
-// Layout: fields (J, D, H, W), patches (N, D, H, W), x fastest; an image has D = 1, and its z is left out.
+// Layout, rows of labels: fields (B, D, H, J, W), patches (B, D, H, N, W), x fastest: the numbers of a pixel are a row's
+// width apart. An image has D = 1, and its z is left out; blockIdx.y is the image of a batch of B.
 #ifndef COMMON_CUH
 #define COMMON_CUH
 
@@ -47,60 +48,66 @@ __device__ constexpr int column_of(int o) { return o % SIDE - RADIUS; }
 
 __device__ inline int thread_index() { return threadIdx.y * BLOCK_X + threadIdx.x; }
 
-// The tile of a block, tiles row-major on a grid of one dimension.
+// A tile of an image, tiles row-major on a grid of one dimension: that of the block, where no other is given.
 struct Tile {
     int plane, top, left;
-    __device__ Tile(int height, int width)
+    __device__ Tile(int height, int width, unsigned int tile = blockIdx.x)
     {
-        const unsigned int across = (width + BLOCK_X - 1) / BLOCK_X, line = blockIdx.x / across;
+        const unsigned int across = (width + BLOCK_X - 1) / BLOCK_X, line = tile / across;
         const unsigned int down = REACH ? (height + BLOCK_Y - 1) / BLOCK_Y : 1;
         plane = REACH ? line / down : 0;
         top = (REACH ? line % down : line) * BLOCK_Y;
-        left = blockIdx.x % across * BLOCK_X;
+        left = tile % across * BLOCK_X;
     }
 };
 
-// A pixel: `at` is its index in the field of one label.
+// A pixel of the image blockIdx.y.
 struct Pixel {
     int z, y, x, depth, height, width;
-    INDEX at;
 
-    __device__ Pixel(int plane, int row, int column, int planes, int rows, int columns)
-        : z(plane), y(row), x(column), depth(planes), height(rows), width(columns)
-    {
-        at = (REACH ? (INDEX)plane * rows + row : (INDEX)row) * columns + column;
-    }
     // The inside-the-image test of the neighbor at an offset; it holds for (0, 0, 0) where the pixel itself is inside.
     __device__ bool inside(int dz, int dy, int dx) const
     {
-        const bool across = (unsigned int)(y + dy) < (unsigned int)height && (unsigned int)(x + dx) < (unsigned int)width;
-        return REACH ? across && (unsigned int)(z + dz) < (unsigned int)depth : across;
+        const bool row = !REACH || (unsigned int)(z + dz) < (unsigned int)depth;
+        return row && (unsigned int)(y + dy) < (unsigned int)height && (unsigned int)(x + dx) < (unsigned int)width;
     }
     __device__ bool inside() const { return inside(0, 0, 0); }
-    // Pixels of the image or volume: the distance from one label to the next.
-    __device__ INDEX plane() const { return REACH ? (INDEX)depth * height * width : (INDEX)height * width; }
-    // The distance to the neighbor at an offset.
-    __device__ INDEX step(int dz, int dy, int dx) const
+    // Rows of an image or volume.
+    __device__ INDEX rows() const { return REACH ? (INDEX)depth * height : (INDEX)height; }
+    // Its index in a field of `count` numbers per pixel, whose images are `apart` rows apart: 0 where they share one.
+    __device__ INDEX at(int count, INDEX apart) const
     {
-        return (REACH ? (INDEX)dz * height + dy : (INDEX)dy) * width + dx;
+        const INDEX row = REACH ? (INDEX)z * height + y : (INDEX)y;
+        return ((INDEX)blockIdx.y * apart + row) * count * width + x;
+    }
+    __device__ INDEX at(int count) const { return at(count, rows()); }
+    // The distance to the neighbor at an offset in such a field.
+    __device__ INDEX step(int count, int dz, int dy, int dx) const
+    {
+        return (INDEX)(count * width) * (REACH ? dz * height + dy : dy) + dx;
     }
 };
 
-// The pixel of this thread; it may lie outside.
-__device__ inline Pixel thread_pixel(int depth, int height, int width)
+// The pixel of this thread in a tile; it may lie outside.
+__device__ inline Pixel thread_pixel(const Tile& tile, int depth, int height, int width)
 {
-    const Tile tile(height, width);
-    return Pixel(tile.plane, tile.top + (int)threadIdx.y, tile.left + (int)threadIdx.x, depth, height, width);
+    return {tile.plane, tile.top + (int)threadIdx.y, tile.left + (int)threadIdx.x, depth, height, width};
 }
 
-// Visit the neighbors of a pixel that are inside, row-major: visit(o, distance in the field of one label).
-template <class Visit> __device__ inline void each_neighbor(const Pixel& p, Visit visit)
+// The pixel of this thread in the tile of its block.
+__device__ inline Pixel thread_pixel(int depth, int height, int width)
+{
+    return thread_pixel(Tile(height, width), depth, height, width);
+}
+
+// Visit the neighbors of a pixel that are inside, row-major: visit(o, distance in a field of `count` numbers a pixel).
+template <class Visit> __device__ inline void each_neighbor(const Pixel& p, int count, Visit visit)
 {
     UNROLL for (int dz = -REACH; dz <= REACH; ++dz) {
         UNROLL for (int dy = -RADIUS; dy <= RADIUS; ++dy) {
             UNROLL for (int dx = -RADIUS; dx <= RADIUS; ++dx) {
                 const int o = ((dz + REACH) * SIDE + dy + RADIUS) * SIDE + dx + RADIUS;
-                if (p.inside(dz, dy, dx)) visit(o, p.step(dz, dy, dx));
+                if (p.inside(dz, dy, dx)) visit(o, p.step(count, dz, dy, dx));
             }
         }
     }
@@ -110,11 +117,13 @@ template <class Visit> __device__ inline void each_neighbor(const Pixel& p, Visi
 struct Patch {
     REAL w[HELD ? COUNT : 1];
     const REAL* at;
-    INDEX plane;
+    int width;
 
-    __device__ Patch(const Pixel& p, const REAL* __restrict__ weights) : at(weights + p.at), plane(p.plane())
+    // The images of `weights` are `apart` rows apart.
+    __device__ Patch(const Pixel& p, const REAL* __restrict__ weights, int apart)
+        : at(weights + p.at(COUNT, apart)), width(p.width)
     {
-        if constexpr (HELD) each_neighbor(p, [&](int o, INDEX) { w[o] = at[o * plane]; });
+        if constexpr (HELD) each_neighbor(p, 0, [&](int o, INDEX) { w[o] = at[o * width]; });
     }
     // The weight of a neighbor that is inside.
     __device__ REAL operator[](int o) const
@@ -122,13 +131,13 @@ struct Patch {
         if constexpr (HELD)
             return w[o];
         else
-            return at[o * plane];
+            return at[o * width];
     }
-    // (Ωx)_i of one label plane; `x` points to the pixel.
-    __device__ REAL average(const Pixel& p, const REAL* __restrict__ x) const
+    // (Ωx)_i of one label among `labels`; `x` points to the pixel.
+    __device__ REAL average(const Pixel& p, int labels, const REAL* __restrict__ x) const
     {
         REAL sum = 0;
-        each_neighbor(p, [&](int o, INDEX offset) { sum += (*this)[o] * x[offset]; });
+        each_neighbor(p, labels, [&](int o, INDEX offset) { sum += (*this)[o] * x[offset]; });
         return sum;
     }
 };
@@ -137,16 +146,16 @@ struct Patch {
 struct Values {
 #if LABELS
     REAL value[LABELS];
-    __device__ Values(const REAL* __restrict__ field, INDEX plane)
+    __device__ Values(const REAL* __restrict__ field, int width)
     {
-        UNROLL for (int j = 0; j < LABELS; ++j) value[j] = field[j * plane];
+        UNROLL for (int j = 0; j < LABELS; ++j) value[j] = field[j * width];
     }
     __device__ REAL operator[](int j) const { return value[j]; }
 #else
     const REAL* at;
-    INDEX plane;
-    __device__ Values(const REAL* field, INDEX stride) : at(field), plane(stride) {}
-    __device__ REAL operator[](int j) const { return at[j * plane]; }
+    int width;
+    __device__ Values(const REAL* field, int stride) : at(field), width(stride) {}
+    __device__ REAL operator[](int j) const { return at[j * width]; }
 #endif
 };
 
@@ -154,13 +163,13 @@ struct Values {
 struct Scratch {
 #if LABELS
     REAL value[LABELS];
-    __device__ Scratch(REAL*, INDEX) {}
+    __device__ Scratch(REAL*, int) {}
     __device__ REAL& operator[](int j) { return value[j]; }
 #else
     REAL* at;
-    INDEX plane;
-    __device__ Scratch(REAL* result, INDEX stride) : at(result), plane(stride) {}
-    __device__ REAL& operator[](int j) { return at[j * plane]; }
+    int width;
+    __device__ Scratch(REAL* result, int stride) : at(result), width(stride) {}
+    __device__ REAL& operator[](int j) { return at[j * width]; }
 #endif
 };
 

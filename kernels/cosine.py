@@ -4,7 +4,8 @@
 
 In inner products and norms a pixel counts c_i = class_weights[truth(i)] times. With the sums (t, s, q, m, …):
 ⟨v*, v⟩ = t − s/J,  ‖v‖² = q,  ‖v*‖² = m (1 − 1/J). For v = 0 the derivative is 0.
-Layout: v (J, n), truth (n) int32, −1 where there is none. Least traffic per pixel, in floats: 2J + 1.
+Layout: v (B, R, J, W), truth (B, R, W) int32, −1 where there is none, sums (B, 6), one row for each image.
+Least traffic per pixel, in floats: 2J + 1.
 """
 
 from __future__ import annotations
@@ -16,18 +17,21 @@ from array_api_compat import array_namespace
 
 from . import _cuda
 from ._memory import empty_like
-from ._numba import in_blocks, inline, kernel
-from .agreement import STRETCH
+from ._numba import in_blocks, kernel
+from .agreement import STRETCH, SUMS
 
 
 def reference(v: Any, truth: Any, class_weights: Any, sums: Any) -> Any:
     """The definition, in array API code."""
     xp = array_namespace(v, truth)
-    hit = xp.reshape(xp.arange(v.shape[0], dtype=truth.dtype), (-1, 1)) == truth[None, :]
-    along, toward = factors(v.shape[0], [float(s) for s in sums])
-    target = xp.astype(hit, v.dtype) - 1 / v.shape[0]
-    counts = xp.sum(xp.where(hit, class_weights[:, None], xp.zeros_like(v[:1, :])), axis=0)
-    return counts * (along * v - toward * target)
+    hit = xp.reshape(xp.arange(v.shape[2], dtype=truth.dtype), (-1, 1)) == truth[:, :, None, :]
+    target = xp.astype(hit, v.dtype) - 1 / v.shape[2]
+    counts = xp.sum(xp.where(hit, class_weights[:, None], xp.zeros_like(v[:, :, :1, :])), axis=2, keepdims=True)
+    parts = []
+    for b in range(v.shape[0]):
+        along, toward = factors(v.shape[2], [float(s) for s in sums[b, :]])
+        parts.append(counts[b, ...] * (along * v[b, ...] - toward * target[b, ...]))
+    return xp.stack(parts)
 
 
 def factors(labels: int, sums: Any) -> tuple[float, float]:
@@ -41,48 +45,34 @@ def factors(labels: int, sums: Any) -> tuple[float, float]:
 
 def cpu(v: np.ndarray, truth: np.ndarray, class_weights: np.ndarray, sums: np.ndarray) -> np.ndarray:
     """The same with Numba."""
-    result = empty_like(v)
-    along, toward = (v.dtype.type(x) for x in factors(len(v), sums))
-    in_blocks(_stretches, -(-v.shape[1] // STRETCH), 2 * v.size, v, truth, class_weights, along, toward, result)
+    result, (images, rows, J, width) = empty_like(v), v.shape
+    scales = np.array([factors(J, row) for row in sums], v.dtype)
+    stretches = images * rows * -(-width // STRETCH)
+    in_blocks(_stretches, stretches, 2 * v.size, np.ascontiguousarray(v), truth, class_weights, scales, result)
     return result
 
 
 @kernel
-def _stretches(first, last, v, truth, class_weights, along, toward, result):
-    share, counts = v.dtype.type(1 / v.shape[0]), np.empty(STRETCH, v.dtype)
+def _stretches(first, last, v, truth, class_weights, scales, result):
+    _, rows, J, width = v.shape
+    zero, one, share = v.dtype.type(0), v.dtype.type(1), v.dtype.type(1 / J)
+    counts, stretches = np.empty(STRETCH, v.dtype), -(-width // STRETCH)
     for s in range(first, last):
-        a, b = s * STRETCH, min(v.shape[1], (s + 1) * STRETCH)
-        labels = truth[a:b]
-        for i in range(b - a):
-            counts[i] = class_weights[labels[i]] if labels[i] >= 0 else 0
-        for j in range(v.shape[0]):
-            _derivative(v[j, a:b], labels, np.int32(j), counts, along, toward, share, result[j, a:b])
-
-
-@inline
-def _derivative(v, truth, j, counts, along, toward, share, result):
-    zero, one = v.dtype.type(0), v.dtype.type(1)
-    for i in range(v.size):
-        target = (one if truth[i] == j else zero) - share
-        result[i] = counts[i] * (along * v[i] - toward * target)
+        image, y, a = s // stretches // rows, s // stretches % rows, s % stretches * STRETCH
+        n, labels, (along, toward) = min(STRETCH, width - a), truth[image, y, a:], scales[image]
+        for i in range(n):
+            counts[i] = class_weights[labels[i]] if labels[i] >= 0 else zero
+        for label in range(J):
+            row, out, j = v[image, y, label, a:], result[image, y, label, a:], np.int32(label)
+            for i in range(n):
+                out[i] = counts[i] * (along * row[i] - toward * ((one if labels[i] == j else zero) - share))
 
 
 def gpu(v: Any, truth: Any, class_weights: Any, sums: Any, *, out: Any = None) -> Any:
     """The same with CUDA (``cosine.cu``); the sums are read on the device."""
     v, truth = _cuda.contiguous(v, truth)
-    result = _cuda.empty(v.shape, v) if out is None else out
-    pixels = v.shape[1]
-    _cuda.launch(
-        "cosine",
-        -(-pixels // _cuda.threads()),
-        v,
-        truth,
-        class_weights,
-        sums,
-        result,
-        *_cuda.sizes(v.shape[0]),
-        np.int64(pixels),
-        dtype=v.dtype,
-        INDEX=_cuda.index_type(v),
-    )
+    result, (images, rows, labels, width) = _cuda.empty(v.shape, v) if out is None else out, v.shape
+    arguments = (v, truth, class_weights, sums, result, *_cuda.sizes(labels, rows, width))
+    options = {"dtype": v.dtype, "images": images, "SUMS": SUMS, "INDEX": _cuda.index_type(v)}
+    _cuda.launch("cosine", _cuda.tiles(rows, width), *arguments, **options)
     return result

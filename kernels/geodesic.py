@@ -2,8 +2,8 @@
 
     x ← s (x − ⟨p, x⟩) cut to ±bound,   q = p∘e^x / ⟨p, e^x⟩,   q ← max(q, floor) where p > 0, else 0, normalized
 
-Layout: p and x (N, n), the simplex along N; s = factor · scale, with one number `scale` (n) per column where there is.
-Least traffic per column, in floats: 3N, 1 more with a scale.
+Layout: p and x (R, N, W), the simplex along N; s = factor · scale, with one number `scale` (R, W) per column where
+there is. Least traffic per column, in floats: 3N, 1 more with a scale.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from . import _cuda
-from ._exponential import constants, exponential, new_powers
 from ._memory import empty_like
-from ._numba import in_blocks, inline, kernel
-from ._rows import clear, multiply_add
+from ._numba import in_blocks, kernel
+from .exponential import constants, exponential, new_powers
+from .rows import clear
 
 #: Columns that are worked on together.
 STRETCH = 1024
@@ -28,111 +28,66 @@ def reference(
 ) -> Any:
     """The definition, in array API code."""
     xp = array_namespace(p, x)
-    centred = factor * (x - xp.sum(p * x, axis=0, keepdims=True))
+    centred = factor * (x - xp.sum(p * x, axis=1, keepdims=True))
     if scale is not None:
-        centred = centred * scale
+        centred = centred * scale[:, None, :]
     moved = p * xp.exp(xp.clip(centred, -bound, bound))
-    moved = moved / xp.sum(moved, axis=0, keepdims=True)
+    moved = moved / xp.sum(moved, axis=1, keepdims=True)
     kept = xp.where(p > 0, xp.clip(moved, floor, 1.0), xp.zeros_like(p))
-    return kept / xp.sum(kept, axis=0, keepdims=True)
+    return kept / xp.sum(kept, axis=1, keepdims=True)
 
 
-def cpu(
-    p: np.ndarray,
-    x: np.ndarray,
-    factor: float = 1.0,
-    scale: np.ndarray | None = None,
-    *,
-    bound: float = 5.0,
-    floor: float = 1e-10,
-) -> np.ndarray:
+def cpu(p: Any, x: Any, factor: float = 1.0, scale: Any = None, *, bound: float = 5.0, floor: float = 1e-10) -> Any:
     """The same with Numba."""
-    result = empty_like(p)
-    numbers = tuple(p.dtype.type(number) for number in (factor, bound, floor))
-    operands = (p, x, scale, *numbers, constants(p.dtype), result)
-    in_blocks(_stretches, -(-p.shape[1] // STRETCH), 20 * p.size, *operands)
+    result, (rows, _, width) = empty_like(p), p.shape
+    rates = np.ones((rows, width), p.dtype) if scale is None else scale
+    operands = (*map(np.ascontiguousarray, (p, x, rates)), np.array([factor, bound, floor], p.dtype))
+    in_blocks(_stretches, rows * -(-width // STRETCH), 20 * p.size, *operands, constants(p.dtype), result)
     return result
 
 
 @kernel
-def _stretches(first, last, p, x, scale, factor, bound, floor, constants, result):
-    count, powers = p.shape[0], new_powers(constants, STRETCH)
-    columns = np.empty((2, STRETCH), p.dtype)
+def _stretches(first, last, p, x, rates, numbers, constants, result):
+    _, N, width = p.shape
+    factor, bound, floor = numbers
+    powers, stretches, zero = new_powers(constants, STRETCH), -(-width // STRETCH), p.dtype.type(0)
+    mean, total = np.empty(STRETCH, p.dtype), np.empty(STRETCH, p.dtype)
     for s in range(first, last):
-        a, b = s * STRETCH, min(p.shape[1], (s + 1) * STRETCH)
-        mean, total = columns[0, : b - a], columns[1, : b - a]
-        clear(mean)
-        for o in range(count):
-            multiply_add(p[o, a:b], x[o, a:b], mean)
-        clear(total)
-        for o in range(count):
-            row = result[o, a:b]
-            if scale is None:
-                _centred(x[o, a:b], mean, factor, bound, row)
-            else:
-                _centred_scaled(x[o, a:b], mean, factor, scale[a:b], bound, row)
-            exponential(row, constants, powers)
-            _weigh(p[o, a:b], row, total)
-        clear(mean)  # now the sum of what is kept
-        for o in range(count):
-            _keep(p[o, a:b], total, floor, result[o, a:b], mean)
-        for o in range(count):
-            row = result[o, a:b]
-            for i in range(row.size):
+        y, a = s // stretches, s % stretches * STRETCH
+        n, rate = min(STRETCH, width - a), rates[y, a:]
+        clear(mean, n)
+        for o in range(N):
+            q, d = p[y, o, a:], x[y, o, a:]
+            for i in range(n):
+                mean[i] += q[i] * d[i]
+        clear(total, n)
+        for o in range(N):
+            q, d, row = p[y, o, a:], x[y, o, a:], result[y, o, a:]
+            for i in range(n):
+                row[i] = min(max(factor * (d[i] - mean[i]) * rate[i], -bound), bound)
+            exponential(row, constants, powers, n)
+            for i in range(n):
+                row[i] *= q[i]
+                total[i] += row[i]
+        clear(mean, n)  # now the sum of what is kept
+        for o in range(N):
+            q, row = p[y, o, a:], result[y, o, a:]
+            for i in range(n):
+                row[i] = max(row[i] / total[i], floor) if q[i] > 0 else zero
+                mean[i] += row[i]
+        for o in range(N):
+            row = result[y, o, a:]
+            for i in range(n):
                 row[i] /= mean[i]
 
 
-@inline
-def _centred(x, mean, factor, bound, result):
-    for i in range(x.size):
-        result[i] = min(max(factor * (x[i] - mean[i]), -bound), bound)
-
-
-@inline
-def _centred_scaled(x, mean, factor, scale, bound, result):
-    for i in range(x.size):
-        result[i] = min(max(factor * (x[i] - mean[i]) * scale[i], -bound), bound)
-
-
-@inline
-def _weigh(p, row, total):
-    for i in range(row.size):
-        row[i] *= p[i]
-        total[i] += row[i]
-
-
-@inline
-def _keep(p, total, floor, row, kept):
-    for i in range(row.size):
-        row[i] = max(row[i] / total[i], floor) if p[i] > 0 else row.dtype.type(0)
-        kept[i] += row[i]
-
-
 def gpu(
-    p: Any,
-    x: Any,
-    factor: float = 1.0,
-    scale: Any = None,
-    *,
-    bound: float = 5.0,
-    floor: float = 1e-10,
-    out: Any = None,
+    p: Any, x: Any, factor: float = 1.0, scale: Any = None, *, bound: float = 5.0, floor: float = 1e-10, out: Any = None
 ) -> Any:
     """The same with CUDA (``geodesic.cu``)."""
     p, x, scale = _cuda.contiguous(p, x, scale)
-    (count, columns), real = p.shape, p.dtype.type
+    (rows, count, width), real = p.shape, p.dtype.type
     result = _cuda.empty(p.shape, p) if out is None else out
-    _cuda.launch(
-        "geodesic",
-        -(-columns // _cuda.threads()),
-        p,
-        x,
-        scale,
-        *(real(number) for number in (factor, bound, floor)),
-        result,
-        *_cuda.sizes(count),
-        np.int64(columns),
-        dtype=p.dtype,
-        INDEX=_cuda.index_type(p),
-    )
+    arguments = (p, x, scale, real(factor), real(bound), real(floor), result, *_cuda.sizes(count, rows, width))
+    _cuda.launch("geodesic", _cuda.tiles(rows, width), *arguments, dtype=p.dtype, INDEX=_cuda.index_type(p))
     return result

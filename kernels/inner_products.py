@@ -13,7 +13,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from . import _cuda
-from ._numba import in_blocks, inline, kernel
+from ._numba import in_blocks, kernel, reassociating
 
 #: Elements of one stretch.
 STRETCH = 1024
@@ -42,7 +42,7 @@ def _stretches(first, last, rows, others, partial):
                 partial[s, k, p] = _dot(rows[k, a:b], others[p, a:b])
 
 
-@inline(reassociate=True)
+@reassociating
 def _dot(a, b):
     total = 0.0
     for i in range(a.size):
@@ -73,13 +73,8 @@ def gpu(rows: Any, others: Any, *, out: Any = None, scratch: Any = None) -> Any:
     if K * P == 0:
         return result
     tile = TILE_ONE if P == 1 else TILE
-    constants = {
-        "dtype": rows.dtype,
-        "ROWS": tile[0],
-        "OTHERS": tile[1],
-        "STEPS": STEPS,
-        "INDEX": _cuda.index_type(rows, others),
-    }
+    constants = {"ROWS": tile[0], "OTHERS": tile[1], "STEPS": STEPS, "INDEX": _cuda.index_type(rows, others)}
+    constants["dtype"] = rows.dtype
     stretches = _cuda.sizes(shape[2])
     blocks = -(-K // tile[0]) * -(-P // tile[1]) * shape[2]
     arguments = (rows, others, partial, *_cuda.sizes(K, P), np.int64(n), *stretches)

@@ -5,7 +5,7 @@ With d_ij = ‖f_i − p_j‖, G = ∂L/∂Ω̂ and x̄_i = R_Ω̂ G, sums over 
     ∂ν_j = Σ_i a_ij x̄_i,   z̄_ij = a_ij (⟨ν_j, x̄_i⟩ − Σ_l a_il ⟨ν_l, x̄_i⟩)
     ∂σ = −Σ_ij z̄_ij d_ij,   ∂p_j = Σ_i z̄_ij σ (f_i − p_j)/d_ij
 
-Layout: features f (H, W, F), prototypes p (K, F), tangents ν (K, N), Ω̂ and G (N, H, W); σ is a number. Border: a weight
+Layout: features f (H, F, W), prototypes p (K, F), tangents ν (K, N), Ω̂ and G (H, N, W); σ is a number. Border: a weight
 that points outside is 0, the softmax of exp_1 runs over the neighbors inside. Where d = 0 its derivative is taken as 0.
 Distances are sums of squared differences: ‖f‖² + ‖p‖² − 2⟨f, p⟩ would lose the digits of small ones.
 The matrix a is held for a chunk of pixels only, and computed again for the adjoint. The derivatives are float64.
@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
-from ._exponential import constants, exponential, new_powers
 from ._memory import empty
-from ._numba import in_blocks, inline, kernel
-from ._rows import add_scaled, clear, copy, multiply_add
+from ._numba import helper, in_blocks, kernel, reassociating
+from .exponential import constants, exponential, new_powers
+from .rows import clear
 from .stencil import offsets, shifted
 
 #: Numbers that one chunk of the definition holds: pixels × prototypes × features.
@@ -40,9 +40,9 @@ BLOCKS = 64
 def reference(prototypes: Any, tangents: Any, sigma: float, features: Any, derivative: Any = None) -> Any:
     """The definition, in array API code: Ω̂, or (∂p, ∂ν, ∂σ) for ∂L/∂Ω̂."""
     xp = array_namespace(features)
-    height, width, F = features.shape
+    height, F, width = features.shape
     pixels = height * width
-    f = xp.reshape(features, (pixels, F))
+    f = xp.reshape(xp.permute_dims(features, (0, 2, 1)), (pixels, F))
     mask = xp.reshape(_inside(tangents, features), (-1, pixels))
     weights = xp.empty(mask.shape, dtype=features.dtype)
     sums = [xp.zeros(x.shape, dtype=xp.float64) for x in (prototypes, tangents)] + [0.0]
@@ -53,7 +53,7 @@ def reference(prototypes: Any, tangents: Any, sigma: float, features: Any, deriv
         a = a / xp.sum(a, axis=1, keepdims=True)
         weights[:, part] = _softmax(xp.matmul(a, tangents).T, mask[:, part])
         if derivative is not None:
-            G = xp.reshape(derivative, mask.shape)[:, part]
+            G = xp.reshape(xp.permute_dims(derivative, (1, 0, 2)), mask.shape)[:, part]
             x = (weights[:, part] * (G - xp.sum(weights[:, part] * G, axis=0, keepdims=True))).T
             bar = xp.matmul(x, tangents.T)
             z = a * (bar - xp.sum(a * bar, axis=1, keepdims=True))
@@ -61,14 +61,16 @@ def reference(prototypes: Any, tangents: Any, sigma: float, features: Any, deriv
             sums[0] += xp.sum(pull[..., None] * difference, axis=0, dtype=xp.float64)
             sums[1] += xp.matmul(xp.astype(a, xp.float64).T, xp.astype(x, xp.float64))
             sums[2] -= float(xp.sum(z * d, dtype=xp.float64))  # synchronize
-    return xp.reshape(weights, (-1, height, width)) if derivative is None else tuple(sums)
+    if derivative is not None:
+        return tuple(sums)
+    return xp.permute_dims(xp.reshape(weights, (-1, height, width)), (1, 0, 2))
 
 
 def _inside(tangents: Any, features: Any) -> Any:
     """1 where a neighbor is inside the image: (N, H, W)."""
     xp = array_namespace(features)
-    ones = xp.ones_like(features[..., 0])
-    return xp.stack([shifted(ones, offset) for offset in offsets(_radius(tangents))])
+    ones = xp.ones_like(features[:, 0, :])
+    return xp.stack([shifted(ones, offset, labels=False) for offset in offsets(_radius(tangents))])
 
 
 def _softmax(logits: Any, mask: Any) -> Any:
@@ -91,12 +93,11 @@ def _radius(tangents: Any) -> int:
 
 def cpu(prototypes: Any, tangents: Any, sigma: float, features: Any, derivative: Any = None) -> Any:
     """The same with Numba, some hundred pixels at a time."""
-    (height, width, F), (K, N), dtype = features.shape, tangents.shape, features.dtype
-    blocks = min(height, BLOCKS)
-    work = height * width * K * (N + F)
+    (height, F, width), (K, N), dtype = features.shape, tangents.shape, features.dtype
+    blocks, work = min(height, BLOCKS), height * width * K * (N + F)
     operands = (prototypes, tangents, dtype.type(sigma), features, _radius(tangents), blocks, constants(dtype))
     if derivative is None:
-        weights = empty((N, height, width), dtype)
+        weights = empty((height, N, width), dtype)
         in_blocks(_weights, blocks, work, *operands, weights)
         return weights
     sums = np.zeros((blocks, K, F)), np.zeros((blocks, K, N)), np.zeros((blocks, K))
@@ -106,17 +107,20 @@ def cpu(prototypes: Any, tangents: Any, sigma: float, features: Any, derivative:
 
 @kernel
 def _weights(first, last, prototypes, tangents, sigma, features, radius, blocks, constants, weights):
-    height, width, F = features.shape
-    K, N = tangents.shape
-    f, d, a, logits, one = _buffers(F, K, N, features.dtype)
+    height, _, width = features.shape
+    (K, N), dtype = tangents.shape, features.dtype
+    d, a = np.empty((K, STRETCH), dtype), np.empty((K, STRETCH), dtype)
+    x, one = np.empty((N, STRETCH), dtype), np.empty(STRETCH, dtype)
     powers = new_powers(constants, STRETCH)
     for y in range(height * first // blocks, height * last // blocks):
         for x0 in range(0, width, STRETCH):
             n = min(STRETCH, width - x0)
-            _attention(prototypes, sigma, features, y, x0, n, f, d, a, one, constants, powers)
-            _lift(tangents, a, radius, height, width, y, x0, n, logits, one, constants, powers)
+            _attention(prototypes, sigma, features[y], x0, n, d, a, one, constants, powers)
+            _lift(tangents, a, radius, height, width, y, x0, n, x, one, constants, powers)
             for o in range(N):
-                copy(logits[o, :n], weights[o, y, x0 : x0 + n])
+                row, out = x[o], weights[y, o][x0:]
+                for i in range(n):
+                    out[i] = row[i]
 
 
 @kernel
@@ -124,179 +128,144 @@ def _derivatives(
     first, last, prototypes, tangents, sigma, features, radius, blocks, constants,
     derivative, of_prototypes, of_tangents, of_sigma,
 ):  # fmt: skip
-    height, width, F = features.shape
-    K, N = tangents.shape
-    f, d, a, x, mean = _buffers(F, K, N, features.dtype)
-    bar, powers = np.empty((K, STRETCH), features.dtype), new_powers(constants, STRETCH)
+    height, F, width = features.shape
+    (K, N), dtype = tangents.shape, features.dtype
+    d, a, bar = np.empty((K, STRETCH), dtype), np.empty((K, STRETCH), dtype), np.empty((K, STRETCH), dtype)
+    x, mean = np.empty((N, STRETCH), dtype), np.empty(STRETCH, dtype)
+    powers, zero = new_powers(constants, STRETCH), dtype.type(0)
     for block in range(first, last):
         for y in range(height * block // blocks, height * (block + 1) // blocks):
             for x0 in range(0, width, STRETCH):
                 n = min(STRETCH, width - x0)
-                _attention(prototypes, sigma, features, y, x0, n, f, d, a, mean, constants, powers)
+                _attention(prototypes, sigma, features[y], x0, n, d, a, mean, constants, powers)
                 _lift(tangents, a, radius, height, width, y, x0, n, x, mean, constants, powers)
-                _replicate(derivative, y, x0, x, mean[:n])
-                _pull_back(tangents, a, x, bar, mean[:n])
+                _replicate(derivative[y], x0, x, mean, n)
+                _pull_back(tangents, a, x, bar, mean, n)
                 for j in range(K):
                     for o in range(N):
-                        of_tangents[block, j, o] += _dot(a[j, :n], x[o, :n])
-                    of_sigma[block, j] -= _dot(bar[j, :n], d[j, :n])
-                    _over_distance(sigma, d[j, :n], bar[j, :n])
+                        of_tangents[block, j, o] += _dot(a[j], x[o], zero, n)
+                    of_sigma[block, j] -= _dot(bar[j], d[j], zero, n)
+                    row, distance = bar[j], d[j]
+                    for i in range(n):
+                        row[i] = sigma * row[i] / distance[i] if distance[i] > 0 else zero
                     for k in range(F):
-                        of_prototypes[block, j, k] += _dot_from(bar[j, :n], f[k, :n], prototypes[j, k])
+                        of_prototypes[block, j, k] += _dot(row, features[y, k][x0:], prototypes[j, k], n)
 
 
-@inline
-def _buffers(F, K, N, dtype):
-    """f, d, a, one patch of N numbers for each pixel, and one number."""
-    return (
-        np.empty((F, STRETCH), dtype),
-        np.empty((K, STRETCH), dtype),
-        np.empty((K, STRETCH), dtype),
-        np.empty((N, STRETCH), dtype),
-        np.empty(STRETCH, dtype),
-    )
-
-
-@inline
-def _attention(prototypes, sigma, features, y, x0, n, f, d, a, lowest, constants, powers):
-    """f, d and a of the pixels x0 … x0+n of row y, pixels last."""
+@helper
+def _attention(prototypes, sigma, features, x0, n, d, a, one, constants, powers):
+    """d and a of n pixels from x0 on, pixels last."""
     K, F = prototypes.shape
+    for j in range(K):
+        row = d[j]
+        clear(row, n)
+        for k in range(F):
+            f, p = features[k][x0:], prototypes[j, k]
+            for x in range(n):
+                row[x] += (f[x] - p) * (f[x] - p)
+        for x in range(n):
+            row[x] = np.sqrt(row[x])
+    lowest = d[0]
     for x in range(n):
-        for k in range(F):
-            f[k, x] = features[y, x0 + x, k]
-    for j in range(K):
-        clear(d[j, :n])
-        for k in range(F):
-            _add_squares(f[k, :n], prototypes[j, k], d[j, :n])
-        _root(d[j, :n])
-    copy(d[0, :n], lowest[:n])
+        one[x] = lowest[x]
     for j in range(1, K):
-        _smaller(d[j, :n], lowest[:n])
+        row = d[j]
+        for x in range(n):
+            one[x] = min(one[x], row[x])
     for j in range(K):
-        _exponential(sigma, d[j, :n], lowest[:n], a[j, :n], constants, powers)
-    copy(a[0, :n], lowest[:n])
-    for j in range(1, K):
-        add_scaled(a[j, :n], 1, lowest[:n])
-    for j in range(K):
-        _divide(a[j, :n], lowest[:n])
+        row, share = d[j], a[j]
+        for x in range(n):
+            share[x] = -sigma * (row[x] - one[x])
+        exponential(share, constants, powers, n)
+    _normalize(a, one, n)
 
 
-@inline
+@helper
 def _lift(tangents, a, radius, height, width, y, x0, n, patch, one, constants, powers):
     """patch = exp_1(Σ_j a_j ν_j) over the neighbors inside, 0 outside."""
     K, N = tangents.shape
-    side = 2 * radius + 1
-    one[:n] = -np.inf
+    one[:] = -np.inf
     for o in range(N):
-        clear(patch[o, :n])
-        lo, hi = _span(o, radius, side, height, width, y, x0, n)
+        row = patch[o]
+        clear(row, n)
         for j in range(K):
-            add_scaled(a[j, lo:hi], tangents[j, o], patch[o, lo:hi])
-        for x in range(lo, hi):
-            one[x] = max(one[x], patch[o, x])
+            share, t = a[j], tangents[j, o]
+            for x in range(n):
+                row[x] += t * share[x]
+        _outside(o, radius, height, width, y, x0, n, row, -np.inf)
+        for x in range(n):
+            one[x] = max(one[x], row[x])
     for o in range(N):
-        lo, hi = _span(o, radius, side, height, width, y, x0, n)
-        if lo < hi:
-            for x in range(lo, hi):
-                patch[o, x] -= one[x]
-            exponential(patch[o, lo:hi], constants, powers)
-    clear(one[:n])
-    for o in range(N):
-        add_scaled(patch[o, :n], 1, one[:n])
-    for o in range(N):
-        _divide(patch[o, :n], one[:n])
+        row = patch[o]
+        for x in range(n):
+            row[x] -= one[x]
+        exponential(row, constants, powers, n)
+        _outside(o, radius, height, width, y, x0, n, row, 0.0)
+    _normalize(patch, one, n)
 
 
-@inline
-def _span(o, radius, side, height, width, y, x0, n):
-    """The pixels of the stretch, counted from x0, whose neighbor o is inside the image; lo = hi where none is."""
-    dy, dx = o // side - radius, o % side - radius
-    if not 0 <= y + dy < height:
-        return 0, 0
-    lo, hi = max(0, -dx - x0), min(n, width - dx - x0)
-    return lo, max(lo, hi)
+@helper
+def _outside(o, radius, height, width, y, x0, n, row, value):
+    """Give the value to those of n pixels from (y, x0) on whose neighbor o is outside the image."""
+    side = 2 * radius + 1
+    up, dx = y + o // side - radius, o % side - radius
+    lo, hi = (max(0, -dx - x0), min(n, width - dx - x0)) if 0 <= up < height else (n, n)
+    row[: min(lo, n)] = value
+    row[max(hi, 0) : n] = value
 
 
-@inline
-def _replicate(derivative, y, x0, patch, mean):
+@helper
+def _normalize(rows, total, n):
+    """Divide by the sum over rows."""
+    clear(total, n)
+    for k in range(rows.shape[0]):
+        row = rows[k]
+        for x in range(n):
+            total[x] += row[x]
+    for k in range(rows.shape[0]):
+        row = rows[k]
+        for x in range(n):
+            row[x] /= total[x]
+
+
+@helper
+def _replicate(derivative, x0, patch, mean, n):
     """patch = R_patch G."""
-    n = mean.size
-    clear(mean)
+    clear(mean, n)
     for o in range(patch.shape[0]):
-        multiply_add(patch[o, :n], derivative[o, y, x0 : x0 + n], mean)
+        row, G = patch[o], derivative[o][x0:]
+        for x in range(n):
+            mean[x] += row[x] * G[x]
     for o in range(patch.shape[0]):
-        row, G = patch[o, :n], derivative[o, y, x0 : x0 + n]
+        row, G = patch[o], derivative[o][x0:]
         for x in range(n):
             row[x] *= G[x] - mean[x]
 
 
-@inline
-def _pull_back(tangents, a, x, bar, mean):
+@helper
+def _pull_back(tangents, a, x, bar, mean, n):
     """bar_j = z̄_j = a_j (⟨ν_j, x⟩ − Σ_l a_l ⟨ν_l, x⟩)."""
     K, N = tangents.shape
-    n = mean.size
-    clear(mean)
+    clear(mean, n)
     for j in range(K):
-        row = bar[j, :n]
-        clear(row)
+        row, share = bar[j], a[j]
+        clear(row, n)
         for o in range(N):
-            add_scaled(x[o, :n], tangents[j, o], row)
-        multiply_add(a[j, :n], row, mean)
+            own, t = x[o], tangents[j, o]
+            for i in range(n):
+                row[i] += t * own[i]
+        for i in range(n):
+            mean[i] += share[i] * row[i]
     for j in range(K):
-        row, share = bar[j, :n], a[j, :n]
+        row, share = bar[j], a[j]
         for i in range(n):
             row[i] = share[i] * (row[i] - mean[i])
 
 
-@inline
-def _add_squares(f, p, result):
-    for x in range(result.size):
-        result[x] += (f[x] - p) * (f[x] - p)
-
-
-@inline
-def _root(row):
-    for x in range(row.size):
-        row[x] = np.sqrt(row[x])
-
-
-@inline
-def _smaller(row, result):
-    for x in range(result.size):
-        result[x] = min(result[x], row[x])
-
-
-@inline
-def _exponential(sigma, d, lowest, result, constants, powers):
-    for x in range(result.size):
-        result[x] = -sigma * (d[x] - lowest[x])
-    exponential(result, constants, powers)
-
-
-@inline
-def _divide(row, total):
-    for x in range(row.size):
-        row[x] /= total[x]
-
-
-@inline
-def _over_distance(sigma, d, row):
-    for x in range(row.size):
-        row[x] = sigma * row[x] / d[x] if d[x] > 0 else 0
-
-
-@inline(reassociate=True)
-def _dot(a, b):
-    total = a[0] * b[0]
-    for x in range(1, a.size):
-        total += a[x] * b[x]
-    return total
-
-
-@inline(reassociate=True)
-def _dot_from(a, b, origin):
+@reassociating
+def _dot(a, b, origin, n):
     """Σ a (b − origin)."""
     total = a[0] * (b[0] - origin)
-    for x in range(1, a.size):
+    for x in range(1, n):
         total += a[x] * (b[x] - origin)
     return total

@@ -2,148 +2,119 @@
 
     S_ij = exp((Ωℓ)_ij) / Σ_l exp((Ωℓ)_il),   (Ωℓ)_i = Σ_{k ∈ N_i} ω_ik ℓ_k
 
-Layout: ℓ and S (J, H, W), Ω (N, H, W). Border: neighbors outside the image are skipped.
+Layout: ℓ and S (…, H, J, W), Ω (…, H, N, W). Border: neighbors outside the image are skipped.
 Also returned: numbers whose maximum is α = max 2S(1 − S), one for each row, block or image.
 The maximum over labels is taken out before the exponential, so no log-likelihood overflows.
 """
 
 from __future__ import annotations
 
-from math import prod
 from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace
 
 from . import _cuda
-from ._blocks import (
-    BLOCK,
-    STRETCH,
-    as_volumes,
-    emit,
-    exceeds_cache,
-    find_slots,
-    load_rows,
-    new_ring,
-    new_scratch,
-    pack,
-)
-from ._exponential import constants, exponential, new_powers
 from ._memory import empty_like
-from ._numba import in_blocks, inline, kernel
-from ._sums import average
-from ._vectors import fence, filled, lanes_of, load, maximum, place, store
-from .stencil import average as average_field
-from .stencil import radius_of
+from ._numba import helper, in_blocks, kernel
+from .exponential import constants, exponential, new_powers
+from .rows import MARGIN, canonical, clear, emit, find, lines, load, pitch, strip
+from .rows import average as average_row
+from .stencil import average, neighborhood
 
 
 def reference(weights: Any, log_likelihood: Any, *, periodic: bool = False) -> tuple[Any, Any]:
     """The definition, in array API code: S and the largest 2S(1 − S) of the image."""
     xp = array_namespace(weights, log_likelihood)
-    averaged = average_field(weights, log_likelihood, periodic)
-    exponential = xp.exp(averaged - xp.max(averaged, axis=0, keepdims=True))
-    S = exponential / xp.sum(exponential, axis=0, keepdims=True)
+    averaged = average(weights, log_likelihood, periodic)
+    exponential = xp.exp(averaged - xp.max(averaged, axis=-2, keepdims=True))
+    S = exponential / xp.sum(exponential, axis=-2, keepdims=True)
     return S, xp.max(2 * S * (1 - S))
 
 
 def cpu(weights: np.ndarray, log_likelihood: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The same with Numba: S and the largest 2S(1 − S) of every row."""
     result = empty_like(log_likelihood)
-    bound = np.zeros(prod(result.shape[1:-1]), result.dtype)
-    work, radius = result.size * weights.shape[0], radius_of(weights)
-    streaming = exceeds_cache(weights, log_likelihood, result)
-    weights, log_likelihood, target = as_volumes(weights, log_likelihood, result)
-    operands = (weights, log_likelihood, radius, constants(result.dtype), target, bound, streaming)
-    in_blocks(_rows, len(bound), work, *operands)
+    radius, axes = neighborhood(weights)
+    w, l, S = canonical(weights, log_likelihood, result)
+    images, depth, height, J, width = S.shape
+    planes = 2 * radius + 1 if axes > 2 else 1
+    columns = strip(width, J * (planes * (2 * radius + 1) + 2) + w.shape[-2], radius, S.itemsize)
+    size = np.array([columns, pitch(min(width, columns + 2 * radius), S.itemsize), radius, planes])
+    bound = np.zeros(images * depth * height, S.dtype)
+    in_blocks(_rows, len(bound), 3 * S.size * w.shape[-2], w, l, constants(S.dtype), size, S, bound)
     return result, bound
 
 
 @kernel
-def _rows(first, last, weights, log_likelihood, radius, constants, result, bound, streaming):
-    labels, _, height, width = result.shape
-    ring, slots = new_ring(labels, len(weights), radius, result), np.empty(len(weights) // (2 * radius + 1), np.intp)
-    packed, column = new_scratch(len(weights), result), new_scratch(labels, result)
-    powers = new_powers(constants, labels * BLOCK)
-    for z in range(first // height, -(-last // height)):  # rows are counted through all planes
-        top, bottom = max(0, first - z * height), min(height, last - z * height)
-        for x0 in range(0, width, STRETCH):
-            n = min(STRETCH, width - x0)
-            for y in range(top - radius, bottom + radius):
-                load_rows(log_likelihood, radius, z, y, x0, n, ring)
-                done = y - radius
-                if done < top:
+def _rows(first, last, weights, log_likelihood, constants, size, result, bound):
+    _, depth, height, J, width = result.shape
+    columns, line, radius, planes = size
+    side = 2 * radius + 1
+    ring, slots = lines(planes * side * J, line, result).reshape(planes, side, J, line), np.empty(side, np.intp)
+    value, column = lines(J, line, result).reshape(J, line), lines(2, line, result).reshape(2, line)
+    powers = new_powers(constants, line)
+    for plane in range(first // height, -(-last // height)):  # rows are counted through all images and planes
+        image, z = plane // depth, plane % depth
+        top, bottom = max(0, first - plane * height), min(height, last - plane * height)
+        for left in range(0, width, columns):
+            right = min(width, left + columns)
+            lo, hi = max(0, left - radius), min(width, right + radius)
+            ring[:] = 0
+            for front in range(top - radius, bottom + radius):
+                for p in range(planes):
+                    at, row = z + p - planes // 2, ring[p, front % side]
+                    row[:] = 0
+                    if 0 <= at < depth and 0 <= front < height:
+                        load(log_likelihood[image, at, front], lo, row, hi - lo)
+                y = front - radius
+                if y < top:
                     continue
-                find_slots(done, radius, slots)
-                for x in range(0, n, BLOCK):
-                    count = min(BLOCK, n - x)
-                    pack(weights, (z, done, x0 + x), count, packed)
-                    average(packed, ring, slots, radius, x, count, column)
-                    _softmax(column, constants, powers)
-                    row = z * height + done
-                    bound[row] = max(bound[row], _largest(column, count, packed))
-                    for j in range(labels):
-                        emit(place(column, j), None, 0, result, (j, z, done, x0 + x), count, streaming)
-    if streaming:
-        fence()
+                find(y, radius, side, slots)
+                average_row(weights[image % weights.shape[0], z, y], lo, ring, slots, value, hi - lo)
+                start, n = left - lo, right - left
+                highest = softmax(value, column, constants, powers, MARGIN + start, n)
+                bound[plane * height + y] = max(bound[plane * height + y], highest)
+                emit(value, start, result[image, z, y], left, n)
 
 
-@inline
-def _softmax(column, constants, powers):
-    """column = e^{column − its maximum} / the sum of these, over labels."""
-    labels, own = column.shape
-    lanes, one = lanes_of(column), filled(column, 1)
-    for x in range(0, own, lanes):
-        p = place(column, (0, x))
-        highest = load(p, 0)
-        for j in range(1, labels):
-            highest = maximum(highest, load(p, j * own))
-        for j in range(labels):
-            store(p, j * own, load(p, j * own) - highest)
-    exponential(column.reshape(labels * own), constants, powers)
-    for x in range(0, own, lanes):
-        p = place(column, (0, x))
-        total = load(p, 0)
-        for j in range(1, labels):
-            total = total + load(p, j * own)
-        factor = one / total
-        for j in range(labels):
-            store(p, j * own, load(p, j * own) * factor)
-
-
-@inline
-def _largest(column, count, scratch):
-    """max 2S(1 − S) of the first `count` pixels."""
-    labels, own = column.shape
-    lanes, one = lanes_of(column), filled(column, 1)
-    end, highest = count // lanes * lanes, filled(column, 0)
-    for x in range(0, end, lanes):
-        p = place(column, (0, x))
-        for j in range(0, labels * own, own):
-            highest = maximum(highest, load(p, j) * (one - load(p, j)))
-    store(place(scratch, 0), 0, highest)
-    largest = column.dtype.type(0)
-    for x in range(lanes):
-        largest = max(largest, scratch[0, x])
-    for j in range(labels):
-        for x in range(end, count):
-            largest = max(largest, column[j, x] * (1 - column[j, x]))
+@helper
+def softmax(value, column, constants, powers, first, n):
+    """Softmax over labels in place of n pixels of value (J, …) from `first` on; their largest 2S(1 − S)."""
+    J, highest, total, largest = value.shape[0], column[0], column[1], value.dtype.type(0)
+    row = value[0][first:]
+    for x in range(n):
+        highest[x] = row[x]
+    for j in range(1, J):
+        row = value[j][first:]
+        for x in range(n):
+            highest[x] = max(highest[x], row[x])
+    clear(total, n)
+    for j in range(J):
+        row = value[j][first:]
+        for x in range(n):
+            row[x] -= highest[x]
+        exponential(row, constants, powers, n)
+        for x in range(n):
+            total[x] += row[x]
+    for x in range(n):
+        total[x] = 1 / total[x]
+    clear(highest, n)
+    for j in range(J):
+        row = value[j][first:]
+        for x in range(n):
+            row[x] *= total[x]
+            highest[x] = max(highest[x], row[x] * (1 - row[x]))
+    for x in range(n):
+        largest = max(largest, highest[x])
     return 2 * largest
 
 
 def gpu(weights: Any, log_likelihood: Any, *, out: tuple[Any, Any] | None = None) -> tuple[Any, Any]:
-    """S and the largest 2 S (1 − S) of every block with CUDA (``similarity.cu``); their maximum bounds ‖A‖."""
+    """S and the largest 2S(1 − S) of every block, (…, blocks), with CUDA (``similarity.cu``)."""
     weights, log_likelihood = _cuda.contiguous(weights, log_likelihood)
-    blocks = _cuda.tiles(*log_likelihood.shape[1:])
-    result, bound = out or (_cuda.empty(log_likelihood.shape, weights), _cuda.empty((blocks,), weights))
-    _cuda.launch(
-        "similarity",
-        blocks,
-        weights,
-        log_likelihood,
-        result,
-        bound,
-        *_cuda.grid(log_likelihood),
-        dtype=weights.dtype,
-        **_cuda.stencil_constants("similarity", weights, len(log_likelihood), log_likelihood),
-    )
+    blocks = (*_cuda.batch(weights, log_likelihood), _cuda.blocks_of(weights, log_likelihood))
+    result, bound = out or (_cuda.empty(log_likelihood.shape, weights), _cuda.empty(blocks, weights))
+    arguments = (weights, log_likelihood, result, bound, _cuda.apart(weights, log_likelihood, result))
+    _cuda.stencil("similarity", weights, log_likelihood, *arguments)
     return result, bound

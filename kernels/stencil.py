@@ -1,9 +1,14 @@
-"""The neighborhood: offsets, radius, and the neighbor fields that every ``reference`` sums over."""
+"""The neighborhood in rows of labels: offsets, radius, and the neighbor fields that every ``reference`` sums over.
+
+Layout: fields (…, H, J, W), weight patches (…, H, N, W), fields without labels (…, H, W); volumes have D before H. Axes
+before those that the neighborhood reaches are a batch. N = (2r+1)² or (2r+1)³ tells images from volumes.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import product
+from math import prod
 from typing import Any
 
 from array_api_compat import array_namespace
@@ -14,51 +19,109 @@ def offsets(radius: int, axes: int = 2) -> list[tuple[int, ...]]:
     return list(product(range(-radius, radius + 1), repeat=axes))
 
 
-def radius_of(weights: Any) -> int:
-    """Radius r of weight patches of shape (N, …grid): N = (2r+1)^axes.
+def neighborhood(weights: Any) -> tuple[int, int]:
+    """Radius r and axes of weight patches (…, H, N, W): N = (2r+1)² tells an image, N = (2r+1)³ a volume.
 
     Raises
     ------
     ValueError
-        If N is not an odd number to the power of the number of spatial axes.
+        If it is neither, or both, as 729 is.
     """
-    count, axes = weights.shape[0], weights.ndim - 1
-    side = round(count ** (1 / axes)) if axes else 0
-    if axes < 1 or side % 2 == 0 or side**axes != count:
+    count = weights.shape[-2]
+    sides = [(round(count ** (1 / axes)), axes) for axes in (2, 3)]
+    found = [(side // 2, axes) for side, axes in sides if side % 2 and side > 1 and side**axes == count]
+    if len(found) == 1:
+        return found[0]
+    raise ValueError(
+        f"weights of shape {tuple(weights.shape)} hold {count} neighbors on axis -2; accepted are (2r+1)² of an image "
+        "(9, 25, 49) and (2r+1)³ of a volume (27), but not 729, which is both. Weights are (H, N, W)."
+    )
+
+
+def radius_of(weights: Any) -> int:
+    """Radius r of weight patches (…, H, N, W)."""
+    return neighborhood(weights)[0]
+
+
+def axes_of(weights: Any) -> int:
+    """Axes of the neighborhood of weight patches (…, H, N, W): 2, or 3 of a volume."""
+    return neighborhood(weights)[1]
+
+
+def check_shapes(weights: Any, field: Any, *others: Any, stacks: tuple[Any, ...] = ()) -> int:
+    """The number of images that weights are for: 1, where all images of the field share them, or as many as it has.
+
+    Parameters
+    ----------
+    weights : (…, H, N, W)
+    field : (…, H, J, W)
+    *others : (…, H, J, W) or None
+        What is read and written beside the field.
+    stacks : tuple of (R, …, H, J, W)
+
+    Raises
+    ------
+    ValueError
+        If the weights are for other pixels or another number of images than the field has, or other arrays are not of
+        its shape. Kernels read the memory behind an array that is too small.
+    """
+    shape, patches, first = tuple(field.shape), tuple(weights.shape), -1 - axes_of(weights)
+    own, images = prod(patches[:first]), prod(shape[:first])
+    if (*patches[first:-2], patches[-1]) != (*shape[first:-2], shape[-1]):
         raise ValueError(
-            f"weights of shape {tuple(weights.shape)} hold patches of {count} neighbors; "
-            f"accepted are (2r+1)**{max(axes, 1)} of them (9 for 3×3). "
-            "Put the neighbor axis first: (N, H, W)."
+            f"weights of shape {patches} are for other pixels than a field of shape {shape} has. "
+            "Weights are (…, H, N, W), fields (…, H, J, W), on volumes with D before H."
         )
-    return (side - 1) // 2
+    if own not in (1, images):
+        raise ValueError(
+            f"weights of shape {patches} are for {own} images, the field of shape {shape} has {images}. "
+            "Pass weights for each of them, or without a batch for all."
+        )
+    for other in others:
+        if other is not None and tuple(other.shape) != shape:
+            raise ValueError(
+                f"an array of shape {tuple(other.shape)} beside a field of shape {shape}. "
+                "Pass both of one shape, with the same images of a batch."
+            )
+    for stack in stacks:
+        if tuple(stack.shape) != (stacks[0].shape[0], *shape):
+            raise ValueError(
+                f"a stack of shape {tuple(stack.shape)} beside a field of shape {shape}; accepted here is "
+                f"{(stacks[0].shape[0], *shape)}."
+            )
+    return own
 
 
-def shifted(field: Any, offset: tuple[int, ...], periodic: bool = False) -> Any:
-    """The field x_{i+o} of neighbors at `offset`: (…, *grid) to (…, *grid), 0 where the neighbor is outside."""
+def shifted(field: Any, offset: tuple[int, ...], periodic: bool = False, *, labels: bool = True) -> Any:
+    """The field x_{i+o} of neighbors at `offset`, 0 where the neighbor is outside: (…, H, J, W), or without `labels`
+    (…, H, W), to an array of the same shape."""
     xp = array_namespace(field)
-    axes = tuple(range(field.ndim - len(offset), field.ndim))
+    last = field.ndim - 1
+    before = last - 1 - labels  # the axis of rows
+    axes = (*range(before - len(offset) + 2, before + 1), last)
     if periodic:
         return xp.roll(field, tuple(-o for o in offset), axis=axes)
-    grid = field.shape[field.ndim - len(offset) :]
-    here = tuple(slice(max(0, -o), max(0, min(n, n - o))) for o, n in zip(offset, grid, strict=True))
-    there = tuple(slice(max(0, o), max(0, min(n, n + o))) for o, n in zip(offset, grid, strict=True))
+    here, there = [slice(None)] * field.ndim, [slice(None)] * field.ndim
+    for o, axis in zip(offset, axes, strict=True):
+        n = field.shape[axis]
+        here[axis], there[axis] = slice(max(0, -o), max(0, min(n, n - o))), slice(max(0, o), max(0, min(n, n + o)))
     result = xp.zeros_like(field)
-    if all(abs(o) < n for o, n in zip(offset, grid, strict=True)):
-        result[(..., *here)] = field[(..., *there)]
+    if all(abs(o) < field.shape[axis] for o, axis in zip(offset, axes, strict=True)):
+        result[tuple(here)] = field[tuple(there)]
     return result
 
 
 def neighbors(field: Any, weights: Any, periodic: bool = False) -> Iterator[tuple[int, tuple[int, ...], Any]]:
     """Yield (index, offset, x_{i+o}) over the neighborhood of `weights`."""
-    for index, offset in enumerate(offsets(radius_of(weights), weights.ndim - 1)):
+    for index, offset in enumerate(offsets(*neighborhood(weights))):
         yield index, offset, shifted(field, offset, periodic)
 
 
 def average(weights: Any, field: Any, periodic: bool = False) -> Any:
-    """(Ωx)_i = Σ_k ω_ik x_k on every label plane, the definition."""
+    """(Ωx)_i = Σ_k ω_ik x_k on every label alike, the definition."""
     total = None
     for index, _, neighbor in neighbors(field, weights, periodic):
-        term = weights[index, ...] * neighbor
+        term = weights[..., index : index + 1, :] * neighbor
         total = term if total is None else total + term
     return total
 
@@ -77,6 +140,6 @@ def store(result: Any, out: Any) -> Any:
 
 
 def replicate(similarity: Any, field: Any) -> Any:
-    """R_S x = S∘x − S⟨S, x⟩, labels on axis 0, the definition (2.11b)."""
+    """R_S x = S∘x − S⟨S, x⟩, labels on axis −2, the definition (2.11b)."""
     xp = array_namespace(similarity, field)
-    return similarity * (field - xp.sum(similarity * field, axis=0, keepdims=True))
+    return similarity * (field - xp.sum(similarity * field, axis=-2, keepdims=True))

@@ -2,7 +2,7 @@
 
 A case has an image f, its truth and a cost D of every label at every pixel; ℓ = −D/ρ. Minimum cuts and random walkers
 live on the eight neighbors, whose edges weigh exp(−‖f_i − f_k‖²/2σ²), those of diagonals 1/√2 of it (Boykov and
-Kolmogorov 2003); σ = ∞ is smoothing that knows no image.
+Kolmogorov 2003); σ = ∞ is smoothing that knows no image. All methods read the same numbers, the rows of labels of D.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from measure import ASKED
 from scipy.sparse.linalg import cg
 
 import gpulaf
+from gpulaf.fields import from_rows, pixel_shape
+from gpulaf.simplex import softmax
 
 #: One of the two directions of every edge.
 OFFSETS = ((0, 1), (1, 0), (1, 1), (1, -1))
@@ -30,23 +32,23 @@ class Case(NamedTuple):
     image: np.ndarray
     #: (H, W) int32 array.
     truth: np.ndarray
-    #: D, (J, H, W) float32 array.
+    #: D, (H, J, W) float32 array.
     cost: np.ndarray
 
     def middle(self, side: int) -> Case:
         """The square in the middle of the image."""
         y, x = ((n - side) // 2 for n in self.truth.shape)
-        window = (slice(y, y + side), slice(x, x + side))
-        return Case(self.image[window], self.truth[window], np.ascontiguousarray(self.cost[:, *window]))
+        rows, columns = slice(y, y + side), slice(x, x + side)
+        cost = np.ascontiguousarray(self.cost[rows, :, columns])
+        return Case(self.image[rows, columns], self.truth[rows, columns], cost)
 
     def shifted(self, offset: float) -> Case:
         """The cost of label 0 raised."""
-        return self._replace(cost=self.cost + np.array([offset, 0], np.float32)[:, None, None])
+        return self._replace(cost=self.cost + np.array([offset, 0], np.float32)[:, None])
 
     def probabilities(self, rho: float) -> np.ndarray:
-        """softmax(−D/ρ), (J, H, W)."""
-        odds = np.exp((self.cost.min(axis=0) - self.cost) / rho)
-        return odds / odds.sum(axis=0)
+        """softmax(−D/ρ), (H, J, W)."""
+        return softmax(-self.cost / np.float32(rho))
 
 
 def contrast(image: np.ndarray, sigma: float) -> Edges:
@@ -64,23 +66,23 @@ def contrast(image: np.ndarray, sigma: float) -> Edges:
 
 def energy(labels: np.ndarray, cost: np.ndarray, edges: Edges) -> float:
     """Σ_i cost of the label of i + Σ_ik weight of the edges whose ends differ."""
-    total = np.take_along_axis(cost, labels[None].astype(int), axis=0).sum()
+    total = np.take_along_axis(cost, labels[:, None].astype(int), axis=-2).sum()
     for (y, x), weight in edges.items():
         total += (weight * (labels != np.roll(labels, (-y, -x), axis=(0, 1)))).sum()
     return float(total)
 
 
 def cut(cost: np.ndarray, edges: Edges) -> np.ndarray:
-    """The labels (H, W) of smallest energy for two labels, by PyMaxflow."""
+    """The labels (H, W) of smallest energy for two labels, by PyMaxflow, from costs (H, 2, W)."""
     import maxflow
 
     graph = maxflow.GraphFloat()
-    nodes = graph.add_grid_nodes(cost.shape[1:])
+    nodes = graph.add_grid_nodes(pixel_shape(cost))
     for (y, x), weight in edges.items():
         structure = np.zeros((3, 3))
         structure[1 + y, 1 + x] = 1
         graph.add_grid_edges(nodes, weights=weight, structure=structure, symmetric=True)
-    graph.add_grid_tedges(nodes, cost[1].astype(float), cost[0].astype(float))
+    graph.add_grid_tedges(nodes, cost[:, 1].astype(float), cost[:, 0].astype(float))
     graph.maxflow()
     return graph.get_grid_segments(nodes).astype(np.int32)
 
@@ -88,7 +90,7 @@ def cut(cost: np.ndarray, edges: Edges) -> np.ndarray:
 def check_cut() -> None:
     """On a small case no labeling at all has a smaller energy."""
     rng = np.random.default_rng(0)
-    cost, edges = rng.random((2, 3, 4)), contrast(rng.random((3, 4, 1)), 0.3)
+    cost, edges = rng.random((3, 2, 4)), contrast(rng.random((3, 4, 1)), 0.3)
     least = min(energy(np.reshape(bits, (3, 4)), cost, edges) for bits in product((0, 1), repeat=12))
     found = energy(cut(cost, edges), cost, edges)
     assert abs(found - least) < 1e-9, f"the cut costs {found}, the least is {least}"
@@ -96,14 +98,15 @@ def check_cut() -> None:
 
 def walk(probabilities: np.ndarray, edges: Edges, strength: float) -> np.ndarray:
     """Labels (H, W) of the random walker with priors (Grady 2005): (λL + I) x_j = p_j with the Laplacian L."""
-    count, shape = probabilities[0].size, probabilities.shape[1:]
+    shape = pixel_shape(probabilities)
+    count = shape[0] * shape[1]
     bands = {y * shape[1] + x: weight.ravel() for (y, x), weight in edges.items()}
     half = sparse.diags_array([w[: count - k] for k, w in bands.items()], offsets=list(bands), shape=(count, count))
     L = (half + half.T).tocsr()
     matrix = strength * (sparse.diags_array(L.sum(axis=1)) - L) + sparse.eye_array(count)
     inverse = sparse.diags_array(1 / matrix.diagonal())
     fields = []
-    for p in probabilities.reshape(len(probabilities), -1)[1:].astype(float):
+    for p in from_rows(probabilities, 0).reshape(-1, count)[1:].astype(float):
         x, missed = cg(matrix, p, x0=p, rtol=1e-4, M=inverse, maxiter=2000)
         assert missed == 0, f"conjugate gradients stopped after {missed} iterations"
         fields.append(x)
@@ -114,7 +117,7 @@ def seeded(case: Case, share: float, beta: float) -> np.ndarray:
     """Labels (H, W) of scikit-image's random walker from seeds, the surest `share` of the pixels of each label."""
     from skimage.segmentation import random_walker
 
-    margin, first = np.ptp(case.cost, axis=0), case.cost.argmin(axis=0)
+    margin, first = np.ptp(case.cost, axis=-2), case.cost.argmin(axis=-2)
     seeds = np.zeros(first.shape, np.int32)
     for j in np.unique(first):
         own = first == j
@@ -127,7 +130,7 @@ def seeded(case: Case, share: float, beta: float) -> np.ndarray:
 def flow(case: Case, weights: np.ndarray, rho: float, time: float) -> np.ndarray:
     """Labels (H, W) of the linearized flow."""
     linear = gpulaf.flows.LinearFlow(gpulaf.Grid(weights), case.cost * np.float32(-1 / rho))
-    return gpulaf.Taylor(tol=1e-3).solve(linear, time, keep_basis=False).v.argmax(axis=0)
+    return gpulaf.Taylor(tol=1e-3).solve(linear, time, keep_basis=False).v.argmax(axis=-2)
 
 
 def uniform(case: Case, radius: int, rho: float, time: float) -> np.ndarray:
@@ -165,7 +168,7 @@ class Method(NamedTuple):
 
 FLOW = {"radius": (1, 2), "rho": (0.05, 0.1, 0.3, 1), "time": (1, 3, 6, 12, 24)}
 METHODS = {
-    "pixelwise": Method(lambda case: case.cost.argmin(axis=0), {}),
+    "pixelwise": Method(lambda case: case.cost.argmin(axis=-2), {}),
     "uniform": Method(uniform, FLOW, ("rho",)),
     "bilateral": Method(bilateral, {"sigma": (0.1, 0.2, 0.4, 0.8)} | FLOW, ("rho",)),
     "random walker": Method(seeded, {"share": (0.02, 0.1, 0.3, 0.9), "beta": (10, 100)}),

@@ -3,19 +3,18 @@
 One loss and all its ∂Ω from weights and log-likelihood, float32, Taylor 1e-4, every layer with weights of its own;
 beside it the same without the wave (`kernels/reverse_horner.py`), as on a GPU: each layer's series is stored, and made
 again in the layers below the last. Ratios are medians over interleaved repetitions, of wall time and of processor time;
-memory is what NumPy hands out at most, in fields (J, H, W).
+memory is what NumPy hands out at most, in fields (H, J, W).
 """
 
 from __future__ import annotations
 
 import statistics
-import time
 import tracemalloc
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from measure import Rows, StoredGrid, command, many, problem, put, save
+from measure import Rows, StoredGrid, command, in_turns, over, problem, put, save
 
 from gpulaf import Grid, cosine_loss
 from gpulaf.flows import DeepFlow
@@ -40,29 +39,16 @@ def fields_held(call: Callable[[], Any], field: Any) -> float:
         tracemalloc.stop()
 
 
-def in_turns(calls: Calls, repeats: int) -> dict[str, list[tuple[float, float]]]:
-    """Wall and processor seconds of every repetition."""
-    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in calls}
-    for repeat in range(repeats + 1):  # the first one warms up
-        for name, call in calls.items():
-            wall, processor = time.perf_counter(), time.process_time()
-            many(call, 1)()
-            if repeat:
-                taken[name].append((time.perf_counter() - wall, time.process_time() - processor))
-    return taken
-
-
 def measure(calls: Calls, h: float, field: Any, repeats: int, gpu: bool) -> Rows:
     """One row per call; the first one is that of one layer."""
     rows, taken = [], in_turns(calls, repeats)
     first = taken[next(iter(calls))]
     for name, call in calls.items():
         wall, processor = (statistics.median(t[k] for t in taken[name]) for k in (0, 1))
-        pairs = list(zip(taken[name], first, strict=True))
-        over = [statistics.median(mine[k] / max(one[k], 1e-9) for mine, one in pairs) for k in (0, 1)]
+        ratios = over(taken[name], first)
         memory = {} if gpu else {"fields held": fields_held(call, field)}
         row = {"gradient": name, "h": h, "ms": 1e3 * wall, "processor ms": 1e3 * processor}
-        rows.append(row | {"× one layer": over[0], "× processor": over[1]} | memory)
+        rows.append(row | {"× one layer": ratios[0], "× processor": ratios[1]} | memory)
     return rows
 
 
@@ -78,8 +64,8 @@ def main() -> None:
         }
         rows += measure(calls, h, l, asked.repeats, asked.gpu)
     ratios = [f"{row['× one layer']:.2f} × one layer at h = {row['h']:g}" for row in rows if row["gradient"] == several]
-    shape = ", ".join(map(str, l.shape))
-    save(rows, f"Loss and gradient through {several} at ({shape}), float32, take {' and '.join(ratios)}.")
+    size = f"{asked.side}² pixels with {asked.labels} labels"
+    save(rows, f"Loss and gradient through {several} at {size}, float32, take {' and '.join(ratios)}.")
 
 
 if __name__ == "__main__":

@@ -25,14 +25,14 @@ def main() -> None:
     rows = []
     for name, (solver, rank) in METHODS.items():
         how = {"solver": solver, "descent": RiemannianGradient(1.0), "options": FitOptions(rank=rank, progress=False)}
-        fit_weights(l[:, :32, :32], truth[:32, :32], steps=2, **how)  # compiles
+        fit_weights(l[:32, :, :32], truth[:32, :32], steps=2, **how)  # compiles
         history = fit_weights(l, truth, steps=asked.steps, **how).history
         assert np.isfinite(history[-1].loss)
         before, after = (100 * history[k].wrong for k in (0, -1))
         rows.append({"gradient": name, "s": history[-1].seconds, "% wrong before": before, "% wrong after": after})
     best = min(rows, key=lambda row: row["s"])
-    shape = f"({asked.labels}, {asked.side}, {asked.side})"
-    save(rows, f"{asked.steps} steps at {shape} take {best['s']:.1f} s with {best['gradient']}.")
+    size = f"{asked.side}² pixels with {asked.labels} labels"
+    save(rows, f"{asked.steps} steps at {size} take {best['s']:.1f} s with {best['gradient']}.")
 
 
 if __name__ == "__main__":

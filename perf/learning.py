@@ -35,7 +35,7 @@ class Job(NamedTuple):
 
 def both(image: np.ndarray) -> np.ndarray:
     """Raw 5×5 patches and Gaussian derivatives of every channel."""
-    return np.concatenate([patch_features(image, 2), gaussian_features(image, (1, 2, 4))], axis=-1)
+    return np.concatenate([patch_features(image, 2), gaussian_features(image, (1, 2, 4))], axis=-2)
 
 
 def of_grey(image: np.ndarray) -> np.ndarray:
@@ -45,7 +45,7 @@ def of_grey(image: np.ndarray) -> np.ndarray:
 
 def of_both(image: np.ndarray) -> np.ndarray:
     """Gaussian derivatives of grey value and probability, and the 3×3 patches of the probability."""
-    return np.concatenate([gaussian_features(image), patch_features(image[..., 1:])], axis=-1)
+    return np.concatenate([gaussian_features(image), patch_features(image[..., 1:])], axis=-2)
 
 
 def learn(job: Job) -> tuple[gpulaf.WeightPredictor, float, float]:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 import gpulaf
+from gpulaf.fields import field_shape
 
 RESULTS = Path(__file__).parent / "results"
 Rows = list[dict[str, Any]]
@@ -72,13 +73,14 @@ def command(
     return ASKED
 
 
-def problem(labels: int, side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Weights (9, H, W), log-likelihood (J, H, W) and truth (H, W) on the host: noisy blocks of labels, float32."""
-    rng = np.random.default_rng(0)
+def problem(labels: int, side: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Weights (H, 9, W), log-likelihood (H, J, W) and truth (H, W) on the host: noisy blocks of labels, float32."""
+    rng = np.random.default_rng(seed)
     blocks = rng.integers(0, labels, (side // 16 + 1, side // 16 + 1))
     truth = np.kron(blocks, np.ones((16, 16), int))[:side, :side].astype(np.int32)
-    l = 3 * rng.standard_normal((labels, side, side)) + 4 * (np.arange(labels)[:, None, None] == truth)
-    weights = gpulaf.averaging.normalize_weights(0.5 + rng.random((9, side, side)))
+    hit = np.arange(labels)[:, None] == truth[:, None, :]
+    l = 3 * rng.standard_normal(field_shape(truth.shape, labels)) + 4 * hit
+    weights = gpulaf.averaging.normalize_weights(0.5 + rng.random(field_shape(truth.shape, 9)))
     return weights.astype(np.float32), l.astype(np.float32), truth
 
 
@@ -134,6 +136,24 @@ def interleaved(
             call()
             times[name].append(clock() - began)
     return {name: statistics.median(values) for name, values in times.items()}
+
+
+def in_turns(calls: dict[str, Callable[[], Any]], repeats: int) -> dict[str, list[tuple[float, float]]]:
+    """Wall and processor seconds of every repetition of several calls."""
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in calls}
+    for repeat in range(repeats + 1):  # the first one warms up
+        for name, call in calls.items():
+            wall, processor = time.perf_counter(), time.process_time()
+            many(call, 1)()
+            if repeat:
+                taken[name].append((time.perf_counter() - wall, time.process_time() - processor))
+    return taken
+
+
+def over(mine: list[tuple[float, float]], other: list[tuple[float, float]]) -> list[float]:
+    """Median ratios of wall and of processor seconds, of repetitions next to each other."""
+    pairs = list(zip(mine, other, strict=True))
+    return [statistics.median(a[k] / max(b[k], 1e-9) for a, b in pairs) for k in (0, 1)]
 
 
 @contextmanager

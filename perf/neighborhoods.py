@@ -24,8 +24,8 @@ VOLUME = "3×3×3"
 
 def measure(labels: int, side: int, dtype: str, repeats: int) -> Rows:
     """One row per kernel and neighborhood."""
-    plane = min(128, side // 2)
-    cube = (side**2 // plane**2, plane, plane)  # as many pixels
+    edge = min(128, side // 2)
+    cube = (side**2 // edge**2, edge, edge)  # as many pixels
     cases = {f"{2 * r + 1}×{2 * r + 1}": ((side, side), r) for r in (1, 2, 3)} | {VOLUME: (cube, 1)}
     kernels = {case: kernel_calls(labels, shape, dtype, radius) for case, (shape, radius) in cases.items()}
     inner, rows = 20 if ASKED.gpu else 1, []

@@ -27,6 +27,7 @@ from measure import ASKED, Rows, command, save
 from threadpoolctl import threadpool_limits
 
 import gpulaf
+from gpulaf.fields import from_rows, to_rows
 from gpulaf.io.images import read_image, read_truth, write_figure
 from gpulaf.plots.style import ALARM, COLORS, canvas, plain
 from gpulaf.prediction import gaussian_features
@@ -143,7 +144,7 @@ def em() -> tuple[Rows, str]:
         options = chosen(job, candidates)
         plain += predicted("em", name, job._replace(options=options), unseen)
         soft = [case.shifted(offset).probabilities(options.get("rho", 0.1)) for case in cases]
-        soft = [np.ascontiguousarray(np.moveaxis(p, 0, -1)) for p in soft]
+        soft = [np.ascontiguousarray(from_rows(p)) for p in soft]
         with stored(soft[:LEARNED]) as paths:
             other = job._replace(options=options | {"rho": 1.0}, probabilities=paths)
             unseen_soft = [middle(p, EFFORT.unseen) for p in soft[LEARNED:]]
@@ -168,7 +169,8 @@ def classifier(values: Sequence[np.ndarray], labels: Sequence[np.ndarray], seed:
 
 
 def flat_features(image: np.ndarray) -> np.ndarray:
-    return gaussian_features(image).reshape(image.shape[0] * image.shape[1], -1)
+    """(H·W, F) features."""
+    return from_rows(gaussian_features(image)).reshape(image.shape[0] * image.shape[1], -1)
 
 
 def classified(values: list[np.ndarray], labels: list[np.ndarray]) -> list[np.ndarray]:
@@ -187,8 +189,8 @@ def classified(values: list[np.ndarray], labels: list[np.ndarray]) -> list[np.nd
 def soft() -> tuple[Rows, str]:
     _, truths, values, labels = micrographs()
     found = classified(values, labels)
-    costs = [-np.log(np.moveaxis(p, -1, 0).clip(1e-6)) for p in found]
-    cases = [Case(x, t, np.ascontiguousarray(d)) for x, t, d in zip(values, labels, costs, strict=True)]
+    costs = [-np.log(to_rows(p).clip(1e-6)) for p in found]
+    cases = [Case(x, t, d) for x, t, d in zip(values, labels, costs, strict=True)]
     known, unseen = middles(cases)
     rows = classical("soft", known, unseen, unit=10)
     # the predictor sees the probability of the membrane as a second channel

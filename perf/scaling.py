@@ -15,6 +15,7 @@ from measure import Rows, command, interleaved, megabytes, save
 
 from gpulaf import Grid, Krylov, Taylor
 from gpulaf.averaging import normalize_weights
+from gpulaf.fields import field_shape
 from gpulaf.flows import LinearFlow, weight_gradient
 from gpulaf.plots.style import COLORS, canvas, plain
 
@@ -27,9 +28,9 @@ FEW = 2
 
 def fields(labels: int, side: int) -> tuple[LinearFlow, np.ndarray, np.ndarray]:
     """A flow of noise and random weights, a field to multiply and one to write, float32 throughout."""
-    rng = np.random.default_rng(0)
-    weights = normalize_weights(0.5 + rng.random((9, side, side), dtype=np.float32))
-    l, v = (rng.standard_normal((labels, side, side), dtype=np.float32) for _ in range(2))
+    rng, pixels = np.random.default_rng(0), (side, side)
+    weights = normalize_weights(0.5 + rng.random(field_shape(pixels, 9), dtype=np.float32))
+    l, v = (rng.standard_normal(field_shape(pixels, labels), dtype=np.float32) for _ in range(2))
     flow = LinearFlow(Grid(weights), 3 * l)
     return flow, v, np.empty_like(v)
 

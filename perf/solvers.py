@@ -1,12 +1,12 @@
 """How much faster is the forward solve v(T) = T φ(TA) B than general solvers, and at which accuracy?
 
 SciPy solves the same flow in float64, twice: with A as one CSR matrix, and with its two factors, v → R_S(Ωv) with Ω in
-CSR and R_S in NumPy, several times cheaper per product. Its unknowns are ordered labels last, which suits CSR best.
-`expm_multiply` takes the bordered matrix [[TA, cTB], [0, 0]] with ‖cTB‖₁ = 1: it plans with 1-norms, and a unit 2-norm
-made it thirty times slower with CSR. It has no tolerance but stops relative to the largest entry, the border's, so a
-smaller c ("early") saves some products. Assembly, S, B and the trace are given to all. SciPy's products run on one
-thread, so ours is also measured on one. The error is the larger of the relative errors in the 2-norm and in the maximum
-norm, against a series to rounding in float64.
+CSR and R_S in NumPy, several times cheaper per product. Its unknowns hold the same numbers with the labels last, which
+suits CSR best. `expm_multiply` takes the bordered matrix [[TA, cTB], [0, 0]] with ‖cTB‖₁ = 1: it plans with 1-norms,
+and a unit 2-norm made it thirty times slower with CSR. It has no tolerance but stops relative to the largest entry, the
+border's, so a smaller c ("early") saves some products. Assembly, S, B and the trace are given to all. SciPy's products
+run on one thread, so ours is also measured on one. The error is the larger of the relative errors in the 2-norm and in
+the maximum norm, against a series to rounding in float64.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from scipy.linalg import expm
 from scipy.sparse.linalg import LinearOperator, expm_multiply, funm_multiply_krylov
 
 from gpulaf import Euler, Grid, Krylov, Taylor
+from gpulaf.fields import from_rows
 from gpulaf.flows import LinearFlow
 from gpulaf.plots.style import ALARM, canvas, plain
 
@@ -45,18 +46,18 @@ class System(NamedTuple):
     bordered: Callable[[float], Any]
 
 
-def rows(field: np.ndarray) -> np.ndarray:
-    """(J, H, W) to (H·W·J,), labels last."""
-    return np.moveaxis(field, 0, -1).ravel()
+def flat(field: np.ndarray) -> np.ndarray:
+    """(H, J, W) to (H·W·J,), labels last."""
+    return from_rows(field).ravel()
 
 
 def averages(weights: np.ndarray) -> sparse.csr_array:
-    """Ω on one label plane, (H·W, H·W) in CSR."""
-    _, height, width = weights.shape
+    """Ω on the pixels of one label, (H·W, H·W) in CSR, from weights (H, 9, W)."""
+    height, _, width = weights.shape
     index = np.pad(np.arange(height * width, dtype=np.int32).reshape(height, width), 1)
     columns = [index[1 + y : 1 + y + height, 1 + x : 1 + x + width] for y, x in offsets(1)]
     start = 9 * np.arange(height * width + 1, dtype=np.int32)
-    data = (rows(weights), np.stack(columns, axis=-1).ravel(), start)
+    data = (flat(weights), np.stack(columns, axis=-1).ravel(), start)
     omega = sparse.csr_array(data, shape=2 * (height * width,))
     omega.eliminate_zeros()
     return omega
@@ -108,8 +109,8 @@ def factored(S: np.ndarray, omega: sparse.csr_array, B: np.ndarray) -> System:
 def check(flow: LinearFlow, matrix: Any, factors: Any) -> None:
     """Both forms of A, and the adjoint of the factors, give what the flow gives, to rounding."""
     v = np.random.default_rng(1).standard_normal(flow.B.shape)
-    Av, Atv = rows(flow.A(v)), rows(flow.At(v))
-    for found, expected in ((matrix @ rows(v), Av), (factors @ rows(v), Av), (factors.rmatvec(rows(v)), Atv)):
+    Av, Atv = flat(flow.A(v)), flat(flow.At(v))
+    for found, expected in ((matrix @ flat(v), Av), (factors @ flat(v), Av), (factors.rmatvec(flat(v)), Atv)):
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-14 * abs(expected).max())
 
 
@@ -170,7 +171,7 @@ def alone(call: Callable[[], np.ndarray]) -> Callable[[], np.ndarray]:
 def measure(labels: int, side: int, repeats: int) -> Rows:
     weights, l, _ = problem(labels, side)
     wide, narrow = LinearFlow(Grid(weights.astype(float)), l.astype(float)), LinearFlow(Grid(weights), l)
-    B, S, omega = rows(wide.B), rows(wide.S).reshape(-1, labels), averages(weights.astype(float))
+    B, S, omega = flat(wide.B), flat(wide.S).reshape(-1, labels), averages(weights.astype(float))
     matrix, factors = (form(S, omega, B) for form in (assembled, factored))
     check(wide, matrix.A, factors.A)
     trace = TIME * matrix.A.trace()
@@ -179,13 +180,13 @@ def measure(labels: int, side: int, repeats: int) -> Rows:
         "ours, float32": ours(narrow),
         "CSR": general(matrix, B, trace), "factors": general(factors, B, trace),
     }  # fmt: skip
-    flat = {(form, name): call for form, solvers in calls.items() for name, call in solvers.items()}
-    times = interleaved(flat, repeats=repeats, settled=True)
-    exact = rows(Taylor(tol=1e-13).solve(wide, TIME, keep_basis=False).v)
+    every = {(form, name): call for form, solvers in calls.items() for name, call in solvers.items()}
+    times = interleaved(every, repeats=repeats, settled=True)
+    exact = flat(Taylor(tol=1e-13).solve(wide, TIME, keep_basis=False).v)
     table = []
-    for (form, name), call in flat.items():
+    for (form, name), call in every.items():
         v = call()
-        error = (v if v.ndim == 1 else rows(v)) - exact
+        error = (v if v.ndim == 1 else flat(v)) - exact
         two, largest = np.linalg.norm(error) / np.linalg.norm(exact), abs(error).max() / abs(exact).max()
         row = {"form": form, "solver": name, "ms": 1e3 * times[form, name], "error 2": two, "error max": largest}
         table.append({**row, "error": max(two, largest)})
@@ -219,8 +220,8 @@ def answer(table: Rows) -> str:
 def main() -> None:
     asked = command(__doc__, side=(256, 12), labels=(8, 3), repeats=(5, 1))
     table = measure(asked.labels, asked.side, asked.repeats)
-    shape = f"({asked.labels}, {asked.side}, {asked.side})"
-    save(table, f"v(T) at {shape}, T = {TIME:g}, float64: {answer(table)}", figure)
+    size = f"{asked.side}² pixels with {asked.labels} labels"
+    save(table, f"v(T) at {size}, T = {TIME:g}, float64: {answer(table)}", figure)
 
 
 def figure(table: Rows) -> Any:

@@ -11,6 +11,7 @@ from scipy.linalg import expm
 from gpulaf import Grid
 from gpulaf.averaging import normalize_weights
 from gpulaf.backend.array import host_array
+from gpulaf.fields import field_shape
 from gpulaf.flows import LinearFlow
 
 
@@ -44,9 +45,9 @@ def random_problem(
 ) -> Problem:
     rng = np.random.default_rng(seed)
     shape = (height, width) if depth is None else (depth, height, width)
-    weights = normalize_weights(rng.random(((2 * radius + 1) ** len(shape), *shape)) ** 2)
-    log_likelihood = 2 * rng.standard_normal((labels, *shape))
-    g = rng.standard_normal((labels, *shape))
+    weights = normalize_weights(rng.random(field_shape(shape, (2 * radius + 1) ** len(shape))) ** 2)
+    log_likelihood = 2 * rng.standard_normal(field_shape(shape, labels))
+    g = rng.standard_normal(field_shape(shape, labels))
     truth = rng.integers(-1, labels, shape).astype(np.int32)
     truth[(0,) * len(shape)] = 0
     return Problem(weights, log_likelihood, g, truth)
@@ -54,7 +55,8 @@ def random_problem(
 
 def dense_average(weights: np.ndarray) -> np.ndarray:
     """Ω as a matrix over the pixels of an image or a volume, by loops over pixels and neighbors."""
-    count, *shape = weights.shape
+    *rows, count, width = weights.shape
+    shape = (*rows, width)
     side = round(count ** (1 / len(shape)))
     number = np.arange(np.prod(shape)).reshape(shape)
     matrix = np.zeros((number.size, number.size))
@@ -63,15 +65,26 @@ def dense_average(weights: np.ndarray) -> np.ndarray:
             steps = [o // side**k % side - side // 2 for k in reversed(range(len(shape)))]
             neighbor = tuple(i + step for i, step in zip(pixel, steps, strict=True))
             if all(0 <= i < n for i, n in zip(neighbor, shape, strict=True)):
-                matrix[number[pixel], number[neighbor]] = weights[o, *pixel]
+                matrix[number[pixel], number[neighbor]] = weights[*pixel[:-1], o, pixel[-1]]
     return matrix
+
+
+def flat(field: np.ndarray) -> np.ndarray:
+    """A field (…, J, W) as a vector (J·n,), label by label, as the matrices of `dense_flow` take it."""
+    return np.moveaxis(field, -2, 0).ravel()
+
+
+def unflat(vector: np.ndarray, like: np.ndarray) -> np.ndarray:
+    """A vector (J·n,) as a field of the shape of `like`."""
+    *rows, labels, width = like.shape
+    return np.ascontiguousarray(np.moveaxis(vector.reshape(labels, *rows, width), 0, -2))
 
 
 def dense_flow(problem: Problem) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """S (J, n), A (J·n, J·n) and B (J·n) of a problem, by explicit matrices."""
     omega = dense_average(problem.weights)
-    labels, n = problem.log_likelihood.shape[0], omega.shape[0]
-    averaged = problem.log_likelihood.reshape(labels, n) @ omega.T
+    labels, n = problem.log_likelihood.shape[-2], omega.shape[0]
+    averaged = flat(problem.log_likelihood).reshape(labels, n) @ omega.T
     exponential = np.exp(averaged - averaged.max(axis=0))
     S = exponential / exponential.sum(axis=0)
     A = np.zeros((labels * n, labels * n))
@@ -88,27 +101,27 @@ def dense_solution(problem: Problem, time: float) -> np.ndarray:
     n = len(B)
     bordered = np.zeros((n + 1, n + 1))
     bordered[:n, :n], bordered[:n, n] = time * A, time * B
-    return expm(bordered)[:n, n].reshape(problem.log_likelihood.shape)
+    return unflat(expm(bordered)[:n, n], problem.log_likelihood)
 
 
 def patches(shape: tuple[int, int], radius: int = 1, seed: int | None = None) -> np.ndarray:
     """Uniform (no seed) or random weight patches, pixel by pixel."""
     rng = np.random.default_rng(seed)
     (height, width), side = shape, 2 * radius + 1
-    weights = np.zeros((side**2, height, width))
+    weights = np.zeros((height, side**2, width))
     for y in range(height):
         for x in range(width):
             for n in range(side**2):
                 if 0 <= y + n // side - radius < height and 0 <= x + n % side - radius < width:
-                    weights[n, y, x] = 1.0 if seed is None else rng.uniform(0.05, 1)
-            weights[:, y, x] /= weights[:, y, x].sum()
+                    weights[y, n, x] = 1.0 if seed is None else rng.uniform(0.05, 1)
+            weights[y, :, x] /= weights[y, :, x].sum()
     return weights
 
 
 def dense_probabilities(ell: np.ndarray, weights: np.ndarray, time: float) -> np.ndarray:
     """softmax(v(T)), v' = Av + B, for ℓ of shape (H, W, J): the matrix A entry by entry, and its exponential."""
     height, width, J = ell.shape
-    side = round(len(weights) ** 0.5)
+    side = round(weights.shape[1] ** 0.5)
     radius = side // 2
 
     def neighbors(y: int, x: int) -> list[tuple[int, int, float]]:
@@ -116,7 +129,7 @@ def dense_probabilities(ell: np.ndarray, weights: np.ndarray, time: float) -> np
         for n in range(side**2):
             y2, x2 = y + n // side - radius, x + n % side - radius
             if 0 <= y2 < height and 0 <= x2 < width:
-                found.append((y2, x2, weights[n, y, x]))
+                found.append((y2, x2, weights[y, n, x]))
         return found
 
     size = height * width * J

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 
 # bottom to top; a room (a package, or a module beside them) imports only rooms of earlier rows
 FLOORS = [
-    {"kernels", "_version", "scenes"},
+    {"kernels", "fields", "_version", "scenes"},
     {"backend"},
     {"io", "integrators", "simplex"},
     {"averaging"},

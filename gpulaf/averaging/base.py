@@ -15,8 +15,9 @@ __all__ = ["Averaging"]
 class Averaging(ABC):
     """(Ωx)_i = Σ_k ω_ik x_k on every label of a field alike, with the products that the flow needs (2.18).
 
-    Fields are (J, *shape) arrays of the library, device and dtype of the weights, labels first. What is not abstract
-    here is the definition; a subclass with fused kernels overrides it.
+    Fields are rows of labels, (H, J, W), (D, H, J, W) or (J, n), of the library, device and dtype of the weights; axes
+    before those are a batch of images. What is not abstract here is the definition; a subclass with fused kernels
+    overrides it.
     """
 
     #: ω as one array, in the order in which ∂Ω comes.
@@ -30,7 +31,12 @@ class Averaging(ABC):
     @property
     @abstractmethod
     def shape(self) -> tuple[int, ...]:
-        """The axes of a field after its labels: (H, W), (D, H, W) or (n,)."""
+        """The pixels: (H, W), (D, H, W) or (n,), of weights for a batch of images (B, H, W)."""
+
+    @property
+    @abstractmethod
+    def axes(self) -> int:
+        """Spatial axes: 2 of an image, 3 of a volume, 1 of a graph."""
 
     @property
     @abstractmethod
@@ -50,19 +56,19 @@ class Averaging(ABC):
     @property
     @abstractmethod
     def patches(self) -> Any:
-        """The points of simplices that a descent moves, (K, *shape)."""
+        """The points of simplices that a descent moves, on axis −2."""
 
     @abstractmethod
     def with_patches(self, patches: Any) -> Averaging:
-        """Return the same neighborhoods with other weights, (K, *shape); they are trusted."""
+        """Return the same neighborhoods with other weights, as `patches`; they are trusted."""
 
     @abstractmethod
     def patch_gradient(self, gradient: Any) -> Any:
-        """Rearrange ∂Ω to the derivative in the patches, (K, *shape)."""
+        """Rearrange ∂Ω to the derivative in the `patches`."""
 
     @abstractmethod
     def like(self, fields: Any) -> Averaging:
-        """Return the same averaging in the dtype of `fields`, (J, *shape); raise an error where they do not fit."""
+        """Return the same averaging in the dtype of `fields`; raise an error where they do not fit."""
 
     @abstractmethod
     def apply(self, field: Any) -> Any:
@@ -76,11 +82,19 @@ class Averaging(ABC):
     def weight_gradient(
         self, similarity: Any, log_likelihood: Any, mean: Any, left: Any, right: Any, image: Any
     ) -> tuple[Any, Any]:
-        """∂Ω and R_S c from m̄ and M = Σ_r u_r v_rᵀ; u, v, Av (R, J, *shape); Theorem 3.8."""
+        """∂Ω and R_S c from m̄ and M = Σ_r u_r v_rᵀ; u, v, Av stacks of R fields; Theorem 3.8."""
 
     def series_gradient(self, similarity: Any, log_likelihood: Any, g: Any, coefficients: Any) -> tuple[Any, Any]:
         """∂Ω and R_S c of a Taylor solution, where `in_one_wave`."""
         raise NotImplementedError
+
+    def check_one_image(self, field: Any, what: str) -> None:
+        """Raise ValueError for a batch of images, where numbers over the whole image decide: `what` for each alone."""
+        if field.ndim > self.axes + 1:
+            raise ValueError(
+                f"the fields have shape {tuple(field.shape)}, a batch of images; {what} for one image alone. Take them "
+                "one by one, or a Taylor or Euler solver without rank and tol."
+            )
 
     def similarity(self, log_likelihood: Any) -> tuple[Any, Any]:
         """S = softmax(Ω ℓ) (2.17), and an array whose maximum is max 2S(1 − S)."""

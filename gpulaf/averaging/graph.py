@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from ..backend.array import contiguous, host_array, namespace, scalar
+from ..fields import pixel_shape
 from .base import Averaging
 from .sparsity import Sparsity, sparsity
 
@@ -17,8 +18,8 @@ __all__ = ["Graph"]
 class Graph(Averaging):
     """Averaging on any graph: (Ωx)_i = Σ_k ω_ik x_k with a sparse row-stochastic matrix.
 
-    Superpixels, nearest neighbors of features, points of a mesh. Fields are (J, n) arrays, labels first; ∂Ω comes as
-    the derivatives of the stored entries of the matrix, in their order.
+    Superpixels, nearest neighbors of features, points of a mesh. Fields are (J, n) arrays; ∂Ω comes as the derivatives
+    of the stored entries of the matrix, in their order.
 
     Parameters
     ----------
@@ -63,6 +64,11 @@ class Graph(Averaging):
     def shape(self) -> tuple[int, ...]:
         """The number (n,) of nodes."""
         return (int(self.matrix.shape[0]),)
+
+    @property
+    def axes(self) -> int:
+        """1: the nodes."""
+        return 1
 
     @property
     def radius(self) -> float:
@@ -117,10 +123,10 @@ class Graph(Averaging):
         ValueError, TypeError
             If sizes or libraries differ.
         """
-        if tuple(fields.shape[1:]) != self.shape:
+        if pixel_shape(fields) != self.shape:
             raise ValueError(
                 f"the graph has {self.shape[0]} nodes, the fields have shape {tuple(fields.shape)}; "
-                f"accepted is (J, {self.shape[0]}), labels first. Give every node one column."
+                f"accepted is (J, {self.shape[0]}). Give every node one column."
             )
         if namespace(self.weights) is not namespace(fields):
             raise TypeError(
@@ -137,10 +143,10 @@ class Graph(Averaging):
         gradient = namespace(mean).zeros_like(self.matrix.data)
         for r in range(left.shape[0]):
             u = left[r, ...]
-            difference = u - namespace(u).sum(similarity * u, axis=0, keepdims=True)
+            difference = u - namespace(u).sum(similarity * u, axis=-2, keepdims=True)
             w = w + difference * image[r, ...]
             gradient += self._correlation(similarity * difference, right[r, ...])
-        z = w - similarity * namespace(w).sum(w, axis=0, keepdims=True)
+        z = w - similarity * namespace(w).sum(w, axis=-2, keepdims=True)
         gradient += self._correlation(z, log_likelihood)
         return gradient, z
 

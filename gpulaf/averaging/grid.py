@@ -8,7 +8,8 @@ from typing import Any
 
 from ..backend.array import contiguous, is_host_array, like
 from ..backend.dispatch import implementation
-from ..kernels.stencil import radius_of
+from ..fields import pixel_shape
+from ..kernels.stencil import axes_of, radius_of
 from .base import Averaging
 from .patches import check_weights
 
@@ -17,19 +18,21 @@ __all__ = ["Grid", "as_averaging"]
 
 @dataclass(frozen=True, eq=False)
 class Grid(Averaging):
-    """Averaging on an image or volume: (Ωx)_i = Σ_{k ∈ N_i} ω_ik x_k (2.18).
+    """Averaging on an image or volume, or on a batch of them: (Ωx)_i = Σ_{k ∈ N_i} ω_ik x_k (2.18).
 
     Parameters
     ----------
-    weights : (N, H, W) or (N, D, H, W) floating array
-        Weight patches, N = (2r+1)² or (2r+1)³; see :mod:`gpulaf.averaging.patches`. NumPy arrays run on the CPU, CuPy
-        arrays on the GPU. They are trusted here: :func:`gpulaf.averaging.check_weights` checks them.
+    weights : (H, N, W) or (D, H, N, W) floating array
+        Weight patches, N = (2r+1)² or (2r+1)³, which tells images from volumes; see
+        :mod:`gpulaf.averaging.patches`. Axes before these are a batch of images with weights of their own; without them
+        one set of weights serves every image of a batch. NumPy arrays run on the CPU, CuPy arrays on the GPU. They are
+        trusted here: :func:`gpulaf.averaging.check_weights` checks them.
     periodic : bool
         Wrap around at the border; for analysis (plane waves are then eigenvectors of uniform averaging).
 
     Notes
     -----
-    Fields are (J, H, W) arrays of the dtype of `weights`, labels first; on a volume (J, D, H, W).
+    Fields are rows of labels (H, J, W) in the dtype of `weights`, on a volume (D, H, J, W); of a batch (B, H, J, W).
     """
 
     weights: Any
@@ -37,8 +40,13 @@ class Grid(Averaging):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The size (H, W) of the image, or (D, H, W) of the volume."""
-        return tuple(self.weights.shape[1:])
+        """The size (H, W) of the image, or (D, H, W) of the volume, behind the axes of a batch."""
+        return pixel_shape(self.weights)
+
+    @property
+    def axes(self) -> int:
+        """2 of an image, 3 of a volume."""
+        return axes_of(self.weights)
 
     @property
     def radius(self) -> int:
@@ -52,12 +60,12 @@ class Grid(Averaging):
 
     @property
     def as_given(self) -> Any:
-        """The weights, (N, H, W)."""
+        """The weights, (H, N, W)."""
         return self.weights
 
     @property
     def patches(self) -> Any:
-        """The weights, (N, H, W)."""
+        """The weights, (H, N, W)."""
         return self.weights
 
     def with_patches(self, patches: Any) -> Grid:
@@ -65,34 +73,34 @@ class Grid(Averaging):
         return Grid(patches, self.periodic)
 
     def patch_gradient(self, gradient: Any) -> Any:
-        """∂Ω, (N, H, W)."""
+        """∂Ω, (H, N, W)."""
         return gradient
 
     def like(self, fields: Any) -> Grid:
-        """Check the weights against fields (J, H, W), and bring them to their library, device and dtype."""
-        check_weights(self.weights, tuple(fields.shape[1:]))
+        """Check the weights against fields (H, J, W), and bring them to their library, device and dtype."""
+        check_weights(self.weights, pixel_shape(fields))
         return Grid(contiguous(like(self.weights, fields)), self.periodic)
 
     def apply(self, field: Any) -> Any:
-        """Ω x: (J, H, W) to (J, H, W)."""
+        """Ω x: (H, J, W) to (H, J, W)."""
         return self._kernel("operator")(self.weights, None, field)
 
     def adjoint(self, field: Any, start: Any = None) -> Any:
-        """Ωᵀ z, plus `start` where there is one: (J, H, W) to (J, H, W)."""
+        """Ωᵀ z, plus `start` where there is one: (H, J, W) to (H, J, W)."""
         return self._kernel("adjoint")(self.weights, None, field, start)
 
     def similarity(self, log_likelihood: Any) -> tuple[Any, Any]:
-        """S = softmax(Ω ℓ), (J, H, W) to (J, H, W) (2.17), and an array whose maximum is max 2S(1 − S)."""
+        """S = softmax(Ω ℓ), (H, J, W) to (H, J, W) (2.17), and an array whose maximum is max 2S(1 − S)."""
         return self._kernel("similarity")(self.weights, log_likelihood)
 
     def replicate(self, similarity: Any, field: Any, source: Any = None, scale: float = 1.0, *, out: Any = None) -> Any:
-        """R_S Ω v, plus scale·source where there is one: (J, H, W) to (J, H, W), in `out` if given (2.22)."""
+        """R_S Ω v, plus scale·source where there is one: (H, J, W) to (H, J, W), in `out` if given (2.22)."""
         return self._kernel("operator")(self.weights, similarity, field, source, scale, out=out)
 
     def replicate_adjoint(
         self, similarity: Any, field: Any, source: Any = None, scale: float = 1.0, *, out: Any = None
     ) -> Any:
-        """Ωᵀ R_S u, plus scale·source where there is one: (J, H, W) to (J, H, W), in `out` if given."""
+        """Ωᵀ R_S u, plus scale·source where there is one: (H, J, W) to (H, J, W), in `out` if given."""
         return self._kernel("adjoint")(self.weights, similarity, field, source, scale, out=out)
 
     def chain(
@@ -105,18 +113,18 @@ class Grid(Averaging):
     def weight_gradient(
         self, similarity: Any, log_likelihood: Any, mean: Any, left: Any, right: Any, image: Any
     ) -> tuple[Any, Any]:
-        """∂Ω (N, H, W) and R_S c (J, H, W) from m̄ and M = Σ_r u_r v_rᵀ; u, v, Av (R, J, H, W); Theorem 3.8."""
+        """∂Ω (H, N, W) and R_S c (H, J, W) from m̄ and M = Σ_r u_r v_rᵀ; u, v, Av (R, H, J, W); Theorem 3.8."""
         return self._kernel("weight_gradient")(self.weights, similarity, log_likelihood, mean, left, right, image)
 
     @property
     def in_one_wave(self) -> bool:
         """Whether :meth:`series_gradient` has a kernel here: on images, in NumPy, with Numba."""
-        if self.periodic or self.weights.ndim != 3 or not is_host_array(self.weights):
+        if self.periodic or self.axes != 2 or not is_host_array(self.weights):
             return False
         return bool(import_module("gpulaf.kernels._numba").available)
 
     def series_gradient(self, similarity: Any, log_likelihood: Any, g: Any, coefficients: Any) -> tuple[Any, Any]:
-        """∂Ω (N, H, W) and R_S c (J, H, W) of a Taylor solution; see :mod:`gpulaf.kernels.reverse_horner`."""
+        """∂Ω (H, N, W) and R_S c (H, J, W) of a Taylor solution; see :mod:`gpulaf.kernels.reverse_horner`."""
         return self._kernel("reverse_horner")(self.weights, similarity, log_likelihood, g, coefficients)
 
     def _kernel(self, name: str) -> Any:

@@ -1,8 +1,8 @@
 """Weight patches on the grid of an image or a volume: uniform, spaced, bilateral, normalized, checked.
 
 A patch ω_i holds one positive weight for each neighbor of pixel i inside the image; the weights sum to 1, and those
-that point outside are exactly 0 (2.18). Patches are stored as (N, H, W) with N = (2r+1)² offsets in row-major order,
-those of a volume as (N, D, H, W) with N = (2r+1)³.
+that point outside are exactly 0 (2.18). Patches are stored in rows as (H, N, W) with N = (2r+1)² offsets in row-major
+order, those of a volume as (D, H, N, W) with N = (2r+1)³.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import numpy as np
 
 from ..backend.array import host_array, namespace
 from ..backend.validation import check_spacing, image_features
-from ..kernels.stencil import neighbors, offsets, radius_of, shifted
+from ..fields import field_shape, pixel_shape, to_rows
+from ..kernels.stencil import axes_of, neighbors, offsets, radius_of, shifted
 
 __all__ = ["bilateral_weights", "check_weights", "inside", "normalize_weights", "spaced_weights", "uniform_weights"]
 
@@ -30,12 +31,12 @@ def inside(shape: tuple[int, ...], radius: int = 1, *, dtype: Any = np.float32) 
 
     Returns
     -------
-    (N, *shape) array with N = (2·radius+1)² or (2·radius+1)³.
+    (…, N, W) array on these pixels with N = (2·radius+1)² or (2·radius+1)³.
     """
     ones, every = np.ones(shape, dtype), offsets(radius, len(shape))
-    mask = np.empty((len(every), *shape), dtype)
+    mask = np.empty(field_shape(shape, len(every)), dtype)
     for index, offset in enumerate(every):
-        mask[index] = shifted(ones, offset)
+        mask[..., index, :] = shifted(ones, offset, labels=False)
     return mask
 
 
@@ -52,7 +53,7 @@ def uniform_weights(shape: tuple[int, ...], radius: int = 1, *, dtype: Any = np.
 
     Returns
     -------
-    (N, *shape) array with N = (2·radius+1)² or (2·radius+1)³.
+    (…, N, W) array on these pixels with N = (2·radius+1)² or (2·radius+1)³.
 
     Raises
     ------
@@ -63,8 +64,8 @@ def uniform_weights(shape: tuple[int, ...], radius: int = 1, *, dtype: Any = np.
     --------
     >>> from gpulaf import uniform_weights
     >>> weights = uniform_weights((4, 5))
-    >>> weights.shape, float(weights[4, 0, 0]), float(weights[4, 2, 2] * 9)
-    ((9, 4, 5), 0.25, 1.0)
+    >>> weights.shape, float(weights[0, 4, 0]), float(weights[2, 4, 2] * 9)
+    ((4, 9, 5), 0.25, 1.0)
     """
     if len(shape) not in (2, 3) or min(shape) < 1:
         raise ValueError(
@@ -73,7 +74,7 @@ def uniform_weights(shape: tuple[int, ...], radius: int = 1, *, dtype: Any = np.
         )
     _check_radius(radius)
     mask = inside(tuple(shape), int(radius), dtype=dtype)
-    return mask / mask.sum(axis=0)
+    return mask / mask.sum(axis=-2, keepdims=True)
 
 
 def spaced_weights(
@@ -93,7 +94,7 @@ def spaced_weights(
 
     Returns
     -------
-    (N, *shape) array with N = (2·radius+1)² or (2·radius+1)³; with equal spacing the uniform patch.
+    (…, N, W) array on these pixels with N = (2·radius+1)² or (2·radius+1)³; with equal spacing the uniform patch.
 
     Raises
     ------
@@ -113,7 +114,7 @@ def spaced_weights(
     Examples
     --------
     >>> from gpulaf.averaging import spaced_weights
-    >>> weights = spaced_weights((3, 3, 3), (2, 1, 1))[:, 1, 1, 1]  # the centre sees all of its neighbors
+    >>> weights = spaced_weights((3, 3, 3), (2, 1, 1))[1, 1, :, 1]  # the centre sees all of its neighbors
     >>> bool(weights[13] == weights[12] > weights[4]), round(float(weights[4] / weights[13]), 3)
     (True, 0.1)
     """
@@ -128,7 +129,7 @@ def spaced_weights(
         return uniform
     steps = np.arange(-radius, radius + 1) ** 2
     along = [_share(steps, (min(distances) / s) ** 2) ** steps for s in distances]
-    patch = reduce(np.multiply.outer, along).reshape(-1, *(1 for _ in shape))
+    patch = reduce(np.multiply.outer, along).reshape(-1, 1)
     spaced: np.ndarray = normalize_weights((uniform > 0) * patch.astype(dtype))
     return spaced
 
@@ -168,7 +169,7 @@ def bilateral_weights(
 
     Returns
     -------
-    (N, H, W) or (N, D, H, W) array in the library of `image`; float64 for float64 images, float32 otherwise.
+    (H, N, W) or (D, H, N, W) array in the library of `image`; float64 for float64 images, float32 otherwise.
 
     Raises
     ------
@@ -199,12 +200,12 @@ def check_bilateral(sigma: float, radius: int) -> None:
 def bilateral_patches(features: Any, sigma: float, radius: int, spacing: tuple[float, ...] | None) -> Any:
     """Bilateral weights of trusted features (H, W, C) or (D, H, W, C); see :func:`bilateral_weights`."""
     xp, shape = namespace(features), tuple(features.shape[:-1])
-    fields = xp.moveaxis(features, -1, 0)
-    patches = xp.empty(((2 * radius + 1) ** len(shape), *shape), dtype=features.dtype)
-    mask = xp.ones_like(fields[0, ...])
+    fields = to_rows(features)
+    patches = xp.empty(field_shape(shape, (2 * radius + 1) ** len(shape)), dtype=features.dtype)
+    mask = xp.ones(shape, dtype=features.dtype)
     for index, offset, neighbor in neighbors(fields, patches):
-        squared = xp.sum((neighbor - fields) ** 2, axis=0)
-        patches[index, ...] = xp.exp(-squared / (2 * sigma**2)) * shifted(mask, offset)
+        squared = xp.sum((neighbor - fields) ** 2, axis=-2)
+        patches[..., index, :] = xp.exp(-squared / (2 * sigma**2)) * shifted(mask, offset, labels=False)
     if spacing is not None:
         spaced = spaced_weights(shape, spacing, radius, dtype=np.float64)
         patches = patches * xp.asarray(spaced, dtype=features.dtype)
@@ -212,11 +213,11 @@ def bilateral_patches(features: Any, sigma: float, radius: int, spacing: tuple[f
 
 
 def normalize_weights(weights: Any, *, floor: float = 1e-10) -> Any:
-    """Normalize a non-negative (N, H, W) array to weight patches: 0 outside, at least `floor` inside, sum 1.
+    """Normalize a non-negative (H, N, W) array to weight patches: 0 outside, at least `floor` inside, sum 1.
 
     Parameters
     ----------
-    weights : (N, H, W) or (N, D, H, W) floating array, non-negative
+    weights : (H, N, W) or (D, H, N, W) floating array, non-negative
     floor : float
         The smallest weight of a neighbor inside the image, as a share of the patch.
 
@@ -225,12 +226,12 @@ def normalize_weights(weights: Any, *, floor: float = 1e-10) -> Any:
     Array of the same shape, dtype and library.
     """
     xp = namespace(weights)
-    mask = xp.asarray(inside(tuple(weights.shape[1:]), radius_of(weights)), dtype=weights.dtype)
+    mask = xp.asarray(inside(pixel_shape(weights)[-axes_of(weights) :], radius_of(weights)), dtype=weights.dtype)
     kept = weights * mask
-    total = xp.sum(kept, axis=0, keepdims=True)
+    total = xp.sum(kept, axis=-2, keepdims=True)
     kept = kept / xp.where(total > 0, total, xp.ones_like(total))
     kept = xp.where(mask > 0, xp.clip(kept, floor, 1.0), xp.zeros_like(kept))
-    return kept / xp.sum(kept, axis=0, keepdims=True)
+    return kept / xp.sum(kept, axis=-2, keepdims=True)
 
 
 def check_weights(weights: Any, shape: tuple[int, ...]) -> None:
@@ -238,8 +239,9 @@ def check_weights(weights: Any, shape: tuple[int, ...]) -> None:
 
     Parameters
     ----------
-    weights : (N, H, W) or (N, D, H, W) floating array
+    weights : (H, N, W) or (D, H, N, W) floating array
     shape : (H, W) or (D, H, W)
+        Behind the axes of a batch, where there is one; its images may share their weights.
 
     Raises
     ------
@@ -247,32 +249,33 @@ def check_weights(weights: Any, shape: tuple[int, ...]) -> None:
         If the shape does not match, a weight is not finite or negative, points outside the image, or a patch does
         not sum to 1 (within 1e-4); the message names the first such pixel.
     """
-    xp = namespace(weights)
-    if weights.ndim != len(shape) + 1 or tuple(weights.shape[1:]) != tuple(shape):
+    xp, shape = namespace(weights), tuple(shape)
+    axes = axes_of(weights) if weights.ndim > 2 else len(shape)
+    if weights.ndim < axes + 1 or pixel_shape(weights) not in (shape, shape[-axes:]):
+        accepted = ", ".join(map(str, (*shape[:-1], "N", shape[-1])))
         raise ValueError(
-            f"weights have shape {tuple(weights.shape)}; accepted is (N, {', '.join(map(str, shape))}), "
-            "one patch for each pixel. Weights belong to one image: learn or compute them for this one."
+            f"weights have shape {tuple(weights.shape)}; accepted is ({accepted}), one patch for each pixel. Weights "
+            "belong to one image: learn or compute them for this one."
         )
     radius = radius_of(weights)
     if weights.dtype not in (xp.float32, xp.float64):
         raise TypeError(f"weights have dtype {weights.dtype}; accepted are float32 and float64. Convert them first.")
-    mask = xp.asarray(inside(tuple(shape), radius), dtype=weights.dtype)
+    mask = xp.asarray(inside(shape[-axes:], radius), dtype=weights.dtype)
     sums_off = "is in a patch that does not sum to 1"
     tests = (  # one at a time: each is as large as the weights
         (lambda: ~xp.isfinite(weights), "is not finite", "Remove NaN and infinite weights"),
         (lambda: weights < 0, "is negative", "Pass non-negative weights"),
         (lambda: (weights != 0) & (mask == 0), "points outside the image", "Pass them through normalize_weights"),
-        (lambda: xp.abs(xp.sum(weights, axis=0, keepdims=True) - 1) > 1e-4, sums_off, ""),
+        (lambda: xp.abs(xp.sum(weights, axis=-2, keepdims=True) - 1) > 1e-4, sums_off, ""),
     )
     for test, what, step in tests:
         wrong = test()
         if bool(xp.any(wrong)):  # synchronize
             at = tuple(int(i[0]) for i in np.nonzero(host_array(wrong)))
-            value = (
-                float(weights[at]) if wrong.shape == weights.shape else float(xp.sum(weights[(slice(None), *at[1:])]))
-            )
+            pixel, patch = (*at[:-2], at[-1]), weights[(*at[:-2], slice(None), at[-1])]
+            value = float(weights[at]) if wrong.shape == weights.shape else float(xp.sum(patch))
             step = step or "Pass them through normalize_weights"
-            raise ValueError(f"a weight at pixel {at[1:]} {what} (value {value:.6g}). {step}.")
+            raise ValueError(f"a weight at pixel {pixel} {what} (value {value:.6g}). {step}.")
 
 
 def _check_radius(radius: int) -> None:

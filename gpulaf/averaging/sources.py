@@ -19,7 +19,7 @@ class WeightSource(Protocol):
     """
 
     def __call__(self, features: Any) -> Any:
-        """(H, W, C) features, scaled and trusted, to (N, H, W) patches, or to a list of those of each layer."""
+        """(H, W, C) features, scaled and trusted, to (H, N, W) patches, or to a list of those of each layer."""
         ...
 
     @property
@@ -75,5 +75,5 @@ class BilateralWeights:
         return 7 * (2 * self.radius + 1) ** 2 + 4 * channels + 8
 
     def __call__(self, features: Any) -> Any:
-        """(H, W, C) features to (N, H, W) patches, or (D, H, W, C) to (N, D, H, W)."""
+        """(H, W, C) features to (H, N, W) patches, or (D, H, W, C) to (D, H, N, W)."""
         return bilateral_patches(features, self.sigma, self.radius, self.spacing)

@@ -1,7 +1,7 @@
 """Arrays of any library and the machine below them.
 
 Which library and device hold an array (`array`), which implementation of a kernel serves it (`dispatch`), inner
-products and combinations of fields (`fields`), small dense matrices on the host (`dense`), estimates of memory
+products and combinations of fields (`products`), small dense matrices on the host (`dense`), estimates of memory
 (`memory`), validation of user input (`validation`). Imports kernels alone.
 """
 

@@ -18,7 +18,7 @@ from ..kernels._memory import reused
 
 __all__ = [
     "columns", "contiguous", "device_array", "empty", "floating_dtype", "host_array", "host_dtype", "is_array",
-    "is_device_array", "is_host_array", "like", "namespace", "reused", "scalar", "total",
+    "is_device_array", "is_host_array", "like", "namespace", "reused", "rows", "scalar", "total",
 ]  # fmt: skip
 
 namespace = array_namespace
@@ -97,6 +97,12 @@ def columns(x: Any) -> Any:
     """Reshape (K, …) to a contiguous matrix (K, n)."""
     x = contiguous(x)
     return array_namespace(x).reshape(x, (x.shape[0], prod(x.shape[1:])))
+
+
+def rows(x: Any) -> Any:
+    """Reshape fields (…, J, W) to contiguous rows of labels (R, J, W); no copy where they are contiguous."""
+    x = contiguous(x)
+    return array_namespace(x).reshape(x, (-1, *x.shape[-2:]))
 
 
 def empty(shape: tuple[int, ...], like: Any) -> Any:

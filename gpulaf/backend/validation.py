@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..fields import to_rows
 from .array import contiguous, floating_dtype, is_host_array, namespace
 
 __all__ = ["check_rho", "check_spacing", "image_features", "label_fields", "log_probabilities", "real_array"]
@@ -78,10 +79,10 @@ def image_features(image: Any, channel_axis: int | None = -1, *, on_graph: bool 
 
 
 def log_probabilities(probabilities: Any, label_axis: int = -1, *, on_graph: bool = False) -> Any:
-    """Check predictions and take their logarithm, finite even at 0: (H, W, J) to (J, H, W), float32 or float64."""
+    """Check predictions and take their logarithm, finite even at 0: (H, W, J) to (H, J, W), float32 or float64."""
     fields = label_fields(probabilities, label_axis, "probabilities", on_graph=on_graph)
     xp = namespace(fields)
-    lowest, sums = float(xp.min(fields)), xp.sum(fields, axis=0)  # synchronize
+    lowest, sums = float(xp.min(fields)), xp.sum(fields, axis=-2)  # synchronize
     if lowest < 0:
         raise ValueError(
             f"probabilities go down to {lowest:.4g}; accepted are numbers from 0. For logits, use refine_logits."
@@ -97,9 +98,9 @@ def log_probabilities(probabilities: Any, label_axis: int = -1, *, on_graph: boo
 
 
 def label_fields(values: Any, label_axis: int, name: str, *, on_graph: bool = False) -> Any:
-    """Check predictions with their labels on any axis and convert them to contiguous floating fields, labels first.
+    """Check predictions with their labels on any axis and convert them to floating rows of labels.
 
-    (H, W, J) becomes (J, H, W), (D, H, W, J) of a volume (J, D, H, W), and (n, J) of the nodes of a graph (J, n).
+    (H, W, J) becomes (H, J, W), (D, H, W, J) of a volume (D, H, J, W), and (n, J) of the nodes of a graph (J, n).
     """
     values = real_array(values, name)
     axes = values.ndim - 1
@@ -112,15 +113,14 @@ def label_fields(values: Any, label_axis: int, name: str, *, on_graph: bool = Fa
     xp = namespace(values)
     if not xp.isdtype(values.dtype, "real floating"):
         raise TypeError(f"{name} have dtype {values.dtype}; accepted are floating dtypes. Convert them first.")
-    shape = values.shape
-    values = xp.moveaxis(values, _axis(label_axis, axes + 1, "label_axis"), 0)
-    if values.shape[0] < 2:
+    axis = _axis(label_axis, axes + 1, "label_axis")
+    if values.shape[axis] < 2:
         raise ValueError(
-            f"{name} hold {values.shape[0]} label on axis {label_axis}; accepted are at least 2. Check label_axis; "
+            f"{name} hold {values.shape[axis]} label on axis {label_axis}; accepted are at least 2. Check label_axis; "
             "for the probability p of one class, stack [1 − p, p]."
         )
-    _check_size(shape, name)
-    fields = contiguous(values)
+    _check_size(values.shape, name)
+    fields = contiguous(to_rows(values, axis))
     _check_finite(fields, name)
     return fields
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from ..averaging.base import Averaging
 from ..backend.array import is_host_array, namespace
+from ..fields import to_rows
 from ..integrators import Euler, Krylov
 from ..learning.loss import cosine_loss
 from ..learning.problem import Evaluation, FitProblem, Gradient
@@ -23,9 +24,9 @@ class Derivative(NamedTuple):
 
     #: Loss without regularizer.
     loss: float
-    #: v(T), (J, H, W).
+    #: v(T), (H, J, W).
     v: Any
-    #: ∂Ω, (N, H, W).
+    #: ∂Ω, (H, 9, W).
     weights: Any
 
 
@@ -52,9 +53,9 @@ def derivative(
     ----------
     solver : Euler or Krylov
         The Krylov dimension must be given, and the space must not end before it.
-    weights : (9, H, W) array
+    weights : (H, 9, W) array
         NumPy arrays run on the CPU, CuPy arrays on the GPU.
-    likelihood : (J, H, W) array
+    likelihood : (H, J, W) array
         Of the dtype of `weights`.
     truth : (H, W) integer array
         Labels 0 … J−1.
@@ -77,8 +78,8 @@ def derivative(
     omega.requires_grad_()
     forward = torch.compile(_forward, dynamic=False) if compiled else _forward
     v = forward(omega, l, solver, time)
-    labels = len(likelihood)
-    target = one_hot(_tensor(truth).long(), labels).permute(2, 0, 1).to(v.dtype) - 1 / labels
+    labels = likelihood.shape[-2]
+    target = to_rows(one_hot(_tensor(truth).long(), labels)).to(v.dtype) - 1 / labels
     loss = 1 - (target * v).sum() / (torch.linalg.vector_norm(target) * torch.linalg.vector_norm(v))
     (gradient,) = torch.autograd.grad(loss, omega)
     return Derivative(float(loss.detach()), *(namespace(weights).from_dlpack(x) for x in (v.detach(), gradient)))
@@ -96,13 +97,13 @@ def _forward(omega: Any, l: Any, solver: Euler | Krylov, time: float) -> Any:
     import torch
 
     average = _average(omega)
-    S = torch.softmax(average(l), dim=0)
+    S = torch.softmax(average(l), dim=-2)
 
     def A(v: Any) -> Any:
         x = average(v)
-        return S * (x - (S * x).sum(dim=0))
+        return S * (x - (S * x).sum(dim=-2, keepdim=True))
 
-    B = S - 1 / len(l)
+    B = S - 1 / l.shape[-2]
     return _euler(A, B, time, solver.steps) if isinstance(solver, Euler) else _krylov(A, B, time, solver)
 
 
@@ -111,13 +112,14 @@ def _average(omega: Any) -> Callable[[Any], Any]:
     import torch
     from torch.nn.functional import pad
 
-    height, width = omega.shape[1:]
+    height, _, width = omega.shape
 
     def average(x: Any) -> Any:
-        padded = pad(x, (1, 1, 1, 1))
-        total = omega[0] * padded[:, :height, :width]
+        padded = pad(x, (1, 1, 0, 0, 1, 1))
+        total = omega[:, :1] * padded[:height, :, :width]
         for o in range(1, 9):
-            total = torch.addcmul(total, omega[o], padded[:, o // 3 : o // 3 + height, o % 3 : o % 3 + width])
+            seen = padded[o // 3 : o // 3 + height, :, o % 3 : o % 3 + width]
+            total = torch.addcmul(total, omega[:, o : o + 1], seen)
         return total
 
     return average

@@ -63,7 +63,7 @@ def run_demo(
 
     def labels(weights: Any) -> np.ndarray:
         flow = LinearFlow(Grid(device_array(weights, device)), likelihood)
-        return host_array(solver.solve(flow, time, keep_basis=False).v).argmax(axis=0)
+        return host_array(solver.solve(flow, time, keep_basis=False).v).argmax(axis=-2)
 
     began = clock.perf_counter()
     result = fit_weights(
@@ -77,7 +77,7 @@ def run_demo(
     )
     seconds = clock.perf_counter() - began
     panels = {
-        "pixelwise": D.argmin(axis=0),
+        "pixelwise": D.argmin(axis=-2),
         "uniform weights": labels(uniform_weights((size, size))),
         "learned weights": labels(result.weights),
     }

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend.fields import combine, norm
+from ..backend.products import combine, norm
 from ..flows.gradient import exact_gradient, weight_gradient
 from ..flows.linear import LinearFlow
 from ..integrators import Euler, Krylov
@@ -91,16 +91,17 @@ def finding(rows: list[Row], euler: list[Row]) -> str:
 
 
 def tangent(x: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Subtract the mean over the neighbors inside the image: (N, H, W) to (N, H, W)."""
+    """Subtract the mean over the neighbors inside the image: (H, N, W) to (H, N, W)."""
     mask = weights > 0
-    return (x - (x * mask).sum(axis=0) / mask.sum(axis=0)) * mask
+    mean = (x * mask).sum(axis=-2, keepdims=True) / mask.sum(axis=-2, keepdims=True)
+    return (x - mean) * mask
 
 
 def cosines(found: np.ndarray, exact: np.ndarray) -> np.ndarray:
-    """Per pixel, (N, H, W) twice to (H, W); NaN where the exact one is 0, 0 where only the other is."""
-    lengths = np.sqrt((found * found).sum(axis=0)) * np.sqrt((exact * exact).sum(axis=0))
-    found_cosine = (found * exact).sum(axis=0) / np.where(lengths > 0, lengths, 1.0)
-    return np.where((exact != 0).any(axis=0), found_cosine, np.nan)
+    """Per pixel, (H, N, W) twice to (H, W); NaN where the exact one is 0, 0 where only the other is."""
+    lengths = np.sqrt((found * found).sum(axis=-2)) * np.sqrt((exact * exact).sum(axis=-2))
+    found_cosine = (found * exact).sum(axis=-2) / np.where(lengths > 0, lengths, 1.0)
+    return np.where((exact != 0).any(axis=-2), found_cosine, np.nan)
 
 
 def whole_core_gradient(flow: LinearFlow, time: float, g: np.ndarray, rank: int, dimension: int = 20) -> np.ndarray:
@@ -131,7 +132,7 @@ def _compare(p: SceneProblem, weights: np.ndarray) -> tuple[list[Row], dict[str,
             rows.append({"rank": rank, "truncation": truncation} | row)
             if rank == 1:
                 first[truncation] = c
-    return rows, first, np.sqrt((exact * exact).sum(axis=0))
+    return rows, first, np.sqrt((exact * exact).sum(axis=-2))
 
 
 def _row(found: np.ndarray, exact: np.ndarray) -> tuple[Row, np.ndarray]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..averaging.grid import Grid
-from ..backend.fields import norm
+from ..backend.products import norm
 from ..flows.gradient import exact_gradient
 from ..flows.linear import LinearFlow
 from ..integrators import Krylov, Taylor

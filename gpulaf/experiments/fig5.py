@@ -102,7 +102,7 @@ def _mean(rows: list[Row], method: str) -> float:
 
 def _labelings(predictor: WeightPredictor, scene: Scene) -> dict[str, np.ndarray]:
     p = scene_problem(scene)
-    found = (p.log_likelihood.argmax(axis=0), labels(p.uniform_weights, p), predictor.label(scene.image).labels)
+    found = (p.log_likelihood.argmax(axis=-2), labels(p.uniform_weights, p), predictor.label(scene.image).labels)
     return dict(zip(METHODS, found, strict=True))
 
 
@@ -140,11 +140,11 @@ def _means(axis: Any, scene: Scene, weights: dict[str, np.ndarray]) -> None:
 
 
 def own_share(weights: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Σ_k ω_ik over the neighbors with the label of pixel i: (9, H, W) and (H, W) to (H, W)."""
+    """Σ_k ω_ik over the neighbors with the label of pixel i: (H, 9, W) and (H, W) to (H, W)."""
     height, width = truth.shape
     padded = np.pad(truth, 1, constant_values=-1)
-    windows = np.stack([padded[o // 3 : o // 3 + height, o % 3 : o % 3 + width] for o in range(9)])
-    return (weights * (windows == truth)).sum(axis=0)
+    windows = np.stack([padded[o // 3 : o // 3 + height, o % 3 : o % 3 + width] for o in range(9)], axis=-2)
+    return (weights * (windows == truth[:, None])).sum(axis=-2)
 
 
 def _draw_training(history: list[Row], rows: list[Row]) -> Any:

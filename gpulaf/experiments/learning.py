@@ -40,7 +40,7 @@ class SceneProblem(FitProblem):
 
     @property
     def uniform_weights(self) -> np.ndarray:
-        """The weights that the descent starts from, (9, H, W)."""
+        """The weights that the descent starts from, (H, 9, W)."""
         return self.start[0].weights
 
     def flow(self, weights: np.ndarray) -> LinearFlow:
@@ -56,7 +56,7 @@ class SceneFit(NamedTuple):
 
 
 def scene_likelihood(scene: Scene, dtype: Any = np.float32, *, clean: bool = False) -> np.ndarray:
-    """ℓ of a scene's noisy image, or of its clean one, (J, H, W)."""
+    """ℓ of a scene's noisy image, or of its clean one, (H, J, W)."""
     image = (scene.clean if clean else scene.image).astype(dtype)
     return log_likelihood(distances(image, scene.prototypes), RHO)
 
@@ -70,7 +70,7 @@ def scene_problem(scene: Scene, *, time: float = TIME, dtype: Any = np.float32, 
 
 def labels(weights: np.ndarray, p: SceneProblem) -> np.ndarray:
     """The labeling of a problem with given weights, (H, W)."""
-    return Krylov(tol=1e-5).solve(p.flow(weights), p.time, keep_basis=False).v.argmax(axis=0)
+    return Krylov(tol=1e-5).solve(p.flow(weights), p.time, keep_basis=False).v.argmax(axis=-2)
 
 
 def descend(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..averaging.base import Averaging
-from ..backend.fields import norm
+from ..backend.products import norm
 from ..flows.gradient import weight_gradient
 from ..flows.linear import LinearFlow
 from ..integrators import Krylov
@@ -119,7 +119,7 @@ def _draw(p: SceneProblem, rows: list[Row], pairs: list[Any], weights: np.ndarra
     for column, (when, side, name) in zip(
         range(4), ((0, 0, "P y₁"), (0, 1, "Q z₁"), (-1, 0, "P y₁"), (-1, 1, "Q z₁")), strict=True
     ):
-        field = pairs[when][side][1]
+        field = pairs[when][side][:, 1]
         field = field * np.sign(field.sum() or 1.0) / abs(field).max()
         axis = axes[1, column]
         shade = axis.imshow(field, cmap="PuOr", vmin=-1, vmax=1, interpolation="nearest")

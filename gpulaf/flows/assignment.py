@@ -25,7 +25,7 @@ LONGEST = 50.0
 class FlowResult(NamedTuple):
     """End of an assignment flow: its solution, and why it stopped."""
 
-    #: v at the end, (J, H, W); W = softmax(v).
+    #: v at the end, (H, J, W); W = softmax(v).
     v: Any
     #: The time that was reached.
     time: float
@@ -47,18 +47,24 @@ class AssignmentFlow:
     ----------
     averaging : Grid or Graph
         Ω.
-    log_likelihood : (J, H, W) floating array
-        ℓ = −D/ρ, in the library, on the device and in the dtype of the weights.
+    log_likelihood : (H, J, W) floating array
+        ℓ = −D/ρ, in the library, on the device and in the dtype of the weights; of one image.
+
+    Raises
+    ------
+    ValueError
+        For a batch of images: each has steps of its own.
     """
 
     def __init__(self, averaging: Any, log_likelihood: Any) -> None:
+        averaging.check_one_image(log_likelihood, "the nonlinear flow chooses its steps")
         self.averaging = averaging
         self.log_likelihood = log_likelihood
 
     def rate(self, v: Any) -> Any:
-        """v' = Π₀ S with S = softmax(Ω(ℓ + v)), (J, H, W)."""
+        """v' = Π₀ S with S = softmax(Ω(ℓ + v)), (H, J, W)."""
         S, _ = self.averaging.similarity(self.log_likelihood + v)
-        return S - 1.0 / v.shape[0]
+        return S - 1.0 / v.shape[-2]
 
     def linearized(self, v: Any) -> LinearFlow:
         """The flow linearized at v; its solution over h is added to v (1.5)–(1.6)."""
@@ -111,5 +117,5 @@ class AssignmentFlow:
 
     def entropy(self, v: Any) -> float:
         """Mean entropy of W = softmax(v) as a share of log J."""
-        pixels = v.size // v.shape[0]
-        return total(entropy(softmax(v))) / (pixels * log(v.shape[0]))
+        labels = v.shape[-2]
+        return total(entropy(softmax(v))) / (v.size // labels * log(labels))

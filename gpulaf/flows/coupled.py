@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from ..averaging.grid import as_averaging
 from ..backend.array import contiguous, like, namespace, reused
+from ..fields import field_shape, pixel_shape
 from ..integrators.base import Integrator, Solution, check_time
 from ..integrators.taylor import Taylor
 from .couplings import Coupling, LabelMap, check_adjoint
@@ -25,9 +26,9 @@ __all__ = ["CoupledFlow", "CoupledGradient", "CoupledSolution"]
 class CoupledSolution(NamedTuple):
     """Forward pass of coupled flows: two fields per flow, and the basis of the last one."""
 
-    #: v_s of each flow, (J_s, H, W); W_s = softmax(v_s).
+    #: v_s of each flow, (H, J_s, W); W_s = softmax(v_s).
     v: list[Any]
-    #: ℓ_s of each flow, (J_s, H, W): its own data and what other flows add.
+    #: ℓ_s of each flow, (H, J_s, W): its own data and what other flows add.
     log_likelihoods: list[Any]
     #: The last flow and its solution, with the basis.
     last: tuple[LinearFlow, Solution]
@@ -36,9 +37,9 @@ class CoupledSolution(NamedTuple):
 class CoupledGradient(NamedTuple):
     """Derivatives of a loss in the weights and data of every flow, and in the matrix of every LabelMap."""
 
-    #: ∂Ω_s of each flow, (N, H, W); zeros where the loss does not depend on it.
+    #: ∂Ω_s of each flow, (H, N, W); zeros where the loss does not depend on it.
     weights: list[Any]
-    #: ∂ℓ_s of each flow, (J_s, H, W): the derivative in its own data d_s.
+    #: ∂ℓ_s of each flow, (H, J_s, W): the derivative in its own data d_s.
     log_likelihoods: list[Any]
     #: ∂C_rs of each :class:`LabelMap`, (J_s, J_r) float64 on the host.
     couplings: dict[tuple[int, int], Any]
@@ -49,7 +50,7 @@ class CoupledFlow:
 
     Parameters
     ----------
-    weights : sequence of (N, H, W) arrays
+    weights : sequence of (H, N, W) arrays
         Weight patches of each flow. A Grid or Graph stands for its weights.
     times : sequence of float
         T_s of each flow.
@@ -68,7 +69,7 @@ class CoupledFlow:
 
     Notes
     -----
-    Memory: two fields (J, H, W) per flow, the basis of the last one, and for the gradient the basis of one other flow
+    Memory: two fields (H, J, W) per flow, the basis of the last one, and for the gradient the basis of one other flow
     at a time, which is solved again. With equal labels, the same data for every flow and the identity between all
     pairs, Σ v_s is the solution of :class:`gpulaf.flows.DeepFlow`.
     """
@@ -99,7 +100,7 @@ class CoupledFlow:
 
         Parameters
         ----------
-        log_likelihoods : sequence of (J_s, H, W) arrays
+        log_likelihoods : sequence of (H, J_s, W) arrays
             The data d_s of each flow, in the library, on the device and in the dtype of its weights; None for a flow
             that hears other flows only.
 
@@ -131,7 +132,7 @@ class CoupledFlow:
         ----------
         solution : CoupledSolution
             Of these flows.
-        g : (J, H, W) array, or sequence of them
+        g : (H, J, W) array, or sequence of them
             The derivative of the loss in v of the last flow; or those in v_s of each flow, None where it does not
             depend on it.
 
@@ -163,14 +164,16 @@ class CoupledFlow:
         total, averaging = own, self.averagings[s]
         for r, coupling in self._heard(s):
             name = f"the coupling ({r}, {s})"
-            if isinstance(coupling, LabelMap) and coupling.matrix.shape[1] != v[r].shape[0]:
+            if isinstance(coupling, LabelMap) and coupling.matrix.shape[1] != v[r].shape[-2]:
                 raise ValueError(
-                    f"{name} has a matrix of shape {coupling.matrix.shape}, and flow {r} has {v[r].shape[0]} labels; "
+                    f"{name} has a matrix of shape {coupling.matrix.shape}, and flow {r} has {v[r].shape[-2]} labels; "
                     "accepted is a column for each of them. Transpose it, or check the labels."
                 )
             term = contiguous(like(coupling.apply(v[r]), v[r]))
-            shape = (term.shape[0] if total is None else total.shape[0], *averaging.shape)
-            if tuple(term.shape) != tuple(shape):
+            batch = pixel_shape(v[r])[: -self.averagings[r].axes]
+            pixels = (*batch, *averaging.shape[-averaging.axes :])
+            shape = field_shape(pixels, term.shape[-2]) if total is None else tuple(total.shape)
+            if tuple(term.shape) != shape:
                 raise ValueError(f"{name} gives shape {tuple(term.shape)}; accepted is {shape}. Check the map.")
             key = (r, s, tuple(v[r].shape), shape, str(term.dtype))
             if not isinstance(coupling, LabelMap) and key not in self._tested:
@@ -179,10 +182,11 @@ class CoupledFlow:
             total = term if total is None else total + term
         if total is None:
             raise ValueError(f"flow {s} has neither data nor a coupling. Give its log-likelihood.")
-        if tuple(total.shape[1:]) != tuple(averaging.shape):
+        if pixel_shape(total)[-len(averaging.shape) :] != tuple(averaging.shape):
+            accepted = ", ".join(map(str, (*averaging.shape[:-1], "J", averaging.shape[-1])))
             raise ValueError(
-                f"the log-likelihood of flow {s} has shape {tuple(total.shape)}; accepted is (J, "
-                f"{', '.join(map(str, averaging.shape))}), as its weights. Check the order."
+                f"the log-likelihood of flow {s} has shape {tuple(total.shape)}; accepted is ({accepted}), as its "
+                "weights. Check the order."
             )
         return total
 

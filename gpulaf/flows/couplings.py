@@ -1,4 +1,4 @@
-"""Linear maps L of fields (J₀, H, W) to fields (J₁, H, W), from the solution of one flow to the data of another."""
+"""Linear maps L of fields (H, J₀, W) to fields (H, J₁, W), from the solution of one flow to the data of another."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from ..backend.array import contiguous, host_array, host_dtype, like
-from ..backend.fields import combine, inner_products, norm
+from ..backend.array import contiguous, host_array, host_dtype, like, namespace
+from ..backend.products import inner_products, norm
 
 __all__ = ["LabelMap", "LinearMap", "check_adjoint"]
 
@@ -56,16 +56,19 @@ class LabelMap:
         object.__setattr__(self, "matrix", matrix.astype(np.float64))
 
     def apply(self, field: Any) -> Any:
-        """C v_i: (J₀, H, W) to (J₁, H, W)."""
-        return combine(self.matrix, field)
+        """C v_i: (H, J₀, W) to (H, J₁, W)."""
+        return namespace(field).matmul(like(self.matrix, field), field)
 
     def adjoint(self, field: Any) -> Any:
-        """Cᵀ z_i: (J₁, H, W) to (J₀, H, W)."""
-        return combine(np.ascontiguousarray(self.matrix.T), field)
+        """Cᵀ z_i: (H, J₁, W) to (H, J₀, W)."""
+        return namespace(field).matmul(like(self.matrix.T, field), field)
 
     def gradient(self, derivative: Any, field: Any) -> np.ndarray:
-        """∂C = Σ_i z_i v_iᵀ from the derivative z in Lv, (J₁, H, W), and v, (J₀, H, W): (J₁, J₀) float64."""
-        return inner_products(derivative, field)
+        """∂C = Σ_i z_i v_iᵀ from the derivative z in Lv, (H, J₁, W), and v, (H, J₀, W): (J₁, J₀) float64."""
+        xp = namespace(derivative, field)
+        z, v = (xp.astype(x, xp.float64) for x in (derivative, field))
+        products = xp.matmul(z, xp.permute_dims(v, (*range(v.ndim - 2), v.ndim - 1, v.ndim - 2)))
+        return host_array(xp.sum(xp.reshape(products, (-1, *products.shape[-2:])), axis=0))  # synchronize
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..averaging.grid import as_averaging
 from ..backend.array import namespace, reused
-from ..backend.fields import combine
+from ..backend.products import combine
 from ..integrators.base import Integrator, Solution, layer_times
 from ..integrators.taylor import Taylor
 from .gradient import WeightGradient, weight_gradient
@@ -29,7 +29,7 @@ __all__ = ["DeepFlow", "DeepGradient", "DeepSolution"]
 class DeepSolution(NamedTuple):
     """Forward pass of a deep flow: two fields per layer, and the basis of the last one where the gradient uses it."""
 
-    #: Σ_s v_s, (J, H, W); W = softmax(v).
+    #: Σ_s v_s, (H, J, W); W = softmax(v).
     v: Any
     #: The flow of each layer and its solution; v_s of the last one only.
     layers: list[tuple[LinearFlow, Solution]]
@@ -68,7 +68,7 @@ class DeepGradient:
 
     Attributes
     ----------
-    weights : list of (N, H, W) arrays
+    weights : list of (H, N, W) arrays
         ∂Ω_s of each layer; their sum alone, as one entry, where the layers share their weights.
     rank : int
         The most terms that a layer's gradient used.
@@ -82,7 +82,7 @@ class DeepGradient:
 
     @cached_property
     def log_likelihood(self) -> Any:
-        """∂ℓ, (J, H, W); one more product, on first use."""
+        """∂ℓ, (H, J, W); one more product, on first use."""
         return self._lowest.added_to(self._above) - self._g
 
 
@@ -91,7 +91,7 @@ class DeepFlow:
 
     Parameters
     ----------
-    weights : (N, H, W) array, Grid or Graph, or a list of them
+    weights : (H, N, W) array, Grid or Graph, or a list of them
         Weights that all layers share, or in a list those of each layer.
     times : float or sequence of float
         h_s of each layer; layers with weights of their own share one number in equal parts.
@@ -104,7 +104,7 @@ class DeepFlow:
 
     Notes
     -----
-    Memory: two fields (J, H, W) per layer, ℓ_s and S_s, and the basis of one layer at a time. Layers but the last
+    Memory: two fields (H, J, W) per layer, ℓ_s and S_s, and the basis of one layer at a time. Layers but the last
     make their basis again for the gradient, without similarity or estimates; a Taylor series on the CPU does so within
     the wave that uses it (:mod:`gpulaf.kernels.reverse_horner`), in every layer, and no basis is held at all.
     """
@@ -117,7 +117,7 @@ class DeepFlow:
         self.averagings = [as_averaging(x) for x in layers]
 
     def solve(self, log_likelihood: Any, *, keep_basis: bool = True) -> DeepSolution:
-        """The forward pass: ℓ (J, H, W) to v; `keep_basis` keeps what the gradient needs."""
+        """The forward pass: ℓ (H, J, W) to v; `keep_basis` keeps what the gradient needs."""
         layers: list[Any] = []
         v, last = None, len(self.times) - 1
         with reused():
@@ -138,7 +138,7 @@ class DeepFlow:
         ----------
         solution : DeepSolution
             Of this flow.
-        g : (J, H, W) array
+        g : (H, J, W) array
             The derivative of the loss in v.
         rank : int, optional
             Of the gradient of each layer; see :func:`gpulaf.flows.weight_gradient`.

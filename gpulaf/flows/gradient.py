@@ -22,8 +22,9 @@ class WeightGradient:
 
     Attributes
     ----------
-    weights : (N, H, W) array, (nnz,) of a graph
-        ∂Ω: the Euclidean derivative in each weight; 0 for neighbors outside the image.
+    weights : (H, N, W) array, (nnz,) of a graph
+        ∂Ω: the Euclidean derivative in each weight; 0 for neighbors outside the image. Of a batch (B, H, N, W), that of
+        each image even where they share their weights.
     singular_values : (m,) float64 array
         Singular values of M = ∫ μ(t) v(t)ᵀ dt as far as they are known, largest first, on the host.
     rank : int
@@ -38,11 +39,11 @@ class WeightGradient:
 
     @cached_property
     def log_likelihood(self) -> Any:
-        """∂ℓ = Ωᵀ R_S c, (J, H, W): what a layer below needs; one more product, on first use."""
+        """∂ℓ = Ωᵀ R_S c, (H, J, W): what a layer below needs; one more product, on first use."""
         return self._flow.log_likelihood_derivative(self._z)
 
     def added_to(self, g: Any) -> Any:
-        """g + ∂ℓ, (J, H, W), in one pass: the adjoint of the layer below."""
+        """g + ∂ℓ, (H, J, W), in one pass: the adjoint of the layer below."""
         return self._flow.log_likelihood_derivative(self._z, g)
 
 
@@ -60,7 +61,7 @@ def weight_gradient(
     flow : LinearFlow
     solution : Solution
         Of this flow.
-    g : (J, H, W) array
+    g : (H, J, W) array
         The derivative of the loss in v(T).
     rank : int, optional
         Terms of M that are kept, of a Krylov solution or of the moments of a Taylor solution.
@@ -76,13 +77,15 @@ def weight_gradient(
     Raises
     ------
     ValueError
-        If the shape of `g` is not that of the solution, or `rank` or `tol` is not positive.
+        If the shape of `g` is not that of the solution, or `rank` or `tol` is not positive or given for a batch.
     """
     _check_shape(g, flow.S)
     if rank is not None and (int(rank) != rank or rank < 1):
         raise ValueError(f"rank is {rank}; accepted are whole numbers from 1, or None for a choice by tol.")
     if tol is not None and not tol >= 0:
         raise ValueError(f"tol is {tol}; accepted are numbers from 0, or None. 1e-3 is usual, 0 drops nothing.")
+    if rank is not None or tol:
+        flow.averaging.check_one_image(flow.S, "a splitting in few terms is chosen")
     integrator, g = solution.integrator, like(g, flow.S)
     if rank is None and not tol and isinstance(integrator, Taylor) and integrator.in_one_wave(flow, solution.time):
         c = integrator.coefficients(solution.time)
@@ -101,7 +104,7 @@ def exact_gradient(flow: LinearFlow, time: float, g: Any, *, nodes: int = 16) ->
     flow : LinearFlow
     time : float
         T.
-    g : (J, H, W) array
+    g : (H, J, W) array
         The derivative of the loss in v(T).
     nodes : int
         Quadrature nodes.

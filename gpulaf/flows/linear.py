@@ -21,22 +21,23 @@ class LinearFlow:
 
     Parameters
     ----------
-    averaging : Grid
+    averaging : Grid or Graph
         Ω, on images of size (H, W).
-    log_likelihood : (J, H, W) floating array
+    log_likelihood : (H, J, W) floating array; (B, H, J, W) of a batch of images
         ℓ, dimensionless, in the library, on the device and in the dtype of the weights. A constant per pixel changes
-        nothing.
+        nothing. The images of a batch have weights (B, H, N, W) of their own or share (H, N, W); each is solved as if
+        it were alone, bit for bit.
     similarity : pair of arrays, optional
         S and what its bound is read from, where they are known: :attr:`similarity` of an equal flow.
 
     Attributes
     ----------
-    S : (J, H, W) array
+    S : (H, J, W) array
         The similarity map (2.17): one point of the simplex per pixel.
-    B : (J, H, W) array
+    B : (H, J, W) array
         The source of the flow.
     alpha : float
-        max 2S(1 − S) ≥ ‖A‖_∞, at most 1/2 for any weight patches.
+        max 2S(1 − S) ≥ ‖A‖_∞, at most 1/2 for any weight patches; of a batch the largest.
     """
 
     def __init__(self, averaging: Any, log_likelihood: Any, similarity: tuple[Any, Any] | None = None) -> None:
@@ -48,7 +49,7 @@ class LinearFlow:
     @cached_property
     def B(self) -> Any:
         """S − 1/J."""
-        return self.S - 1.0 / self.S.shape[0]
+        return self.S - 1.0 / self.S.shape[-2]
 
     @cached_property
     def alpha(self) -> float:
@@ -56,11 +57,11 @@ class LinearFlow:
         return scalar(namespace(self._bound).max(self._bound))
 
     def A(self, v: Any, source: Any = None, scale: float = 1.0, *, out: Any = None) -> Any:
-        """A v = R_S Ω v, plus scale·source where there is one: (J, H, W) to (J, H, W), in `out` if given."""
+        """A v = R_S Ω v, plus scale·source where there is one: (H, J, W) to (H, J, W), in `out` if given."""
         return self.averaging.replicate(self.S, v, source, scale, out=out)
 
     def At(self, u: Any, source: Any = None, scale: float = 1.0, *, out: Any = None) -> Any:
-        """Aᵀu = Ωᵀ R_S u, plus scale·source where there is one: (J, H, W) to (J, H, W), in `out` if given."""
+        """Aᵀu = Ωᵀ R_S u, plus scale·source where there is one: (H, J, W) to (H, J, W), in `out` if given."""
         return self.averaging.replicate_adjoint(self.S, u, source, scale, out=out)
 
     def chain(
@@ -68,7 +69,7 @@ class LinearFlow:
     ) -> Any:
         """Products in succession, y ← s_k·source + A y from y = x for every s_k in `scales`; faster than one by one.
 
-        The k-th result goes to ``out[k % n]`` of the stack `out`, (n, J, H, W), counted from its end where
+        The k-th result goes to ``out[k % n]`` of the stack `out`, (n, H, J, W), counted from its end where
         `backward`. With Aᵀ where `transposed`; with source = None the scales only say how many.
         """
         options = {"out": out, "transposed": transposed, "backward": backward}
@@ -79,16 +80,16 @@ class LinearFlow:
 
         Parameters
         ----------
-        mean : (J, H, W) array
+        mean : (H, J, W) array
             m̄ = ∫₀ᵀ μ(t) dt.
-        left, right : (R, J, H, W) arrays
+        left, right : (R, H, J, W) arrays
             The terms u_r and v_r. All results are linear in (mean, left·right).
-        image : (R, J, H, W) array, optional
+        image : (R, H, J, W) array, optional
             The products A v_r, where they are known; else they are computed.
 
         Returns
         -------
-        two arrays: ∂Ω of shape (N, H, W), and z = R_S c of shape (J, H, W) where c is the derivative in S.
+        two arrays: ∂Ω of shape (H, N, W), and z = R_S c of shape (H, J, W) where c is the derivative in S.
         """
         xp = namespace(mean)
         if image is not None:
@@ -104,5 +105,5 @@ class LinearFlow:
         return gradient, z
 
     def log_likelihood_derivative(self, z: Any, start: Any = None) -> Any:
-        """∂ℓ = Ωᵀ z, z = R_S c, added to `start` where there is one: (J, H, W) to (J, H, W)."""
+        """∂ℓ = Ωᵀ z, z = R_S c, added to `start` where there is one: (H, J, W) to (H, J, W)."""
         return self.averaging.adjoint(z, start)

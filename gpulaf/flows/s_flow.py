@@ -19,9 +19,9 @@ __all__ = ["SFlowSolution", "s_flow_solution"]
 class SFlowSolution(NamedTuple):
     """The S-flow at time T."""
 
-    #: y(T) = Π₀Ωv(T), (J, H, W): the solution in flat coordinates.
+    #: y(T) = Π₀Ωv(T), (H, J, W): the solution in flat coordinates.
     y: Any
-    #: S(T) = exp_{S(0)}(y(T)) = softmax(Ωℓ + y(T)), (J, H, W).
+    #: S(T) = exp_{S(0)}(y(T)) = softmax(Ωℓ + y(T)), (H, J, W).
     S: Any
 
 
@@ -35,7 +35,7 @@ def s_flow_solution(flow: Any, v: Any) -> SFlowSolution:
     ----------
     flow : LinearFlow or AssignmentFlow
         On a Grid or a Graph.
-    v : (J, H, W) array
+    v : (H, J, W) array
         Its solution at time T, v(0) = 0, in the library and dtype of the flow.
 
     Returns
@@ -54,9 +54,9 @@ def s_flow_solution(flow: Any, v: Any) -> SFlowSolution:
     Examples
     --------
     >>> import gpulaf, numpy as np
-    >>> flow = gpulaf.flows.LinearFlow(gpulaf.Grid(gpulaf.uniform_weights((4, 5))), np.zeros((3, 4, 5), np.float32))
+    >>> flow = gpulaf.flows.LinearFlow(gpulaf.Grid(gpulaf.uniform_weights((4, 5))), np.zeros((4, 3, 5), np.float32))
     >>> gpulaf.flows.s_flow_solution(flow, gpulaf.Krylov().solve(flow, time=3.0).v).S.shape
-    (3, 4, 5)
+    (4, 3, 5)
     """
     if tuple(v.shape) != tuple(flow.log_likelihood.shape):
         raise ValueError(

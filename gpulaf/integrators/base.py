@@ -15,7 +15,7 @@ class Solution:
 
     Attributes
     ----------
-    v : (J, H, W) array
+    v : (H, J, W) array
         The solution; W(T) = softmax(log W₀ + v). None where it was not kept.
     error : float
         Error of v relative to v, in the norm and with the certainty that the integrator states (NaN where it
@@ -47,15 +47,15 @@ class Solution:
 class Sensitivity(NamedTuple):
     """A splitting M = ∫₀ᵀ μ(t) v(t)ᵀ dt ≈ Σ_r u_r v_rᵀ with m̄ = ∫₀ᵀ μ(t) dt, where μ(t) = e^{(T−t)Aᵀ} g."""
 
-    #: m̄, (J, H, W).
+    #: m̄, (H, J, W).
     mean: Any
-    #: u_r, (R, J, H, W).
+    #: u_r, (R, H, J, W).
     left: Any
-    #: v_r, (R, J, H, W).
+    #: v_r, (R, H, J, W).
     right: Any
     #: Singular values of M as far as they are known, largest first, float64 on the host.
     singular_values: np.ndarray
-    #: A v_r, (R, J, H, W), where the integrator has them; None else.
+    #: A v_r, (R, H, J, W), where the integrator has them; None else.
     image: Any = None
 
 
@@ -77,7 +77,7 @@ class Integrator(Protocol):
         ...
 
     def fields(self, time: float) -> int:
-        """Fields (J, H, W) that a solution holds at once besides ℓ, S and B, at most."""
+        """Fields (H, J, W) that a solution holds at once besides ℓ, S and B, at most."""
         ...
 
     def gradient_fields(self, time: float, wave_rows: int | None) -> float:

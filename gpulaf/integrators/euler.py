@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..backend.array import namespace
-from ..backend.fields import norm
+from ..backend.products import norm
 from .base import Sensitivity, Solution, check_time
 
 
@@ -49,7 +49,7 @@ class Euler:
         )
 
     def fields(self, time: float) -> int:
-        """Fields (J, H, W) that a solution holds at once besides ℓ, S and B, at most."""
+        """Fields (H, J, W) that a solution holds at once besides ℓ, S and B, at most."""
         return 5
 
     def gradient_fields(self, time: float, wave_rows: int | None) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..backend.dense import svd
-from ..backend.fields import combine
+from ..backend.products import combine
 from .base import Sensitivity, Solution, check_time, choose_rank, with_rounding
 from .krylov_space import MOST, KrylovSpace, arnoldi, powers
 from .phi import coupled_integral, phi1, phi_columns, tail
@@ -26,7 +26,7 @@ class Krylov:
     dimension : int, optional
         m, the dimension of the Krylov spaces of A and of Aᵀ. None chooses each from `tol`, up to 80.
     tol : float
-        Accepted error of v relative to v, 2-norm over the image.
+        Accepted error of v relative to v, 2-norm over the image. A batch of images is refused: each has its own space.
 
     Notes
     -----
@@ -45,8 +45,9 @@ class Krylov:
             raise ValueError(f"tol is {self.tol}; accepted are positive numbers. 1e-4 is usual.")
 
     def solve(self, flow: Any, time: float, *, keep_basis: bool = True) -> Solution:
-        """Integrate to `time`; `keep_basis` keeps the Krylov space, (m, J, H, W), for the gradient."""
+        """Integrate to `time`; `keep_basis` keeps the Krylov space, (m, H, J, W), for the gradient."""
         time = check_time(time)
+        flow.averaging.check_one_image(flow.B, "a Krylov space is built")
         space = self._space(flow, flow.B, time)
         coefficients, error = _phi_coefficients(space, time)
         v = _combine(coefficients, space)
@@ -87,7 +88,7 @@ class Krylov:
         )
 
     def fields(self, time: float) -> int:
-        """Fields (J, H, W) that a solution holds at once besides ℓ, S and B, at most."""
+        """Fields (H, J, W) that a solution holds at once besides ℓ, S and B, at most."""
         return self._largest_dimension(time) + 5
 
     def gradient_fields(self, time: float, wave_rows: int | None) -> float:

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..backend.array import empty, namespace
 from ..backend.dense import cholesky, solve_triangular
-from ..backend.fields import combine, inner_products, norm
+from ..backend.products import combine, inner_products, norm
 
 #: A new direction this much shorter than the product it came from is orthogonalized once more.
 REORTHOGONALIZE = 0.05

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 
 from ..backend.array import empty, namespace, scalar
-from ..backend.fields import combine
+from ..backend.products import combine
 from .base import Integrator
 from .taylor import Taylor
 
@@ -45,7 +45,7 @@ class Scheme(Protocol):
         ...
 
     def fields(self, time: float) -> int:
-        """Fields (J, H, W) that are held at once besides ℓ, S and B, at most."""
+        """Fields (H, J, W) that are held at once besides ℓ, S and B, at most."""
         ...
 
 
@@ -70,7 +70,7 @@ class GeometricEuler:
         return nan
 
     def fields(self, time: float) -> int:
-        """Fields (J, H, W) that are held at once besides ℓ, S and B, at most."""
+        """Fields (H, J, W) that are held at once besides ℓ, S and B, at most."""
         return 3
 
     def step(self, flow: Any, v: Any, length: float) -> Step:
@@ -116,7 +116,7 @@ class DormandPrince:
         return self.tol
 
     def fields(self, time: float) -> int:
-        """Fields (J, H, W) that are held at once besides ℓ, S and B, at most."""
+        """Fields (H, J, W) that are held at once besides ℓ, S and B, at most."""
         return len(TABLEAU) + 5
 
     def step(self, flow: Any, v: Any, length: float) -> Step:
@@ -170,7 +170,7 @@ class LinearizedFlows:
         return self.tol if self.length is None else nan
 
     def fields(self, time: float) -> int:
-        """Fields (J, H, W) that are held at once besides ℓ, S and B, at most."""
+        """Fields (H, J, W) that are held at once besides ℓ, S and B, at most."""
         own = 6 if self.length is None else 3
         return own + self._linear_solver.fields(min(time, self.length or time))
 

@@ -12,7 +12,7 @@ import scipy.linalg
 
 from ..backend.array import empty, namespace, scalar
 from ..backend.dense import eigh, svd
-from ..backend.fields import combine, inner_products
+from ..backend.products import combine, inner_products
 from .base import Sensitivity, Solution, check_time, choose_rank, with_rounding
 from .phi import phi1, tail
 
@@ -30,9 +30,9 @@ class Steps(NamedTuple):
     """The substeps of a Taylor solution, for the gradient: their length and the series of each."""
 
     length: float
-    #: v at the beginning of each substep, (J, H, W) each; None for 0, where the first one starts.
+    #: v at the beginning of each substep, (H, J, W) each; None for 0, where the first one starts.
     starts: list[Any]
-    #: a_k = A^k (A v + B), k < degree, of each substep: (degree, J, H, W) each.
+    #: a_k = A^k (A v + B), k < degree, of each substep: (degree, H, J, W) each.
     series: list[Any]
 
     @property
@@ -101,7 +101,7 @@ class Taylor:
         return substeps, degree, bound
 
     def solve(self, flow: Any, time: float, *, keep_basis: bool = True) -> Solution:
-        """Integrate to `time`; `keep_basis` keeps the terms A^k B, (d, J, H, W), where the gradient uses them."""
+        """Integrate to `time`; `keep_basis` keeps the terms A^k B, (d, H, J, W), where the gradient uses them."""
         time = check_time(time)
         substeps, degree, bound = self.plan(time)
         h = time / substeps
@@ -137,7 +137,7 @@ class Taylor:
         return coefficients(time / substeps, degree)
 
     def fields(self, time: float) -> int:
-        """Fields (J, H, W) that a solution holds at once besides ℓ, S and B, at most."""
+        """Fields (H, J, W) that a solution holds at once besides ℓ, S and B, at most."""
         return 5 if self.plan(time)[0] == 1 else 8
 
     def gradient_fields(self, time: float, wave_rows: int | None) -> float:

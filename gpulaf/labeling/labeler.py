@@ -17,6 +17,7 @@ from ..averaging.sources import WeightSource
 from ..backend.array import host_dtype, is_array, namespace
 from ..backend.memory import check_memory
 from ..backend.validation import check_rho, check_spacing, image_features, label_fields, log_probabilities
+from ..fields import from_rows, pixel_shape
 from ..flows.assignment import LONGEST, AssignmentFlow
 from ..flows.deep import DeepFlow
 from ..integrators.base import Integrator, check_time, layer_times
@@ -61,7 +62,7 @@ class Labeler:
         One feature per label, in the units of the image ((J,) for grey images), or the number of labels, whose
         prototypes are then found by k-means in each image. None for a labeler that only refines.
     weights : array, Graph, WeightSource or list of them, optional
-        Weight patches (N, H, W) of one image, learned or bilateral; a :class:`gpulaf.Graph` for features of its nodes;
+        Weight patches (H, N, W) of one image, learned or bilateral; a :class:`gpulaf.Graph` for features of its nodes;
         or a map from an image to its weights, as :class:`gpulaf.averaging.BilateralWeights` and what a predictor gives.
         Uniform 3×3 averaging if None. A list of arrays or Graphs holds those of layers: linearized flows in
         succession, (1.5)–(1.6).
@@ -189,7 +190,7 @@ class Labeler:
     def on_fields(
         self, log_likelihood: Any, features: Any = None, *, spacing: tuple[float, ...] | None = None
     ) -> Labeling:
-        """Label by ℓ (J, H, W), and where the weights are made from them by features (H, W, C); both are trusted."""
+        """Label by ℓ (H, J, W), and where the weights are made from them by features (H, W, C); both are trusted."""
         averagings = self._averagings(log_likelihood, features, spacing)
         with np.errstate(over="ignore", invalid="ignore"):
             if isinstance(self.solver, Scheme):
@@ -201,22 +202,23 @@ class Labeler:
         return _labeling(solution.v, *solution.summary)
 
     def _refine(self, fields: Any, image: Any, channel_axis: int | None, spacing: Any) -> Labeling:
-        """Validate the image, where there is one, and label by predictions (J, H, W) over rho."""
+        """Validate the image, where there is one, and label by predictions (H, J, W) over rho."""
         check_spacing(spacing, fields.ndim - 1)
         features = None if image is None else image_features(image, channel_axis, on_graph=self.on_graph)[0]
-        if features is not None and tuple(features.shape[:-1]) != tuple(fields.shape[1:]):
+        pixels = pixel_shape(fields)
+        if features is not None and tuple(features.shape[:-1]) != pixels:
             raise ValueError(
-                f"the image has {tuple(features.shape[:-1])} pixels and the predictions {tuple(fields.shape[1:])}; "
+                f"the image has {tuple(features.shape[:-1])} pixels and the predictions {pixels}; "
                 "accepted are as many. Check the pair."
             )
-        self._check_memory(fields, tuple(fields.shape[1:]), fields.shape[0])
+        self._check_memory(fields, pixels, fields.shape[-2])
         return self.on_fields(tempered(fields, self.rho), features, spacing=spacing)
 
     def _averagings(self, fields: Any, features: Any, spacing: Any) -> list[Averaging]:
         """Ω of each layer for these fields, or alone that which all of them share."""
         layers = self._made(self.weights, features) if isinstance(self.weights, WeightSource) else self.layers
         plain = uniform_weights if spacing is None else partial(spaced_weights, spacing=spacing)
-        shape, dtype = tuple(fields.shape[1:]), host_dtype(fields)
+        shape, dtype = pixel_shape(fields), host_dtype(fields)
         return [as_averaging(plain(shape, dtype=dtype) if x is None else x).like(fields) for x in layers]
 
     def _made(self, source: WeightSource, features: Any) -> list[Any]:
@@ -251,5 +253,5 @@ def smallest_unsigned(labels: int) -> np.dtype[Any]:
 def _labeling(v: Any, error: float, products: int, converged: bool, reason: str) -> Labeling:
     """Round v to labels and normalize it to probabilities."""
     xp = namespace(v)
-    labels = xp.astype(xp.argmax(v, axis=0), getattr(xp, smallest_unsigned(v.shape[0]).name))
-    return Labeling(labels, xp.moveaxis(softmax(v), 0, -1), error, products, converged, reason)
+    labels = xp.astype(xp.argmax(v, axis=-2), getattr(xp, smallest_unsigned(v.shape[-2]).name))
+    return Labeling(labels, from_rows(softmax(v)), error, products, converged, reason)

@@ -7,8 +7,9 @@ from warnings import catch_warnings, simplefilter
 
 import numpy as np
 
-from ..backend.array import host_array, is_device_array, namespace
+from ..backend.array import empty, host_array, is_device_array, namespace
 from ..backend.validation import real_array
+from ..fields import field_shape, to_rows
 
 __all__ = ["distances", "kmeans_prototypes", "log_likelihood", "prototype_array", "tempered"]
 
@@ -21,16 +22,21 @@ def distances(features: Any, prototypes: Any) -> Any:
 
     Parameters
     ----------
-    features : (H, W, C) floating array
+    features : (H, W, C) floating array; (D, H, W, C) of a volume, (n, C) on a graph
     prototypes : (J, C) array
 
     Returns
     -------
-    (J, H, W) array in the library and dtype of `features`.
+    (H, J, W) array in the library and dtype of `features`; (D, H, J, W) of a volume, (J, n) on a graph.
     """
-    xp = namespace(features)
+    xp, channels = namespace(features), to_rows(features)
     prototypes = xp.asarray(prototypes, dtype=features.dtype)
-    return xp.stack([xp.sqrt(xp.sum((features - prototypes[j, :]) ** 2, axis=-1)) for j in range(prototypes.shape[0])])
+    labels, count = prototypes.shape
+    result = empty(field_shape(features.shape[:-1], labels), features)
+    for j in range(labels):
+        squares = ((channels[..., c, :] - prototypes[j, c]) ** 2 for c in range(count))
+        result[..., j, :] = xp.sqrt(sum(squares))
+    return result
 
 
 def log_likelihood(distances: Any, rho: float) -> Any:
@@ -38,13 +44,13 @@ def log_likelihood(distances: Any, rho: float) -> Any:
 
     Parameters
     ----------
-    distances : (J, H, W) floating array
+    distances : (H, J, W) floating array
     rho : float
         Scale of the data, in the units of the distances.
 
     Returns
     -------
-    (J, H, W) array, same dtype and library.
+    (H, J, W) array, same dtype and library.
     """
     return distances * float(-1.0 / rho)
 
@@ -54,14 +60,14 @@ def tempered(logits: Any, rho: float) -> Any:
 
     Parameters
     ----------
-    logits : (J, H, W) floating array
+    logits : (H, J, W) floating array
     rho : float
 
     Returns
     -------
-    (J, H, W) array, same dtype and library.
+    (H, J, W) array, same dtype and library.
     """
-    return (logits - namespace(logits).max(logits, axis=0, keepdims=True)) * float(1.0 / rho)
+    return (logits - namespace(logits).max(logits, axis=-2, keepdims=True)) * float(1.0 / rho)
 
 
 def prototype_array(prototypes: Any, features: Any, scale: float = 1.0, *, seed: int = 0) -> np.ndarray:

@@ -48,7 +48,7 @@ class FixedStep:
 
     Parameters
     ----------
-    log_likelihood : (J, H, W) floating array
+    log_likelihood : (H, J, W) floating array
     truth : (H, W) int32 array
     time : float
     degree : int
@@ -57,9 +57,9 @@ class FixedStep:
     """
 
     def __init__(self, log_likelihood: Any, truth: Any, time: float, degree: int, descent: Any) -> None:
-        xp, labels = namespace(log_likelihood), log_likelihood.shape[0]
+        xp, (*_, labels, width) = namespace(log_likelihood), log_likelihood.shape
         self.log_likelihood, self.descent, self.time, self.degree = log_likelihood, descent, time, degree
-        self._truth = xp.reshape(truth, (-1,))
+        self._truth = xp.reshape(truth, (1, -1, width))
         self._class_weights = xp.ones((labels,), dtype=log_likelihood.dtype)
         self._coefficients = like(coefficients(time, degree)[None, :], log_likelihood)
 
@@ -72,19 +72,19 @@ class FixedStep:
         flow = LinearFlow(Grid(weights), self.log_likelihood)
         a = series(flow, flow.B, self.degree)
         v = implementation("combination", weights)(self._coefficients, columns(a), None)
-        v = xp.reshape(v, (flow.B.shape[0], -1))
+        v = xp.reshape(v, (1, -1, *flow.B.shape[-2:]))
         sums = implementation("agreement", v)(v, self._truth, self._class_weights)
         g = xp.reshape(implementation("cosine", v)(v, self._truth, self._class_weights, sums), flow.B.shape)
         mean, left, right, _, image = reverse_horner(flow, Steps(self.time, [None], [a]), g)
         gradient, _ = flow.derivative(mean, left, right, image)
         size = xp.sum(squared_norms(weights, gradient), dtype=xp.float64)
         weights, state = self.descent.step_by(weights, gradient, state, corrections)
-        return weights, state, xp.concat([sums, xp.reshape(size, (1,))])
+        return weights, state, xp.concat([sums[0, :], xp.reshape(size, (1,))])
 
     def row(self, numbers: Any) -> Row:
         """The numbers of a step, read to the host."""
         *sums, size = (float(x) for x in host_array(numbers))  # synchronize
-        return Row(cosine_value(sums, self.log_likelihood.shape[0]), sums[4] / sums[5], size**0.5)
+        return Row(cosine_value(sums, self.log_likelihood.shape[-2]), sums[4] / sums[5], size**0.5)
 
 
 class CapturedStep:
@@ -96,7 +96,7 @@ class CapturedStep:
     Parameters
     ----------
     step : FixedStep
-    weights : (N, H, W) array, or state : dict of arrays
+    weights : (H, N, W) array, or state : dict of arrays
         Where the descent starts; they are copied.
     """
 

@@ -1,17 +1,21 @@
 """Descent on weight patches, a product of simplices: the plain Riemannian gradient and three methods of Adam's kind.
 
 Step sizes are per pixel: the derivative of a loss over the image scales like 1/(H·W), so it is multiplied by H·W
-first. Steps are bounded and weights stay in the open simplex, whatever the step size.
+first. Steps are bounded and weights stay in the open simplex, whatever the step size. Weights are (H, N, W),
+(D, H, N, W) of a volume or (K, n) of a graph; every image of a batch (B, H, N, W) moves as it would alone.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from math import prod
 from typing import Any, ClassVar
 
-from ..backend.array import columns, namespace
+from ..backend.array import namespace, rows
 from ..backend.dispatch import implementation
+from ..fields import pixel_shape
+from ..kernels.stencil import axes_of
 from ..simplex import geodesic_step, replicator
 
 __all__ = ["AdaMax", "Adam", "Descent", "RiemannianAdam", "RiemannianGradient", "squared_norms"]
@@ -24,10 +28,10 @@ class Descent(ABC):
 
     @abstractmethod
     def start(self, weights: Any) -> State:
-        """The state before the first step from (N, H, W) weights."""
+        """The state before the first step from (H, N, W) weights."""
 
     def update(self, weights: Any, gradient: Any, state: State, count: int) -> tuple[Any, State]:
-        """One step, the `count`-th from 0: (N, H, W) weights and ∂L to new weights and state."""
+        """One step, the `count`-th from 0: (H, N, W) weights and ∂L to new weights and state."""
         return self.step_by(weights, gradient, state, self.corrections(count))
 
     def corrections(self, count: int) -> tuple[float, ...]:
@@ -91,7 +95,7 @@ class AdamFamily(Descent):
         xp = namespace(weights)
         return {
             "first": xp.zeros_like(weights),
-            "second": xp.zeros_like(weights[0, ...] if self.per_pixel else weights),
+            "second": xp.zeros_like(weights[..., 0, :] if self.per_pixel else weights),
         }
 
     def corrections(self, count: int) -> tuple[float, ...]:
@@ -103,7 +107,8 @@ class AdamFamily(Descent):
         xp = namespace(weights)
         first, second = self._moments(weights, gradient, state["first"], state["second"])
         length = self._length(second, corrections[1])
-        length = length + self.epsilon * xp.sqrt(xp.mean(length * length))
+        image = tuple(range(_batch_axes(weights), length.ndim))
+        length = length + self.epsilon * xp.sqrt(xp.mean(length * length, axis=image, keepdims=True))
         length = corrections[0] * xp.where(length > 0, length, xp.ones_like(length))
         direction, scale = (first, 1 / length) if self.per_pixel else (first / length, None)
         return geodesic_step(weights, direction, factor=-self.step, scale=scale), {"first": first, "second": second}
@@ -183,22 +188,28 @@ class AdaMax(AdamFamily):
 
 
 def squared_norms(weights: Any, gradient: Any) -> Any:
-    """⟨∂L_i, R_Ω ∂L_i⟩: squared Fisher–Rao norm of every patch's Riemannian gradient, (N, H, W) to (H, W)."""
+    """⟨∂L_i, R_Ω ∂L_i⟩: squared Fisher–Rao norm of every patch's Riemannian gradient, (H, N, W) to (H, W)."""
     return _fused_moments(weights, gradient)[1]
 
 
 def _fused_moments(
     weights: Any, gradient: Any, first: Any = None, second: Any = None, *factors: Any
 ) -> tuple[Any, Any]:
-    """The kernel ``moments`` on fields of any shape."""
+    """The kernel ``moments`` on weights of any shape."""
     xp, shape = namespace(weights, gradient), weights.shape
-    flat = None if first is None else columns(first), None if second is None else xp.reshape(second, (-1,))
-    new = implementation("moments", weights)(columns(weights), columns(gradient), *flat, *factors)
-    return None if new[0] is None else xp.reshape(new[0], shape), xp.reshape(new[1], shape[1:])
+    before = () if first is None else (rows(first), xp.reshape(second, (-1, shape[-1])))
+    new = implementation("moments", weights)(rows(weights), rows(gradient), *before, *factors)
+    return None if new[0] is None else xp.reshape(new[0], shape), xp.reshape(new[1], pixel_shape(weights))
+
+
+def _batch_axes(weights: Any) -> int:
+    """How many leading axes count images."""
+    return weights.ndim - 1 - axes_of(weights) if weights.ndim > 2 else 0
 
 
 def _pixels(weights: Any) -> int:
-    return int(weights.size // weights.shape[0])
+    """Pixels of an image."""
+    return prod(pixel_shape(weights)[_batch_axes(weights) :])
 
 
 def _step(step: float) -> float:

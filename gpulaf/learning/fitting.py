@@ -14,6 +14,7 @@ from ..averaging.grid import as_averaging
 from ..averaging.patches import uniform_weights
 from ..backend.array import contiguous, host_array, host_dtype, is_array, namespace
 from ..backend.memory import check_memory
+from ..fields import pixel_shape
 from ..integrators.base import Integrator, check_integrator, layer_times
 from ..integrators.taylor import Taylor
 from .descent import RiemannianAdam
@@ -31,7 +32,7 @@ class FitResult:
 
     Attributes
     ----------
-    weights : (N, H, W) array or Graph
+    weights : (H, N, W) array or Graph
         As they were given; a list of them where every layer has its own: what :class:`gpulaf.Labeler` takes.
     history : list of FitStep
         One row per step and a last one for the returned weights.
@@ -98,11 +99,12 @@ def fit_weights(
 
     Parameters
     ----------
-    log_likelihood : (J, H, W) floating array; (J, D, H, W) of a volume, (J, n) on a graph
-        ℓ = −D/ρ; see :func:`gpulaf.labeling.log_likelihood`. Its library, device and dtype are those of the work.
+    log_likelihood : (H, J, W) floating array; (D, H, J, W) of a volume, (J, n) on a graph
+        ℓ = −D/ρ; see :func:`gpulaf.labeling.log_likelihood`, or :func:`gpulaf.fields.to_rows` for ℓ of your own. Its
+        library, device and dtype are those of the work.
     truth : (H, W) integer array; (D, H, W) of a volume, (n,) on a graph
         Labels 0 … J−1; −1 marks pixels without ground truth.
-    weights : (N, H, W) or (N, D, H, W) array or Graph, or a list of them, optional
+    weights : (H, N, W) or (D, H, N, W) array or Graph, or a list of them, optional
         Where the descent starts; uniform 3×3 or 3×3×3 patches if None. The neighbors of a graph stay who they are.
         In a list, those of layers: linearized flows in succession, (1.5)–(1.6).
     time : float or sequence of float
@@ -180,10 +182,10 @@ def fit_weights(
 
 def _start(weights: list[Any], log_likelihood: Any, times: list[float], solver: Integrator) -> list[Averaging]:
     """Check that a fit from these weights, uniform ones for None, can be held in memory; return Ω in the dtype of ℓ."""
-    shape, dtype = tuple(log_likelihood.shape[1:]), host_dtype(log_likelihood)
+    shape, dtype = pixel_shape(log_likelihood), host_dtype(log_likelihood)
     radius = max(1 if x is None else as_averaging(x).radius for x in weights)
     sizes = {"times": times, "radius": radius, "shared": len(weights) == 1}
-    check_memory(log_likelihood, shape, log_likelihood.shape[0], solver=solver, learn=True, **sizes)
+    check_memory(log_likelihood, shape, log_likelihood.shape[-2], solver=solver, learn=True, **sizes)
     uniform = uniform_weights(shape, dtype=dtype) if any(x is None for x in weights) else None
     return [as_averaging(uniform if x is None else x).like(log_likelihood) for x in weights]
 
@@ -191,10 +193,11 @@ def _start(weights: list[Any], log_likelihood: Any, times: list[float], solver: 
 def _check_log_likelihood(log_likelihood: Any, *, on_graph: bool) -> None:
     """Raise an error for ℓ that are no floating fields with at least two labels, all of them finite."""
     xp = namespace(log_likelihood)
-    if log_likelihood.ndim not in ((2,) if on_graph else (3, 4)) or log_likelihood.shape[0] < 2:
+    if log_likelihood.ndim not in ((2,) if on_graph else (3, 4)) or log_likelihood.shape[-2] < 2:
         raise ValueError(
             f"log_likelihood has shape {tuple(log_likelihood.shape)}; accepted is "
-            f"{'(J, n) for a graph' if on_graph else '(J, H, W) or (J, D, H, W)'} with J ≥ 2, labels first."
+            f"{'(J, n) for a graph' if on_graph else '(H, J, W) or (D, H, J, W)'} with J ≥ 2, labels on axis -2. "
+            "Convert other layouts by gpulaf.fields.to_rows."
         )
     if log_likelihood.dtype not in (xp.float32, xp.float64):
         raise TypeError(f"log_likelihood has dtype {log_likelihood.dtype}; accepted are float32 and float64.")
@@ -204,9 +207,12 @@ def _check_log_likelihood(log_likelihood: Any, *, on_graph: bool) -> None:
 
 def _check_truth(truth: Any, log_likelihood: Any) -> None:
     """Raise an error for truth that is not one label, or −1, per pixel of ℓ."""
-    labels, shape, count = host_array(truth), tuple(log_likelihood.shape[1:]), log_likelihood.shape[0]
+    labels, shape, count = host_array(truth), pixel_shape(log_likelihood), log_likelihood.shape[-2]
     if labels.shape != shape:
-        raise ValueError(f"truth has shape {labels.shape}; accepted is {shape}, one label per pixel.")
+        raise ValueError(
+            f"truth has shape {labels.shape}; accepted is {shape}, one label per pixel of log_likelihood "
+            f"{tuple(log_likelihood.shape)} with its labels on axis -2. Convert other layouts by gpulaf.fields.to_rows."
+        )
     if not np.issubdtype(labels.dtype, np.integer) and labels.dtype != bool:
         raise TypeError(f"truth has dtype {labels.dtype}; accepted are integers, -1 where there is no ground truth.")
     labels = labels.astype(np.int64)

@@ -1,17 +1,20 @@
 """Losses of a labeling v against ground truth, with their derivatives, and the regularizer of the weights.
 
-Truth is an (H, W) array of labels 0 … J−1; −1 marks pixels without ground truth, which do not count.
+Truth is an (H, W) array of labels 0 … J−1; −1 marks pixels without ground truth, which do not count. In a batch every
+image has its own loss.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..backend.array import columns, host_array, host_dtype, like, namespace, total
+from ..backend.array import contiguous, host_array, host_dtype, like, namespace, total
 from ..backend.dispatch import implementation
+from ..fields import pixel_shape
 from ..simplex import softmax
 
 __all__ = ["Loss", "cosine_loss", "cross_entropy_loss", "weight_regularizer", "wrong_share"]
@@ -20,23 +23,25 @@ __all__ = ["Loss", "cosine_loss", "cross_entropy_loss", "weight_regularizer", "w
 class Loss(NamedTuple):
     """A value and its derivative."""
 
-    #: The loss.
-    value: float
+    #: The loss; that of every image of a batch, a float64 array on the host.
+    value: Any
     #: Its derivative, an array of the shape of the argument.
     derivative: Any
 
 
-def cosine_loss(v: Any, truth: Any, *, class_weights: Any = None) -> Loss:
+def cosine_loss(v: Any, truth: Any, *, class_weights: Any = None, batch: int = 0) -> Loss:
     """1 − ⟨v*, v⟩/(‖v*‖‖v‖) with v* = Π₀W*, norms over all labeled pixels (3.4).
 
     Parameters
     ----------
-    v : (J, H, W) floating array
+    v : (H, J, W) floating array; (D, H, J, W) of a volume, (J, n) on a graph
         The solution of the flow; its label sums are 0.
-    truth : (H, W) integer array
+    truth : (H, W) integer array; (D, H, W) of a volume, (n,) on a graph
         −1 for pixels without ground truth.
     class_weights : (J,) array, optional
         c > 0: pixels count c_truth times in inner products and norms; once if None.
+    batch : int
+        How many leading axes count images: 1 for v (B, H, J, W) and truth (B, H, W), which give B losses.
 
     Returns
     -------
@@ -46,35 +51,38 @@ def cosine_loss(v: Any, truth: Any, *, class_weights: Any = None) -> Loss:
     Raises
     ------
     ValueError
-        If no pixel has ground truth, or the class weights are not J positive numbers.
+        If an image has no pixel with ground truth, v and truth differ in their pixels, or the class weights are not J
+        positive numbers.
     """
-    sums, labels, counts = _agreement(v, truth, class_weights)
-    numbers = [float(x) for x in host_array(sums)]  # synchronize
-    _check_labeled(numbers[3])
-    xp, fields = namespace(v, truth), columns(v)
-    derivative = xp.reshape(implementation("cosine", fields)(fields, labels, counts, sums), v.shape)
-    return Loss(cosine_value(numbers, v.shape[0]), derivative)
+    fields, labels, counts = _operands(v, truth, class_weights, batch)
+    sums = implementation("agreement", fields)(fields, labels, counts)
+    numbers = host_array(sums)  # synchronize
+    _check_labeled(numbers[:, 3])
+    derivative = namespace(v).reshape(implementation("cosine", fields)(fields, labels, counts, sums), v.shape)
+    return Loss(_each(np.array([cosine_value(row, v.shape[-2]) for row in numbers]), v, batch), derivative)
 
 
 def cosine_value(sums: Sequence[float], labels: int) -> float:
     """The cosine loss from the sums of the kernel ``agreement``."""
-    t, s, q, mass = sums[:4]
+    t, s, q, mass = (float(x) for x in sums[:4])
     lengths = (q * mass * (1 - 1 / labels)) ** 0.5
     return 1 - (t - s / labels) / lengths if lengths else 1.0
 
 
-def cross_entropy_loss(v: Any, truth: Any, *, class_weights: Any = None) -> Loss:
+def cross_entropy_loss(v: Any, truth: Any, *, class_weights: Any = None, batch: int = 0) -> Loss:
     """Mean over the labeled pixels of −log W_truth with W = softmax(v).
 
     For a flow that starts at W₀, pass v + log W₀.
 
     Parameters
     ----------
-    v : (J, H, W) floating array
-    truth : (H, W) integer array
+    v : (H, J, W) floating array; (D, H, J, W) of a volume, (J, n) on a graph
+    truth : (H, W) integer array; (D, H, W) of a volume, (n,) on a graph
         −1 for pixels without ground truth.
     class_weights : (J,) array, optional
         c > 0: pixels count c_truth times in the mean; once if None.
+    batch : int
+        How many leading axes count images: 1 for v (B, H, J, W) and truth (B, H, W), which give B losses.
 
     Returns
     -------
@@ -84,19 +92,20 @@ def cross_entropy_loss(v: Any, truth: Any, *, class_weights: Any = None) -> Loss
     Raises
     ------
     ValueError
-        If no pixel has ground truth, or the class weights are not J positive numbers.
+        If an image has no pixel with ground truth, v and truth differ in their pixels, or the class weights are not J
+        positive numbers.
     """
-    xp = namespace(v, truth)
-    labels = xp.reshape(xp.arange(v.shape[0], dtype=truth.dtype), (-1, *(1 for _ in truth.shape)))
-    weights = xp.reshape(_class_weights(class_weights, v), labels.shape)
-    target = xp.where(labels == truth[None, ...], weights, xp.zeros_like(weights))
-    counts = xp.sum(target, axis=0)
-    mass = total(counts)
+    fields, labels, counts = _operands(v, truth, class_weights, batch)
+    xp, counts = namespace(fields), counts[:, None]
+    each = xp.arange(fields.shape[-2], dtype=labels.dtype)[:, None]
+    target = xp.where(each == labels[..., None, :], counts, xp.zeros_like(counts))
+    counts = xp.sum(target, axis=-2, keepdims=True)
+    mass = _totals(counts)
     _check_labeled(mass)
-    shifted = v - xp.max(v, axis=0, keepdims=True)
-    log_sum = xp.log(xp.sum(xp.exp(shifted), axis=0))
-    value = total(counts * log_sum) - total(target * shifted)
-    return Loss(value / mass, (softmax(v) * counts - target) / mass)
+    shifted = fields - xp.max(fields, axis=-2, keepdims=True)
+    value = _totals(counts * xp.log(xp.sum(xp.exp(shifted), axis=-2, keepdims=True))) - _totals(target * shifted)
+    derivative = (softmax(fields) * counts - target) / xp.reshape(like(mass, fields), (-1, 1, 1, 1))
+    return Loss(_each(value / mass, v, batch), xp.reshape(derivative, v.shape))
 
 
 def weight_regularizer(weights: Any, tau: float) -> Loss:
@@ -104,7 +113,7 @@ def weight_regularizer(weights: Any, tau: float) -> Loss:
 
     Parameters
     ----------
-    weights : (N, H, W) floating array
+    weights : (H, N, W) floating array; (D, H, N, W) of a volume, (K, n) of a graph
         Weight patches; entries that are exactly 0 are outside the image.
     tau : float
         Strength; 0 is no regularization. Its Riemannian gradient is τ Π₀ log Ω_i.
@@ -117,35 +126,54 @@ def weight_regularizer(weights: Any, tau: float) -> Loss:
     mask = xp.astype(weights > 0, weights.dtype)
     safe = xp.where(weights > 0, weights, xp.ones_like(weights))
     logs = xp.log(safe)
-    t = (logs - xp.sum(logs, axis=0, keepdims=True) / xp.sum(mask, axis=0, keepdims=True)) * mask
+    t = (logs - xp.sum(logs, axis=-2, keepdims=True) / xp.sum(mask, axis=-2, keepdims=True)) * mask
     return Loss(0.5 * float(tau) * total(t * t), float(tau) * t / safe)
 
 
-def wrong_share(v: Any, truth: Any) -> float:
-    """Share of the labeled pixels whose label argmax_j v is not the truth, between 0 and 1."""
-    wrong, labeled = (float(x) for x in host_array(_agreement(v, truth)[0])[4:])  # synchronize
-    _check_labeled(labeled)
-    return wrong / labeled
+def wrong_share(v: Any, truth: Any, *, batch: int = 0) -> Any:
+    """Share of the labeled pixels whose label argmax_j v is not the truth, 0 to 1; that of every image of a batch."""
+    fields, *operands = _operands(v, truth, None, batch)
+    sums = host_array(implementation("agreement", fields)(fields, *operands))  # synchronize
+    _check_labeled(sums[:, 5])
+    return _each(sums[:, 4] / sums[:, 5], v, batch)
 
 
-def _agreement(v: Any, truth: Any, class_weights: Any = None) -> tuple[Any, Any, Any]:
-    """The sums of the kernel ``agreement``, the truth as (n) int32 and the class weights as (J)."""
-    xp, fields, weights = namespace(v, truth), columns(v), _class_weights(class_weights, v)
-    labels = xp.reshape(xp.asarray(truth, dtype=xp.int32), (-1,))
-    return implementation("agreement", fields)(fields, labels, weights), labels, weights
-
-
-def _class_weights(class_weights: Any, v: Any) -> Any:
-    """(J) numbers of the library and dtype of v, 1 for every label where there are none."""
-    weights = np.ones(v.shape[0]) if class_weights is None else host_array(class_weights)
-    if weights.shape != (v.shape[0],) or not (np.isfinite(weights) & (weights > 0)).all():
+def _operands(v: Any, truth: Any, class_weights: Any, batch: int) -> tuple[Any, Any, Any]:
+    """What the kernels take: v as (B, R, J, W), the truth as (B, R, W) int32 and the class weights as (J)."""
+    xp, labels = namespace(v, truth), v.shape[-2]
+    if tuple(truth.shape) != pixel_shape(v):
+        raise ValueError(
+            f"truth has shape {tuple(truth.shape)}; accepted is {pixel_shape(v)}, the pixels of v {tuple(v.shape)} "
+            "with its labels on axis -2. Convert v by gpulaf.fields.to_rows."
+        )
+    images, rows, width = prod(v.shape[:batch]), prod(v.shape[batch:-2]), v.shape[-1]
+    weights = np.ones(labels) if class_weights is None else host_array(class_weights)
+    if weights.shape != (labels,) or not (np.isfinite(weights) & (weights > 0)).all():
         raise ValueError(
             f"class_weights are {np.array2string(weights, threshold=8)}; "
-            f"accepted are {v.shape[0]} positive numbers, one for each label."
+            f"accepted are {labels} positive numbers, one for each label."
         )
-    return like(np.asarray(weights, host_dtype(v)), v)
+    return (
+        xp.reshape(contiguous(v), (images, rows, labels, width)),
+        xp.reshape(xp.asarray(truth, dtype=xp.int32), (images, rows, width)),
+        like(np.asarray(weights, host_dtype(v)), v),
+    )
 
 
-def _check_labeled(count: float) -> None:
-    if count == 0:
-        raise ValueError("truth holds no labeled pixel; accepted are labels from 0, and -1 where there is none.")
+def _totals(x: Any) -> np.ndarray:
+    """Sum over every image (B, …), in float64."""
+    xp = namespace(x)
+    return host_array(xp.stack([xp.sum(x[b, ...], dtype=xp.float64) for b in range(x.shape[0])]))  # synchronize
+
+
+def _each(numbers: np.ndarray, v: Any, batch: int) -> Any:
+    """The numbers of all images, shaped like the batch; one number where there is none."""
+    return numbers.reshape(v.shape[:batch]) if batch else float(numbers[0])
+
+
+def _check_labeled(counts: np.ndarray) -> None:
+    if not counts.all():
+        image = f" of image {int(np.argmin(counts != 0))}" if len(counts) > 1 else ""
+        raise ValueError(
+            f"truth{image} holds no labeled pixel; accepted are labels from 0, and -1 where there is none."
+        )

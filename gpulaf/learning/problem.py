@@ -24,7 +24,7 @@ class FitProblem:
 
     Attributes
     ----------
-    log_likelihood : (J, H, W) array; (J, n) on a graph
+    log_likelihood : (H, J, W) array; (J, n) on a graph
     truth : (H, W) int32 array; (n,) on a graph
     start : list of Averaging
         Where the descent starts: that of every layer, or one that all layers share.
@@ -57,9 +57,9 @@ class Evaluation(NamedTuple):
 
     #: The loss.
     loss: float
-    #: v(T), (J, H, W).
+    #: v(T), (H, J, W).
     v: Any
-    #: ∂Ω of every layer, or of all: (N, H, W) arrays, (nnz,) of a graph. None of them where the loss is not finite.
+    #: ∂Ω of every layer, or of all: (H, N, W) arrays, (nnz,) of a graph. None of them where the loss is not finite.
     weights: list[Any]
     #: Rank of the gradient; 0 where it has none.
     rank: int = 0

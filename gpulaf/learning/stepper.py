@@ -47,7 +47,7 @@ class Fit(ABC):
 
     Attributes
     ----------
-    weights : list of (N, …) arrays
+    weights : list of (H, N, W) arrays, (K, n) of a graph
         The present patches, of every layer or of all; they are never overwritten.
     states : list of dict of arrays
         Those of the descent.

@@ -63,7 +63,7 @@ def demo_figure(scene: Any, panels: dict[str, np.ndarray], weights: np.ndarray, 
     scene : Scene
     panels : dict of (H, W) labels
         By title: pixelwise, uniform weights, learned weights.
-    weights : (9, H, W) array
+    weights : (H, 9, W) array
         The learned patches.
     wrong : list of float
         Share of wrong pixels after each step, 0 to 1.
@@ -101,16 +101,16 @@ def patch_glyphs(axis: Any, overview: Any, scene: Any, weights: np.ndarray, side
     axis, overview : matplotlib axes
         Where the patches are drawn, and the image in which their window is marked.
     scene : Scene
-    weights : (N, H, W) array
+    weights : (H, N, W) array
     """
     truth = scene.truth
-    radius = (round(weights.shape[0] ** 0.5) - 1) // 2
+    radius = (round(weights.shape[-2] ** 0.5) - 1) // 2
     span = 2 * radius + 1
     y0, x0 = _busiest_window(truth, side)
-    window = weights[:, y0 : y0 + side, x0 : x0 + side].reshape(span, span, side, side)
+    window = weights[y0 : y0 + side, :, x0 : x0 + side].reshape(side, span, span, side)
     # a glyph has its (2r+1)² weights and a frame of one cell around them
     cells = np.full((side, span + 1, side, span + 1), np.nan)
-    cells[:, :span, :, :span] = window.transpose(2, 0, 3, 1)
+    cells[:, :span, :, :span] = window.swapaxes(2, 3)
     glyphs = cells.reshape(side * (span + 1), side * (span + 1))
     axis.imshow(glyphs, cmap="Greys", vmin=0, vmax=0.5, interpolation="nearest")
     crop, step = truth[y0 : y0 + side, x0 : x0 + side], span + 1

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..backend.array import host_array
+from ..fields import from_rows
 from ..learning.loop import best
 from ..prediction.dataset import Item
 from ..prediction.evaluation import compare
@@ -120,8 +121,8 @@ def own_weights(predictor: WeightPredictor) -> np.ndarray:
     parameters = Parameters(predictor.feature_prototypes_, predictor.tangents_, predictor.sigma_)
     radius = (round(predictor.tangents_.shape[-1] ** 0.5) - 1) // 2
     side = 2 * radius + 1
-    here = [np.broadcast_to(p, (side, side, len(p))) for p in predictor.feature_prototypes_]
-    return np.stack([np.stack(predict_weights(parameters, x.copy()))[..., radius, radius] for x in here], axis=-2)
+    here = [np.broadcast_to(p[:, None], (side, len(p), side)) for p in predictor.feature_prototypes_]
+    return np.stack([np.stack(predict_weights(parameters, x.copy()))[..., radius, :, radius] for x in here], axis=-2)
 
 
 def prototype_patches(predictor: WeightPredictor, image: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -137,7 +138,7 @@ def prototype_patches(predictor: WeightPredictor, image: Any) -> tuple[np.ndarra
     from scipy.spatial import cKDTree
 
     reader, p = predictor.reader, predictor.feature_prototypes_
-    features = host_array(reader.pixel_features(image))
+    features = from_rows(host_array(reader.pixel_features(image)))
     f = features.reshape(-1, features.shape[2]).astype(np.float64)
     used = np.bincount(cKDTree(p).query(f)[1], minlength=len(p))
     if not callable(predictor.features):

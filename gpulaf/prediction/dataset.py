@@ -39,9 +39,9 @@ class Prepared(NamedTuple):
     image: Any
     #: (H, W) int32 array of labels, −1 where there is none, in the library of `image`.
     truth: Any
-    #: ℓ, (J, H, W).
+    #: ℓ, (H, J, W).
     log_likelihood: Any
-    #: (H, W, F) array, where they were computed.
+    #: (H, F, W) array, where they were computed.
     features: Any = None
 
     @property
@@ -51,9 +51,9 @@ class Prepared(NamedTuple):
 
     def cropped(self, side: int, seed: Sequence[int]) -> Prepared:
         """A square of this side at a place that `seed` chooses, without features."""
-        window = _window(host_array(self.truth), side, np.random.default_rng(seed))
-        truth = namespace(self.truth).asarray(self.truth[window], copy=True)
-        return Prepared(contiguous(self.image[*window, :]), truth, contiguous(self.log_likelihood[:, *window]))
+        y, x = _window(host_array(self.truth), side, np.random.default_rng(seed))
+        truth = namespace(self.truth).asarray(self.truth[y, x], copy=True)
+        return Prepared(contiguous(self.image[y, x, :]), truth, contiguous(self.log_likelihood[y, :, x]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +113,7 @@ class Reader:
     Attributes
     ----------
     features : int or callable
-        Radius of the raw patch, or image (H, W, C) to features (H, W, F).
+        Radius of the raw patch, or image (H, W, C) to features (H, F, W).
     rho : float
         Scale of the data term.
     classes, label_prototypes : (J,) int64 and (J, C) float64 arrays
@@ -145,7 +145,7 @@ class Reader:
         return features
 
     def pixel_features(self, image: Any) -> Any:
-        """Raw patches, or what the callable makes of the image, scaled: (H, W, C) to (H, W, F), in its dtype."""
+        """Raw patches, or what the callable makes of the image, scaled: (H, W, C) to (H, F, W), in its dtype."""
         return pixel_features(image, self.features, self.feature_scale)
 
     def with_features(self, prepared: Prepared) -> Prepared:
@@ -159,10 +159,12 @@ class Reader:
         return contiguous(like(self.log_probabilities(probabilities), image) * float(1 / self.rho))
 
     def log_probabilities(self, probabilities: Any) -> Any:
-        """Validate predictions (H, W, J) with as many labels as in the training; their logarithms (J, H, W)."""
+        """Validate predictions (H, W, J) with as many labels as in the training; their logarithms (H, J, W)."""
         fields, labels = log_probabilities(probabilities), len(self.classes)
-        if fields.shape[0] != labels:
-            raise ValueError(f"probabilities hold {fields.shape[0]} labels; accepted are {labels}, as in the training.")
+        if fields.shape[-2] != labels:
+            raise ValueError(
+                f"probabilities hold {fields.shape[-2]} labels; accepted are {labels}, as in the training."
+            )
         return fields
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..backend.array import host_array, namespace
 from ..backend.memory import check_memory
+from ..fields import pixel_shape
 from ..labeling.likelihood import tempered
 from .dataset import Item, Samples, label_indices, read_item
 from .metrics import confusion_matrix, scores
@@ -63,9 +64,9 @@ def compare(predictor: WeightPredictor, item: Item) -> Comparison:
         fields = reader.data_term(features)
     else:
         fields = tempered(reader.log_probabilities(namespace(features).asarray(probabilities)), predictor.rho)
-    check_memory(fields, tuple(fields.shape[1:]), fields.shape[0], **labeler.memory_options)
+    check_memory(fields, pixel_shape(fields), fields.shape[-2], **labeler.memory_options)
     labelings = (x.on_fields(fields, features) for x in (replace(labeler, weights=None), labeler))
-    found = host_array(fields).argmax(axis=0), *(host_array(x.labels) for x in labelings)
+    found = host_array(fields).argmax(axis=-2), *(host_array(x.labels) for x in labelings)
     return Comparison(features, label_indices(values, reader.classes), dict(zip(METHODS, found, strict=True)))
 
 

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Any
 
 from ..backend.array import contiguous, floating_dtype, is_device_array, is_host_array, like, namespace
+from ..fields import to_rows
 from ..io.tensors import qualified_name
 
 __all__ = [
@@ -34,7 +35,7 @@ def patch_features(image: Any, radius: int = 1) -> Any:
 
     Returns
     -------
-    (H, W, F) array, same dtype and library; offsets in row-major order, the channels of each together.
+    (H, F, W) array, same dtype and library; offsets in row-major order, the channels of each together.
 
     Raises
     ------
@@ -46,7 +47,7 @@ def patch_features(image: Any, radius: int = 1) -> Any:
     >>> import numpy as np
     >>> from gpulaf.prediction import patch_features
     >>> image = np.arange(12.0).reshape(3, 4, 1)
-    >>> patch_features(image)[0, 1].tolist()
+    >>> patch_features(image)[0, :, 1].tolist()
     [4.0, 5.0, 6.0, 0.0, 1.0, 2.0, 4.0, 5.0, 6.0]
     """
     _check_radius(radius)
@@ -56,11 +57,11 @@ def patch_features(image: Any, radius: int = 1) -> Any:
         [[_mirrored(i + o, n) for i in range(n)] for o in range(-radius, radius + 1)] for n in image.shape[:2]
     )
     rows, columns = ([xp.asarray(index) for index in indices] for indices in (rows, columns))
-    planes = []
+    parts, channels = [], to_rows(image)
     for row in rows:
-        moved = xp.take(image, row, axis=0)
-        planes += [xp.take(moved, column, axis=1) for column in columns]
-    return xp.concat(planes, axis=-1)
+        moved = xp.take(channels, row, axis=0)
+        parts += [xp.take(moved, column, axis=-1) for column in columns]
+    return xp.concat(parts, axis=-2)
 
 
 def gaussian_features(image: Any, scales: Sequence[float] = SCALES) -> Any:
@@ -77,7 +78,7 @@ def gaussian_features(image: Any, scales: Sequence[float] = SCALES) -> Any:
 
     Returns
     -------
-    (H, W, 4·C·scales) array, same library; float64 for float64 images, float32 otherwise. For each scale and channel:
+    (H, 4·C·scales, W) array, same library; float64 for float64 images, float32 otherwise. For each scale and channel:
     value, gradient magnitude, the larger and the smaller eigenvalue.
 
     Raises
@@ -93,7 +94,7 @@ def gaussian_features(image: Any, scales: Sequence[float] = SCALES) -> Any:
     _check_image(image)
     xp = namespace(image)
     smooth = _gaussian_filter(image)
-    planes = []
+    parts = []
     for s in scales:
         for c in range(image.shape[2]):
             x = xp.astype(image[..., c], floating_dtype(image))
@@ -102,8 +103,8 @@ def gaussian_features(image: Any, scales: Sequence[float] = SCALES) -> Any:
                 for order in ((0, 0), (1, 0), (0, 1), (2, 0), (1, 1), (0, 2))
             )
             half, root = (dyy + dxx) / 2, xp.sqrt(((dyy - dxx) / 2) ** 2 + dyx**2)
-            planes += [value, xp.sqrt(dy**2 + dx**2), half + root, half - root]
-    return xp.stack(planes, axis=-1)
+            parts += [value, xp.sqrt(dy**2 + dx**2), half + root, half - root]
+    return xp.stack(parts, axis=-2)
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ class Features:
     >>> import numpy as np
     >>> import gpulaf
     >>> gpulaf.prediction.Features("patch:1+gaussian:1,2")(np.ones((4, 5, 1))).shape
-    (4, 5, 17)
+    (4, 17, 5)
     """
 
     names: str
@@ -135,9 +136,9 @@ class Features:
         self.parts()
 
     def __call__(self, image: Any) -> Any:
-        """(H, W, C) floating array to (H, W, F), same library."""
+        """(H, W, C) floating array to (H, F, W), same library."""
         parts = [part(image) for part in self.parts()]
-        return parts[0] if len(parts) == 1 else namespace(image).concat(parts, axis=-1)
+        return parts[0] if len(parts) == 1 else namespace(image).concat(parts, axis=-2)
 
     def parts(self) -> list[Callable[[Any], Any]]:
         """The functions behind the names."""
@@ -186,7 +187,7 @@ def features_name(features: int | Callable[[Any], Any]) -> str:
 
 
 def pixel_features(image: Any, features: int | Callable[[Any], Any], scale: Any = None) -> Any:
-    """Raw patches of a radius, or what a callable makes of the image times `scale`: (H, W, C) to (H, W, F).
+    """Raw patches of a radius, or what a callable makes of the image times `scale`: (H, W, C) to (H, F, W).
 
     Raises
     ------
@@ -197,19 +198,19 @@ def pixel_features(image: Any, features: int | Callable[[Any], Any], scale: Any 
         return patch_features(image, features)
     values = features(image)
     shape = tuple(getattr(values, "shape", ()))
-    if len(shape) != 3 or shape[:2] != tuple(image.shape[:2]) or not shape[2]:
+    if len(shape) != 3 or shape[::2] != tuple(image.shape[:2]) or not shape[1]:
         raise ValueError(
-            f"the features have shape {shape}; accepted is ({image.shape[0]}, {image.shape[1]}, F) for this image. "
-            "Let the callable return one row of numbers per pixel."
+            f"the features have shape {shape}; accepted is ({image.shape[0]}, F, {image.shape[1]}) for this image. "
+            "Let the callable return them as gpulaf.fields.to_rows makes them of (H, W, F)."
         )
     values, xp = contiguous(like(values, image)), namespace(image)
     if not bool(xp.all(xp.isfinite(values))):  # synchronize
         raise ValueError("the features hold values that are NaN or infinite. Let the callable return numbers only.")
     if scale is None:
         return values
-    if shape[2] != len(scale):
-        raise ValueError(f"the features have shape {shape}; accepted is (H, W, {len(scale)}), as in the training.")
-    return values * like(scale, values)
+    if shape[1] != len(scale):
+        raise ValueError(f"the features have shape {shape}; accepted is (H, {len(scale)}, W), as in the training.")
+    return values * like(scale, values)[:, None]
 
 
 def check_channels(image: Any, channels: int) -> None:

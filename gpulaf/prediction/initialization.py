@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..backend.array import host_array, like
+from ..fields import from_rows
 from ..io.images import read_image
 from ..kernels.stencil import offsets, shifted
 from ..labeling.likelihood import kmeans_prototypes
@@ -69,9 +70,11 @@ def _neighborhoods(
     elif not callable(reader.features):
         means = reader.label_prototypes[labels.clip(0)]
         image = like(np.where(labels[..., None] >= 0, means, host_array(image)), image)
-    f = host_array(reader.pixel_features(image)).astype(np.float64)
+    f = host_array(reader.pixel_features(image))
     at = np.flatnonzero(labels >= 0)
-    most = max(1, min(20_000, CLUSTERED // f.shape[2]) // seed[2])
+    most = max(1, min(20_000, CLUSTERED // f.shape[1]) // seed[2])
     at = np.random.default_rng(seed).choice(at, min(len(at), most), replace=False)
-    neighbors = np.stack([shifted(labels + 1, o).ravel()[at] for o in offsets(radius)], axis=1)  # 0: none there
-    return f.reshape(-1, f.shape[2])[at], neighbors == labels.ravel()[at, None] + 1, neighbors > 0
+    there = (shifted(labels + 1, o, labels=False) for o in offsets(radius))  # 0: none there
+    neighbors = np.stack([x.ravel()[at] for x in there], axis=1)
+    f = from_rows(f).reshape(-1, f.shape[1])[at].astype(np.float64)
+    return f, neighbors == labels.ravel()[at, None] + 1, neighbors > 0

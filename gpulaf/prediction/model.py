@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from ..backend.array import contiguous, like, namespace
 from ..backend.dispatch import implementation
+from ..fields import field_shape, pixel_shape
 
 __all__ = ["Parameters", "predict_weights", "prediction_gradient"]
 
@@ -27,12 +28,12 @@ def predict_weights(parameters: Parameters, features: Any) -> Any:
     Parameters
     ----------
     parameters : Parameters
-    features : (H, W, F) array, float32 or float64
+    features : (H, F, W) array, float32 or float64
         NumPy arrays run on the CPU, CuPy arrays on the GPU.
 
     Returns
     -------
-    (N, H, W) array in the library and dtype of `features`: 0 outside the image, sum 1; a list of them, one for each
+    (H, N, W) array in the library and dtype of `features`: 0 outside the image, sum 1; a list of them, one for each
     layer, where the tangent vectors are (L, K, N).
 
     Raises
@@ -51,8 +52,8 @@ def prediction_gradient(parameters: Parameters, features: Any, derivative: Any) 
     Parameters
     ----------
     parameters : Parameters
-    features : (H, W, F) array, float32 or float64
-    derivative : (N, H, W) array, or a list of them for tangent vectors (L, K, N)
+    features : (H, F, W) array, float32 or float64
+    derivative : (H, N, W) array, or a list of them for tangent vectors (L, K, N)
         G = ∂L/∂Ω̂, for example of :func:`gpulaf.flows.weight_gradient`; of each layer, as
         :meth:`gpulaf.flows.DeepFlow.gradient` gives them.
 
@@ -70,7 +71,7 @@ def prediction_gradient(parameters: Parameters, features: Any, derivative: Any) 
     if parameters.tangents.ndim == 3:
         return _gradient_of_layers(parameters, features, derivative)
     operands = _operands(parameters, features)
-    accepted = (operands[1].shape[1], *features.shape[:2])
+    accepted = field_shape(pixel_shape(features), operands[1].shape[1])
     if tuple(derivative.shape) != accepted:
         raise ValueError(
             f"derivative has shape {tuple(derivative.shape)}; accepted is {accepted}, one number for each weight."
@@ -99,9 +100,9 @@ def _gradient_of_layers(parameters: Parameters, features: Any, derivatives: Any)
 
 def _operands(parameters: Parameters, features: Any) -> tuple[Any, Any, float, Any]:
     prototypes, tangents, sigma = parameters
-    if features.ndim != 3 or prototypes.ndim != 2 or features.shape[2] != prototypes.shape[1]:
+    if features.ndim != 3 or prototypes.ndim != 2 or features.shape[1] != prototypes.shape[1]:
         raise ValueError(
-            f"features have shape {tuple(features.shape)}; accepted is (H, W, {prototypes.shape[-1]}), as many "
+            f"features have shape {tuple(features.shape)}; accepted is (H, {prototypes.shape[-1]}, W), as many "
             "numbers for each pixel as a prototype has. Compute them as they were for the prototypes."
         )
     count, side = tangents.shape[-1], round(tangents.shape[-1] ** 0.5)

@@ -39,8 +39,9 @@ class WeightPredictor(TrainedPredictor):
     n_prototypes : int
         K, the number of feature prototypes; fewer are taken where the images have fewer different features.
     features : int or callable
-        Radius of the raw patch that a pixel's weights depend on, or ``features(image)``: (H, W, C) to (H, W, F), for
-        example :class:`gpulaf.prediction.Features`; each of its features is scaled to the standard deviation 1.
+        Radius of the raw patch that a pixel's weights depend on, or ``features(image)``: (H, W, C) to (H, F, W), for
+        example :class:`gpulaf.prediction.Features`; :func:`gpulaf.fields.to_rows` makes (H, F, W) of (H, W, F). Each of
+        these features is scaled to the standard deviation 1.
     radius : int
         Of the predicted weight patches; 1 for 3×3.
     rho : float
@@ -86,7 +87,7 @@ class WeightPredictor(TrainedPredictor):
     >>> predictor.history_[-1].loss < predictor.history_[0].loss
     True
     >>> predictor.weights(scenes[2].image).shape, predictor.predict([scenes[2].image])[0].shape
-    ((9, 32, 32), (32, 32))
+    ((32, 9, 32), (32, 32))
     """
 
     def __init__(

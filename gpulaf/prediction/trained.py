@@ -81,7 +81,7 @@ class TrainedPredictor(Estimator):
 
         Returns
         -------
-        (N, H, W) array in the library of `image`; float64 for float64 images, float32 otherwise. Where layers have
+        (H, N, W) array in the library of `image`; float64 for float64 images, float32 otherwise. Where layers have
         weights of their own, a list of one for each of them; :func:`gpulaf.label` takes both, with `times` as its time.
 
         Raises

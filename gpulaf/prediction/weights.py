@@ -26,7 +26,7 @@ class PredictedWeights:
     parameters : Parameters
         On the host.
     features : int or callable
-        Radius of the raw patch, or image (H, W, C) to features (H, W, F).
+        Radius of the raw patch, or image (H, W, C) to features (H, F, W).
     n_channels : int
         C, of the images.
     feature_scale : (F,) array, optional
@@ -39,7 +39,7 @@ class PredictedWeights:
     feature_scale: np.ndarray | None = None
 
     def __call__(self, features: Any) -> Any:
-        """(H, W, C) scaled image to (N, H, W) patches, or to a list of them where layers have their own.
+        """(H, W, C) scaled image to (H, N, W) patches, or to a list of them where layers have their own.
 
         Raises
         ------

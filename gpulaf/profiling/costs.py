@@ -12,7 +12,8 @@ from math import prod
 from typing import Any, NamedTuple
 
 from ..backend.array import host_dtype
-from ..kernels._exponential import constants
+from ..fields import pixel_shape
+from ..kernels.exponential import constants
 
 __all__ = ["Cost", "cost"]
 
@@ -40,21 +41,21 @@ def cost(kernel: str, *operands: Any, **options: Any) -> Cost:
     return _COSTS[kernel](*operands, **options)
 
 
-def _cost(field: Any, floats: int, operations: int, other: int = 0) -> Cost:
-    """Multiply floats, operations and other bytes of one pixel by the pixels of the field (K, …)."""
-    pixels = prod(field.shape[1:])
-    return Cost(pixels * (floats * host_dtype(field).itemsize + other), pixels * operations)
+def _cost(field: Any, floats: int, operations: int, weights: Any = None, other: int = 0) -> Cost:
+    """Multiply floats, operations and other bytes of a pixel by the pixels of a field (…, J, W); add the weights."""
+    pixels, read = prod(pixel_shape(field)), 0 if weights is None else prod(weights.shape)
+    return Cost((pixels * floats + read) * host_dtype(field).itemsize + pixels * other, pixels * operations)
 
 
 def _similarity(weights: Any, log_likelihood: Any) -> Cost:
-    N, J = len(weights), len(log_likelihood)
+    N, J = weights.shape[-2], log_likelihood.shape[-2]
     softmax_and_bound = 6 + _exponential(log_likelihood)
-    return _cost(log_likelihood, 2 * J + N, 2 * N * J + softmax_and_bound * J)
+    return _cost(log_likelihood, 2 * J, 2 * N * J + softmax_and_bound * J, weights)
 
 
 def _chain(weights: Any, similarity: Any, start: Any, source: Any, scales: Any, **_: Any) -> Cost:
-    N, J, more = len(weights), len(similarity), source is not None
-    one = _cost(similarity, (4 if more else 3) * J + N, 2 * N * J + (6 if more else 4) * J)
+    N, J, more = weights.shape[-2], similarity.shape[-2], source is not None
+    one = _cost(similarity, (4 if more else 3) * J, 2 * N * J + (6 if more else 4) * J, weights)
     return Cost(len(scales) * one.bytes, len(scales) * one.operations)
 
 
@@ -64,31 +65,33 @@ def _combination(coefficients: Any, rows: Any, start: Any = None) -> Cost:
 
 
 def _agreement(v: Any, truth: Any, class_weights: Any) -> Cost:
-    return _cost(v, len(v), 5 * len(v) + 7, LABEL)
+    J = v.shape[-2]
+    return _cost(v, J, 5 * J + 7, other=LABEL)
 
 
 def _cosine(v: Any, truth: Any, class_weights: Any, sums: Any) -> Cost:
-    return _cost(v, 2 * len(v), 5 * len(v), LABEL)
+    J = v.shape[-2]
+    return _cost(v, 2 * J, 5 * J, other=LABEL)
 
 
 def _weight_gradient(weights: Any, similarity: Any, log_likelihood: Any, mean: Any, left: Any, *_: Any) -> Cost:
-    N, J, R = len(weights), len(mean), len(left)
+    N, J, R = weights.shape[-2], mean.shape[-2], left.shape[0]
     return _cost(mean, 3 * R * J + 4 * J + N, R * (2 * N + 6) * J + (2 * N + 4) * J)
 
 
 def _reverse_horner(weights: Any, similarity: Any, log_likelihood: Any, g: Any, coefficients: Any) -> Cost:
-    N, J, K = len(weights), len(g), len(coefficients) - 1
+    N, J, K = weights.shape[-2], g.shape[-2], len(coefficients) - 1
     products = 2 * J + K * (4 * N + 10) * J  # a_q = A a_{q−1} and y_{q−1} = c_q g + Aᵀ y_q
-    return _cost(g, 4 * J + 2 * N, products + K * (2 * N + 6) * J + (2 * N + 4) * J)
+    return _cost(g, 4 * J + N, products + K * (2 * N + 6) * J + (2 * N + 4) * J, weights)
 
 
 def _moments(weights: Any, gradient: Any, first: Any = None, *_: Any) -> Cost:
-    N = len(weights)
+    N = weights.shape[-2]
     return _cost(weights, 2 * N + 1, 7 * N) if first is None else _cost(weights, 4 * N + 2, 12 * N + 3)
 
 
 def _geodesic(p: Any, x: Any, factor: float, scale: Any = None, **_: Any) -> Cost:
-    N, more = len(p), scale is not None
+    N, more = p.shape[-2], scale is not None
     return _cost(p, 3 * N + more, (9 + more + _exponential(p)) * N)
 
 

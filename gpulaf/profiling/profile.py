@@ -238,19 +238,19 @@ def _stage(kernel: str, operands: tuple[Any, ...], options: dict[str, Any]) -> s
     if kernel == "chain":
         return "reverse Horner" if options["transposed"] else "forward series"
     if kernel == "moments":
-        return "norms" if operands[2] is None else "update"
+        return "update" if len(operands) > 2 and operands[2] is not None else "norms"
     return _NAMES.get(kernel, kernel)
 
 
 def _problem(size: int, labels: int, dtype: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return log-likelihood (J, H, W) and truth (H, W) of noisy blocks of 16×16 pixels."""
+    """Return log-likelihood (H, J, W) and truth (H, W) of noisy blocks of 16×16 pixels."""
     rng = np.random.default_rng(0)
     count = -(-size // 16)
     truth = rng.integers(0, labels, (count, count)).repeat(16, 0).repeat(16, 1)[:size, :size].astype(np.int32)
-    likelihood = rng.standard_normal((labels, size, size), dtype=np.dtype(dtype).type)
+    likelihood = rng.standard_normal((size, labels, size), dtype=np.dtype(dtype).type)
     likelihood *= 3
     for j in range(labels):
-        likelihood[j] += 4 * (truth == j)
+        likelihood[:, j] += 4 * (truth == j)
     return likelihood, truth
 
 

@@ -17,7 +17,8 @@ import numpy as np
 from ..averaging.patches import uniform_weights
 from ..averaging.sources import WeightSource
 from ..backend.array import empty, floating_dtype, host_dtype, is_device_array, like, namespace
-from ..kernels.stencil import radius_of
+from ..fields import field_shape, from_rows, pixel_shape
+from ..kernels.stencil import axes_of, radius_of
 from ..labeling.labeler import Labeler, Labeling, smallest_unsigned
 from ..labeling.likelihood import prototype_array
 from .halo import check_labeler, tile_halo
@@ -47,7 +48,7 @@ def label_array(image: Any, labeler: Labeler) -> LabelArrays:
         bits have not been compared with those of the whole image yet.
     labeler : Labeler
         With prototypes (J, C) and Taylor or Euler as its solver. A WeightSource gets each tile with its halo; weights
-        of the whole image, (N, H, W) arrays or Dask arrays, are cut.
+        of the whole image, (H, N, W) arrays or Dask arrays, are cut.
 
     Returns
     -------
@@ -88,7 +89,7 @@ def label_array(image: Any, labeler: Labeler) -> LabelArrays:
     labels, halo = len(prototype_array(prototypes, np.empty((1, 1, image.shape[2])))), tile_halo(labeler)
     bare, given = _without_arrays(labeler)
     solve = partial(_label, labeler=bare, given=given)
-    return label_tiles(solve, [image, *_patches(labeler, image)], labels, halo)
+    return label_tiles(solve, [image], labels, halo, _patches(labeler, image))
 
 
 def refine_array(probabilities: Any, labeler: Labeler, *, image: Any = None) -> LabelArrays:
@@ -114,25 +115,25 @@ def refine_array(probabilities: Any, labeler: Labeler, *, image: Any = None) -> 
     """
     check_labeler(labeler)
     probabilities, halo = _checked(probabilities, "probabilities"), tile_halo(labeler)
-    others = _patches(labeler, probabilities)
+    images, weights = [probabilities], _patches(labeler, probabilities)
     if isinstance(labeler.weights, WeightSource):
         if image is None:
             raise ValueError(
                 f"weights is {labeler.weights!r}, but there is no image for it to look at. Pass image, too."
             )
-        others = [_checked(image, "image")]
+        images.append(_checked(image, "image"))
     bare, given = _without_arrays(labeler)
     solve = partial(_refine, labeler=bare, given=given)
-    return label_tiles(solve, [probabilities, *others], probabilities.shape[2], halo)
+    return label_tiles(solve, images, probabilities.shape[2], halo, weights)
 
 
 def _label(cuts: Cuts, tile: Any, *patches: Any, labeler: Labeler, given: Sequence[bool]) -> Labeling:
-    """Label a tile (h, w, C); `patches` are its weights, (h, w, N) each."""
+    """Label a tile (h, w, C); `patches` are its weights, (h, N, w) each."""
     return _with_patches(labeler, given, patches, cuts)(tile)
 
 
 def _refine(cuts: Cuts, tile: Any, *others: Any, labeler: Labeler, given: Sequence[bool]) -> Labeling:
-    """Refine a tile (h, w, J); `others` are its weights, (h, w, N) each, or the image that they are made from."""
+    """Refine a tile (h, w, J); `others` are its weights, (h, N, w) each, or the image that they are made from."""
     image = others[0] if isinstance(labeler.weights, WeightSource) else None
     return _with_patches(labeler, given, others, cuts).refine(tile, image=image)
 
@@ -154,40 +155,39 @@ def _with_patches(labeler: Labeler, given: Sequence[bool], patches: Sequence[Any
 
 
 def _closed(patches: Any, cuts: Cuts) -> Any:
-    """Weights of a tile, (h, w, N) to (N, h, w); at the cuts, where no result depends on them, uniform ones.
+    """Weights of a tile, (h, N, w); at the cuts, where no result depends on them, uniform ones.
 
     They are weight patches of the tile then: none points outside.
     """
-    xp = namespace(patches)
-    weights = xp.asarray(xp.moveaxis(patches, -1, 0), copy=True)
-    r, (h, w) = radius_of(weights), weights.shape[1:]
+    weights = namespace(patches).asarray(patches, copy=True)
+    r, (h, w) = radius_of(weights), pixel_shape(weights)
     uniform = like(uniform_weights((h, w), r, dtype=host_dtype(weights)), weights)
-    for cut, rows in zip(cuts, (np.s_[:, :r], np.s_[:, h - r :], np.s_[..., :r], np.s_[..., w - r :]), strict=True):
+    for cut, edge in zip(cuts, (np.s_[:r], np.s_[h - r :], np.s_[..., :r], np.s_[..., w - r :]), strict=True):
         if cut:
-            weights[rows] = uniform[rows]
+            weights[edge] = uniform[edge]
     return weights
 
 
 def _patches(labeler: Labeler, image: Any) -> list[Any]:
-    """Weights that are given for the whole image, (H, W, N) Dask arrays; none for others."""
+    """Weights that are given for the whole image, (H, N, W) Dask arrays; none for others."""
     if isinstance(labeler.weights, WeightSource):
         return []
     return [_patch_array(x, image) for x in labeler.layers if x is not None]
 
 
 def _patch_array(weights: Any, image: Any) -> Any:
-    """Check weights of the whole image, (N, H, W), and bring them to a (H, W, N) Dask array."""
+    """Check weights of the whole image, (H, N, W), and bring them to a Dask array."""
     da, shape = dask_array(), tuple(getattr(weights, "shape", ()))
-    if len(shape) != 3 or shape[1:] != image.shape[:2]:
+    if len(shape) != 3 or shape[::2] != image.shape[:2] or axes_of(weights) != 2:
         raise ValueError(
-            f"weights have shape {shape}; accepted is (N, {image.shape[0]}, {image.shape[1]}), one patch for each "
-            "pixel. Weights belong to one image: learn or compute them for this one."
+            f"weights have shape {shape}; accepted is ({image.shape[0]}, N, {image.shape[1]}) with N = (2r+1)², "
+            "one patch for each pixel. Weights belong to one image: learn or compute them for this one."
         )
     if str(weights.dtype) not in ("float32", "float64"):
         raise TypeError(f"weights have dtype {weights.dtype}; accepted are float32 and float64. Convert them first.")
-    if not isinstance(weights, da.Array):
-        weights = da.from_array(weights, chunks=(-1, *image.chunks[:2]))
-    return da.moveaxis(weights, 0, 2)
+    if isinstance(weights, da.Array):
+        return weights
+    return da.from_array(weights, chunks=(image.chunks[0], -1, image.chunks[1]))
 
 
 def _checked(x: Any, name: str) -> Any:
@@ -213,68 +213,62 @@ def _checked(x: Any, name: str) -> Any:
     return x[..., None] if x.ndim == 2 else x
 
 
-def label_tiles(solve: Callable[..., Labeling], arrays: Sequence[Any], labels: int, halo: int) -> LabelArrays:
-    """Solve tile by tile; the tiles are the chunks of the first array, joined where they are smaller than the halo.
+def label_tiles(
+    solve: Callable[..., Labeling], images: Sequence[Any], labels: int, halo: int, weights: Sequence[Any] = ()
+) -> LabelArrays:
+    """Solve tile by tile; the tiles are the chunks of the first image, joined where they are smaller than the halo.
 
     Parameters
     ----------
     solve : callable
-        ``solve(cuts, *tiles)`` labels one tile with its halo, (h, w, …) of every array.
-    arrays : sequence of (H, W, …) Dask arrays
+        ``solve(cuts, *tiles)`` labels one tile with its halo: (h, w, C) of every image, then (h, N, w) of all weights.
+    images : sequence of (H, W, C) Dask arrays
     labels : int
         J.
     halo : int
         Pixels around each tile.
+    weights : sequence of (H, N, W) Dask arrays
     """
-    da, shape, first = dask_array(), arrays[0].shape[:2], arrays[0]
-    for x in arrays[1:]:
+    da, shape, first = dask_array(), images[0].shape[:2], images[0]
+    for x in images[1:]:
         if x.shape[:2] != shape:
             raise ValueError(f"the arrays have {shape} and {x.shape[:2]} pixels; accepted are as many. Check the pair.")
     sizes = [_joined(chunks, min(halo, n)) for chunks, n in zip(first.chunks[:2], shape, strict=True)]
     edges = [list(pairwise(accumulate(parts, initial=0))) for parts in sizes]
-    depth = {axis: halo if len(parts) > 1 else 0 for axis, parts in enumerate(sizes)} | {2: 0}
-    dtype, unsigned = floating_dtype(first._meta), smallest_unsigned(labels)
-    field, plane = (da.utils.meta_from_array(first._meta, n, dtype=d) for n, d in ((3, dtype), (2, unsigned)))
+    depth = {axis: halo if len(parts) > 1 else 0 for axis, parts in zip((0, 2), sizes, strict=True)}
+    aligned = [x[:, None] for x in images] + [x[..., None] for x in weights]  # (H, 1, W, C) and (H, N, W, 1)
+    dtype = floating_dtype(first._meta)
     packed = da.map_overlap(
-        partial(_packed, solve=solve, edges=edges, halo=halo),
-        *(x.rechunk({0: sizes[0], 1: sizes[1], 2: -1}) for x in arrays),
+        partial(_packed, solve=solve, images=len(images), edges=edges, halo=halo),
+        *(x.rechunk({0: sizes[0], 1: -1, 2: sizes[1], 3: -1}) for x in aligned),
         depth=depth, boundary="none", trim=False, align_arrays=False, allow_rechunk=False,
-        chunks=(*sizes, (labels + 1,)), dtype=dtype, meta=field,
-    )  # fmt: skip
-    return LabelArrays(
-        packed.map_blocks(_labels, unsigned.name, drop_axis=2, dtype=unsigned, meta=plane),
-        packed.map_blocks(_probabilities, chunks=(*sizes, (labels,)), dtype=dtype, meta=field),
-    )
+        chunks=(sizes[0], (labels + 1,), sizes[1], (1,)), dtype=dtype,
+        meta=da.utils.meta_from_array(first._meta, 4, dtype=dtype),
+    )[..., 0]  # fmt: skip
+    return LabelArrays(packed[:, -1].astype(smallest_unsigned(labels)), from_rows(packed[:, :-1]))
 
 
 def _packed(
-    *tiles: Any, solve: Callable[..., Labeling], edges: list[list[tuple[int, int]]], halo: int, block_id: Any = None
-) -> Any:
-    """W(T) and the label of each pixel of a tile, side by side, (h, w, J + 1): a label is exact in any float."""
-    (top, bottom), (left, right) = (edges[axis][block_id[axis]] for axis in (0, 1))
-    cuts = [end for axis in (0, 1) for end in (block_id[axis] > 0, block_id[axis] + 1 < len(edges[axis]))]
+    *tiles: Any, solve: Callable[..., Labeling], images: int, edges: list[list[tuple[int, int]]], halo: int,
+    block_id: Any = None,
+) -> Any:  # fmt: skip
+    """W(T) and the label of each pixel of a tile, (h, J + 1, w, 1): a label is exact in any float."""
+    row, _, column, _ = block_id
+    (top, bottom), (left, right) = edges[0][row], edges[1][column]
+    cuts = [end for k, parts in zip((row, column), edges, strict=True) for end in (k > 0, k + 1 < len(parts))]
     y, x = halo * cuts[0], halo * cuts[2]
     try:
-        result = solve(cuts, *tiles)
+        result = solve(cuts, *(tile[:, 0] for tile in tiles[:images]), *(tile[..., 0] for tile in tiles[images:]))
     except (ValueError, TypeError, MemoryError) as error:
         kind = next(kind for kind in (ValueError, TypeError, MemoryError) if isinstance(error, kind))
         whole = f"{top - y}:{bottom + halo * cuts[1]}, {left - x}:{right + halo * cuts[3]}"
         raise kind(f"tile [{top}:{bottom}, {left}:{right}], with its halo [{whole}]: {error}") from error
     core = np.s_[y : y + bottom - top, x : x + right - left]
     probabilities = result.probabilities[core]
-    packed = empty((*probabilities.shape[:2], probabilities.shape[2] + 1), probabilities)
-    packed[..., :-1] = probabilities
-    packed[..., -1] = result.labels[core]
-    return packed
-
-
-def _labels(packed: Any, dtype: str) -> Any:
-    xp = namespace(packed)
-    return xp.astype(packed[..., -1], getattr(xp, dtype))
-
-
-def _probabilities(packed: Any) -> Any:
-    return packed[..., :-1]
+    packed = empty(field_shape(probabilities.shape[:2], probabilities.shape[2] + 1), probabilities)
+    from_rows(packed[:, :-1])[...] = probabilities
+    packed[:, -1] = result.labels[core]
+    return packed[..., None]
 
 
 def _joined(chunks: Sequence[int], least: int) -> tuple[int, ...]:

@@ -26,7 +26,7 @@ def test_adjoint_pairing(xp, dtype):
 def test_averages_of_constants_are_constant(xp, dtype):
     for radius in (1, 2):
         weights = uniform_weights((3, 8), radius, dtype=dtype)
-        ones = xp(np.ones((2, 3, 8), dtype))
+        ones = xp(np.ones((3, 2, 8), dtype))
         assert relative(Grid(xp(weights)).apply(ones), ones) < tol(dtype)
 
 
@@ -34,20 +34,20 @@ def test_periodic_uniform_averaging_has_plane_waves_as_eigenvectors():
     height, width, ky, kx = 8, 6, 3, 1
     y, x = np.mgrid[:height, :width]
     phase = 2 * np.pi * (ky * y / height + kx * x / width)
-    wave = np.stack([np.cos(phase), np.sin(phase)])
+    wave = np.stack([np.cos(phase), np.sin(phase)], axis=-2)
     eigenvalue = (1 + 2 * np.cos(2 * np.pi * ky / height)) * (1 + 2 * np.cos(2 * np.pi * kx / width)) / 9
-    grid = Grid(np.full((9, height, width), 1 / 9), periodic=True)
+    grid = Grid(np.full((height, 9, width), 1 / 9), periodic=True)
     np.testing.assert_allclose(grid.apply(wave), eigenvalue * wave, atol=1e-14)
     np.testing.assert_allclose(grid.adjoint(wave), eigenvalue * wave, atol=1e-14)
 
 
 def test_uniform_weights_are_shares_of_the_neighbors_that_exist():
     weights = uniform_weights((5, 4))
-    assert weights.shape == (9, 5, 4)
-    np.testing.assert_allclose(weights.sum(axis=0), 1, rtol=1e-6)
+    assert weights.shape == (5, 9, 4)
+    np.testing.assert_allclose(weights.sum(axis=-2), 1, rtol=1e-6)
     assert {round(1 / float(w)) for w in np.unique(weights[weights > 0])} == {4, 6, 9}
     assert weights[0, 0, 0] == 0
-    assert weights[8, 0, 0] == np.float32(0.25)
+    assert weights[0, 8, 0] == np.float32(0.25)
 
 
 def test_bilateral_weights_against_the_formula(xp):
@@ -64,20 +64,20 @@ def test_bilateral_weights_do_not_cross_an_edge():
     image = np.zeros((6, 8))
     image[:, 4:] = 1
     weights = bilateral_weights(image, sigma=0.05)
-    assert weights[5, 3, 3] < 1e-8  # the pixel left of the edge, looking right
+    assert weights[3, 5, 3] < 1e-8  # the pixel left of the edge, looking right
     assert weights[3, 3, 3] > 0.15
 
 
 def test_normalized_weights_pass_the_check_and_keep_a_floor(xp, dtype):
-    raw = np.zeros((9, 4, 5), dtype)
-    raw[4] = 1
-    raw[0] = 7  # points outside in the first row and column
+    raw = np.zeros((4, 9, 5), dtype)
+    raw[:, 4] = 1
+    raw[:, 0] = 7  # points outside in the first row and column
     weights = normalize_weights(xp(raw))
     check_weights(weights, (4, 5))
     weights = host_array(weights)
     assert weights[0, 0, 0] == 0
     assert weights[weights > 0].min() > 5e-11
-    np.testing.assert_allclose(weights[0, 2, 2], 7 / 8, rtol=1e-5)
+    np.testing.assert_allclose(weights[2, 0, 2], 7 / 8, rtol=1e-5)
 
 
 def broken(change):
@@ -89,10 +89,10 @@ def broken(change):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda w: w.__setitem__((4, 2, 3), np.nan), r"pixel \(2, 3\) is not finite"),
-        (lambda w: w.__setitem__((4, 1, 2), -0.5), r"pixel \(1, 2\) is negative \(value -0.5\)"),
+        (lambda w: w.__setitem__((2, 4, 3), np.nan), r"pixel \(2, 3\) is not finite"),
+        (lambda w: w.__setitem__((1, 4, 2), -0.5), r"pixel \(1, 2\) is negative \(value -0.5\)"),
         (lambda w: w.__setitem__((0, 0, 0), 0.25), r"pixel \(0, 0\) points outside the image.*normalize_weights"),
-        (lambda w: w.__setitem__((4, 3, 4), 0.9), r"pixel \(3, 4\).*does not sum to 1.*normalize_weights"),
+        (lambda w: w.__setitem__((3, 4, 4), 0.9), r"pixel \(3, 4\).*does not sum to 1.*normalize_weights"),
     ],
 )
 def test_check_weights_names_the_pixel(change, words):
@@ -101,12 +101,12 @@ def test_check_weights_names_the_pixel(change, words):
 
 
 def test_check_weights_names_the_shape():
-    with pytest.raises(ValueError, match=r"\(9, 4, 5\); accepted is \(N, 5, 4\)"):
+    with pytest.raises(ValueError, match=r"\(4, 9, 5\); accepted is \(5, N, 4\)"):
         check_weights(uniform_weights((4, 5)), (5, 4))
     with pytest.raises(ValueError, match="8 neighbors"):
-        check_weights(np.ones((8, 4, 5)) / 8, (4, 5))
+        check_weights(np.ones((4, 8, 5)) / 8, (4, 5))
     with pytest.raises(TypeError, match=r"int64.*float32 and float64"):
-        check_weights(np.ones((9, 4, 5), int), (4, 5))
+        check_weights(np.ones((4, 9, 5), int), (4, 5))
 
 
 @pytest.mark.parametrize("call", [

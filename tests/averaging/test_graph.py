@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from oracles import dense_average, random_problem, relative, tol
+from oracles import dense_average, flat, random_problem, relative, tol
 from scipy import sparse
 from scipy.linalg import expm
 
@@ -30,6 +30,11 @@ def grid_as_graph(problem, dtype):
     return sparse.csr_array(dense_average(problem.weights).astype(dtype))
 
 
+def nodes(field):
+    """Rows of labels as a field (J, n) of the nodes."""
+    return flat(field).reshape(field.shape[-2], -1)
+
+
 def random_graph(n=14, seed=0):
     rng = np.random.default_rng(seed)
     dense = rng.random((n, n)) * (rng.random((n, n)) < 0.3) + np.eye(n)
@@ -38,21 +43,20 @@ def random_graph(n=14, seed=0):
 
 def test_a_grid_as_a_graph_gives_the_same_numbers(place, dtype):
     problem = random_problem(3, 5, 6)
-    flat = {name: getattr(problem, name).reshape(3, -1).astype(dtype) for name in ("log_likelihood", "g")}
+    l, g = (place(nodes(x).astype(dtype)) for x in (problem.log_likelihood, problem.g))
     grid = problem.flow(dtype=dtype)
-    graph = LinearFlow(Graph(place(grid_as_graph(problem, dtype))), place(flat["log_likelihood"]))
+    graph = LinearFlow(Graph(place(grid_as_graph(problem, dtype))), l)
     assert graph.averaging.shape == (30,)
     assert graph.alpha == pytest.approx(grid.alpha, rel=tol(dtype))
     x = problem.g.astype(dtype)
-    for one, other in ((grid.A(x), graph.A(place(flat["g"]))), (grid.At(x), graph.At(place(flat["g"])))):
-        assert relative(other, one.reshape(3, -1)) < tol(dtype)
-    source = place(flat["log_likelihood"])
-    out = place(np.full_like(flat["g"], np.nan))
-    assert graph.At(place(flat["g"]), source, 0.5, out=out) is out
-    assert relative(out, grid.At(x, problem.log_likelihood.astype(dtype), 0.5).reshape(3, -1)) < tol(dtype)
+    for one, other in ((grid.A(x), graph.A(g)), (grid.At(x), graph.At(g))):
+        assert relative(other, nodes(one)) < tol(dtype)
+    out = place(np.full((3, 30), np.nan, dtype))
+    assert graph.At(g, l, 0.5, out=out) is out
+    assert relative(out, nodes(grid.At(x, problem.log_likelihood.astype(dtype), 0.5))) < tol(dtype)
     for integrator in (Krylov(6), Taylor(8), Euler(10)):
         here, there = integrator.solve(grid, TIME), integrator.solve(graph, TIME)
-        assert relative(there.v, here.v.reshape(3, -1)) < tol(dtype)
+        assert relative(there.v, nodes(here.v)) < tol(dtype)
         loss = cosine_loss(here.v, problem.truth), cosine_loss(there.v, place(problem.truth.ravel()))
         assert loss[1].value == pytest.approx(loss[0].value, rel=tol(dtype))
         gradient = weight_gradient(grid, here, loss[0].derivative, tol=1e-6)
@@ -60,7 +64,7 @@ def test_a_grid_as_a_graph_gives_the_same_numbers(place, dtype):
         pattern = grid_as_graph(problem, dtype)
         dense = sparse.csr_array((host_array(other.weights), pattern.indices, pattern.indptr)).toarray()
         assert relative(dense, dense_average(gradient.weights)) < 20 * tol(dtype)
-        assert relative(other.log_likelihood, gradient.log_likelihood.reshape(3, -1)) < 20 * tol(dtype)
+        assert relative(other.log_likelihood, nodes(gradient.log_likelihood)) < 20 * tol(dtype)
 
 
 def dense_loss(matrix, l, g):

@@ -46,7 +46,7 @@ def peak_of(run):
 def test_estimate_is_above_the_peak_and_not_far(integrator, time, labels, dtype, learn):
     side, rng = 144, np.random.default_rng(0)
     image, prototypes = rng.random((side, side)).astype(dtype), np.linspace(0, 1, labels)
-    l = -10 * np.abs(image - prototypes[:, None, None]).astype(dtype)
+    l = -10 * np.abs(image[:, None] - prototypes[:, None]).astype(dtype)
     truth = rng.integers(0, labels, (side, side))
 
     def run():
@@ -93,7 +93,7 @@ def test_a_run_that_cannot_fit_is_refused_with_the_tile_that_would(monkeypatch):
         lambda: label(image, [0, 1, 2]),
         lambda: refine(np.full((300, 200, 3), 1 / 3, np.float32)),
         lambda: label(image, [0, 1, 2], solver=DormandPrince()),
-        lambda: fit_weights(np.zeros((3, 300, 200), np.float32), np.zeros((300, 200), int), steps=1, options=QUIET),
+        lambda: fit_weights(np.zeros((300, 3, 200), np.float32), np.zeros((300, 200), int), steps=1, options=QUIET),
     )
     monkeypatch.setattr(memory, "free_bytes", lambda on_device: estimate // 2)
     for call, what in zip(calls, ("labeling", "labeling", "labeling", "learning"), strict=True):

@@ -260,7 +260,7 @@ def test_learning_leaves_unlabeled_pixels_out(tmp_path: Path, example: Example) 
     assert "after 2 steps" in output
     arrays, metadata = read_tensors(tmp_path / "w.safetensors", "weights")
     assert metadata["label_values"] == [40, 200]
-    assert arrays["weights"].shape == (25, 32, 32)
+    assert arrays["weights"].shape == (32, 25, 32)
     left = example.image[:, :16] / np.float32(255)
     means = [left[example.truth[:, :16] == value].mean() for value in (40, 200)]
     np.testing.assert_allclose(np.ravel(metadata["prototypes"]), means, rtol=1e-5)

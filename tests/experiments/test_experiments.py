@@ -155,13 +155,13 @@ def test_what_is_watched_stands_in_the_rows():
 def test_cosines_by_a_loop_over_pixels_and_where_a_gradient_is_zero():
     rng = np.random.default_rng(0)
     weights = uniform_weights((4, 5), dtype=np.float64)
-    found, exact = rng.standard_normal((2, 9, 4, 5))
-    found[:, 1, 1], exact[:, 2, 2] = 3.0, -1.0  # constants: no tangent part
+    found, exact = rng.standard_normal((2, 4, 9, 5))
+    found[1, :, 1], exact[2, :, 2] = 3.0, -1.0  # constants: no tangent part
     c = fig3.cosines(fig3.tangent(found, weights), fig3.tangent(exact, weights))
     for y in range(4):
         for x in range(5):
-            inside = weights[:, y, x] > 0
-            a, b = (f[inside, y, x] - f[inside, y, x].mean() for f in (found, exact))
+            inside = weights[y, :, x] > 0
+            a, b = (f[y, inside, x] - f[y, inside, x].mean() for f in (found, exact))
             if (y, x) == (2, 2):
                 assert np.isnan(c[y, x])
             elif (y, x) == (1, 1):
@@ -349,9 +349,9 @@ def test_neighborhoods_finding():
 
 @pytest.mark.parametrize("degrees", [0.0, 1e-5, 0.3, 45.0, 90.0])
 def test_angle_between_lines_whatever_their_signs_and_lengths(degrees):
-    x, y = np.zeros((2, 3, 4)), np.zeros((2, 3, 4))
-    x[0, 1, 2] = 2.0
-    y[0, 1, 2], y[1, 0, 0] = -3 * np.cos(np.radians(degrees)), 3 * np.sin(np.radians(degrees))
+    x, y = np.zeros((3, 2, 4)), np.zeros((3, 2, 4))
+    x[1, 0, 2] = 2.0
+    y[1, 0, 2], y[0, 1, 0] = -3 * np.cos(np.radians(degrees)), 3 * np.sin(np.radians(degrees))
     assert subspace.angle(x, y) == pytest.approx(degrees, rel=1e-6, abs=1e-12)
 
 
@@ -364,7 +364,7 @@ def test_own_share_by_a_loop():
             for o in range(9):
                 ny, nx = y + o // 3 - 1, x + o % 3 - 1
                 if 0 <= ny < 4 and 0 <= nx < 5 and truth[ny, nx] == truth[y, x]:
-                    expected[y, x] += weights[o, y, x]
+                    expected[y, x] += weights[y, o, x]
     np.testing.assert_allclose(fig5.own_share(weights, truth), expected, rtol=1e-12)
 
 

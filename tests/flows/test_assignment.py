@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from oracles import dense_average, random_problem, relative, tol
+from oracles import dense_average, flat, random_problem, relative, tol, unflat
 from scipy import sparse
 from scipy.integrate import solve_ivp
 
@@ -19,16 +19,16 @@ def assignment_flow(problem, library=np.asarray, dtype=np.float64):
 
 def exact(problem, time):
     """v(T) by SciPy from dense averages and the softmax in W, tolerance 1e-12."""
-    omega, l = dense_average(problem.weights), problem.log_likelihood
-    labels, n = l.shape[0], omega.shape[0]
+    omega, l = dense_average(problem.weights), flat(problem.log_likelihood)
+    labels, n = problem.log_likelihood.shape[-2], omega.shape[0]
 
     def rate(_, v):
-        x = (l.reshape(labels, n) + v.reshape(labels, n)) @ omega.T
+        x = (l + v).reshape(labels, n) @ omega.T
         S = np.exp(x - x.max(axis=0))
         return (S / S.sum(axis=0) - 1 / labels).ravel()
 
     solution = solve_ivp(rate, (0, time), np.zeros(l.size), method="DOP853", rtol=1e-12, atol=1e-12)
-    return solution.y[:, -1].reshape(l.shape)
+    return unflat(solution.y[:, -1], like=problem.log_likelihood)
 
 
 @pytest.mark.parametrize("scheme", [DormandPrince(1e-10), LinearizedFlows(1e-9, solver=Taylor(tol=1e-13))], ids=str)
@@ -77,12 +77,12 @@ def test_geometric_euler_is_the_step_on_the_simplex():
     omega, l = dense_average(problem.weights), problem.log_likelihood
     W = np.full(l.shape, 1 / 3)
     for _ in range(5):
-        x = ((np.log(W) - np.log(W).mean(axis=0) + l).reshape(3, -1) @ omega.T).reshape(l.shape)
-        S = np.exp(x) / np.exp(x).sum(axis=0)
+        x = flat(np.log(W) - np.log(W).mean(axis=-2, keepdims=True) + l).reshape(3, -1) @ omega.T
+        S = unflat(np.exp(x) / np.exp(x).sum(axis=0), like=l)
         W = W * np.exp(0.2 * S)
-        W /= W.sum(axis=0)
+        W /= W.sum(axis=-2, keepdims=True)
     v = assignment_flow(problem).solve(GeometricEuler(0.2), time=1.0, threshold=0).v
-    assert relative(np.exp(v) / np.exp(v).sum(axis=0), W) < 1e-13
+    assert relative(np.exp(v) / np.exp(v).sum(axis=-2, keepdims=True), W) < 1e-13
 
 
 @pytest.mark.parametrize("scheme", [GeometricEuler(0.5), DormandPrince(), LinearizedFlows()], ids=str)
@@ -102,9 +102,10 @@ def test_it_ends_nearly_integral_and_says_so(xp, scheme):
 def test_a_grid_as_a_graph_flows_alike(dtype):
     problem = random_problem(3, 4, 5)
     graph = Graph(sparse.csr_array(dense_average(problem.weights).astype(dtype)))
-    other = AssignmentFlow(graph, problem.log_likelihood.reshape(3, -1).astype(dtype)).solve(time=3.0, threshold=0)
+    l = flat(problem.log_likelihood).reshape(3, -1).astype(dtype)
+    other = AssignmentFlow(graph, l).solve(time=3.0, threshold=0)
     one = assignment_flow(problem, dtype=dtype).solve(time=3.0, threshold=0)
-    assert relative(other.v, one.v.reshape(3, -1)) < 20 * tol(dtype)
+    assert relative(flat(other.v), flat(one.v)) < 20 * tol(dtype)
     assert other.steps == one.steps
 
 

@@ -4,7 +4,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from oracles import dense_solution, random_problem, relative, tol
+from oracles import dense_average, dense_solution, flat, random_problem, relative, tol
 from scipy import sparse
 
 from gpulaf import Graph, Grid, Krylov, LinearizedFlows, Taylor
@@ -33,7 +33,7 @@ def central(function, x, direction, h=1e-5):
     return (function(x + h * direction) - function(x - h * direction)) / (2 * h)
 
 
-@pytest.mark.parametrize("integrator", [Taylor(tol=1e-13), Krylov(tol=1e-12)], ids=str)
+@pytest.mark.parametrize("integrator", [Taylor(tol=1e-13), Krylov(tol=1e-13)], ids=str)
 def test_forward_against_dense_matrices(xp, dtype, integrator):
     problem = random_problem(3, 4, 5)
     weights = layers(problem)
@@ -84,16 +84,14 @@ def test_equal_layers_are_the_sequence_of_linearized_flows(dtype):
 
 
 def test_layers_on_a_graph(dtype):
-    from oracles import dense_average
-
     problem = random_problem(3, 4, 5)
     graph = Graph(sparse.csr_array(dense_average(problem.weights).astype(dtype)))
     flow, grid = DeepFlow(graph, TIMES), DeepFlow(problem.weights.astype(dtype), TIMES)
     l, g = (x.astype(dtype) for x in (problem.log_likelihood, problem.g))
-    one, other = flow.solve(l.reshape(3, -1)), grid.solve(l)
-    assert relative(one.v, other.v.reshape(3, -1)) < 4 * tol(dtype)
-    found = flow.gradient(one, g.reshape(3, -1)).log_likelihood
-    assert relative(found, grid.gradient(other, g).log_likelihood.reshape(3, -1)) < 20 * tol(dtype)
+    one, other = flow.solve(flat(l).reshape(3, -1)), grid.solve(l)
+    assert relative(flat(one.v), flat(other.v)) < 4 * tol(dtype)
+    found = flow.gradient(one, flat(g).reshape(3, -1)).log_likelihood
+    assert relative(flat(found), flat(grid.gradient(other, g).log_likelihood)) < 20 * tol(dtype)
 
 
 def test_only_the_last_layer_keeps_a_basis():

@@ -4,12 +4,12 @@ from math import factorial
 
 import numpy as np
 import pytest
-from oracles import dense_flow, dense_solution, random_problem, relative, tol
+from oracles import dense_flow, dense_solution, flat, random_problem, relative, tol
 from scipy.linalg import expm
 
 from gpulaf import Euler, Grid, Krylov, Taylor, cosine_loss, uniform_weights
 from gpulaf.backend.array import host_array
-from gpulaf.backend.fields import combine
+from gpulaf.backend.products import combine
 from gpulaf.flows import LinearFlow, exact_gradient, weight_gradient
 from gpulaf.labeling import distances, log_likelihood
 from gpulaf.scenes import voronoi_colors, voronoi_lines
@@ -54,7 +54,7 @@ def test_kronecker_form_of_theorem_3_8():
     n = len(B)
     augmented = np.zeros((n + 1, n + 1))
     augmented[:n, :n], augmented[:n, n] = TIME * A, TIME * B
-    ghat, e = np.append(problem.g.ravel(), 0.0), np.eye(n + 1)[n]
+    ghat, e = np.append(flat(problem.g), 0.0), np.eye(n + 1)[n]
     identity = np.eye(n + 1)
     sum_ = np.kron(-augmented.T, identity) + np.kron(identity, augmented)
     start = np.kron(expm(augmented.T) @ ghat, e)
@@ -63,10 +63,9 @@ def test_kronecker_form_of_theorem_3_8():
     theorem = expm(bordered)[:-1, -1].reshape(n + 1, n + 1)
 
     sensitivity = Krylov(60).sensitivity(problem.flow(), Krylov(60).solve(problem.flow(), TIME), problem.g, tol=1e-15)
-    r = len(sensitivity.left)
-    M = sensitivity.left.reshape(r, n).T @ sensitivity.right.reshape(r, n)
+    M = sum(np.outer(flat(u), flat(v)) for u, v in zip(sensitivity.left, sensitivity.right, strict=True))
     assert relative(M / TIME, theorem[:n, :n]) < 1e-11
-    assert relative(sensitivity.mean.ravel() / TIME, theorem[:n, n]) < 1e-11
+    assert relative(flat(sensitivity.mean) / TIME, theorem[:n, n]) < 1e-11
 
 
 @pytest.mark.parametrize("integrator", [Krylov(tol=1e-12), Krylov(20), Taylor(tol=1e-12), Taylor(20)], ids=str)
@@ -106,7 +105,7 @@ def unrolled_euler(problem, steps, weights):
     v = np.zeros_like(B)
     for _ in range(steps):
         v = v + TIME / steps * (A @ v + B)
-    return float(problem.g.ravel() @ v)
+    return float(flat(problem.g) @ v)
 
 
 def test_euler_adjoint_is_the_derivative_of_the_unrolled_scheme():
@@ -130,7 +129,7 @@ def truncated_series(problem, degree, time, weights):
         for k in range(degree):
             v = v + h ** (k + 1) / factorial(k + 1) * term
             term = A @ term
-    return float(problem.g.ravel() @ v)
+    return float(flat(problem.g) @ v)
 
 
 @pytest.mark.parametrize(("degree", "time"), [(1, 1.0), (2, 3.0), (6, 3.0), (5, 8.0), (1, 8.0)])
@@ -181,7 +180,7 @@ def test_singular_values_are_those_of_the_dense_integral():
     _, A, _ = dense_flow(problem)
     times = TIME * (nodes + 1) / 2
     M = sum(
-        TIME / 2 * q * np.outer(expm((TIME - t) * A.T) @ problem.g.ravel(), dense_solution(problem, t).ravel())
+        TIME / 2 * q * np.outer(expm((TIME - t) * A.T) @ flat(problem.g), flat(dense_solution(problem, t)))
         for t, q in zip(times, quadrature, strict=True)
     )
     expected = np.linalg.svd(M, compute_uv=False)[:4]
@@ -203,10 +202,10 @@ def cosines(found, exact, weights):
     mask = weights > 0
 
     def tangent(x):
-        return (x - (x * mask).sum(axis=0) / mask.sum(axis=0)) * mask
+        return (x - (x * mask).sum(axis=-2, keepdims=True) / mask.sum(axis=-2, keepdims=True)) * mask
 
     a, b = tangent(found), tangent(exact)
-    return (a * b).sum(axis=0) / np.sqrt((a * a).sum(axis=0) * (b * b).sum(axis=0))
+    return (a * b).sum(axis=-2) / np.sqrt((a * a).sum(axis=-2) * (b * b).sum(axis=-2))
 
 
 @pytest.mark.parametrize("scene", [voronoi_lines(), voronoi_colors()], ids=["lines", "colors"])
@@ -252,5 +251,5 @@ def test_bad_options(options):
 
 def test_derivative_of_another_shape():
     flow = random_problem().flow()
-    with pytest.raises(ValueError, match=r"\(2, 4, 5\); accepted is \(3, 4, 5\)"):
-        weight_gradient(flow, Krylov().solve(flow, 1.0), np.ones((2, 4, 5)))
+    with pytest.raises(ValueError, match=r"\(4, 2, 5\); accepted is \(4, 3, 5\)"):
+        weight_gradient(flow, Krylov().solve(flow, 1.0), np.ones((4, 2, 5)))

@@ -22,7 +22,7 @@ METADATA = {"rho": 0.1, "values": [1, None, "ü"], "nested": {"history": [[0, 1.
 def sample() -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
     return {
-        "weights": rng.random((9, 4, 5)).astype(np.float32),
+        "weights": rng.random((4, 9, 5)).astype(np.float32),
         "double": rng.random((3, 4)),
         "flag": np.array([True, False]),
         "labels": rng.integers(0, 9, (2, 3)).astype(np.uint8),

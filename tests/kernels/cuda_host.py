@@ -29,6 +29,10 @@ STENCILS = ("operator", "adjoint", "similarity", "weight_gradient")
 PIXELWISE = ("agreement", "cosine", "moments", "geodesic")
 SHAPES = ((1, 1), (1, 11), (11, 1), (2, 2), (4, 8), (7, 13))
 VOLUMES = ((1, 1, 1), (1, 3, 7), (5, 1, 4), (3, 5, 1), (3, 4, 9))
+#: Images of a batch, and whether they share their weights.
+ALONE, BATCHES = ((), False), (((3,), False), ((3,), True))
+BATCHED = ((1, 1), (4, 8), (1, 3, 7), (5, 1, 4))
+PIXELWISE_SIZES = ((1, 1, 1), (1, 1, 8), (3, 2, 4), (1, 19, 79), (3, 13, 37))
 #: dtype, labels, radius, axes, index type; 33 labels, and 3 with radius 3, are a loop at run time.
 CONFIGS = (
     ("float32", 2, 1, 2, "long long"),
@@ -44,6 +48,7 @@ CONFIGS = (
 MUTANTS = {
     "border": ("if (p.inside(dz, dy, dx)) visit", "visit"),
     "formula": ("s[j] * (x[j] - dot)", "s[j] * (x[j] + dot)"),
+    "stride": ("field + (first + j * width)", "field + (first + j * (height * width))"),
 }
 
 
@@ -101,19 +106,26 @@ class Libraries:
 
     def prepare(self, dtype: str, labels: int, radius: int, axes: int, index: str) -> None:
         """Build the library of one entry of ``CONFIGS``."""
-        weights = np.empty((len(offsets(radius, axes)), *(1,) * axes), dtype)
+        weights = np.empty((*(1,) * (axes - 1), len(offsets(radius, axes)), 1), dtype)
         constants = _cuda.stencil_constants("operator", weights, labels)
         self.stencil(dtype, tuple({**constants, "INDEX": index}.items()))
 
     def launch(
-        self, name: str, blocks: int, *arguments: Any, dtype: Any, entry: str = "kernel", **constants: Any
+        self,
+        name: str,
+        blocks: int,
+        *arguments: Any,
+        dtype: Any,
+        images: int = 1,
+        entry: str = "kernel",
+        **constants: Any,
     ) -> None:
         variant = str(constants.pop("REPLICATE", ""))
         key = (np.dtype(dtype).name, tuple(constants.items()))
         library = self.stencil(*key) if name in STENCILS else self.other(name, *key)
         values = [self._value(a) for a in arguments]
         pointers = (ctypes.c_void_p * len(values))(*(v.ctypes.data for v in values))
-        getattr(library, f"launch_{name}_{entry}{variant}")(ctypes.c_uint(blocks), pointers)
+        getattr(library, f"launch_{name}_{entry}{variant}")(ctypes.c_uint(blocks), ctypes.c_uint(images), pointers)
 
     @staticmethod
     def _value(argument: Any) -> np.ndarray:
@@ -141,21 +153,28 @@ def distance(results: Any, expected: Any, dtype: str) -> float:
 
 
 def stencil_cases(
-    dtype: str, labels: int, radius: int, shape: tuple[int, ...], put: Callable[[Any], Any] = np.asarray
+    dtype: str,
+    labels: int,
+    radius: int,
+    shape: tuple[int, ...],
+    put: Callable[[Any], Any] = np.asarray,
+    batch: tuple[int, ...] = (),
+    shared: bool = False,
 ) -> Any:
-    """Yield (kernel, result of gpu, reference); `put` moves an array to where gpu runs."""
+    """Yield (kernel, result of gpu, reference) on a batch of images; `put` moves an array to where gpu runs."""
     module = {name: import_module(f"gpulaf.kernels.{name}") for name in STENCILS}
     random = np.random.default_rng(labels * 100 + radius)
-    inside = np.stack([shifted(np.ones(shape, dtype), o) for o in offsets(radius, len(shape))])
-    weights = random.uniform(0.1, 1.0, inside.shape).astype(dtype) * inside
-    weights /= weights.sum(axis=0)
+    around = offsets(radius, len(shape))
+    inside = np.stack([shifted(np.ones(shape, dtype), o, labels=False) for o in around], axis=-2)
+    weights = random.uniform(0.1, 1.0, (*(() if shared else batch), *inside.shape)).astype(dtype) * inside
+    weights /= weights.sum(axis=-2, keepdims=True)
     unread = put(np.where(inside > 0, weights, np.nan).astype(dtype))  # weights that point outside are never read
 
     def field(*more: int) -> np.ndarray:
-        return random.standard_normal((*more, labels, *shape)).astype(dtype)
+        return random.standard_normal((*more, *batch, *shape[:-1], labels, shape[-1])).astype(dtype)
 
     S = np.exp(field())
-    S /= S.sum(axis=0)
+    S /= S.sum(axis=-2, keepdims=True)
     v, source, scale = field(), field(), 0.7
     for name in ("operator", "adjoint"):
         kernel = module[name]
@@ -191,23 +210,28 @@ def vector_cases(dtype: str, sizes: tuple[int, ...], put: Callable[[Any], Any] =
             yield "combination", result, combination.reference(c, q, s)
 
 
-def pixelwise_cases(dtype: str, sizes: tuple[int, ...], put: Callable[[Any], Any] = np.asarray) -> Any:
-    """Yield (kernel, result of gpu, reference) for the kernels of a learning step that look at no neighbor."""
+def pixelwise_cases(dtype: str, sizes: tuple[tuple[int, int, int], ...], put: Callable[[Any], Any] = np.asarray) -> Any:
+    """Yield (kernel, result of gpu, reference) for the kernels of a learning step that look at no neighbor.
+
+    Sizes are those of arrays (B, R, W).
+    """
     agreement, cosine, moments, geodesic = (import_module(f"gpulaf.kernels.{name}") for name in PIXELWISE)
     random = np.random.default_rng(11)
-    for n in sizes:
+    for images, rows, width in sizes:
+        n = rows * width
         for labels in (2, 9):
-            v, c = random.standard_normal((labels, n)).astype(dtype), (1 + np.arange(labels) / 4).astype(dtype)
-            truth = random.integers(-1, labels, n).astype(np.int32)
+            v = random.standard_normal((images, rows, labels, width)).astype(dtype)
+            c, truth = (1 + np.arange(labels) / 4).astype(dtype), random.integers(-1, labels, (images, rows, width))
+            truth = truth.astype(np.int32)
             sums = agreement.reference(v, truth, c)
             yield "agreement", agreement.gpu(put(v), put(truth), put(c)) / n, sums / n
             g = cosine.reference(v, truth, c, sums)
             scale = max(abs(g).max(initial=0), np.finfo(dtype).tiny)
             yield "cosine", cosine.gpu(put(v), put(truth), put(c), put(sums)) / scale, g / scale
-        p, x, first = (random.uniform(0.1, 1, (9, n)).astype(dtype) for _ in range(3))
-        p[3, : n // 2] = 0
-        p /= p.sum(axis=0)
-        second, factors = x[4] ** 2, (0.9, 0.99, 3.0)
+        p, x, first = (random.uniform(0.1, 1, (images * rows, 9, width)).astype(dtype) for _ in range(3))
+        p[:, 3, : width // 2] = 0
+        p /= p.sum(axis=1, keepdims=True)
+        second, factors = x[:, 4] ** 2, (0.9, 0.99, 3.0)
         result = moments.gpu(put(p), put(x), put(first), put(second), factors)
         yield "moments", result, moments.reference(p, x, first, second, tuple(p.dtype.type(f) for f in factors))
         yield "moments", moments.gpu(put(p), put(x))[1], moments.reference(p, x)[1]
@@ -236,13 +260,14 @@ def main(folder: str, mutant: str | None = None) -> None:
         if mutant is None:
             for dtype in ("float32", "float64"):
                 compare(vector_cases(dtype, (1, 100, 1500)), dtype)
-                compare(pixelwise_cases(dtype, (1, 8, 1501)), dtype)
+                compare(pixelwise_cases(dtype, PIXELWISE_SIZES), dtype)
         for job in done:
             job.result()
     for dtype, labels, radius, axes, index in configs:
         _cuda.index_type = lambda *arrays, index=index: index
-        for shape in SHAPES if axes == 2 else VOLUMES:
-            cases = stencil_cases(dtype, labels, radius, shape)
+        shapes = SHAPES if axes == 2 else VOLUMES
+        for shape, (batch, shared) in ((s, b) for s in shapes for b in (ALONE, *(BATCHES if s in BATCHED else ()))):
+            cases = stencil_cases(dtype, labels, radius, shape, batch=batch, shared=shared)
             compare(cases if mutant is None else islice(cases, 1), dtype)
     print(json.dumps(worst))
 

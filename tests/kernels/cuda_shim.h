@@ -24,15 +24,16 @@ using std::exp, std::max, std::min;
 
 // As cuLaunchKernel: arguments[i] points to the value of parameter i.
 template <class... Parameters, std::size_t... I>
-static void shim_run(void (*kernel)(Parameters...), unsigned int blocks, void** arguments, std::index_sequence<I...>)
+static void shim_run(void (*kernel)(Parameters...), unsigned int blocks, unsigned int images, void** arguments,
+                     std::index_sequence<I...>)
 {
-    gridDim = {blocks, 1, 1};
+    gridDim = {blocks, images, 1};
     std::vector<std::thread> threads;
     for (unsigned int t = 0; t < BLOCK_X * BLOCK_Y; ++t) {
         threads.emplace_back([=] {
             threadIdx = {t % BLOCK_X, t / BLOCK_X, 0};
-            for (unsigned int b = 0; b < blocks; ++b) {
-                blockIdx = {b, 0, 0};
+            for (unsigned int b = 0; b < blocks * images; ++b) {
+                blockIdx = {b % blocks, b / blocks, 0};
                 kernel(*static_cast<std::remove_cv_t<Parameters>*>(arguments[I])...);
                 __syncthreads();  // the next block takes over the shared memory
             }
@@ -42,10 +43,13 @@ static void shim_run(void (*kernel)(Parameters...), unsigned int blocks, void** 
 }
 
 template <class... Parameters>
-static void shim_launch(void (*kernel)(Parameters...), unsigned int blocks, void** arguments)
+static void shim_launch(void (*kernel)(Parameters...), unsigned int blocks, unsigned int images, void** arguments)
 {
-    shim_run(kernel, blocks, arguments, std::index_sequence_for<Parameters...>());
+    shim_run(kernel, blocks, images, arguments, std::index_sequence_for<Parameters...>());
 }
 
 #define SHIM_ENTRY(kernel) \
-    extern "C" void launch_##kernel(unsigned int blocks, void** arguments) { shim_launch(kernel, blocks, arguments); }
+    extern "C" void launch_##kernel(unsigned int blocks, unsigned int images, void** arguments) \
+    { \
+        shim_launch(kernel, blocks, images, arguments); \
+    }

@@ -46,7 +46,7 @@ def instantiations(name, architecture):
                     yield dtype, {"ROWS": rows, "INDEX": index}
         elif name in ("agreement", "cosine", "moments", "geodesic"):
             for index in INDICES:
-                yield dtype, {"INDEX": index, **({"SUMS": agreement.SUMS} if name == "agreement" else {})}
+                yield dtype, {"INDEX": index, **({"SUMS": agreement.SUMS} if name in ("agreement", "cosine") else {})}
         else:
             products = name in ("operator", "adjoint")
             extra = {"REPLICATE": 1} if products else {}
@@ -133,7 +133,7 @@ def test_finds_spills():
 @pytest.mark.parametrize("file", ["operator.cu", "common.cuh"])
 def test_errors_name_the_file_and_line(file):
     lines = _cuda.text(file).splitlines()
-    number = next(i for i, line in enumerate(lines) if "const INDEX plane" in line or "struct Tile" in line)
+    number = next(i for i, line in enumerate(lines) if "const INDEX first" in line or "struct Tile" in line)
     broken = _cuda.source("operator").replace(lines[number], lines[number] + " undeclared;")
     with pytest.raises(RuntimeError, match=rf"gpulaf/kernels/{file}\({number}\): error"):
         compiled(broken, _cuda.options("float32", RADIUS=1, LABELS=2, REPLICATE=1), "sm_90")
@@ -153,17 +153,43 @@ def test_the_grid_covers_the_image():
     assert _cuda.tiles(5, height + 1, width) == 10
 
 
+def test_a_batch_is_an_axis_of_the_grid():
+    image, volume = np.empty((4, 9, 5)), np.empty((3, 4, 27, 5))
+    field = np.empty((2, 3, 4, 8, 5))
+    assert _cuda.batch(image, field) == (2, 3)
+    assert _cuda.batch(volume, field) == (2,)
+    assert _cuda.grid(image, field) == (8, 4, 5, 1)
+    assert _cuda.grid(volume, field) == (8, 4, 5, 3)
+    assert _cuda.blocks_of(image, field) == 1
+    assert _cuda.blocks_of(volume, field) == 3
+
+
+def test_weights_for_each_image_or_for_all():
+    field, volumes = np.empty((6, 4, 8, 5)), np.empty((2, 3, 4, 8, 5))
+    for shape, apart in (((4, 9, 5), 0), ((1, 4, 9, 5), 0), ((6, 4, 9, 5), 4)):
+        assert _cuda.apart(np.empty(shape), field) == apart
+    assert _cuda.apart(np.empty((3, 4, 27, 5)), volumes) == 0
+    assert _cuda.apart(np.empty((2, 3, 4, 27, 5)), volumes) == 12
+    with pytest.raises(ValueError, match=r"2, 4, 9, 5\) are for 2 images.*has 6"):
+        _cuda.apart(np.empty((2, 4, 9, 5)), field)
+
+
+def test_a_batch_too_large_for_a_grid_is_refused():
+    with pytest.raises(ValueError, match=r"65536 images.*up to 65535"):
+        _cuda.launch("operator", 1, dtype=np.float32, images=65536)
+
+
 def test_constants():
-    small = np.empty((9, 4, 5), np.float32)
+    small = np.empty((4, 9, 5), np.float32)
     large = np.broadcast_to(np.float32(0), (2**29, 1, 1))
     constants = {"RADIUS": 1, "REACH": 0, "LABELS": 8, "INDEX": "int"}
     assert _cuda.stencil_constants("operator", small, 8) == constants
     assert _cuda.stencil_constants("operator", small, 33)["LABELS"] == 0
     assert _cuda.stencil_constants("operator", small, 8, None, large)["INDEX"] == "long long"
-    volume = np.empty((27, 3, 4, 5), np.float32)
+    volume = np.empty((3, 4, 27, 5), np.float32)
     assert _cuda.stencil_constants("operator", volume, 8) == {**constants, "REACH": 1, "LABELS": 0}
-    with pytest.raises(ValueError, match=r"125, 1, 1, 1\) reach 2 planes.*up to 1"):
-        _cuda.stencil_constants("operator", np.empty((125, 1, 1, 1)), 2)
+    with pytest.raises(ValueError, match=r"1, 1, 125, 1\) reach 2 planes.*up to 1"):
+        _cuda.stencil_constants("operator", np.empty((1, 1, 125, 1)), 2)
     assert "-DREAL=double" in _cuda.options(np.float64)
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from cuda_host import distance, pixelwise_cases, stencil_cases, vector_cases
+from cuda_host import ALONE, BATCHES, distance, pixelwise_cases, stencil_cases, vector_cases
 
 from gpulaf.backend.array import gpu_missing, host_array
 
@@ -22,14 +22,19 @@ def host(results):
 
 SHAPES = [(1, 1), (1, 45), (45, 1), (67, 131)]
 VOLUMES = [(1, 1, 1), (3, 1, 45), (2, 45, 1), (5, 19, 70)]
-CASES = [*((radius, shape) for radius in (1, 2, 3) for shape in SHAPES), *((1, shape) for shape in VOLUMES)]
+CASES = [
+    *((radius, shape, ALONE) for radius in (1, 2, 3) for shape in SHAPES),
+    *((1, shape, ALONE) for shape in VOLUMES),
+    *((radius, (19, 70), batch) for radius in (1, 2) for batch in BATCHES),
+    *((1, (2, 9, 40), batch) for batch in BATCHES),
+]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("labels", [2, 3, 8, 10, 33])
-@pytest.mark.parametrize(("radius", "shape"), CASES)
-def test_stencils(dtype, labels, radius, shape):
-    first, again = (list(stencil_cases(dtype, labels, radius, shape, put)) for _ in range(2))
+@pytest.mark.parametrize(("radius", "shape", "batch"), CASES)
+def test_stencils(dtype, labels, radius, shape, batch):
+    first, again = (list(stencil_cases(dtype, labels, radius, shape, put, *batch)) for _ in range(2))
     for (name, result, expected), (_, repeated, _) in zip(first, again, strict=True):
         expected = expected if isinstance(expected, tuple) else (expected,)
         assert distance(host(result), expected, dtype) <= 1, name
@@ -37,9 +42,14 @@ def test_stencils(dtype, labels, radius, shape):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("cases", [vector_cases, pixelwise_cases])
-def test_vectors(dtype, cases):
-    sizes = (1, 1000, 3_000_001)
+@pytest.mark.parametrize(
+    ("cases", "sizes"),
+    [
+        (vector_cases, (1, 1000, 3_000_001)),
+        (pixelwise_cases, ((1, 1, 1), (3, 40, 70), (1, 1, 100_003), (2, 1501, 999))),
+    ],
+)
+def test_vectors(dtype, cases, sizes):
     first, again = (list(cases(dtype, sizes, put)) for _ in range(2))
     for (name, result, expected), (_, repeated, _) in zip(first, again, strict=True):
         expected = expected if isinstance(expected, tuple) else (expected,)

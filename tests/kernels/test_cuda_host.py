@@ -51,6 +51,13 @@ def test_finds_a_neighbor_read_outside_the_image(compiler, tmp_path):
     assert "common.cuh" in done.stderr
 
 
+def test_finds_the_label_stride_of_another_layout(compiler, tmp_path):
+    done = run(tmp_path, "stride")
+    assert done.returncode != 0
+    assert "heap-buffer-overflow" in done.stderr
+    assert "operator.cu" in done.stderr or "common.cuh" in done.stderr
+
+
 def test_finds_a_wrong_formula(compiler, tmp_path):
     done = run(tmp_path, "formula")
     assert done.returncode == 0, done.stderr[:4000]

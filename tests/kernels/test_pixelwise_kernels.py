@@ -11,78 +11,83 @@ from oracles import relative, tol
 from gpulaf.backend.array import host_array
 from gpulaf.backend.dispatch import implementation
 
-SIZES = [1, 7, 1024, 2500]
+#: Images, rows and pixels of a row; 1024 are worked on together.
+SIZES = [(1, 1, 1), (1, 1, 7), (1, 1, 1024), (1, 1, 2500), (1, 9, 40), (3, 2, 1100)]
 
 
-def labels_and_truth(labels, n, dtype, unlabeled=True):
-    rng = np.random.default_rng(n + labels)
-    v = rng.standard_normal((labels, n)).astype(dtype)
-    truth = rng.integers(-1 if unlabeled else 0, labels, n).astype(np.int32)
-    truth[0] = 0
+def labels_and_truth(labels, size, dtype, unlabeled=True):
+    images, rows, width = size
+    rng = np.random.default_rng(images * rows * width + labels)
+    v = rng.standard_normal((images, rows, labels, width)).astype(dtype)
+    truth = rng.integers(-1 if unlabeled else 0, labels, size).astype(np.int32)
+    truth[:, 0, 0] = 0
     return v, truth
 
 
-def patches(n, dtype):
-    rng = np.random.default_rng(n)
-    p = rng.random((9, n))
-    p[2, : n // 2] = 0  # a neighbor outside the image
-    return (p / p.sum(axis=0)).astype(dtype), rng.standard_normal((9, n)).astype(dtype)
+def patches(size, dtype):
+    rows, width = size[0] * size[1], size[2]
+    rng = np.random.default_rng(rows * width)
+    p = rng.random((rows, 9, width))
+    p[:, 2, : width // 2] = 0  # a neighbor outside the image
+    return (p / p.sum(axis=1, keepdims=True)).astype(dtype), rng.standard_normal((rows, 9, width)).astype(dtype)
 
 
-@pytest.mark.parametrize("n", SIZES)
+@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("labels", [2, 9])
-def test_agreement(xp, dtype, labels, n):
-    v, truth = labels_and_truth(labels, n, dtype)
+def test_agreement(xp, dtype, labels, size):
+    v, truth = labels_and_truth(labels, size, dtype)
     class_weights = (1 + np.arange(labels) / 3).astype(dtype)
-    sums = np.zeros(6)
-    for i in range(n):
-        if truth[i] >= 0:
-            column, c = v[:, i].astype(float), float(class_weights[truth[i]])
-            sums[:4] += [c * column[truth[i]], c * column.sum(), c * (column**2).sum(), c]
-            sums[4:] += [np.argmax(column) != truth[i], 1]
+    sums = np.zeros((size[0], 6))
+    for b, y, x in np.ndindex(*size):
+        if (true := truth[b, y, x]) >= 0:
+            column, c = v[b, y, :, x].astype(float), float(class_weights[true])
+            sums[b, :4] += [c * column[true], c * column.sum(), c * (column**2).sum(), c]
+            sums[b, 4:] += [np.argmax(column) != true, 1]
     found = host_array(implementation("agreement", xp(v))(xp(v), xp(truth), xp(class_weights)))
     assert found.dtype == np.float64
-    np.testing.assert_allclose(found[:4], sums[:4], atol=tol(dtype) * n**0.5, rtol=1e-6)
-    np.testing.assert_array_equal(found[4:], sums[4:])
+    np.testing.assert_allclose(found[:, :4], sums[:, :4], atol=tol(dtype) * (size[1] * size[2]) ** 0.5, rtol=1e-6)
+    np.testing.assert_array_equal(found[:, 4:], sums[:, 4:])
 
 
 def test_the_first_of_equal_labels_wins(xp, dtype):
-    v, truth = np.zeros((3, 4), dtype), np.array([0, 1, 2, -1], np.int32)
+    v, truth = np.zeros((1, 1, 3, 4), dtype), np.array([[[0, 1, 2, -1]]], np.int32)
     ones = np.ones(3, dtype)
-    assert host_array(implementation("agreement", xp(v))(xp(v), xp(truth), xp(ones)))[4] == 2
+    assert host_array(implementation("agreement", xp(v))(xp(v), xp(truth), xp(ones)))[0, 4] == 2
 
 
-@pytest.mark.parametrize("n", SIZES)
+@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("labels", [2, 9])
-def test_cosine_derivative(xp, dtype, labels, n):
-    v, truth = labels_and_truth(labels, n, dtype)
+def test_cosine_derivative(xp, dtype, labels, size):
+    v, truth = labels_and_truth(labels, size, dtype)
     class_weights = (1 + np.arange(labels) / 3).astype(dtype)
     sums = agreement.reference(v, truth, class_weights)
-    counts = np.array([class_weights[t] if t >= 0 else 0 for t in truth], float)
-    seen, target = v.astype(float), np.zeros(v.shape)
-    for i in range(n):
-        if truth[i] >= 0:
-            target[:, i] = -1 / labels
-            target[truth[i], i] += 1
-    a, b = (counts * target**2).sum() ** 0.5, (counts * seen**2).sum() ** 0.5
-    expected = counts * ((counts * target * seen).sum() * seen / (a * b**3) - target / (a * b))
-    found = implementation("cosine", xp(v))(xp(v), xp(truth), xp(class_weights), xp(sums))
-    assert np.abs(host_array(found) - expected).max() < 4 * tol(dtype) / (a * b)
+    found = host_array(implementation("cosine", xp(v))(xp(v), xp(truth), xp(class_weights), xp(sums)))
+    for b in range(size[0]):  # one loss for each image
+        counts = np.array([[[class_weights[t] if t >= 0 else 0 for t in row]] for row in truth[b]], float)
+        seen, target = v[b].astype(float), np.zeros(v[b].shape)
+        for y, x in np.ndindex(*size[1:]):
+            if truth[b, y, x] >= 0:
+                target[y, :, x] = -1 / labels
+                target[y, truth[b, y, x], x] += 1
+        s, t = (counts * target**2).sum() ** 0.5, (counts * seen**2).sum() ** 0.5
+        expected = counts * ((counts * target * seen).sum() * seen / (s * t**3) - target / (s * t))
+        assert np.abs(found[b] - expected).max() < 4 * tol(dtype) / (s * t)
 
 
 def test_cosine_derivative_of_nothing_is_nothing(xp, dtype):
-    v, truth = np.zeros((3, 5), dtype), np.arange(-1, 4, dtype=np.int32) % 3
+    v, truth = np.zeros((1, 1, 3, 5), dtype), np.arange(-1, 4, dtype=np.int32).reshape(1, 1, 5) % 3
     ones = np.ones(3, dtype)
     found = implementation("cosine", xp(v))(xp(v), xp(truth), xp(ones), xp(agreement.reference(v, truth, ones)))
     np.testing.assert_array_equal(host_array(found), 0)
 
 
-@pytest.mark.parametrize("n", SIZES)
-def test_moments(xp, dtype, n):
-    weights, gradient = patches(n, dtype)
-    first, second = np.random.default_rng(1).random((9, n)).astype(dtype), np.full(n, 0.3, dtype)
-    tangent = 50 * (gradient - np.einsum("on,on->n", weights, gradient))
-    norms = np.einsum("on,on->n", weights, tangent**2)
+@pytest.mark.parametrize("size", SIZES)
+def test_moments(xp, dtype, size):
+    weights, gradient = patches(size, dtype)
+    first = np.random.default_rng(1).random(weights.shape).astype(dtype)
+    second = np.full(weights[:, 0].shape, 0.3, dtype)
+    tangent = 50 * (gradient - np.einsum("yox,yox->yx", weights, gradient)[:, None])
+    norms = np.einsum("yox,yox->yx", weights, tangent**2)
     run = implementation("moments", xp(weights))
     one, two = run(xp(weights), xp(gradient), xp(first), xp(second), (0.9, 0.99, 50.0))
     assert relative(one, 0.9 * first + 0.1 * tangent) < tol(dtype)
@@ -92,19 +97,20 @@ def test_moments(xp, dtype, n):
     assert relative(squared, norms / 2500) < tol(dtype)
 
 
-@pytest.mark.parametrize("n", SIZES)
+@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("factor", [0.3, -40.0])
-def test_geodesic(xp, dtype, n, factor):
-    p, x = patches(n, dtype)
-    scale = np.random.default_rng(2).random(n).astype(dtype)
+def test_geodesic(xp, dtype, size, factor):
+    p, x = patches(size, dtype)
+    scale = np.random.default_rng(2).random(p[:, 0].shape).astype(dtype)
     for s in (None, scale):
-        expected = np.empty((9, n))
-        for i in range(n):
-            column, step = p[:, i].astype(float), factor * (1 if s is None else float(s[i])) * x[:, i].astype(float)
+        expected = np.empty(p.shape)
+        for y, i in np.ndindex(*scale.shape):
+            column, rate = p[y, :, i].astype(float), factor * (1 if s is None else float(s[y, i]))
+            step = rate * x[y, :, i].astype(float)
             step = np.clip(step - column @ step, -5, 5)
             moved = column * np.exp(step)
             kept = np.where(column > 0, np.maximum(moved / moved.sum(), 1e-10), 0)
-            expected[:, i] = kept / kept.sum()
+            expected[y, :, i] = kept / kept.sum()
         found = host_array(implementation("geodesic", xp(p))(xp(p), xp(x), factor, None if s is None else xp(s)))
         assert found.dtype == dtype
         assert relative(found, expected) < 10 * tol(dtype)
@@ -112,22 +118,38 @@ def test_geodesic(xp, dtype, n, factor):
 
 
 def test_geodesic_of_any_length_stays_inside(xp, dtype):
-    p, x = patches(100, dtype)
+    p, x = patches((1, 4, 25), dtype)
     found = host_array(implementation("geodesic", xp(p))(xp(p), xp(x), 1e30))
     assert (found[p > 0] > 0).all()
-    np.testing.assert_allclose(found.sum(axis=0), 1, rtol=1e-6)
+    np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-6)
 
 
-def test_results_repeat_bit_for_bit_whatever_the_threads(dtype, monkeypatch):
+@pytest.mark.parametrize("size", [(3, 1, 7), (3, 5, 40), (4, 2, 1100)])
+def test_a_batch_is_its_images_one_by_one(xp, dtype, size):
+    v, truth = labels_and_truth(5, size, dtype)
+    class_weights = xp(np.arange(1, 6).astype(dtype))
+
+    def everything(v, truth):
+        sums = implementation("agreement", xp(v))(xp(v), xp(truth), class_weights)
+        return host_array(sums), host_array(implementation("cosine", xp(v))(xp(v), xp(truth), class_weights, sums))
+
+    for i in range(size[0]):
+        one = everything(v[i : i + 1], truth[i : i + 1])
+        for x, y in zip(everything(v, truth), one, strict=True):
+            np.testing.assert_array_equal(x[i : i + 1], y)
+
+
+@pytest.mark.parametrize("size", [(1, 1, 9000), (3, 20, 150)])
+def test_results_repeat_bit_for_bit_whatever_the_threads(dtype, size, monkeypatch):
     numba = pytest.importorskip("numba")
-    v, truth = labels_and_truth(5, 9000, dtype)
-    p, x = patches(9000, dtype)
+    v, truth = labels_and_truth(5, size, dtype)
+    p, x = patches(size, dtype)
 
     def everything():
         class_weights = np.arange(1, 6).astype(dtype)
         sums = agreement.cpu(v, truth, class_weights)
-        first, second = moments.cpu(p, x, x, x[0], (0.9, 0.99, 2.0))
-        return sums, cosine.cpu(v, truth, class_weights, sums), first, second, geodesic.cpu(p, x, 0.7, x[1] ** 2)
+        first, second = moments.cpu(p, x, x, x[:, 0], (0.9, 0.99, 2.0))
+        return sums, cosine.cpu(v, truth, class_weights, sums), first, second, geodesic.cpu(p, x, 0.7, x[:, 1] ** 2)
 
     from gpulaf.kernels import _numba
 
@@ -141,17 +163,22 @@ def test_results_repeat_bit_for_bit_whatever_the_threads(dtype, monkeypatch):
         numba.set_num_threads(before)
     for one, other in zip(several, single, strict=True):
         np.testing.assert_array_equal(one, other)
+    for threads in (3, 5):
+        monkeypatch.setattr(_numba.numba, "get_num_threads", lambda threads=threads: threads)
+        for one, other in zip(everything(), single, strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 def test_exponential_is_right_to_one_rounding(dtype):
     numba = pytest.importorskip("numba")
-    from gpulaf.kernels._exponential import constants, exponential, new_powers
+    from gpulaf.kernels.exponential import constants, exponential, new_powers
 
     @numba.njit
     def run(x, constants):
         powers = new_powers(constants, 2048)
         for a in range(0, x.size, 2048):
-            exponential(x[a : a + 2048], constants, powers)
+            row = x[a : a + 2048]
+            exponential(row, constants, powers, row.size)
 
     info = np.finfo(dtype)
     low, high = info.minexp * np.log(2), (info.maxexp - 1) * np.log(2)

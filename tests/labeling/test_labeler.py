@@ -79,7 +79,7 @@ def test_trusted_fields_give_what_the_image_gives() -> None:
     one, other = labeler(IMAGE), labeler.on_fields(fields)
     np.testing.assert_array_equal(one.probabilities, other.probabilities)
     solution = DeepFlow(uniform_weights((12, 13)), [1.0, 2.0]).solve(fields)
-    np.testing.assert_array_equal(one.labels, solution.v.argmax(axis=0))
+    np.testing.assert_array_equal(one.labels, solution.v.argmax(axis=-2))
 
 
 class Twice:

@@ -13,6 +13,7 @@ from realdata import DATA, realdata
 
 import gpulaf
 from gpulaf import Krylov, label, refine, refine_logits
+from gpulaf.fields import from_rows
 
 EXACT = Krylov(tol=1e-10)
 
@@ -424,22 +425,22 @@ UNIFORM = patches((6, 7))
 @pytest.mark.parametrize(
     ("weights", "kind", "said"),
     [
-        (UNIFORM[:, :-1], ValueError, "(9, 5, 7)"),
-        (UNIFORM.transpose(0, 2, 1), ValueError, "(9, 7, 6)"),
-        (np.moveaxis(UNIFORM, 0, -1), ValueError, "(6, 7, 9)"),
-        (UNIFORM[0], ValueError, "(6, 7)"),
-        (UNIFORM[:8], ValueError, "(8, 6, 7)"),
+        (UNIFORM[:-1], ValueError, "(5, 9, 7)"),
+        (UNIFORM.transpose(2, 1, 0), ValueError, "(7, 9, 6)"),
+        (from_rows(UNIFORM), ValueError, "(6, 7, 9)"),
+        (UNIFORM[:, 0], ValueError, "(6, 7)"),
+        (UNIFORM[:, :8], ValueError, "(6, 8, 7)"),
         (1.1 * UNIFORM, ValueError, "1.1"),
         (spoiled(UNIFORM, (0, 0, 3), 0.01), ValueError, "(0, 3) points outside"),
-        (spoiled(UNIFORM, (4, 2, 3), -0.1), ValueError, "(2, 3) is negative"),
-        (spoiled(UNIFORM, (4, 2, 3), 0.5), ValueError, "(2, 3) is in a patch that does not sum to 1"),
-        (spoiled(UNIFORM, (4, 2, 3), np.nan), ValueError, "(2, 3) is not finite"),
-        (spoiled(UNIFORM, (4, 2, 3), np.inf), ValueError, "(2, 3) is not finite"),
+        (spoiled(UNIFORM, (2, 4, 3), -0.1), ValueError, "(2, 3) is negative"),
+        (spoiled(UNIFORM, (2, 4, 3), 0.5), ValueError, "(2, 3) is in a patch that does not sum to 1"),
+        (spoiled(UNIFORM, (2, 4, 3), np.nan), ValueError, "(2, 3) is not finite"),
+        (spoiled(UNIFORM, (2, 4, 3), np.inf), ValueError, "(2, 3) is not finite"),
         ((UNIFORM > 0).astype(int), TypeError, "int64"),
         (UNIFORM * 1j, TypeError, "complex128"),
     ],
     ids=[
-        "other size", "transposed", "last axis", "one plane", "eight", "sums of 1.1", "outside", "negative", "one sum",
+        "other size", "transposed", "last axis", "one each", "eight", "sums of 1.1", "outside", "negative", "one sum",
         "NaN", "inf", "integers", "complex",
     ],
 )  # fmt: skip

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from oracles import dense_average, random_problem, relative, tol
+from oracles import dense_average, flat, random_problem, relative, tol
 from scipy.integrate import solve_ivp
 
 import gpulaf
@@ -21,6 +21,7 @@ from gpulaf import (
     uniform_weights,
 )
 from gpulaf.backend.array import host_array
+from gpulaf.fields import from_rows, to_rows
 from gpulaf.flows import AssignmentFlow, LinearFlow
 
 SCHEMES = [GeometricEuler(0.25), DormandPrince(), LinearizedFlows(), LinearizedFlows(length=0.5, solver=Krylov())]
@@ -29,17 +30,17 @@ SCENE = gpulaf.scenes.voronoi_colors(24, sites=6, noise=0.3)
 
 def exact(weights, l, time):
     """W(T), labels last, by SciPy from dense averages, tolerance 1e-12."""
-    omega, flat = dense_average(weights), l.reshape(l.shape[0], -1)
+    omega, rows = dense_average(weights), flat(l).reshape(l.shape[-2], -1)
 
     def softmax(x):
         exponential = np.exp(x - x.max(axis=0))
         return exponential / exponential.sum(axis=0)
 
     def rate(_, v):
-        return (softmax((flat + v.reshape(flat.shape)) @ omega.T) - 1 / len(flat)).ravel()
+        return (softmax((rows + v.reshape(rows.shape)) @ omega.T) - 1 / len(rows)).ravel()
 
     v = solve_ivp(rate, (0, time), np.zeros(l.size), method="DOP853", rtol=1e-12, atol=1e-12).y[:, -1]
-    return np.moveaxis(softmax(v.reshape(l.shape)), 0, -1)
+    return softmax(v.reshape(rows.shape)).T.reshape(*from_rows(l).shape)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES, ids=str)
@@ -48,9 +49,9 @@ def test_label_is_the_assignment_flow(dtype, scheme):
     result = label(image, SCENE.prototypes, rho=0.2, solver=scheme)
     l = gpulaf.labeling.log_likelihood(gpulaf.labeling.distances(image, SCENE.prototypes), 0.2)
     end = AssignmentFlow(Grid(uniform_weights(image.shape[:2], dtype=dtype)), l).solve(scheme)
-    expected = np.exp(end.v) / np.exp(end.v).sum(axis=0)
-    np.testing.assert_allclose(result.probabilities, np.moveaxis(expected, 0, -1), atol=tol(dtype))
-    np.testing.assert_array_equal(result.labels, end.v.argmax(axis=0))
+    expected = np.exp(end.v) / np.exp(end.v).sum(axis=-2, keepdims=True)
+    np.testing.assert_allclose(result.probabilities, from_rows(expected), atol=tol(dtype))
+    np.testing.assert_array_equal(result.labels, end.v.argmax(axis=-2))
     assert (result.products, result.converged, result.reason) == (end.evaluations, end.converged, end.reason)
     assert result.probabilities.dtype == dtype
     if scheme in SCHEMES[1:3]:
@@ -66,7 +67,7 @@ def test_label_is_the_assignment_flow(dtype, scheme):
 def test_against_scipy(xp, dtype, scheme, accuracy):
     problem = random_problem(3, 4, 5)
     expected = exact(problem.weights, problem.log_likelihood / 1.5, 4.0)
-    logits = xp(np.moveaxis(problem.log_likelihood, 0, -1).astype(dtype))
+    logits = xp(from_rows(problem.log_likelihood).astype(dtype))
     result = refine_logits(logits, weights=xp(problem.weights.astype(dtype)), rho=1.5, time=4.0, solver=scheme)
     assert relative(result.probabilities, expected) < max(accuracy, 10 * tol(dtype))
     assert host_array(result.probabilities).dtype == dtype
@@ -77,7 +78,7 @@ def test_refine_is_refine_logits_of_the_logarithm():
     one = refine(probabilities, solver=DormandPrince())
     two = refine_logits(np.log(probabilities), solver=DormandPrince())
     np.testing.assert_allclose(one.probabilities, two.probabilities, atol=1e-12)
-    expected = exact(uniform_weights((5, 6), dtype=np.float64), np.moveaxis(np.log(probabilities), -1, 0), 2.0)
+    expected = exact(uniform_weights((5, 6), dtype=np.float64), to_rows(np.log(probabilities)), 2.0)
     tight = refine(probabilities, time=2.0, solver=DormandPrince(1e-9))
     np.testing.assert_allclose(tight.probabilities, expected, atol=1e-8)
 
@@ -104,11 +105,11 @@ def test_pixels_that_nothing_speaks_for_go_on_to_the_longest_time():
 
 
 def test_the_linear_flow_says_why_it_stopped():
-    l = np.random.default_rng(0).standard_normal((3, 5, 6))
+    l = np.random.default_rng(0).standard_normal((5, 3, 6))
     solution = Taylor(tol=1e-5).solve(LinearFlow(Grid(uniform_weights((5, 6), dtype=np.float64)), l), 2.0)
-    result = refine_logits(np.moveaxis(l, 0, -1), time=2.0, solver=Taylor(tol=1e-5))
+    result = refine_logits(from_rows(l), time=2.0, solver=Taylor(tol=1e-5))
     assert result.reason == solution.reason
-    default, three = (refine_logits(np.moveaxis(l, 0, -1), **options) for options in ({}, {"time": 3.0}))
+    default, three = (refine_logits(from_rows(l), **options) for options in ({}, {"time": 3.0}))
     np.testing.assert_array_equal(default.probabilities, three.probabilities)
 
 

@@ -17,23 +17,32 @@ def test_distances_are_euclidean(dtype: Any, tolerance: float, channels: int, la
     rng = np.random.default_rng(0)
     features, prototypes = rng.random((6, 7, channels)).astype(dtype), rng.random((labels, channels))
     result = distances(features, prototypes)
-    expected = cdist(features.reshape(-1, channels).astype(float), prototypes).T.reshape(labels, 6, 7)
+    expected = cdist(features.reshape(-1, channels).astype(float), prototypes).reshape(6, 7, labels)
     assert result.dtype == dtype
-    np.testing.assert_allclose(result, expected, rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(result, expected.transpose(0, 2, 1), rtol=tolerance, atol=tolerance)
+
+
+def test_distances_of_volumes_and_nodes_are_those_of_their_images() -> None:
+    rng = np.random.default_rng(0)
+    volume, prototypes = rng.random((4, 6, 7, 3)).astype(np.float32), rng.random((5, 3))
+    found = distances(volume, prototypes)
+    assert found.shape == (4, 6, 5, 7)
+    np.testing.assert_array_equal(found, np.stack([distances(image, prototypes) for image in volume]))
+    np.testing.assert_array_equal(distances(volume[1, 2], prototypes), found[1, 2])
 
 
 def test_a_pixel_at_a_prototype_has_distance_zero() -> None:
     prototypes = np.array([[0.1, 0.2, 0.3], [0.7, 0.8, 0.9]])
     result = distances(prototypes[[[0, 1], [1, 1]]], prototypes)
-    np.testing.assert_array_equal(result[0] == 0, [[True, False], [False, False]])
-    np.testing.assert_array_equal(result[1] == 0, [[False, True], [True, True]])
+    np.testing.assert_array_equal(result[:, 0] == 0, [[True, False], [False, False]])
+    np.testing.assert_array_equal(result[:, 1] == 0, [[False, True], [True, True]])
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_log_likelihood_is_minus_distance_over_rho(dtype: Any) -> None:
-    D = np.array([[[0.5, 2.0]], [[1.0, 0.0]]], dtype)
+    D = np.array([[[0.5, 2.0], [1.0, 0.0]]], dtype)
     result = log_likelihood(D, 0.25)
-    np.testing.assert_array_equal(result, [[[-2.0, -8.0]], [[-4.0, 0.0]]])
+    np.testing.assert_array_equal(result, [[[-2.0, -8.0], [-4.0, 0.0]]])
     assert result.dtype == dtype
 
 

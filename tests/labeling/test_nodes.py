@@ -177,7 +177,7 @@ def painted_surface(n, seed=0):
 def test_a_painted_surface_is_learned():
     points, truth, prototypes, colors = painted_surface(1500)
     graph = nearest_neighbor_graph(points, 8)
-    l = log_likelihood(distances(colors[None].astype(np.float32), prototypes)[:, 0], 0.2)
+    l = log_likelihood(distances(colors.astype(np.float32), prototypes), 0.2)
     fit = fit_weights(
         l, truth, weights=graph, time=3.0, solver=Taylor(), descent=RiemannianAdam(0.2), steps=15
     )
@@ -206,7 +206,7 @@ def test_superpixels_of_a_photograph():
     noisy = means + 0.1 * rng.standard_normal(means.shape).astype(np.float32)
     prototypes = np.stack([means[truth == j].mean(axis=0) for j in np.unique(truth)])
     numbers = np.unique(truth, return_inverse=True)[1]
-    l = log_likelihood(distances(noisy[None], prototypes)[:, 0], 0.1)
+    l = log_likelihood(distances(noisy, prototypes), 0.1)
     fit = fit_weights(
         l, numbers, weights=graph, steps=20, solver=Krylov(), descent=RiemannianAdam(0.2)
     )

@@ -4,7 +4,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from oracles import dense_average, random_problem, relative, tol
+from oracles import dense_average, flat, random_problem, relative, tol
 from scipy import sparse
 from scipy.linalg import expm
 
@@ -59,6 +59,11 @@ def dense_deep(matrices, times, l):
 def scene_problem(dtype=np.float32, size=20):
     scene = voronoi_colors(size, sites=5)
     return log_likelihood(distances(scene.image.astype(dtype), scene.prototypes), 0.1), scene.truth
+
+
+def on_nodes(field):
+    """An image's field (H, J, W) as that of the nodes of a graph, (J, H·W)."""
+    return flat(field).reshape(field.shape[-2], -1)
 
 
 def grid_graph(shape, dtype):
@@ -124,7 +129,7 @@ def test_a_grid_as_a_graph_learns_the_same(dtype, kind, descent):
     options |= {"options": FitOptions(tau=0.01)}
     own = kind == "own"
     grid = fit_weights(l, truth, weights=[start] * 2 if own else start, **options)
-    graph = fit_weights(l.reshape(len(l), -1), truth.ravel(), weights=[graph] * 2 if own else graph, **options)
+    graph = fit_weights(on_nodes(l), truth.ravel(), weights=[graph] * 2 if own else graph, **options)
     for one, other in zip(grid.history, graph.history, strict=True):
         assert other.loss == pytest.approx(one.loss, rel=50 * tol(dtype))
         assert other.gradient_norm == pytest.approx(one.gradient_norm, rel=200 * tol(dtype))
@@ -185,8 +190,8 @@ def test_a_plain_step_of_layers_by_its_formula(dtype, shared):
     norms = 0.0
     for x, gradient in zip([found.weights] if shared else found.weights, gradients, strict=True):
         expected = problem.weights * np.exp(-0.1 * 30 * gradient)
-        assert relative(x, expected / expected.sum(axis=0)) < 4 * tol(dtype)
-        tangent = gradient - (problem.weights * gradient).sum(axis=0)
+        assert relative(x, expected / expected.sum(axis=-2, keepdims=True)) < 4 * tol(dtype)
+        tangent = gradient - (problem.weights * gradient).sum(axis=-2, keepdims=True)
         norms += (problem.weights * tangent**2).sum()
     assert found.history[0].gradient_norm == pytest.approx(norms**0.5, rel=4 * tol(dtype))
 
@@ -204,7 +209,7 @@ def test_rank_and_start_of_every_layer():
     l, truth = scene_problem()
     start = [uniform_weights(truth.shape, radius) for radius in (1, 2)]
     result = fit_weights(l, truth, weights=start, time=TIMES, steps=2, options=FitOptions(rank=1))
-    assert [x.shape[0] for x in result.weights] == [9, 25]
+    assert [x.shape[-2] for x in result.weights] == [9, 25]
     assert [row.rank for row in result.history] == [1, 1, 1]
 
 
@@ -218,7 +223,7 @@ def test_killed_and_resumed_ends_in_the_same_bits(tmp_path, dtype, kind, descent
     l, truth = scene_problem(dtype, 12)
     start = uniform_weights(truth.shape) if kind == "shared" else None
     if kind.startswith("graph"):
-        l, truth, start = l.reshape(len(l), -1), truth.ravel(), grid_graph((12, 12), dtype)
+        l, truth, start = on_nodes(l), truth.ravel(), grid_graph((12, 12), dtype)
     options = {"steps": 5, "descent": descent, "time": 3.0 if kind == "graph" else TIMES}
     options |= {"weights": [start] * 2 if kind == "graphs" else start}
     whole, seen = fit_weights(l, truth, **options), []
@@ -256,13 +261,13 @@ def test_checkpoints_of_other_layers_or_graphs_are_refused(tmp_path):
     refused(path, "time", l, truth, time=[2.0, 1.0])
     refused(path, "weights", l, truth, time=TIMES, weights=uniform_weights(truth.shape))
     refused(path, "weights, time", l, truth, time=3.0)
-    path, flat = tmp_path / "graph.safetensors", (l.reshape(len(l), -1), truth.ravel())
+    path, nodes = tmp_path / "graph.safetensors", (on_nodes(l), truth.ravel())
     matrix = np.eye(36, dtype=np.float32)
-    save(path, *flat, weights=Graph(sparse.csr_array(matrix)))
-    refused(path, "weights", *flat, weights=Graph(sparse.csr_array(matrix[::-1])))
+    save(path, *nodes, weights=Graph(sparse.csr_array(matrix)))
+    refused(path, "weights", *nodes, weights=Graph(sparse.csr_array(matrix[::-1])))
 
 
-L, TRUTH = np.zeros((2, 3, 4)), np.zeros((3, 4), int)
+L, TRUTH = np.zeros((3, 2, 4)), np.zeros((3, 4), int)
 GRAPH, START = Graph(sparse.csr_array(np.eye(12))), uniform_weights((3, 4), dtype=np.float64)
 
 
@@ -271,10 +276,10 @@ GRAPH, START = Graph(sparse.csr_array(np.eye(12))), uniform_weights((3, 4), dtyp
     (L, TRUTH, {"weights": []}, "there are 0 weights and 1 times"),
     (L, TRUTH, {"time": []}, "there are 0 weights and 0 times"),
     (L, TRUTH, {"time": [1.0, -1.0]}, "time is -1"),
-    (L, TRUTH, {"weights": GRAPH}, r"\(2, 3, 4\); accepted is \(J, n\) for a graph"),
-    (L[0], TRUTH[0], {}, r"\(3, 4\); accepted is \(J, H, W\)"),
-    (L.reshape(2, -1)[:, 1:], TRUTH.ravel()[1:], {"weights": GRAPH}, r"12 nodes, the fields have shape \(2, 11\)"),
-    (L.reshape(2, -1), TRUTH, {"weights": GRAPH}, r"\(3, 4\); accepted is \(12,\)"),
+    (L, TRUTH, {"weights": GRAPH}, r"\(3, 2, 4\); accepted is \(J, n\) for a graph"),
+    (L[:, 0], TRUTH[0], {}, r"\(3, 4\); accepted is \(H, J, W\)"),
+    (on_nodes(L)[:, 1:], TRUTH.ravel()[1:], {"weights": GRAPH}, r"12 nodes, the fields have shape \(2, 11\)"),
+    (on_nodes(L), TRUTH, {"weights": GRAPH}, r"\(3, 4\); accepted is \(12,\)"),
 ])  # fmt: skip
 def test_layers_and_graphs_that_do_not_fit(l, truth, options, words):
     with pytest.raises(ValueError, match=words):
@@ -284,7 +289,7 @@ def test_layers_and_graphs_that_do_not_fit(l, truth, options, words):
 def test_a_graph_takes_the_precision_of_the_evidence():
     l, truth = scene_problem(np.float32, 6)
     options = {"weights": grid_graph((6, 6), np.float64), "steps": 1}
-    assert fit_weights(l.reshape(len(l), -1), truth.ravel(), **options).weights.matrix.dtype == np.float32
+    assert fit_weights(on_nodes(l), truth.ravel(), **options).weights.matrix.dtype == np.float32
 
 
 def peak(call):
@@ -337,4 +342,4 @@ def test_a_number_is_the_time_of_all_layers_together(dtype):
     np.testing.assert_array_equal(whole.probabilities, part.probabilities)
     l = log_likelihood(distances(image, scene.prototypes), 0.1)
     v = DeepFlow(weights, [1.5, 1.5], solver=Taylor(tol=1e-9)).solve(l).v
-    assert relative(np.log(whole.probabilities[..., 0] / whole.probabilities[..., 1]), v[0] - v[1]) < 1e-3
+    assert relative(np.log(whole.probabilities[..., 0] / whole.probabilities[..., 1]), v[:, 0] - v[:, 1]) < 1e-3

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from oracles import random_problem, relative, tol
+from oracles import flat, random_problem, relative, tol
 
 from gpulaf import (
     DormandPrince,
@@ -25,6 +25,7 @@ from gpulaf import (
 )
 from gpulaf.averaging import check_weights
 from gpulaf.backend.array import host_array
+from gpulaf.fields import from_rows
 from gpulaf.flows import LinearFlow
 from gpulaf.labeling import distances, log_likelihood
 from gpulaf.learning import Adam, AdaMax, Checkpoint, FitOptions
@@ -51,7 +52,7 @@ def test_loss_derivatives_against_central_differences(xp, loss):
     assert (problem.truth == -1).any()
     found = loss(xp(problem.g), xp(problem.truth))
     assert relative(found.derivative, central(lambda v: loss(v, problem.truth).value, problem.g)) < 1e-8
-    assert (host_array(found.derivative)[:, problem.truth == -1] == 0).all()
+    assert (from_rows(host_array(found.derivative))[problem.truth == -1] == 0).all()
 
 
 @pytest.mark.parametrize("loss", [cosine_loss, cross_entropy_loss])
@@ -68,15 +69,16 @@ def test_cosine_loss_by_its_formula():
     problem = random_problem()
     labeled = problem.truth.ravel() >= 0
     target = np.eye(3)[problem.truth.ravel()][labeled] - 1 / 3
-    v = problem.g.reshape(3, -1).T[labeled]
+    v = from_rows(problem.g).reshape(-1, 3)[labeled]
     angle = (target * v).sum() / np.linalg.norm(target) / np.linalg.norm(v)
     assert cosine_loss(problem.g, problem.truth).value == pytest.approx(1 - angle, rel=1e-12)
 
 
 def test_cross_entropy_by_its_formula():
     problem = random_problem()
-    p = np.exp(problem.g) / np.exp(problem.g).sum(axis=0)
-    logs = [math.log(p[problem.truth[at], *at]) for at in np.ndindex(4, 5) if problem.truth[at] >= 0]
+    p = np.exp(problem.g) / np.exp(problem.g).sum(axis=-2, keepdims=True)
+    truth = problem.truth
+    logs = [math.log(p[y, truth[y, x], x]) for y, x in np.ndindex(4, 5) if truth[y, x] >= 0]
     assert cross_entropy_loss(problem.g, problem.truth).value == pytest.approx(-np.mean(logs), rel=1e-12)
 
 
@@ -93,7 +95,7 @@ def test_class_weights_against_central_differences(xp, dtype, loss):
 @pytest.mark.parametrize("loss", [cosine_loss, cross_entropy_loss])
 def test_a_class_of_weight_two_counts_like_pixels_that_are_there_twice(loss):
     problem = random_problem()
-    v, truth = problem.g.reshape(3, 1, -1), problem.truth.reshape(1, -1)
+    v, truth = flat(problem.g).reshape(1, 3, -1), problem.truth.reshape(1, -1)
     again = truth[0] == 1
     longer = np.concatenate([v, v[..., again]], axis=-1), np.concatenate([truth, truth[:, again]], axis=-1)
     assert loss(v, truth, class_weights=[1, 2, 1]).value == pytest.approx(loss(*longer).value, rel=1e-12)
@@ -104,7 +106,7 @@ def test_a_class_of_weight_two_counts_like_pixels_that_are_there_twice(loss):
 
 def test_perfect_and_hopeless_labelings():
     truth = np.array([[0, 1, -1]])
-    v = np.array([[[2.0, -2, 9]], [[-2.0, 2, 5]]])
+    v = np.array([[[2.0, -2, 9], [-2.0, 2, 5]]])
     assert cosine_loss(v, truth).value == pytest.approx(0, abs=1e-15)
     assert cosine_loss(-v, truth).value == pytest.approx(2)
     assert wrong_share(v, truth) == 0
@@ -122,7 +124,7 @@ def test_losses_at_zero_and_without_labels():
 
 
 def test_cross_entropy_of_huge_scores(dtype):
-    v = np.array([[[1e4]], [[-1e4]]], dtype)
+    v = np.array([[[1e4], [-1e4]]], dtype)
     assert cross_entropy_loss(v, np.array([[0]])).value == pytest.approx(0, abs=1e-6)
     assert cross_entropy_loss(v, np.array([[1]])).value == pytest.approx(2e4)
 
@@ -134,7 +136,7 @@ def test_regularizer_against_central_differences(xp):
     direction = np.random.default_rng(0).standard_normal(weights.shape) * inside * weights
     values = [weight_regularizer(weights + h * direction, 0.7).value for h in (1e-6, -1e-6)]
     assert (host_array(found.derivative) * direction).sum() == pytest.approx((values[0] - values[1]) / 2e-6, rel=1e-6)
-    logs = [np.log(weights[:, y, x][inside[:, y, x]]) for y in range(3) for x in range(3)]
+    logs = [np.log(weights[y, :, x][inside[y, :, x]]) for y in range(3) for x in range(3)]
     assert found.value == pytest.approx(0.35 * sum(((t - t.mean()) ** 2).sum() for t in logs), rel=1e-12)
     assert weight_regularizer(uniform_weights((3, 3), dtype=np.float64), 1.0).value == pytest.approx(0, abs=1e-25)
 
@@ -142,11 +144,11 @@ def test_regularizer_against_central_differences(xp):
 def test_plain_step_is_the_exponentiated_gradient(xp, dtype):
     problem = random_problem()
     weights, gradient = (
-        x.astype(dtype) for x in (problem.weights, 0.01 * np.random.default_rng(0).standard_normal((9, 4, 5)))
+        x.astype(dtype) for x in (problem.weights, 0.01 * np.random.default_rng(0).standard_normal((4, 9, 5)))
     )
     moved, _ = RiemannianGradient(0.5).update(xp(weights), xp(gradient), {}, 0)
     expected = problem.weights * np.exp(-0.5 * 20 * gradient)
-    assert relative(moved, expected / expected.sum(axis=0)) < tol(dtype)
+    assert relative(moved, expected / expected.sum(axis=-2, keepdims=True)) < tol(dtype)
 
 
 def test_adam_steps_by_its_formula(xp, dtype):
@@ -158,13 +160,13 @@ def test_adam_steps_by_its_formula(xp, dtype):
         gradient = 0.01 * rng.standard_normal(weights.shape)
         found, state = method.update(found, xp(gradient.astype(dtype)), state, count)
         scaled = 20 * gradient
-        tangent = scaled - (expected * scaled).sum(axis=0)
+        tangent = scaled - (expected * scaled).sum(axis=-2, keepdims=True)
         first = 0.8 * first + 0.2 * tangent
-        second = 0.9 * second + 0.1 * (expected * tangent**2).sum(axis=0)
+        second = 0.9 * second + 0.1 * (expected * tangent**2).sum(axis=-2, keepdims=True)
         length = np.sqrt(second / (1 - 0.9 ** (count + 1)))
         direction = first / (1 - 0.8 ** (count + 1)) / (length + 1e-3 * np.sqrt((length**2).mean()))
         expected = expected * np.exp(-0.05 * direction)
-        expected = expected / expected.sum(axis=0)
+        expected = expected / expected.sum(axis=-2, keepdims=True)
     assert relative(found, expected) < tol(dtype)
 
 
@@ -179,9 +181,9 @@ def test_adam_and_adamax_on_log_weights_by_their_formulas(xp, dtype, method):
         gradient = 0.01 * rng.standard_normal(logs.shape)
         found, state = method.update(found, xp(gradient.astype(dtype)), state, count)
         exponential = np.exp(logs)
-        p = exponential / exponential.sum(axis=0)
-        jacobian = p[:, None] * (np.eye(9)[:, :, None, None] - p[None])  # dΩ_a/dθ_b
-        x = 20 * np.einsum("ab...,a...->b...", jacobian, gradient)
+        p = exponential / exponential.sum(axis=-2, keepdims=True)
+        jacobian = p[:, :, None] * (np.eye(9)[:, :, None] - p[:, None])  # dΩ_a/dθ_b
+        x = 20 * np.einsum("yabx,yax->ybx", jacobian, gradient)
         first = 0.8 * first + 0.2 * x
         if isinstance(method, Adam):
             second = 0.9 * second + 0.1 * x**2
@@ -190,15 +192,15 @@ def test_adam_and_adamax_on_log_weights_by_their_formulas(xp, dtype, method):
             second = length = np.maximum(0.9 * second, abs(x))
         length = length + 1e-3 * np.sqrt((length**2).mean())
         logs = np.where(inside, logs - 0.05 * first / (1 - 0.8 ** (count + 1)) / length, -np.inf)
-    expected = np.exp(logs) / np.exp(logs).sum(axis=0)
+    expected = np.exp(logs) / np.exp(logs).sum(axis=-2, keepdims=True)
     assert relative(found, expected) < tol(dtype)
 
 
 def test_squared_norms_are_those_of_the_riemannian_gradient():
     weights, rng = random_problem().weights, np.random.default_rng(0)
     x = rng.standard_normal(weights.shape)
-    riemannian = weights * (x - (weights * x).sum(axis=0))
-    expected = (x * riemannian).sum(axis=0)
+    riemannian = weights * (x - (weights * x).sum(axis=-2, keepdims=True))
+    expected = (x * riemannian).sum(axis=-2)
     np.testing.assert_allclose(squared_norms(weights, x), expected, rtol=1e-12)
 
 
@@ -210,7 +212,7 @@ def test_no_step_size_leaves_the_simplex(xp, dtype, method):
     weights = xp(random_problem().weights.astype(dtype))
     state, rng = method.start(weights), np.random.default_rng(0)
     for count in range(20):
-        gradient = (rng.standard_normal((9, 4, 5)) * 10.0 ** rng.integers(-8, 8)).astype(dtype)
+        gradient = (rng.standard_normal((4, 9, 5)) * 10.0 ** rng.integers(-8, 8)).astype(dtype)
         weights, state = method.update(weights, xp(gradient), state, count)
         check_weights(weights, (4, 5))
 
@@ -376,12 +378,12 @@ def test_a_checkpoint_is_not_overwritten_nor_mixed_up(tmp_path):
     assert path.read_bytes() == before
 
 
-L, TRUTH = np.zeros((2, 3, 4)), np.zeros((3, 4), int)
+L, TRUTH = np.zeros((3, 2, 4)), np.zeros((3, 4), int)
 
 
 @pytest.mark.parametrize(("l", "truth", "options", "words"), [
-    (L[0], TRUTH, {}, r"\(3, 4\); accepted is \(J, H, W\)"),
-    (L[:1], TRUTH, {}, r"\(1, 3, 4\); accepted"),
+    (L[:, 0], TRUTH, {}, r"\(3, 4\); accepted is \(H, J, W\)"),
+    (L[:, :1], TRUTH, {}, r"\(3, 1, 4\); accepted"),
     (L * np.nan, TRUTH, {}, "not finite"),
     (L, TRUTH.T, {}, r"\(4, 3\); accepted is \(3, 4\)"),
     (L, TRUTH + 2, {}, "from 2 to 2; accepted are 0 to 1"),
@@ -389,7 +391,7 @@ L, TRUTH = np.zeros((2, 3, 4)), np.zeros((3, 4), int)
     (L, TRUTH - 1, {}, "no labeled pixel"),
     (L, TRUTH, {"steps": -1}, "steps is -1"),
     (L, TRUTH, {"time": 0.0}, "time is 0"),
-    (L, TRUTH, {"weights": uniform_weights((4, 3))}, r"accepted is \(N, 3, 4\)"),
+    (L, TRUTH, {"weights": uniform_weights((4, 3))}, r"accepted is \(3, N, 4\)"),
 ])  # fmt: skip
 def test_bad_problems(l, truth, options, words):
     with pytest.raises(ValueError, match=words):
@@ -410,7 +412,7 @@ def test_bad_types():
     with pytest.raises(TypeError, match="Weights are learned by the linearized flow"):
         fit_weights(L, TRUTH, solver=DormandPrince())
     with pytest.raises(TypeError, match=r"int64; accepted are float32"):
-        fit_weights(np.zeros((2, 3, 4), int), TRUTH)
+        fit_weights(np.zeros((3, 2, 4), int), TRUTH)
     with pytest.raises(TypeError, match="float64; accepted are integers"):
         fit_weights(L, TRUTH.astype(float))
     for weights in ("uniform", [None, 3]):

@@ -65,13 +65,13 @@ def test_quick_run(tmp_path: Path, script: str) -> None:
 
 def test_a_quick_run_writes_nothing(tmp_path: Path) -> None:
     done = run("fit.py", "--quick", folder=tmp_path)
-    assert "3 steps at (3, 48, 48)" in done.stdout
+    assert "3 steps at 48² pixels with 3 labels" in done.stdout
     assert list(tmp_path.iterdir()) == []
 
 
 def test_sizes_can_be_given(tmp_path: Path) -> None:
     done = run("fit.py", "--quick", "--side", "32", "--labels", "2", "--steps", "1", folder=tmp_path)
-    assert "1 steps at (2, 32, 32)" in done.stdout
+    assert "1 steps at 32² pixels with 2 labels" in done.stdout
     command = [sys.executable, "-B", str(PERF / "fit.py"), "--sid", "32"]
     done = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 2

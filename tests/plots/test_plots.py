@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from io import BytesIO
+from itertools import product
 from typing import Any
 
 import numpy as np
 import pytest
+from oracles import patches
 
 import gpulaf
-from gpulaf.plots.figures import colored, demo_figure, label_colors
+from gpulaf.plots.figures import colored, demo_figure, label_colors, patch_glyphs
+from gpulaf.plots.style import canvas
 
 
 @pytest.mark.parametrize("count", [2, 5, 15, 16, 40])
@@ -88,6 +91,19 @@ def test_every_patch_of_the_window_is_drawn(radius: int) -> None:
     np.testing.assert_allclose(glyphs[:side, :side], 1 / side**2, rtol=1e-6)
     assert np.isnan(glyphs[side]).all()  # the frame between glyphs
     assert f"{side}×{side} glyph" in figure.axes[6].get_title()
+
+
+@pytest.mark.parametrize("radius", [1, 2])
+def test_a_glyph_is_the_patch_of_its_pixel(radius: int) -> None:
+    scene, weights, side = gpulaf.scenes.voronoi_lines(24, seed=1), patches((24, 20), radius, seed=0), 2 * radius + 1
+    scene = scene._replace(truth=scene.truth[:, :20])
+    _, ((axis, overview),) = canvas(1, 2)
+    patch_glyphs(axis, overview, scene, weights)
+    left, top = (round(corner + 0.5) for corner in overview.patches[0].get_xy())
+    glyphs = np.ma.filled(axis.images[0].get_array(), np.nan)
+    for y, x in product(range(9), repeat=2):
+        glyph = glyphs[y * (side + 1) :, x * (side + 1) :][:side, :side]
+        np.testing.assert_array_equal(glyph.ravel(), weights[top + y, :, left + x])
 
 
 def test_figures_leave_no_global_state() -> None:

@@ -12,6 +12,7 @@ from oracles import relative, tol
 
 import gpulaf
 from gpulaf import WeightPredictor, evaluate
+from gpulaf.fields import from_rows
 from gpulaf.io.images import write_array
 from gpulaf.plots import confusion_figure, predictor_figure
 from gpulaf.plots.predictor import CELL, ROWS, display_colors, own_weights, prototype_patches
@@ -141,7 +142,7 @@ def test_prototypes_are_drawn_beside_their_weights() -> None:
     canvas = np.asarray(figure.axes[5].images[0].get_array())
     assert f"{shown} of {shown + 5} prototypes" in figure.axes[5].get_title()
     patches, used = prototype_patches(predictor, IMAGES[3])
-    features = gpulaf.prediction.patch_features(IMAGES[3])
+    features = from_rows(gpulaf.prediction.patch_features(IMAGES[3]))
     distance = np.linalg.norm(features[:, :, None, :] - predictor.feature_prototypes_, axis=-1)
     np.testing.assert_array_equal(used, np.bincount(distance.argmin(axis=-1).ravel(), minlength=shown + 5))
     first = np.argmax(used)
@@ -177,7 +178,7 @@ def test_figures_of_other_features(features: Any, radius: int) -> None:
     assert titles[5].startswith(kind)
     if callable(features):
         patches, _ = prototype_patches(predictor, IMAGES[3])
-        f = predictor.reader.pixel_features(IMAGES[3])
+        f = from_rows(predictor.reader.pixel_features(IMAGES[3]))
         y, x = np.unravel_index(np.linalg.norm(f - predictor.feature_prototypes_[0], axis=-1).argmin(), (32, 32))
         assert patches.shape == (12, 5, 5, 3)
         np.testing.assert_allclose(patches[0, 2, 2], IMAGES[3][y, x].clip(0, 1).repeat(3), rtol=1e-6)

@@ -16,6 +16,7 @@ from oracles import dense_solution, random_problem, relative, tol
 import gpulaf
 from gpulaf import Taylor, WeightPredictor, cosine_loss
 from gpulaf.backend.array import host_array
+from gpulaf.fields import from_rows, to_rows
 from gpulaf.flows import DeepFlow
 from gpulaf.learning import Checkpoint
 from gpulaf.learning.loss import wrong_share
@@ -25,6 +26,7 @@ from gpulaf.prediction.dataset import Item, Reader
 from gpulaf.prediction.evaluation import compare
 from gpulaf.prediction.model import prediction_gradient
 from gpulaf.prediction.objective import Objective, from_vector, to_vector
+from gpulaf.simplex import softmax
 
 TIMES = [1.0, 0.5, 2.0]
 
@@ -47,7 +49,7 @@ def dense_v(problem: Any, weights: list[np.ndarray], times: list[float] = TIMES)
 
 @pytest.mark.parametrize("radius", [1, 2])
 def test_weights_of_layers_are_those_of_each(xp: Any, dtype: np.dtype[Any], radius: int) -> None:
-    own, f = parameters(radius=radius), np.random.default_rng(1).random((5, 6, 3)).astype(dtype)
+    own, f = parameters(radius=radius), np.random.default_rng(1).random((5, 3, 6)).astype(dtype)
     cast = Parameters(xp(own.feature_prototypes.astype(dtype)), xp(own.tangents.astype(dtype)), own.sigma)
     found = predict_weights(cast, xp(f))
     assert isinstance(found, list)
@@ -59,7 +61,7 @@ def test_weights_of_layers_are_those_of_each(xp: Any, dtype: np.dtype[Any], radi
 def test_derivatives_through_three_layers_against_central_differences(dtype: np.dtype[Any]) -> None:
     """Loss of the sum of three dense flows, in every entry of p, of ν of each layer, and in σ."""
     problem, own, h = random_problem(3, 4, 5, seed=1), parameters(), 1e-6
-    f = np.random.default_rng(2).random((4, 5, 3))
+    f = np.random.default_rng(2).random((4, 3, 5))
 
     def loss(p: Parameters) -> float:
         return cosine_loss(dense_v(problem, predict_weights(p, f)), problem.truth).value
@@ -130,13 +132,13 @@ def test_layers_learn(shared: bool, radius: int) -> None:
     weights = predictor.weights(IMAGES[3])
     assert predictor.times == [1.0] * 3
     layers = [weights] if shared else weights
-    assert [w.shape for w in layers] == [(N, 32, 32)] * (1 if shared else 3)
+    assert [w.shape for w in layers] == [(32, N, 32)] * (1 if shared else 3)
     assert all(relative(one, other) > 1e-3 for one, other in pairwise(layers))
     for omega in layers:
         gpulaf.averaging.check_weights(omega, (32, 32))
     likelihood = predictor.reader.data_term(predictor.reader.image(IMAGES[3]))
     v = DeepFlow(weights, predictor.times).solve(likelihood).v
-    np.testing.assert_array_equal(predictor.label(IMAGES[3]).labels, v.argmax(axis=0))
+    np.testing.assert_array_equal(predictor.label(IMAGES[3]).labels, v.argmax(axis=-2))
 
 
 def test_layers_in_every_library(xp: Any, dtype: np.dtype[Any]) -> None:
@@ -160,7 +162,7 @@ def test_labels_are_those_that_the_training_saw(data_term: str) -> None:
     row = predictor.history_[-1]
     assert row.wrong == pytest.approx((found.labels != TRUTHS[0]).mean())
     assert row.validation_wrong == pytest.approx(row.wrong)
-    value = gpulaf.cross_entropy_loss(np.log(np.moveaxis(found.probabilities, -1, 0)), TRUTHS[0]).value
+    value = gpulaf.cross_entropy_loss(np.log(to_rows(found.probabilities)), TRUTHS[0]).value
     assert row.loss == pytest.approx(value, rel=1e-4)
     assert row.validation_loss == pytest.approx(value, rel=1e-4)
 
@@ -216,13 +218,12 @@ def test_spread_over_workers_layers_learn_the_same() -> None:
 
 def test_label_and_refine_with_layers() -> None:
     scene, rng = SCENES[0], np.random.default_rng(0)
-    weights = [gpulaf.averaging.normalize_weights(rng.random((9, 32, 32))) for _ in range(2)]
+    weights = [gpulaf.averaging.normalize_weights(rng.random((32, 9, 32))) for _ in range(2)]
     likelihood = gpulaf.labeling.log_likelihood(gpulaf.labeling.distances(scene.image, scene.prototypes), 0.1)
     v = DeepFlow(weights, [1.0, 2.0], solver=Taylor(tol=1e-9)).solve(likelihood).v
     found = gpulaf.label(scene.image, scene.prototypes, weights=weights, time=[1.0, 2.0], solver=Taylor(tol=1e-9))
-    np.testing.assert_array_equal(found.labels, v.argmax(axis=0))
-    soft = np.exp(likelihood - likelihood.max(axis=0))
-    soft = np.moveaxis(soft / soft.sum(axis=0), 0, -1)
+    np.testing.assert_array_equal(found.labels, v.argmax(axis=-2))
+    soft = from_rows(softmax(likelihood))
     again = gpulaf.refine(soft, weights=weights, time=[1.0, 2.0], solver=Taylor(tol=1e-9))
     assert relative(again.probabilities, found.probabilities) < 1e-6
     parts = []
@@ -247,7 +248,7 @@ def test_uniform_weights_are_compared_in_as_many_layers() -> None:
     uniform = gpulaf.uniform_weights((32, 32))
     likelihood = predictor.reader.data_term(predictor.reader.image(IMAGES[3]))
     v = DeepFlow(uniform, [2.0] * 3).solve(likelihood).v
-    np.testing.assert_array_equal(found["uniform weights"], v.argmax(axis=0))
+    np.testing.assert_array_equal(found["uniform weights"], v.argmax(axis=-2))
     np.testing.assert_array_equal(found["predicted weights"], predictor.label(IMAGES[3]).labels)
 
 
@@ -266,7 +267,7 @@ def test_options_that_are_refused(options: dict[str, Any], message: str) -> None
 
 
 def test_derivatives_that_do_not_fit_are_refused() -> None:
-    own, f, G = parameters(), np.zeros((4, 5, 3)), np.zeros((9, 4, 5))
+    own, f, G = parameters(), np.zeros((4, 3, 5)), np.zeros((4, 9, 5))
     for given, text in ((G, "one ndarray"), ([G, G], "a list of 2")):
         with pytest.raises(ValueError, match=f"derivative is {text}; accepted is a list of 3, one array for each"):
             prediction_gradient(own, f, given)

@@ -7,6 +7,7 @@ from oracles import random_problem, relative, tol
 from gpulaf import Grid, Taylor, cosine_loss
 from gpulaf.averaging import check_weights
 from gpulaf.backend.array import host_array
+from gpulaf.fields import field_shape, pixel_shape, to_rows
 from gpulaf.flows import LinearFlow, weight_gradient
 from gpulaf.prediction import Parameters, gaussian_features, patch_features, predict_weights, prediction_gradient
 
@@ -19,7 +20,8 @@ def operands(shape=(5, 6), prototypes=4, features=3, radius=1, seed=0):
     parameters = Parameters(
         rng.random((prototypes, features)), rng.standard_normal((prototypes, (2 * radius + 1) ** 2)), 1.7
     )
-    return parameters, rng.random((*shape, features)), rng.standard_normal(((2 * radius + 1) ** 2, *shape))
+    f, G = (field_shape(shape, count) for count in (features, (2 * radius + 1) ** 2))
+    return parameters, rng.random(f), rng.standard_normal(G)
 
 
 def cast(parameters, xp, dtype):
@@ -38,7 +40,7 @@ def pixel(parameters, f, offsets):
 
 def looped(parameters, features, G):
     """Weights and (∂p, ∂ν, ∂σ), pixel by pixel, through the Jacobian of every softmax."""
-    height, width, _ = features.shape
+    height, _, width = features.shape
     count = parameters.tangents.shape[1]
     radius, side = (round(count**0.5) - 1) // 2, round(count**0.5)
     weights, dp, dnu, dsigma = np.zeros(G.shape), *map(np.zeros_like, parameters[:2]), 0.0
@@ -47,16 +49,16 @@ def looped(parameters, features, G):
             o for o in range(count)
             if 0 <= y + o // side - radius < height and 0 <= x + o % side - radius < width
         ]  # fmt: skip
-        d, a, patch = pixel(parameters, features[y, x], offsets)
-        weights[offsets, y, x] = patch
+        d, a, patch = pixel(parameters, features[y, :, x], offsets)
+        weights[y, offsets, x] = patch
         dv = np.zeros(count)
-        dv[offsets] = (np.diag(patch) - np.outer(patch, patch)) @ G[offsets, y, x]
+        dv[offsets] = (np.diag(patch) - np.outer(patch, patch)) @ G[y, offsets, x]
         dz = (np.diag(a) - np.outer(a, a)) @ (parameters.tangents @ dv)
         dnu += np.outer(a, dv)
         dsigma -= dz @ d
         for j in range(len(d)):
             if d[j] > 0:
-                dp[j] += dz[j] * parameters.sigma * (features[y, x] - parameters.feature_prototypes[j]) / d[j]
+                dp[j] += dz[j] * parameters.sigma * (features[y, :, x] - parameters.feature_prototypes[j]) / d[j]
     return weights, dp, dnu, dsigma
 
 
@@ -107,7 +109,7 @@ def test_the_definition_in_several_chunks(monkeypatch):
 def test_features_on_a_prototype(xp, dtype):
     """Distance 0: its derivative counts as 0, every other one as usual."""
     parameters, features, G = operands()
-    features[1:3, 1:3] = parameters.feature_prototypes[2]
+    features[1:3, :, 1:3] = parameters.feature_prototypes[2][:, None]
     expected = looped(parameters, features, G)[1:]
     found = prediction_gradient(cast(parameters, xp, dtype), xp(features.astype(dtype)), xp(G.astype(dtype)))
     for x, y in zip(found, expected, strict=True):
@@ -121,7 +123,7 @@ def test_large_tangents_and_distances_do_not_overflow(xp, dtype):
     )
     f = xp(features.astype(dtype))
     weights = host_array(predict_weights(own, f))
-    check_weights(weights, features.shape[:2])
+    check_weights(weights, pixel_shape(features))
     gradient = prediction_gradient(own, f, xp(G.astype(dtype)))
     assert all(np.isfinite(host_array(x)).all() for x in gradient)
 
@@ -131,6 +133,7 @@ def test_small_distances_far_from_the_origin_keep_their_digits():
     rng = np.random.default_rng(0)
     origin = rng.integers(500, 1000, 9) / 1.0
     p, f = (origin + rng.integers(-8, 9, (*n, 9)) / 512 for n in ((4,), (5, 6)))  # exact in float32
+    f = to_rows(f)
     parameters = Parameters(p, rng.standard_normal((4, 9)), 100.0)
     found = predict_weights(cast(parameters, np.asarray, np.float32), f.astype(np.float32))
     assert relative(found, predict_weights(parameters, f)) < tol("float32")
@@ -181,8 +184,8 @@ def test_results_repeat_bit_for_bit_whatever_the_threads(dtype, monkeypatch):
 def test_errors_say_what_is_accepted():
     parameters, features, G = operands()
     for wrong, match in [
-        (features[..., :2], r"features have shape \(5, 6, 2\); accepted is \(H, W, 3\)"),
-        (features[..., 0], r"features have shape \(5, 6\)"),
+        (features[:, :2], r"features have shape \(5, 2, 6\); accepted is \(H, 3, W\)"),
+        (features[:, 0], r"features have shape \(5, 6\)"),
     ]:
         with pytest.raises(ValueError, match=match):
             predict_weights(parameters, wrong)
@@ -193,7 +196,7 @@ def test_errors_say_what_is_accepted():
     for sigma in (0.0, -1.0, np.nan, np.inf):
         with pytest.raises(ValueError, match=rf"sigma is {sigma}"):
             predict_weights(parameters._replace(sigma=sigma), features)
-    with pytest.raises(ValueError, match=r"derivative has shape \(9, 5, 5\); accepted is \(9, 5, 6\)"):
+    with pytest.raises(ValueError, match=r"derivative has shape \(5, 9, 5\); accepted is \(5, 9, 6\)"):
         prediction_gradient(parameters, features, G[..., :5])
 
 
@@ -207,10 +210,10 @@ def test_patches_against_a_padded_image(xp, dtype, shape, radius):
     found = host_array(patch_features(xp(image), radius))
     padded = np.pad(image, ((radius, radius), (radius, radius), (0, 0)), mode="reflect")
     side = 2 * radius + 1
-    assert found.shape == (*shape[:2], shape[2] * side**2)
+    assert found.shape == field_shape(shape[:2], shape[2] * side**2)
     assert found.dtype == dtype
     for y, x in np.ndindex(shape[:2]):
-        np.testing.assert_array_equal(found[y, x], padded[y : y + side, x : x + side].ravel())
+        np.testing.assert_array_equal(found[y, :, x], padded[y : y + side, x : x + side].ravel())
 
 
 def test_gaussian_features_of_a_quadratic(dtype):
@@ -219,11 +222,11 @@ def test_gaussian_features_of_a_quadratic(dtype):
     a, b, c = 0.3, 0.2, -0.5
     image = (a * y**2 / 2 + b * x * y + c * x**2 / 2)[..., None].astype(dtype)
     found = gaussian_features(image, scales=(1, 3))
-    assert found.shape == (121, 121, 8)
+    assert found.shape == (121, 8, 121)
     assert found.dtype == dtype
     eigenvalues = np.linalg.eigvalsh([[a, b], [b, c]])[::-1] / 60**2
     for k, s in enumerate((1, 3)):
-        value, size, larger, smaller = found[60, 75, 4 * k : 4 * k + 4].astype(float)
+        value, size, larger, smaller = found[60, 4 * k : 4 * k + 4, 75].astype(float)
         assert value == pytest.approx(c * 0.25**2 / 2 + s**2 * (a + c) / 2 / 60**2, rel=1e-3)
         assert size == pytest.approx(s * np.hypot(b * 0.25, c * 0.25) / 60, rel=1e-3)
         assert (larger, smaller) == pytest.approx(tuple(s**2 * eigenvalues), rel=2e-2)
@@ -236,7 +239,7 @@ def test_features_of_channels_stand_side_by_side():
         alone = gaussian_features(image[..., c : c + 1], (1, 2))
         for s in range(2):
             start = 8 * s + 4 * c
-            np.testing.assert_array_equal(both[..., start : start + 4], alone[..., 4 * s : 4 * s + 4])
+            np.testing.assert_array_equal(both[:, start : start + 4], alone[:, 4 * s : 4 * s + 4])
 
 
 def test_feature_errors():

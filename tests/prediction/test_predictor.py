@@ -19,6 +19,7 @@ from realdata import DATA, realdata
 import gpulaf
 from gpulaf import WeightPredictor
 from gpulaf.backend.array import host_array
+from gpulaf.fields import from_rows, to_rows
 from gpulaf.io.images import write_array
 from gpulaf.learning import Checkpoint
 from gpulaf.learning.loss import wrong_share
@@ -198,7 +199,7 @@ def test_labels_are_those_that_the_training_saw(data_term: str) -> None:
     predictor.fit(IMAGES[:1], TRUTHS[:1], probabilities=None if soft is None else [soft], progress=False)
     found = predictor.label(IMAGES[0]) if soft is None else predictor.refine(IMAGES[0], soft)
     assert predictor.history_[-1].wrong == pytest.approx((found.labels != TRUTHS[0]).mean())
-    value = gpulaf.cross_entropy_loss(np.log(np.moveaxis(found.probabilities, -1, 0)), TRUTHS[0]).value
+    value = gpulaf.cross_entropy_loss(np.log(to_rows(found.probabilities)), TRUTHS[0]).value
     assert predictor.history_[-1].loss == pytest.approx(value, rel=1e-4)
 
 
@@ -226,7 +227,7 @@ def test_feature_callables_and_larger_patches() -> None:
     assert fitted(features=2).feature_prototypes_.shape == (8, 25)
     predictor = fitted(features=partial(gaussian_features, scales=(1, 2)), radius=2)
     assert predictor.feature_prototypes_.shape == (8, 8)
-    assert predictor.weights(IMAGES[0]).shape == (25, 32, 32)
+    assert predictor.weights(IMAGES[0]).shape == (32, 25, 32)
     assert fitted(clean=[s.clean for s in SCENES[:2]]).feature_prototypes_.shape == (8, 9)
 
 
@@ -234,10 +235,11 @@ def test_the_units_of_features_do_not_matter() -> None:
     """Every feature of a callable is brought to the standard deviation 1, constant ones stay."""
 
     def features(image: Any, scale: Any = (1.0, 1.0, 1.0)) -> Any:
-        return np.concatenate([image, image**2, np.ones_like(image)], axis=-1) * np.asarray(scale, image.dtype)
+        values = np.concatenate([image, image**2, np.ones_like(image)], axis=-1)
+        return to_rows(values * np.asarray(scale, image.dtype))
 
     predictor, other = fitted(features=features), fitted(features=partial(features, scale=(64.0, 2**-8, 8.0)))
-    pixels = np.concatenate([features(i).reshape(-1, 3) for i in IMAGES[:2]])
+    pixels = np.concatenate([from_rows(features(i)).reshape(-1, 3) for i in IMAGES[:2]])
     expected = 1 / pixels[:, :2].std(axis=0, dtype=np.float64)
     np.testing.assert_allclose(predictor.feature_scale_[:2], expected, rtol=1e-6)  # of all pixels, so few are there
     assert predictor.feature_scale_[2] == 1
@@ -452,7 +454,7 @@ def test_save_and_load_bit_for_bit(tmp_path: Path, solver: Any) -> None:
 
 
 def doubled(image: Any, factor: float = 2.0) -> Any:
-    return np.concatenate([image, factor * image**2], axis=-1)
+    return to_rows(np.concatenate([image, factor * image**2], axis=-1))
 
 
 def test_feature_callables_are_asked_for(tmp_path: Path) -> None:
@@ -464,7 +466,7 @@ def test_feature_callables_are_asked_for(tmp_path: Path) -> None:
     back = WeightPredictor.load(tmp_path / "f", features=features)
     np.testing.assert_array_equal(back.weights(IMAGES[3]), predictor.weights(IMAGES[3]))
     wrong = WeightPredictor.load(tmp_path / "f", features=gaussian_features)
-    with pytest.raises(ValueError, match=r"features have shape \(32, 32, 12\); accepted is \(H, W, 2\)"):
+    with pytest.raises(ValueError, match=r"features have shape \(32, 12, 32\); accepted is \(H, 2, W\)"):
         wrong.weights(IMAGES[3])
     fitted().save(tmp_path / "g")
     with pytest.raises(ValueError, match=r"raw patches of radius 1\. Leave features out"):
@@ -500,10 +502,10 @@ def test_features_side_by_side_are_those_of_each(xp: Any, dtype: np.dtype[Any]) 
     parts = [patch_features(image, 2), gaussian_features(image, (1, 3)), patch_features(image, 0)]
     if xp.name != "strict":  # Gaussian derivatives are NumPy's and CuPy's
         found = host_array(Features("patch:2+gaussian:1,3+patch:0")(xp(image)))
-        assert relative(found, np.concatenate(parts, axis=-1)) < tol(dtype)
+        assert relative(found, np.concatenate(parts, axis=-2)) < tol(dtype)
         assert found.dtype == dtype
     found = host_array(Features("patch:2+patch:0")(xp(image)))
-    np.testing.assert_array_equal(found, np.concatenate(parts[::2], axis=-1))
+    np.testing.assert_array_equal(found, np.concatenate(parts[::2], axis=-2))
 
 
 @pytest.mark.parametrize(
@@ -603,8 +605,9 @@ def test_solvers_of_your_own_cannot_be_stored(tmp_path: Path) -> None:
         ({"n_prototypes": 0}, "n_prototypes is 0; accepted are whole numbers from 1"),
         ({"radius": 0.5}, "radius is 0.5; accepted are whole numbers from 1"),
         ({"features": -1}, "features is -1; accepted are whole numbers from 0, or a callable"),
-        ({"features": lambda image: image[:3]}, r"the features have shape \(3, 32, 1\); accepted is \(32, 32, F\)"),
-        ({"features": lambda image: image * np.nan}, "features hold values that are NaN"),
+        ({"features": lambda i: to_rows(i[:3])}, r"the features have shape \(3, 1, 32\); accepted is \(32, F, 32\)"),
+        ({"features": lambda image: image}, r"the features have shape \(32, 32, 1\); .*gpulaf\.fields\.to_rows"),
+        ({"features": lambda image: to_rows(image * np.nan)}, "features hold values that are NaN"),
         ({"rho": 0}, "rho is 0; accepted are positive numbers"),
         ({"time": -1}, "time is -1"),
         ({"validation": (IMAGES,)}, "validation holds 1 parts"),

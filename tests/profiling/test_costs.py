@@ -16,32 +16,36 @@ from gpulaf.profiling import costs
 N, J, H, W = 9, 5, 7, 11
 
 
-def operands(kernel: str, dtype: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def operands(
+    kernel: str, dtype: Any, batch: tuple[int, ...] = (), shared: bool = False
+) -> tuple[tuple[Any, ...], list[np.ndarray]]:
     """Arguments of a kernel at odd sizes, and the arrays among them that it has to read."""
     rng = np.random.default_rng(0)
 
     def field(*shape: int) -> np.ndarray:
         return rng.random(shape).astype(dtype)
 
-    weights = gpulaf.averaging.normalize_weights(field(N, H, W))
-    S, l, v = (x / x.sum(axis=0) for x in (field(J, H, W) for _ in range(3)))
-    flat, patches = v.reshape(J, -1), weights.reshape(N, -1)
-    truth, ones = rng.integers(-1, J, H * W).astype(np.int32), np.ones(J, dtype)
-    stack, terms, factors = field(4, H * W), [field(3, J, H, W) for _ in range(3)], (0.9, 0.99, 1.0)
+    weights = gpulaf.averaging.normalize_weights(field(*batch, H, N, W))
+    S, l, v = (x / x.sum(axis=-2, keepdims=True) for x in (field(*batch, H, J, W) for _ in range(3)))
+    images, patches = v.reshape(-1, H, J, W), weights.reshape(-1, N, W)
+    truth, ones = rng.integers(-1, J, (len(images), H, W)).astype(np.int32), np.ones(J, dtype)
+    stack, terms, factors = field(4, v.size), [field(3, *v.shape) for _ in range(3)], (0.9, 0.99, 1.0)
+    norms = patches[:, 0]
+    weights = weights[:1] if shared else weights
     return {
         "similarity": ((weights, l), [weights, l]),
         "combination": ((np.ones((2, 4)), stack), [stack]),
         "combination start": ((np.ones((2, 4)), stack, stack[:2]), [stack, stack[:2]]),
-        "agreement": ((flat, truth, ones), [flat, truth]),
-        "cosine": ((flat, truth, ones, np.ones(6)), [flat, truth]),
+        "agreement": ((images, truth, ones), [images, truth]),
+        "cosine": ((images, truth, ones, np.ones((len(images), 6))), [images, truth]),
         "weight_gradient": ((weights, S, l, v, *terms), [S, l, v, *terms]),
         "reverse_horner": ((weights, S, l, v, np.ones(4)), [weights, S, l, v]),
         "moments": ((patches, patches), [patches, patches]),
         "moments averaged": (
-            (patches, patches, patches, patches[0], factors), [patches, patches, patches, patches[0]]
+            (patches, patches, patches, norms, factors), [patches, patches, patches, norms]
         ),
         "geodesic": ((patches, patches, -0.1), [patches, patches]),
-        "geodesic scaled": ((patches, patches, -0.1, patches[0]), [patches, patches, patches[0]]),
+        "geodesic scaled": ((patches, patches, -0.1, norms), [patches, patches, norms]),
     }[kernel]  # fmt: skip
 
 
@@ -52,9 +56,10 @@ KERNELS = [
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_bytes_are_those_of_the_arrays(kernel: str, dtype: Any) -> None:
+@pytest.mark.parametrize(("batch", "shared"), [((), False), ((3,), False), ((3,), True)])
+def test_bytes_are_those_of_the_arrays(kernel: str, dtype: Any, batch: tuple[int, ...], shared: bool) -> None:
     name = kernel.split()[0]
-    arguments, read = operands(kernel, dtype)
+    arguments, read = operands(kernel, dtype, batch, shared)
     result = import_module(f"gpulaf.kernels.{name}").reference(*arguments)
     written = [x for x in (result if isinstance(result, tuple) else (result,)) if x is not None and x.size >= H * W]
     assert costs.cost(name, *arguments).bytes == sum(x.nbytes for x in (*read, *written))

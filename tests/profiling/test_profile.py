@@ -76,14 +76,14 @@ def test_bytes_of_a_step(profile: Profile, stored: Profile) -> None:
     """By the arrays of the step: K = degree − 1 products each way; a wave reads and writes each array once."""
     for found in (profile, stored):
         itemsize, K = np.dtype(found.dtype).itemsize, found.degree - 1
-        field, patches, plane = 3 * 32 * 32 * itemsize, 9 * 32 * 32 * itemsize, 32 * 32 * itemsize
+        field, patches, one = 3 * 32 * 32 * itemsize, 9 * 32 * 32 * itemsize, 32 * 32 * itemsize
         truth = 4 * 32 * 32
         moved = {stage.name: stage.cost.bytes for stage in found.stages}
         both = {
             "similarity": 2 * field + patches,
             "loss": 2 * (field + truth) + 2 * field + truth,
-            "norms": 2 * patches + plane,
-            "update": 4 * patches + 2 * plane + 3 * patches + plane,
+            "norms": 2 * patches + one,
+            "update": 4 * patches + 2 * one + 3 * patches + one,
         }
         wave = {"forward series": K * (4 * field + patches), "gradient wave": 4 * field + 2 * patches}
         series = {

@@ -25,6 +25,7 @@ import gpulaf
 from gpulaf import Euler, Krylov, Labeler, Labeling, Taylor, WeightPredictor
 from gpulaf.averaging import BilateralWeights, nearest_neighbor_graph
 from gpulaf.backend.validation import image_features
+from gpulaf.fields import to_rows
 from gpulaf.prediction import Features, Training
 from gpulaf.tiling import label_array, largest_tile, refine_array, tile_halo
 from gpulaf.tiling.dask_array import label_tiles
@@ -76,15 +77,15 @@ def prototypes_of(image: np.ndarray, labels: int, rng: np.random.Generator) -> n
 
 
 def box_weights(features: np.ndarray, look: int) -> np.ndarray:
-    """5×5 patches that depend on the mean over a (2·look+1)² window, in the order of its offsets."""
+    """5×5 patches (H, 25, W) that depend on the mean over a (2·look+1)² window, in the order of its offsets."""
     grey = np.asarray(features[..., 0], np.float64)
     padded = np.pad(grey, look)
     mean = np.zeros_like(grey)
     for y in range(2 * look + 1):
         for x in range(2 * look + 1):
             mean = mean + padded[y : y + grey.shape[0], x : x + grey.shape[1]]
-    o = np.arange(25.0)[:, None, None]
-    return gpulaf.averaging.normalize_weights(1.5 + np.sin(3 * mean[None] + o))
+    o = np.arange(25.0)[:, None]
+    return gpulaf.averaging.normalize_weights(1.5 + np.sin(3 * mean[:, None] + o))
 
 
 class Box:
@@ -127,7 +128,7 @@ def test_tiles_are_the_whole_image(
         weights = BilateralWeights(float(SHARP), 2 if "5" in kind else 1)
     elif kind.startswith("pixelwise"):
         count = 25 if "5" in kind else 9
-        raw = rng.random((count, *image.shape[:2])).astype(rng.choice(["f4", "f8"]))
+        raw = rng.random((image.shape[0], count, image.shape[1])).astype(rng.choice(["f4", "f8"]))
         weights = gpulaf.averaging.normalize_weights(raw)
     elif kind == "own":
         weights = Box(int(rng.integers(0, 5)))
@@ -152,8 +153,8 @@ def test_tiles_of_predictions_are_the_whole_image(
     weights: Any = BilateralWeights(0.2) if kind == "bilateral" else None
     given_weights = of_image(weights, image)
     if kind == "pixelwise":
-        given_weights = gpulaf.averaging.normalize_weights(rng.random((9, *image.shape[:2])))
-        weights = da.from_array(given_weights, chunks=(4, 17, 23))
+        given_weights = gpulaf.averaging.normalize_weights(rng.random((image.shape[0], 9, image.shape[1])))
+        weights = da.from_array(given_weights, chunks=(17, 4, 23))
     options: dict[str, Any] = {"rho": rho, "time": time, "solver": Taylor(tol=tol)}
     whole = gpulaf.refine(probabilities, weights=given_weights, **options)
     same_bits(refine_array(soft, Labeler(weights=weights, **options), image=lazy), whole)
@@ -221,7 +222,7 @@ def test_layers(kind: str, dtype: Any) -> None:
     """Linearized flows one after the other: the halo adds up."""
     rng, times = np.random.default_rng(0), [1.0, 6.0, 2.0]
     image, prototypes = rng.random((50, 70)).astype(dtype), [0.2, 0.5, 0.9]
-    own = [gpulaf.averaging.normalize_weights(rng.random((n, 50, 70)).astype(dtype)) for n in (9, 25, 9)]
+    own = [gpulaf.averaging.normalize_weights(rng.random((50, n, 70)).astype(dtype)) for n in (9, 25, 9)]
     weights = {"uniform": None, "bilateral": BilateralWeights(), "shared": own[1], "each": own, "made": Thrice()}[kind]
     labeler = Labeler(prototypes, weights, time=times, solver=Taylor(2))
     assert tile_halo(labeler) == {"uniform": 8, "bilateral": 8, "shared": 16, "each": 16, "made": 8}[kind]
@@ -249,9 +250,7 @@ def test_predicted_weights_for_probabilities() -> None:
     scenes = [gpulaf.scenes.voronoi_lines(60, sites=9, seed=seed) for seed in range(2)]
     soft = [np.stack([1 - s.image[..., 0].clip(0, 1), s.image[..., 0].clip(0, 1)], axis=-1) for s in scenes]
     predictor = WeightPredictor(9, time=2.0, rho=1.0, training=FEW)
-    predictor.fit(
-        [s.image for s in scenes], [s.truth for s in scenes], probabilities=soft
-    )
+    predictor.fit([s.image for s in scenes], [s.truth for s in scenes], probabilities=soft)
     grey = (255 * scenes[0].image[..., 0].clip(0, 1)).astype(np.uint8)
     for image, chunks, predictions in (
         (scenes[0].image, (60, 60, 1), soft[0]),
@@ -366,6 +365,50 @@ def test_nothing_is_computed_before_it_is_asked_for_and_nothing_twice() -> None:
     assert len(calls) == 5  # one tile
 
 
+def test_a_tile_is_converted_to_rows_at_the_door_and_nowhere_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The image or the predictions of a tile once; weights, fields and results never."""
+    calls, rng = [], np.random.default_rng(0)
+
+    def counted(values: Any, label_axis: int = -1) -> Any:
+        calls.append(values.shape)
+        return to_rows(values, label_axis)
+
+    for module in [module for name, module in sys.modules.items() if name.partition(".")[0] == "gpulaf"]:
+        if vars(module).get("to_rows") is to_rows:
+            monkeypatch.setattr(module, "to_rows", counted)
+    weights = gpulaf.averaging.normalize_weights(rng.random((40, 9, 50)))
+    chunked = da.from_array(weights, chunks=(15, 9, 20))
+    image, soft = da.from_array(rng.random((40, 50)), chunks=(20, 25)), rng.dirichlet(np.ones(3), (40, 50))
+    for given_weights in (None, weights, [weights, chunked]):
+        labeler = Labeler([0.2, 0.5, 0.9], given_weights, rho=1.0, time=1.0, solver=Taylor(4, substeps=1))
+        tile = 20 + tile_halo(labeler), 25 + tile_halo(labeler)
+        computed(label_array(image, labeler))
+        assert calls == [(*tile, 1)] * 4
+        calls.clear()
+        computed(refine_array(da.from_array(soft, chunks=(20, 25, 3)), labeler))
+        assert calls == [(*tile, 3)] * 4
+        calls.clear()
+
+
+def test_weights_come_into_a_tile_as_rows() -> None:
+    rng, seen = np.random.default_rng(0), []
+    image, weights = rng.random((40, 50, 2)), rng.random((40, 9, 50))
+    lazy = [da.from_array(image, chunks=(20, 25, 1)), da.from_array(weights, chunks=(40, 4, 7))]
+
+    def solve(cuts: Any, tile: np.ndarray, cut: np.ndarray) -> Labeling:
+        assert tile.flags.c_contiguous
+        assert cut.flags.c_contiguous
+        seen.append((cuts, tile, cut))
+        return Labeler(np.eye(2))(tile)
+
+    computed(label_tiles(solve, lazy[:1], 2, 3, lazy[1:]))
+    assert len(seen) == 4
+    for (above, below, left, right), tile, cut in seen:
+        rows, columns = slice(17 * above, 40 - 17 * below), slice(22 * left, 50 - 22 * right)
+        np.testing.assert_array_equal(tile, image[rows, columns])
+        np.testing.assert_array_equal(cut, weights[rows, :, columns])
+
+
 def test_threads_change_no_bit() -> None:
     scene = gpulaf.scenes.voronoi_colors(80, noise=0.3)
     result = label_array(da.from_array(scene.image, chunks=(20, 30, 3)), Labeler(scene.prototypes))
@@ -404,7 +447,7 @@ def test_a_tile_that_fails_names_itself() -> None:
         computed((result.labels.blocks[1, 0],))
     computed((result.labels[:20],))  # the halo of three pixels ends before it
     weights = gpulaf.uniform_weights((50, 60), dtype=np.float64)
-    weights[2, 40, 59] = 0.25  # outside the image
+    weights[40, 2, 59] = 0.25  # outside the image
     result = label_array(da.from_array(np.zeros((50, 60)), chunks=(20, 30)), Labeler([0.2, 0.8], weights))
     with pytest.raises(ValueError, match=r"^tile \[40:50, 30:60\], .* weight at pixel \(8, 37\) points outside"):
         computed(result)
@@ -464,9 +507,10 @@ class Silent(Uniform):
         (GREY, {"time": -1}, ValueError, r"time is -1(\.0)?; accepted are positive numbers"),
         (GREY, {"solver": Krylov()}, TypeError, r"Krylov\(.*accepted in tiles are Taylor and Euler.*inner prod"),
         (GREY, {"solver": gpulaf.LinearizedFlows()}, TypeError, "accepted in tiles .* control of nonlinear"),
-        (GREY, {"weights": np.zeros((9, 20, 29))}, ValueError, r"weights have shape \(9, 20, 29\); .* \(N, 20, 30\)"),
-        (GREY, {"weights": np.zeros((8, 20, 30))}, ValueError, "patches of 8 neighbors"),
-        (GREY, {"weights": np.zeros((9, 20, 30), "f2")}, TypeError, "weights have dtype float16; accepted are float32"),
+        (GREY, {"weights": np.zeros((20, 9, 29))}, ValueError, r"weights have shape \(20, 9, 29\); .* \(20, N, 30\)"),
+        (GREY, {"weights": np.zeros((20, 8, 30))}, ValueError, r"\(20, 8, 30\) hold 8 neighbors"),
+        (GREY, {"weights": np.zeros((20, 27, 30))}, ValueError, r"\(20, 27, 30\); .* with N = \(2r\+1\)²"),
+        (GREY, {"weights": np.zeros((20, 9, 30), "f2")}, TypeError, "weights have dtype float16; accepted are float32"),
         (GREY, {"weights": "bilateral"}, TypeError, "weights are a str; accepted are .* BilateralWeights"),
         (GREY, {"weights": lambda features: features}, TypeError, "weights are a function; accepted are .*Source"),
         (GREY, {"weights": Uniform(None)}, ValueError, "the reach of the weights .* is None; accepted .* Set"),
@@ -524,7 +568,7 @@ def test_predictors_that_cannot_work_are_refused() -> None:
     scene = gpulaf.scenes.voronoi_lines(24, sites=3)
     with pytest.raises(ValueError, match="not trained"):
         WeightPredictor().labeler()
-    own = WeightPredictor(3, features=lambda image: image + 0, training=FEW)
+    own = WeightPredictor(3, features=lambda image: to_rows(image), training=FEW)
     own.fit([scene.image], [scene.truth])
     with pytest.raises(ValueError, match=r"reach of .*features=.* is None; .* Set reach on .*the features"):
         label_array(GREY, own.labeler())
@@ -579,8 +623,8 @@ def test_a_tile_of_the_side_that_fits_does_fit(
     memory *= 2 if labeler.radius > 1 else 1
     side = largest_tile(memory, labeler, labels, channels=channels, dtype=dtype)
     if weights == "given":
-        whole = da.from_array(gpulaf.uniform_weights((3 * side, 3 * side)), chunks=(9, side, side))
-        labeler = replace(labeler, weights=whole)
+        whole = da.full((3 * side, 9, 3 * side), np.float32(1 / 9), chunks=(side, 9, side))
+        labeler = replace(labeler, weights=whole + np.float32(0))  # in memory, as from a file
     result = label_array(drawn_image(side, channels, dtype), labeler)
     middle = [array.blocks[1, 1] for array in result]
     computed(middle)

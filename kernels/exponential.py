@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._numba import inline
+from ._numba import helper
 
 
 class Constants(NamedTuple):
@@ -45,19 +45,18 @@ def constants(dtype: Any) -> Constants:
     )
 
 
-@inline
+@helper
 def new_powers(constants, count):
     """Scratch for so many numbers: the powers 2ⁿ, as integers."""
     return np.empty(count, constants.bits.dtype)
 
 
-@inline
-def exponential(row, constants, powers):
-    """row = e^row; `powers` is scratch of at least its size."""
+@helper
+def exponential(row, constants, powers, n):
+    """row = e^row of the first n numbers; `powers` is scratch of at least that size."""
     c, (rate, short, small, magic) = constants.coefficients, constants.numbers[:4]
     lowest, highest = constants.numbers[4], constants.numbers[5]
     magic_bits, bias, mantissa = constants.bits[0], constants.bits[1], constants.bits[2]
-    n = row.size
     power = powers[:n].view(row.dtype)
     for i in range(n):
         row[i] = min(max(row[i], lowest), highest)
