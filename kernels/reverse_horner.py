@@ -124,7 +124,7 @@ def _wave(first, last, c, size, weights, g, similarity, log_likelihood, z, gradi
                         average(turned[y % ahead], origin, replicas[q - 1], slots, adjoint, n)
                     add(c[terms - q], g[image, 0, y], lo, adjoint, n)
                     if q < terms:
-                        inner(s, lo, adjoint, dot, n)
+                        inner(s, lo, adjoint, MARGIN, dot, n)
                         difference, replica = differences[q, y % (reach + 1)], replicas[q, 0, y % side]
                         for j in range(J):
                             u, a, d, r = adjoint[j][MARGIN:], s[j][lo:], difference[j][MARGIN:], replica[j][MARGIN:]

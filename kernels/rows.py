@@ -156,30 +156,48 @@ def transpose(weights, z, y, first, radius, n, out):
     planes = N // (side * side)
     for o in range(N):
         row = out[N - 1 - o]
-        clear(row, n)
         at, up = z - (o // (side * side) - planes // 2), y - (o // side % side - radius)
         dx = o % side - radius
-        if 0 <= at < D and 0 <= up < H:
-            lo, hi = max(0, dx - first), min(n, W + dx - first)
-            source, target = weights[at, up, o][first + lo - dx :], row[lo:]
-            for x in range(hi - lo):
-                target[x] = source[x]
+        if not (0 <= at < D and 0 <= up < H):
+            clear(row, n)
+            continue
+        lo, hi = min(n, max(0, dx - first)), max(0, min(n, W + dx - first))
+        row[:lo] = 0
+        row[hi:n] = 0
+        source, target = weights[at, up, o][first + lo - dx :], row[lo:]
+        for x in range(hi - lo):
+            target[x] = source[x]
 
 
 @helper
-def inner(similarity, first, u, dot, n):
-    """⟨S, u⟩ of n pixels: similarity (J, W) from `first` on, u a scratch row."""
+def inner(similarity, first, u, start, dot, n):
+    """⟨S, u⟩ of n pixels: similarity (J, W) from `first` on, u from `start` on."""
+    J = u.shape[0]
     clear(dot, n)
-    for j in range(u.shape[0]):
-        s, row = similarity[j][first:], u[j][MARGIN:]
+    for j in range(0, J - 1, 2):
+        s, row, t, other = similarity[j][first:], u[j][start:], similarity[j + 1][first:], u[j + 1][start:]
+        for x in range(n):
+            dot[x] += s[x] * row[x] + t[x] * other[x]
+    for j in range(J - J % 2, J):
+        s, row = similarity[j][first:], u[j][start:]
         for x in range(n):
             dot[x] += s[x] * row[x]
 
 
 @helper
+def load_replicated(similarity, field, first, row, dot, n):
+    """R_S u of n pixels of u (J, W) from `first` on to a scratch row."""
+    inner(similarity, first, field, first, dot, n)
+    for j in range(field.shape[0]):
+        s, u, out = similarity[j][first:], field[j][first:], row[j][MARGIN:]
+        for x in range(n):
+            out[x] = s[x] * (u[x] - dot[x])
+
+
+@helper
 def replicate(similarity, first, u, dot, n):
     """R_S u in place of u, a scratch row."""
-    inner(similarity, first, u, dot, n)
+    inner(similarity, first, u, MARGIN, dot, n)
     for j in range(u.shape[0]):
         s, row = similarity[j][first:], u[j][MARGIN:]
         for x in range(n):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ._numba import edges, in_threads, kernel
-from .rows import add, average, canonical, emit, find, lines, load, pitch, replicate, strip, transpose
+from .rows import add, average, canonical, emit, find, lines, load, load_replicated, pitch, replicate, strip, transpose
 from .stencil import neighborhood
 
 
@@ -69,9 +69,10 @@ def _wave(first, last, weights, similarity, start, source, scales, results, size
                 for p in range(planes):
                     at, row = z + p - planes // 2, rings[0, p, y % side]
                     if 0 <= at < depth and 0 <= y < height:
-                        load(start[image, at, y], lo, row, n)
                         if replicated and transposed:
-                            replicate(S[at, y], lo, row, dot, n)
+                            load_replicated(S[at, y], start[image, at, y], lo, row, dot, n)
+                        else:
+                            load(start[image, at, y], lo, row, n)
                     else:
                         row[:] = 0
                 if transposed and 0 <= front < height and front >= top - (links - 1) * radius:

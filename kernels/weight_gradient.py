@@ -104,14 +104,15 @@ def _rows(first, last, similarity, log_likelihood, mean, left, right, image, siz
                     for x in range(n):
                         t[x] = a[x] * m[x]
                 for r in range(rank):
-                    load(left[r, i, z, y], lo, factor, n)
-                    inner(s, lo, factor, dot, n)
+                    own = left[r, i, z, y]
+                    inner(s, lo, own, lo, dot, n)
                     for j in range(J):
-                        t, u, a, Av = w[j][MARGIN:], factor[j][MARGIN:], s[j][lo:], image[r, i, z, y, j][lo:]
+                        t, f, u, a = w[j][MARGIN:], factor[j][MARGIN:], own[j][lo:], s[j][lo:]
+                        Av = image[r, i, z, y, j][lo:]
                         for x in range(n):
                             difference = u[x] - dot[x]
                             t[x] += difference * Av[x]
-                            u[x] = a[x] * difference
+                            f[x] = a[x] * difference
                     correlate(factor, rings[r], slots, sums, n)
                 project(s, lo, w, dot, n)
                 correlate(w, rings[rank], slots, sums, n)
