@@ -162,8 +162,8 @@ def transpose(weights, z, y, first, radius, n, out):
             clear(row, n)
             continue
         lo, hi = min(n, max(0, dx - first)), max(0, min(n, W + dx - first))
-        row[:lo] = 0
-        row[hi:n] = 0
+        clear(row, lo)
+        clear(row[hi:], n - hi)
         source, target = weights[at, up, o][first + lo - dx :], row[lo:]
         for x in range(hi - lo):
             target[x] = source[x]
