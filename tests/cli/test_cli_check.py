@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import ENVIRONMENT, succeeds
+from commands import ENVIRONMENT, PROGRAM
 from gpulaf.kernels import inner_products
 
 from gpulaf.backend import array
 from gpulaf.backend.array import gpu_missing
 from gpulaf.cli import main
-from gpulaf.profiling import check
-from gpulaf.profiling.cases import KERNELS
+from gpulaf.profiling import cases, check
+from gpulaf.profiling.cases import KERNELS, Size
 
 
 def page(capsys: pytest.CaptureFixture[str], expected: int) -> list[str]:
@@ -43,10 +43,13 @@ def number_of(row: str) -> float:
 
 
 def test_a_process_without_a_gpu_says_so_and_checks_the_cpu(tmp_path: Path) -> None:
-    if gpu_missing() is None:
-        pytest.skip("this machine has a GPU")
-    lines = succeeds(tmp_path, "info", "--check").splitlines()
-    assert f"GPU: none. {gpu_missing()}" in lines
+    done = subprocess.run(
+        [PROGRAM, "info", "--check"], cwd=tmp_path, env=ENVIRONMENT | {"CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True, encoding="utf-8", check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert any(re.match(r"GPU: none\. CuPy (is not installed\. Install it with|finds no usable GPU)", x) for x in lines)
     rows = {name: next(line for line in lines if line.startswith(f"{name} ")) for name in KERNELS}
     assert all("Numba" in row and number_of(row) < 1 for row in rows.values())
     assert re.fullmatch(r"All 15 checks of the CPU passed in \d+ s\.", lines[-1])
@@ -65,11 +68,14 @@ def test_the_page_of_the_cpu(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.skipif(gpu_missing() is not None, reason=str(gpu_missing()))
-def test_the_page_of_a_gpu(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_page_of_a_gpu(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(cases, "SIZES", [Size((19, 70)), Size((9, 41), images=3, shared=True), Size((5, 9, 41))])
+    monkeypatch.setattr(check, "SIDE", {"gpu": 32})
+    monkeypatch.setattr(check, "LARGEST_COPY", 2**16)
     lines = page(capsys, 0)
     assert re.search(r"^GPU: .+ GiB, compute capability \d+\.\d+, driver for CUDA \d+\.\d+", "\n".join(lines), re.M)
     assert sum(" CUDA " in line and not line.startswith("GPU: ") for line in lines) == len(KERNELS) - 1
-    assert sum(" recorded " in line for line in lines) == 2
+    assert sum(line.startswith("5 steps") and " recorded " in line for line in lines) == 2
     assert [line for line in lines if line.startswith(("step, recorded", "step, kernel by kernel"))]
     assert re.fullmatch(r"All 17 checks of the GPU passed in \d+ s\.", lines[-1])
 
