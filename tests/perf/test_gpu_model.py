@@ -75,7 +75,15 @@ def test_launches_of_a_step_by_hand(perf: SimpleNamespace) -> None:
         "similarity", *7 * ["operator"], "combination", "agreement", "agreement_sum", "cosine", *7 * ["adjoint"],
         "weight_gradient", "moments", "geodesic",
     ]  # fmt: skip
-    assert [x.kernel for x in launches if not x.entry][-5:] == ["sum", "sum", "concatenate", "concatenate", "copy"]
+    others = [x.kernel for x in launches if not x.entry]
+    assert others == ["subtract", "multiply", "sum", "sum", "concatenate", "concatenate", "copy"]
+
+
+def test_a_series_and_its_adjoint_are_written_where_the_gradient_reads_them(perf: SimpleNamespace) -> None:
+    launches = perf.model.record(perf.model.calls(J, SIDE, "float32")["reverse_horner"])
+    assert [x.kernel for x in launches] == [
+        "subtract", "multiply", *7 * ["operator"], *7 * ["adjoint"], "weight_gradient"
+    ]  # fmt: skip
 
 
 def test_recording_leaves_no_trace(perf: SimpleNamespace) -> None:
