@@ -12,7 +12,6 @@ from typing import Any
 import click
 
 from .._version import __version__
-from .options import compile_notice
 
 #: Columns of the report.
 WIDTH = 100
@@ -52,18 +51,20 @@ def _show_versions() -> None:
     click.echo(f"CPU: {os.cpu_count()} cores, {threads} threads for the kernels (set NUMBA_NUM_THREADS for fewer)")
     missing = gpu_missing()
     if missing is None:
-        click.echo(f"GPU: {_gpu(sys.modules['cupy'].cuda.runtime)}")
+        click.echo(f"GPU: {_gpu(sys.modules['cupy'])}")
     else:
         click.echo(f"GPU: none. {missing}")
 
 
-def _gpu(runtime: Any) -> str:
+def _gpu(cupy: Any) -> str:
     """Name, memory and versions of the first GPU."""
+    runtime = cupy.cuda.runtime
     properties, versions = runtime.getDeviceProperties(0), (runtime.driverGetVersion(), runtime.runtimeGetVersion())
     driver, library = (f"{version // 1000}.{version % 1000 // 10}" for version in versions)
     return (
         f"{properties['name'].decode()}, {properties['totalGlobalMem'] / 2**30:.0f} GiB, compute capability "
-        f"{properties['major']}.{properties['minor']}, driver for CUDA {driver}, CUDA {library}"
+        f"{properties['major']}.{properties['minor']}, driver for CUDA {driver}, CUDA {library}, "
+        f"CuPy {cupy.__version__}"
     )
 
 
@@ -80,22 +81,20 @@ def _run_checks() -> bool:
         "definitions in float64; error: share of the tolerance, below 1."
     )
     click.echo(_row("", "", "results", "error"))
-    with compile_notice():
-        for found in chain(check_kernels(), check_fit()):
-            count += 1
-            click.echo(_row(found.name, found.how, str(found.cases), f"{found.error:.2g}"))
-            if found.failure:
-                failed.append(f"{found.name} ({found.how})")
-                click.echo(_wrapped(f"FAILED: {found.failure}", 3 if len(failed) < 4 else 1, "    "))
-        if not failed:
-            _show_speed("gpu" if on_device else "cpu")
+    for found in chain(check_kernels(), check_fit()):
+        count += 1
+        click.echo(_row(found.name, found.how, str(found.cases), f"{found.error:.2g}"))
+        if found.failure:
+            failed.append(f"{found.name} ({found.how})")
+            click.echo(_wrapped(f"FAILED: {found.failure}", 3 if len(failed) < 4 else 1, "    "))
     if failed:
         said = f"{len(failed)} of {count} checks FAILED: {', '.join(failed)}. Speed was not measured."
         click.echo(_wrapped(said, 3))
-    else:
-        device, seconds = "GPU" if on_device else "CPU", time.perf_counter() - began
-        click.echo(f"All {count} checks of the {device} passed in {seconds:.0f} s.")
-    return not failed
+        return False
+    _show_speed("gpu" if on_device else "cpu")
+    device, seconds = "GPU" if on_device else "CPU", time.perf_counter() - began
+    click.echo(f"All {count} checks of the {device} passed in {seconds:.0f} s.")
+    return True
 
 
 def _show_speed(device: str) -> None:

@@ -120,6 +120,20 @@ def test_steps_of_a_fit_pass(device: str) -> None:
     assert all(row.error < 0.5 for row in found)
 
 
+def test_a_driver_that_does_not_record_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    if missing := gpu_missing():
+        pytest.skip(missing)
+    import cupy
+
+    def refused(*_: Any, **__: Any) -> None:
+        raise RuntimeError("no capture here")
+
+    monkeypatch.setattr(cupy.cuda.Stream, "begin_capture", refused)
+    plain, recorded, *_ = check.check_fit("gpu")
+    assert plain.failure == ""
+    assert recorded.failure.startswith("UserWarning: the step is not recorded as a CUDA graph")
+
+
 @pytest.mark.parametrize("kernel", ["similarity", "chain", "cosine", "geodesic", "moments"])
 def test_a_wrong_kernel_shows_in_the_steps(kernel: str, device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def off(result: Any) -> Any:
