@@ -53,7 +53,7 @@ class PooledMemory(BaseMemory):
     """Memory of a pool, which takes it back."""
 
     def __init__(self, mem, pool, queue):
-        self._mem, self._pool, self._queue = mem, pool, queue
+        self._pool, self._queue = pool, queue
         self.ptr, self.size = mem.ptr, mem.size
         #: The recording that it was allocated in.
         self._recording = id(queue.recorded) if queue.recorded is not None else None
@@ -83,19 +83,12 @@ class MemoryPointer:
         return MemoryPointer(self.mem, self.ptr - self.mem.ptr + offset)
 
 
-class _Free:
-    """A chunk that nobody uses; `poisoned` once that is queued."""
-
-    __slots__ = ("mem", "poisoned")
-
-    def __init__(self, mem, poisoned):
-        self.mem, self.poisoned = mem, poisoned
-
-
 class MemoryPool:
     def __init__(self, allocator=None):
         self._allocator = allocator or Memory
-        self._free: dict[tuple[int, int], list[_Free]] = {}
+        #: Everything that the pool holds, by address, and what is free: addresses, and whether they are poisoned.
+        self._held: dict[int, BaseMemory] = {}
+        self._free: dict[tuple[int, int], list[tuple[int, bool]]] = {}
         self._used, self._total, self._limit = 0, 0, 0
 
     def malloc(self, size):
@@ -105,10 +98,10 @@ class MemoryPool:
         with work.lock:
             chunks = self._free.get((queue.number, rounded))
             if chunks:
-                chunk = chunks.pop()
-                if chunk.poisoned and queue.recorded is None:
-                    queue.add("check a freed block", lambda: _check_untouched(chunk.mem.ptr, rounded))
-                mem = chunk.mem
+                ptr, poisoned = chunks.pop()
+                if poisoned and queue.recorded is None:
+                    queue.add("check a freed block", lambda: _check_untouched(ptr, rounded))
+                mem = self._held[ptr]
             else:
                 mem = self._new(rounded)
             self._used += rounded
@@ -119,6 +112,7 @@ class MemoryPool:
             for attempt in range(3):
                 try:
                     mem = self._allocator(size)
+                    self._held[mem.ptr] = mem
                     self._total += size
                     return mem
                 except RuntimeError:
@@ -129,14 +123,13 @@ class MemoryPool:
 
     def _take_back(self, block):
         with work.lock:
-            queue, mem = block._queue, block._mem
+            queue, ptr, size = block._queue, block.ptr, block.size
             inside = queue.recorded is not None
             poisoned = not inside and block._recording is None
             if poisoned or (inside and block._recording == id(queue.recorded)):
-                ptr, size = mem.ptr, mem.size
                 queue.add("poison a freed block", lambda: fill_poison(memory.raw(ptr, size)))
-            self._free.setdefault((queue.number, mem.size), []).append(_Free(mem, poisoned))
-            self._used -= mem.size
+            self._free.setdefault((queue.number, size), []).append((ptr, poisoned))
+            self._used -= size
 
     def free_all_blocks(self, stream=None):
         with work.lock:
@@ -145,8 +138,10 @@ class MemoryPool:
                 work.wait_for_all()  # cudaFree waits for the device
             for key, chunks in list(self._free.items()):
                 if stream is None or stream._queue.number == key[0]:
-                    self._total -= sum(chunk.mem.size for chunk in chunks)
                     del self._free[key]
+                    for ptr, _ in chunks:
+                        self._total -= key[1]
+                        del self._held[ptr]
 
     def free_all_free(self):
         self.free_all_blocks()
