@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -11,15 +12,20 @@ from pathlib import Path
 import pytest
 from commands import ENVIRONMENT
 
+from gpulaf.backend.array import gpu_missing
+
 SCRIPT = Path(__file__).parents[2] / "perf" / "gpu.sh"
 STEPS = ["check", "profile", "bandwidth", "fit", "batch", "deep", "neighborhoods", "autodiff"]
 
 
 def run(folder: Path, *arguments: str, python: str = sys.executable) -> subprocess.CompletedProcess[str]:
-    environment = ENVIRONMENT | {"PYTHON": python, "CUDA_VISIBLE_DEVICES": ""}
+    return with_environment(folder, *arguments, PYTHON=python, CUDA_VISIBLE_DEVICES="")
+
+
+def with_environment(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["bash", str(SCRIPT), *arguments], cwd=folder, env=environment, capture_output=True, encoding="utf-8",
-        check=False, timeout=120,
+        ["bash", str(SCRIPT), *arguments], cwd=folder, env=ENVIRONMENT | environment, capture_output=True,
+        encoding="utf-8", check=False, timeout=300,
     )  # fmt: skip
 
 
@@ -94,6 +100,22 @@ def test_all_run_and_a_summary_ends_it(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[-1].startswith("All ran, in ")
     assert (folder / "summary.txt").read_text(encoding="utf-8") == done.stdout
     assert {path.name for path in folder.iterdir()} == {f"{name}.txt" for name in [*STEPS, "summary"]}
+
+
+@pytest.mark.skipif(gpu_missing() is not None, reason=str(gpu_missing()))
+def test_the_measurements_run(tmp_path: Path) -> None:
+    """On tiny sizes, all but those that take their time where the GPU is a simulated one."""
+    slow = f'*"info --check"|*neighborhoods*) echo "left out" ;;\n*) exec {sys.executable} "$@" ;;'
+    simulated = [path for path in sys.path if path.endswith("simulated_cuda")]
+    paths = os.pathsep.join([*simulated, *filter(None, [os.environ.get("PYTHONPATH")])])
+    python = pretending(tmp_path, slow)
+    done = with_environment(tmp_path, "--quick", "--output", "new", PYTHON=python, PYTHONPATH=paths)
+    assert done.returncode == 0, done.stdout
+    found = outcomes(done)
+    assert found.pop("autodiff") in ("ok", "skipped")  # which needs PyTorch
+    assert found == dict.fromkeys(STEPS[:-1], "ok"), done.stdout
+    results = {path.name for path in (tmp_path / "new").glob("*.json")}
+    assert results >= {"profile.json", "bandwidth-gpu.json", "fit-gpu.json", "batch-gpu.json", "deep-gpu.json"}
 
 
 def test_quick_is_passed_on(tmp_path: Path) -> None:
