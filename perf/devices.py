@@ -73,8 +73,10 @@ def resident_blocks(architecture: str, registers: int, shared: int, threads: int
 class Time(NamedTuple):
     """What a launch takes on paper, in seconds."""
 
-    #: Bytes over the bandwidth that it reaches, lines through first-level caches, operations over the peak.
+    #: Bytes over the bandwidth of a copy, and as fast as the reads under way are answered; lines through first-level
+    #: caches; operations over the peak.
     memory: float
+    latency: float
     cache: float
     arithmetic: float
     #: Until the first read is answered and the last number is written, and from kernel to kernel.
@@ -82,13 +84,13 @@ class Time(NamedTuple):
 
     @property
     def longest(self) -> float:
-        """The longest of the three."""
-        return max(self.memory, self.cache, self.arithmetic)
+        """The longest of the four."""
+        return max(self[:4])
 
     @property
     def bound(self) -> str:
-        """Which of the three it is."""
-        return max(("memory", "cache", "arithmetic"), key=lambda name: getattr(self, name))
+        """Which of the four it is."""
+        return max(self._fields[:4], key=lambda name: getattr(self, name))
 
     @property
     def total(self) -> float:
@@ -101,10 +103,10 @@ def time_of(device: Device, launch: Any, blocks: int) -> Time:
     busy = min(device.multiprocessors, launch.blocks)
     threads = min(blocks * busy, launch.blocks) * launch.threads
     under_way = threads * UNDER_WAY * launch.itemsize / (LATENCY / device.clock)
-    bandwidth = min(REACHED * device.bandwidth, under_way)
     share = busy / device.multiprocessors
     return Time(
-        launch.cost.bytes / bandwidth,
+        launch.cost.bytes / (REACHED * device.bandwidth),
+        launch.cost.bytes / under_way,
         launch.lines / (busy * device.clock),
         launch.cost.operations / (share * device.peak["float32" if launch.itemsize == 4 else "float64"]),
         2 * LATENCY / device.clock + GAP,

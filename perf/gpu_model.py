@@ -1,14 +1,14 @@
 """How fast should the CUDA kernels and a learning step be on paper, and what keeps them from their floor?
 
 The floor of a kernel is the least bytes that it moves over the published bandwidth of a GPU (`gpulaf.profiling.costs`,
-`devices.py`); that of a sequence is the sum of its kernels'. The prediction is the longest of three times: these bytes
-at the bandwidth that a copy reaches and that the reads under way on resident threads can keep up, lines through the
+`devices.py`); that of a sequence is the sum of its kernels'. The prediction is the longest of four times: these bytes
+at the bandwidth of a copy, and as fast as the reads under way on resident threads are answered, lines through the
 first-level caches, operations over the peak; and what every launch adds. Registers are those of results/registers.json.
 Launches are not listed by hand: the code's own host part is run and recorded (`launches.py`). A step is the fixed step
 of `fit_weights`, once replayed as a graph and once launched call by call from Python.
 
-Not in the model: what the second-level cache keeps from one kernel to the next (40 or 50 MB: less than one field more
-than a product of ten labels at 512² moves), its own bandwidth, and instructions other than floating-point operations.
+Not in the model: what the second-level cache of 40 or 50 MB keeps from one kernel to the next (a product of ten labels
+at 512² moves 41 MB, small images lie in it altogether), its own bandwidth, and instructions that compute no float.
 Where results/bandwidth-gpu.json or fit-gpu.json of a GPU with such a name is found, it stands beside.
 """
 
@@ -20,10 +20,10 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from devices import CALL, DEVICES, Device, resident_blocks, time_of
+from devices import CALL, DEVICES, Device, Time, resident_blocks, time_of
 from gpulaf.kernels import reverse_horner
 from launches import PLAIN_REGISTERS, Launch, noted, recorded
-from measure import RESULTS, Rows, command, save
+from measure import ASKED, RESULTS, Rows, command, in_readme, save
 from stencils import LINKS, TERMS
 
 from gpulaf import RiemannianGradient
@@ -127,14 +127,14 @@ def predict(device: Device, name: str, launches: list[Launch], labels: int, side
     alone, parts, first = name not in SEQUENCES, SEQUENCES.get(name, 1), launches[0]
     reading = CALL if name == "step" else 0.0
     read, written, flops = (sum(getattr(x.cost, key) for x in launches) for key in ("read", "written", "operations"))
-    spent = {key: sum(t.longest for t in times if t.bound == key) for key in ("memory", "cache", "arithmetic")}
+    spent = {key: sum(t.longest for t in times if t.bound == key) for key in Time._fields[:4]}
     device_only = sum(spent.values()) + sum(t.start for t in times)
     spent["start"] = sum(t.start for t in times) + 3 * reading  # replay, numbers read, weights copied
-    seconds, in_calls = sum(spent.values()), max(device_only, CALL * len(launches)) + reading
+    seconds, in_calls = sum(spent.values()), reading + max(device_only + reading, CALL * len(launches))
     floor = sum(x.cost.bytes for x in launches if x.entry) / device.bandwidth
     return {
         "kernel": name, "J": labels, "side": side, "dtype": dtype, "gpu": device.name, "launches": len(launches),
-        "CuPy's": sum(not x.entry for x in launches), "MB read": read / 1e6, "MB written": written / 1e6,
+        "by CuPy": sum(not x.entry for x in launches), "MB read": read / 1e6, "MB written": written / 1e6,
         "Mflop": flops / 1e6, "registers": usage(device.architecture, first)["registers"] if alone else "",
         "occupancy": blocks_of(device, first) * first.threads / 2048 if alone else "",
         "most in": max(spent, key=lambda key: spent[key]),
@@ -236,6 +236,41 @@ def answer(rows: Rows) -> str:
     return f"On paper (launched call by call) {'; '.join(said)}. {far_ones}"
 
 
+def markdown(rows: Rows) -> str:
+    """Tables for README.md: kernels of the first size, sequences of all."""
+    size = rows[0]["J"], rows[0]["side"]
+    kernels = [r for r in rows if r["kernel"] not in SEQUENCES and (r["J"], r["side"]) == size]
+    heads = " | ".join(device.name for device in DEVICES)
+    line = "|---" * (4 + len(DEVICES)) + "|"
+    parts = [f"| kernel | MB read + written | occupancy | L1 over memory, H200 | {heads} |", line]
+    for group in groups(kernels):
+        first, last = group[0], group[-1]
+        occupancy = " ".join(dict.fromkeys(f"{r['occupancy']:.2g}" for r in group))
+        parts.append(
+            f"| {first['kernel']} | {first['MB read']:.1f} + {first['MB written']:.1f} | {occupancy} | "
+            f"{last['L1/memory']:.2f} | {' | '.join(map(cell, group))} |"
+        )
+    parts += ["", f"| sequence | launches | of CuPy | floor in one wave, H200 | {heads} |", line]
+    for group in groups([r for r in rows if r["kernel"] in SEQUENCES]):
+        first, wave = group[0], group[-1]["wave us"]
+        calls_of = "; in calls {us in calls:.0f}" if first["kernel"] in ("reverse_horner", "step") else ""
+        cells = " | ".join(cell(r) + calls_of.format(**r) for r in group)
+        name = f"{first['kernel']}, {first['J']} × {first['side']}²"
+        parts.append(f"| {name} | {first['launches']} | {first['by CuPy']} | {wave:.3g} | {cells} |")
+    return "\n".join(parts)
+
+
+def groups(rows: Rows) -> list[Rows]:
+    """Rows of all GPUs together."""
+    return [rows[k : k + len(DEVICES)] for k in range(0, len(rows), len(DEVICES))]
+
+
+def cell(row: dict[str, Any]) -> str:
+    """Time on paper and floor, bold where it is not near."""
+    text = f"{row['us']:.3g} ({row['floor us']:.3g})"
+    return f"**{text}**" if row["floors"] > NEAR else text
+
+
 def main() -> None:
     asked = command(__doc__, labels=(tuple(j for j, _ in CASES), (3,)), sides=(tuple(s for _, s in CASES), (48,)))
     rows = []
@@ -244,6 +279,8 @@ def main() -> None:
             launches = record(call)
             rows += [predict(device, name, launches, labels, side, "float32") for device in DEVICES]
     save(rows, answer(rows), figure)
+    if ASKED.output == RESULTS:
+        in_readme("gpu_model", markdown(rows))
 
 
 if __name__ == "__main__":

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 PERF = Path(__file__).parents[2] / "perf"
@@ -84,6 +86,35 @@ def test_a_series_and_its_adjoint_are_written_where_the_gradient_reads_them(perf
     assert [x.kernel for x in launches] == [
         "subtract", "multiply", *7 * ["operator"], *7 * ["adjoint"], "weight_gradient"
     ]  # fmt: skip
+
+
+def test_launches_are_those_of_a_simulated_device(perf: SimpleNamespace) -> None:
+    """Sums and concatenations are one operation there."""
+    simulation = pytest.importorskip("cuda_simulation")
+    import cupy
+    from gpulaf.kernels import reverse_horner
+
+    from gpulaf import RiemannianGradient
+    from gpulaf.learning.cuda_graph import FixedStep
+
+    weights, (S, l, g) = cupy.ones((8, 9, 8), "f4") / 9, (cupy.ones((8, J, 8), "f4") / J for _ in range(3))
+    step = FixedStep(l, cupy.zeros((8, 8), "i4"), perf.model.TIME, 8, RiemannianGradient(1.0))
+
+    def take_step() -> None:
+        weights[...] = step(weights, {}, ())[0]
+
+    calls = {"reverse_horner": lambda: reverse_horner.gpu(weights, S, l, g, np.ones(8)), "step": take_step}
+    for name, call in calls.items():
+        with simulation.counting() as counts:
+            call()
+        launches = perf.model.record(perf.model.calls(J, 8, "float32")[name])
+        assert Counter(x.entry for x in launches if x.entry) == counts.kernels
+        assert {x.kernel for x in launches if not x.entry} == set(counts.operations)
+
+
+def test_the_tables_of_the_readme_are_those_of_the_results(perf: SimpleNamespace) -> None:
+    rows = json.loads((PERF / "results" / "gpu_model.json").read_text(encoding="utf-8"))["rows"]
+    assert perf.model.markdown(rows) in (PERF / "README.md").read_text(encoding="utf-8")
 
 
 def test_recording_leaves_no_trace(perf: SimpleNamespace) -> None:
@@ -189,9 +220,9 @@ def test_lines_of_a_product_by_hand(perf: SimpleNamespace) -> None:
 def test_few_resident_threads_cannot_keep_memory_busy(perf: SimpleNamespace) -> None:
     (launch,) = perf.model.record(perf.model.calls(10, 512, "float32")["operator"])
     device = perf.model.DEVICES[H200]
-    crowded = device._replace(bandwidth=100 * device.bandwidth)
-    one, five = (perf.devices.time_of(crowded, launch, blocks).memory for blocks in (1, 5))
-    assert one == pytest.approx(5 * five)
+    one, five = (perf.devices.time_of(device, launch, blocks) for blocks in (1, 5))
+    assert one.latency == pytest.approx(5 * five.latency)
+    assert (one.bound, five.bound) == ("latency", "memory")
 
 
 def test_measurements_stand_beside(
