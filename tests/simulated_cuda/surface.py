@@ -2,7 +2,7 @@
 
 ``python -I surface.py FOLDER`` imports `cupy` and `cupyx` from a folder and describes every public name of them.
 ``python -I surface.py`` reads such names as a JSON list and describes what the installed CuPy has under them; null
-where it has nothing. Neither needs a device.
+where it has nothing. Both tell what some wrong calls raise. Neither needs a device.
 """
 
 import ast
@@ -14,6 +14,14 @@ from importlib import import_module
 from types import ModuleType
 
 ROOTS = ("cupy", "cupyx", "cupyx.scipy", "cupyx.scipy.sparse", "cupyx.scipy.ndimage")
+#: Calls that CuPy refuses before it needs a device.
+WRONG = (
+    "cupy.exp(1.0, where=True)", "cupy.add(1.0, 2.0, order='C')", "cupy.RawModule()", "cupy.RawModule(code=1)",
+    "cupy.RawModule(code='', options=['-O3'])", "cupy.RawModule(code='', backend='gcc')", "cupy.concat",
+    "cupy.ndarray.__array_namespace__", "cupy.stack([1.0, 2.0])", "cupy.cuda.Stream(2, 3, 4, 5, 6)",
+    "cupyx.scipy.sparse.coo_matrix('abc')", "cupyx.scipy.sparse.spmatrix(3)", "cupyx.scipy.sparse.bsr_matrix",
+    "cupyx.scipy.nothing",
+)  # fmt: skip
 #: Special names that tell how a class is written, not what it offers; without ``__imatmul__`` Python takes another.
 WRITTEN = {
     "__annotations__", "__class__", "__class_getitem__", "__delattr__", "__dict__", "__dir__", "__doc__", "__eq__",
@@ -179,6 +187,15 @@ def text_literal(text):
         return "?"
 
 
+def refused(call):
+    """What a call raises; None where it raises nothing, or only for want of a device."""
+    try:
+        eval(call, {"cupy": import_module("cupy"), "cupyx": import_module("cupyx")})
+    except Exception as error:
+        return None if "CUDA driver" in str(error) else type(error).__name__
+    return None
+
+
 def main():
     if len(sys.argv) > 1:
         sys.path.insert(0, sys.argv[1])
@@ -187,7 +204,9 @@ def main():
         wanted = json.load(sys.stdin)
         for root in ROOTS:
             import_module(root)
-    json.dump({"file": import_module("cupy").__file__, "names": {path: described(path) for path in wanted}}, sys.stdout)
+    surface = {path: described(path) for path in wanted}
+    errors = {call: refused(call) for call in WRONG}
+    json.dump({"file": import_module("cupy").__file__, "names": surface, "errors": errors}, sys.stdout)
 
 
 if __name__ == "__main__":

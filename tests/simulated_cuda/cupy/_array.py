@@ -166,9 +166,6 @@ class ndarray:
     def __complex__(self):
         return complex(self.get())
 
-    def __index__(self):
-        return self.get().__index__()
-
     def __repr__(self):
         return repr(self.get())
 
@@ -181,7 +178,7 @@ class ndarray:
     def __reduce__(self):
         return _from_host, (self.get(),)
 
-    def __array__(self, dtype=None, copy=None):
+    def __array__(self, dtype=None):
         raise TypeError(_IMPLICIT)
 
     def __array_ufunc__(self, function, method, *inputs, **kwargs):

@@ -115,6 +115,8 @@ class ufunc:
         own, out = args[: self.nin], kwargs.pop("out", None)
         if len(args) > self.nin:
             out = args[self.nin :] if self.nout > 1 else args[self.nin]
+        if kwargs.keys() - {"dtype", "casting"}:
+            raise TypeError(f"Wrong arguments {kwargs}")
         if isinstance(out, tuple) and self.nout == 1:
             (out,) = out
         for x in own:
@@ -495,10 +497,10 @@ def where(condition, x=None, y=None):
     return nonzero(condition) if x is None and y is None else compute(np.where, condition, x, y)  # noqa: F821
 
 
-def from_dlpack(x, /, *, device=None, copy=None):
-    if not isinstance(x, ndarray):
+def from_dlpack(array, *, device=None, copy=None):
+    if not isinstance(array, ndarray):
         raise RuntimeError("the simulated device takes no memory of another library")
-    return x
+    return array
 
 
 __all__ = [

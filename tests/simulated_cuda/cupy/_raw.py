@@ -17,6 +17,8 @@ class RawModule:
     ):  # fmt: skip
         if (code is None) == (path is None):
             raise TypeError("Exactly one of `code` and `path` keyword arguments must be given.")
+        if not isinstance(code, (str, type(None))):
+            raise TypeError(f"Argument 'code' has incorrect type (expected str, got {type(code).__name__})")
         if not isinstance(options, tuple):
             raise TypeError(f"Argument 'options' has incorrect type (expected tuple, got {type(options).__name__})")
         self.code, self.options, self.backend = code, options, backend

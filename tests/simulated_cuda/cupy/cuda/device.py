@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from .._runtime import deviceSynchronize, memGetInfo, setDevice
+from .. import _runtime
 
 
 class Device:
     def __init__(self, device=None):
         self.id = 0 if device is None else int(device)
-        setDevice(self.id)
+        _runtime.setDevice(self.id)
 
     def __int__(self):
         return self.id
@@ -34,10 +34,10 @@ class Device:
 
     @property
     def mem_info(self):
-        return memGetInfo()
+        return _runtime.memGetInfo()
 
     def synchronize(self):
-        deviceSynchronize()
+        _runtime.deviceSynchronize()
 
     def use(self):
         return self
