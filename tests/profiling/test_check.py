@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from gpulaf.kernels import _cuda
 
 from gpulaf import kernels
 from gpulaf.backend.array import gpu_missing, is_device_array
@@ -81,6 +82,40 @@ def test_one_wrong_entry_is_found(kernel: str, device: str, monkeypatch: pytest.
     assert found.error > 1
     assert found.failure.startswith("error ")
     assert "tolerance at float32, " in found.failure
+
+
+@pytest.fixture
+def mutant(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A function that plants an error in the text of CUDA kernels; what was compiled from it is forgotten."""
+
+    def forget() -> None:
+        for kept in (_cuda.load, _cuda.function):
+            kept.cache_clear()
+
+    def plant(before: str, after: str) -> None:
+        source = _cuda.source
+        monkeypatch.setattr(_cuda, "source", lambda name: source(name).replace(before, after))
+        forget()
+
+    yield plant
+    monkeypatch.undo()
+    forget()
+
+
+@pytest.mark.skipif(gpu_missing() is not None, reason=str(gpu_missing()))
+def test_errors_in_the_text_of_a_cuda_kernel_are_found(mutant: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cases, "SIZES", FEW[:1])
+    mutant("s[j] * (x[j] - dot)", "s[j] * (x[j] + dot)")
+    found = {kernel: check.check_kernel(kernel, "gpu") for kernel in ("operator", "chain", "similarity")}
+    assert found["operator"].error > 1
+    assert found["operator"].failure.startswith("error ")
+    assert found["chain"].failure.startswith("error ")
+    assert found["similarity"].failure == ""
+    mutant("s[j] * (x[j] + dot)", "s[j] ** (x[j] - dot)")
+    broken = check.check_kernel("operator", "gpu")
+    assert broken.cases == 1
+    assert "error" in broken.failure
+    assert len(broken.failure) < 300
 
 
 def test_numbers_that_are_none_and_other_shapes_are_errors(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
