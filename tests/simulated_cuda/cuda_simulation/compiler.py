@@ -32,7 +32,7 @@ class BuildError(Exception):
 class Parameter(ctypes.Structure):
     """See shim.h."""
 
-    _fields_ = [(n, ctypes.c_uint) for n in ("size", "alignment", "pointee", "pointee_alignment", "written", "kind")]  # noqa: RUF012
+    _fields_ = [(n, ctypes.c_uint) for n in ("size", "alignment", "pointee", "pointee_alignment", "written", "kind")]
 
 
 class Argument(NamedTuple):
@@ -162,7 +162,8 @@ class Kernel:
             self._call, pointers.ctypes.data, at, at + 12, self._module.barriers, self._tls, self.shared, seed
         )
         if status:
-            raise DeviceFault(f"{self.name}: a barrier was not reached by all threads of a block")
+            why = ("a barrier was not reached by all threads of a block", "an address that has no memory")[status - 1]
+            raise DeviceFault(f"{self.name}: {why}")
         for address in written:
             if not memory.guard_intact(address):
                 raise DeviceFault(f"{self.name} writes past the end of an allocation")

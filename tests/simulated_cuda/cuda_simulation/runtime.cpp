@@ -1,8 +1,10 @@
 // Runs the blocks of a grid: the threads of a block one after the other, as fibers where they meet at barriers.
 // Their order changes with every stretch between two barriers, so that what needs a barrier and has none shows.
 #include <csetjmp>
+#include <csignal>
 #include <cstring>
 #include <link.h>
+#include <pthread.h>
 #include <sys/mman.h>
 #include <ucontext.h>
 
@@ -21,10 +23,14 @@ enum State { WAITING, FINISHED };
 struct Fiber {
     jmp_buf at;
     ucontext_t first;
+    void* stack;
     bool started;
     State state;
 } fibers[MOST];
 jmp_buf scheduler;
+sigjmp_buf rescue;
+pthread_t device;
+struct sigaction ordinary;
 unsigned int running;
 Body body;
 void** arguments;
@@ -59,11 +65,19 @@ void resume(unsigned int t)
     if (fiber.started) _longjmp(fiber.at, 1);
     fiber.started = true;
     getcontext(&fiber.first);
-    void* stack = mmap(nullptr, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    fiber.first.uc_stack.ss_sp = stack;
+    if (!fiber.stack)
+        fiber.stack = mmap(nullptr, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    fiber.first.uc_stack.ss_sp = fiber.stack;
     fiber.first.uc_stack.ss_size = STACK;
     makecontext(&fiber.first, live, 0);
     setcontext(&fiber.first);
+}
+
+// An address of no memory at all: give the grid up.
+void fault(int)
+{
+    if (pthread_equal(pthread_self(), device)) siglongjmp(rescue, 1);
+    sigaction(SIGSEGV, &ordinary, nullptr);
 }
 
 Index3 place(unsigned int t) { return {t % blockDim.x, t / blockDim.x % blockDim.y, t / blockDim.x / blockDim.y}; }
@@ -99,15 +113,8 @@ extern "C" size_t shared_memory(const void* kernel, size_t* module)
     return segment.size;
 }
 
-// 0, or 1 where a barrier was not reached by all threads of a block.
-extern "C" int run(Body kernel, void** values, const unsigned int* grid, const unsigned int* block, int barriers,
-                   size_t module, size_t shared, unsigned int seed)
+static int run_blocks(int barriers, size_t module, size_t shared)
 {
-    gridDim = {grid[0], grid[1], grid[2]};
-    blockDim = {block[0], block[1], block[2]};
-    body = kernel;
-    arguments = values;
-    dice = seed | 1;
     const unsigned int threads = blockDim.x * blockDim.y * blockDim.z;
     const size_t blocks = (size_t)gridDim.x * gridDim.y * gridDim.z, first = roll() % blocks;
     size_t place_of_shared[2] = {module, 0};
@@ -118,7 +125,7 @@ extern "C" int run(Body kernel, void** values, const unsigned int* grid, const u
         if (!barriers) {
             for (unsigned int t = 0; t < threads; ++t) {
                 threadIdx = place(t);
-                kernel(values);
+                body(arguments);
             }
             continue;
         }
@@ -137,4 +144,27 @@ extern "C" int run(Body kernel, void** values, const unsigned int* grid, const u
         }
     }
     return 0;
+}
+
+// 0; 1 where a barrier was not reached by all threads of a block; 2 where an address was read or written that has no
+// memory.
+extern "C" int run(Body kernel, void** values, const unsigned int* grid, const unsigned int* block, int barriers,
+                   size_t module, size_t shared, unsigned int seed)
+{
+    gridDim = {grid[0], grid[1], grid[2]};
+    blockDim = {block[0], block[1], block[2]};
+    body = kernel;
+    arguments = values;
+    dice = seed | 1;
+    device = pthread_self();
+    struct sigaction ours = {};
+    ours.sa_handler = fault;
+    sigaction(SIGSEGV, &ours, &ordinary);
+    volatile int status = 2;
+    if (!sigsetjmp(rescue, 1)) status = run_blocks(barriers, module, shared);
+    sigaction(SIGSEGV, &ordinary, nullptr);
+    if (status) {
+        for (Fiber& fiber : fibers) fiber.started = false;
+    }
+    return status;
 }

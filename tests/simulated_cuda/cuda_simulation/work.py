@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from itertools import count
 from threading import RLock, local
 from time import perf_counter
-from typing import Any
 
 from .counts import counts
 
@@ -138,8 +137,45 @@ def wait_for_all() -> None:
             finish(next(iter(_busy)).items[-1])
 
 
+_running, _idle = 0, []
+
+
+def when_idle(run: Callable[[], None]) -> None:
+    """Do something when nothing is queued: now, after all that is, or, in the middle of work, after that."""
+    with lock:
+        _idle.append(run)
+        if not _running:
+            _become_idle()
+
+
+def _become_idle() -> None:
+    global _running
+    while _idle:
+        _running += 1
+        try:
+            while _busy:
+                _finish(next(iter(_busy)).items[-1])
+        finally:
+            _running -= 1
+        waiting, _idle[:] = list(_idle), []
+        for run in waiting:
+            run()
+
+
 def finish(item: Item) -> None:
     """Do an item and what it waits for, in the chosen order."""
+    global _running
+    with lock:
+        _running += 1
+        try:
+            _finish(item)
+        finally:
+            _running -= 1
+        if not _running:
+            _become_idle()
+
+
+def _finish(item: Item) -> None:
     with lock:
         if _order is not None:
             while not item.done:
@@ -151,7 +187,7 @@ def finish(item: Item) -> None:
             head = queue.items[0]
             for before in head.after:
                 if not before.done:
-                    finish(before)
+                    _finish(before)
             _do(head)
 
 

@@ -42,12 +42,12 @@ from numpy import (
 from . import cuda, exceptions, fft, linalg
 from ._array import ndarray
 from ._functions import *  # noqa: F403
-from ._functions import abs, all, any, max, min, pow, round, sum, ufunc  # noqa: A004, F401
+from ._functions import abs, all, any, max, min, pow, round, sum, ufunc
 from ._memory import get_default_memory_pool
 from ._raw import RawKernel, RawModule
 
 __version__ = "14.0.1"
-bool = bool_  # noqa: A001
+bool = bool_
 
 
 def is_available():

@@ -294,7 +294,7 @@ class ndarray:
         if not copy and dtype == self.dtype:
             return self
         if casting is not None and not np.can_cast(self.dtype, dtype, casting):
-            raise TypeError(f"Cannot cast array data from {self.dtype!r} to {dtype!r} according to the rule {casting!r}")
+            raise TypeError(f"Cannot cast array data from {self.dtype!r} to {dtype!r} by the rule {casting!r}")
         result = ndarray(self.shape, dtype, strides=_strides(self._view, order, dtype))
         enqueue("copy", _cast, [result, self])
         return result

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import gc
 import threading
+import weakref
 from contextlib import contextmanager
 from typing import Any
-
 
 from cuda_simulation import work
 from cuda_simulation.memory import POISON, OutOfAddresses, fill_poison, memory
@@ -46,21 +46,23 @@ class Memory(BaseMemory):
     def __del__(self):
         if self.ptr and memory is not None:
             ptr, self.ptr = self.ptr, 0
-            memory.free(ptr)
+            work.when_idle(lambda: memory.free(ptr))  # cudaFree waits for the device
 
 
 class PooledMemory(BaseMemory):
     """Memory of a pool, which takes it back."""
 
     def __init__(self, mem, pool, queue):
-        self._pool, self._queue = pool, queue
+        self._mem, self._pool, self._queue = mem, weakref.ref(pool), queue
         self.ptr, self.size = mem.ptr, mem.size
         #: The recording that it was allocated in.
         self._recording = id(queue.recorded) if queue.recorded is not None else None
 
     def __del__(self):
         if self.ptr and work is not None and work.lock is not None:
-            self._pool._take_back(self)
+            pool = self._pool()
+            if pool is not None:
+                pool._take_back(self)
             self.ptr = 0
 
 
@@ -133,9 +135,6 @@ class MemoryPool:
 
     def free_all_blocks(self, stream=None):
         with work.lock:
-            wait = any(self._free.values())
-            if wait and not work._capturing:
-                work.wait_for_all()  # cudaFree waits for the device
             for key, chunks in list(self._free.items()):
                 if stream is None or stream._queue.number == key[0]:
                     del self._free[key]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cuda_simulation import counts, work
+from cuda_simulation import work
 from cuda_simulation.memory import memory
 
 _TEXTS = {
@@ -61,7 +61,8 @@ def setDevice(device):
 def getDeviceProperties(device):
     setDevice(device)
     return {
-        "name": b"Simulated GPU", "totalGlobalMem": memory.limit, "sharedMemPerBlock": 48 * 1024, "major": 9, "minor": 0,
+        "name": b"Simulated GPU", "totalGlobalMem": memory.limit, "sharedMemPerBlock": 48 * 1024,
+        "major": 9, "minor": 0,
         "multiProcessorCount": 132, "maxThreadsPerBlock": 1024, "warpSize": 32, "l2CacheSize": 50 * 2**20,
         "memoryClockRate": 2619000, "memoryBusWidth": 5120, "clockRate": 1980000,
     }  # fmt: skip

@@ -8,8 +8,8 @@ from ._array import eager as _eager
 from ._functions import matmul
 
 __all__ = [
-    "LinAlgError", "cholesky", "det", "eigh", "eigvalsh", "inv", "lstsq", "matmul", "matrix_power", "matrix_rank", "norm",
-    "pinv", "qr", "slogdet", "solve", "svd",
+    "LinAlgError", "cholesky", "det", "eigh", "eigvalsh", "inv", "lstsq", "matmul", "matrix_power", "matrix_rank",
+    "norm", "pinv", "qr", "slogdet", "solve", "svd",
 ]  # fmt: skip
 
 
