@@ -9,12 +9,13 @@ of `fit_weights`, once replayed as a graph and once launched call by call from P
 
 Not in the model: what the second-level cache of 40 or 50 MB keeps from one kernel to the next (a product of ten labels
 at 512² moves 41 MB, small images lie in it altogether), its own bandwidth, and instructions that compute no float.
-Where results/bandwidth-gpu.json or fit-gpu.json of a GPU with such a name is found, it stands beside.
+Where bandwidth-gpu.json or fit-gpu.json of a GPU with such a name is found in results/gpu or results, it stands beside.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -165,17 +166,20 @@ def wave_floor(device: Device, name: str, labels: int, side: int, dtype: str) ->
 
 def measured(device: Device, name: str, labels: int, side: int, dtype: str) -> float | str:
     """Microseconds on such a GPU, where a result holds them."""
-    step = name == "step"
-    path = RESULTS / ("fit-gpu.json" if step else "bandwidth-gpu.json")
-    if not path.exists():
-        return ""
-    found = json.loads(path.read_text(encoding="utf-8"))
-    if not all(word in found["machine"]["gpu"] for word in device.name.split()[:1]):
-        return ""
-    if step:
-        return next((1e6 * r["s"] / 50 for r in found["rows"] if r["gradient"] == "Taylor 1e-4, exact"), "")
-    key = (name, labels, side, dtype)
-    return next((1e3 * r["ms"] for r in found["rows"] if (r["kernel"], r["J"], r["side"], r["dtype"]) == key), "")
+    file = "fit-gpu.json" if name == "step" else "bandwidth-gpu.json"
+    for path in (RESULTS / "gpu" / file, RESULTS / file):
+        found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+        if found is None or device.name.split()[0] not in found["machine"]["gpu"]:
+            continue
+        if name == "step":
+            steps, *size = map(int, re.findall(r"\d+", found["answer"])[:3])  # 50 steps at 512² pixels with 10 labels
+            own = [1e6 * r["s"] / steps for r in found["rows"] if "1e-4" in r["gradient"] and size == [side, labels]]
+        else:
+            key = (name, labels, side, dtype)
+            own = [1e3 * r["ms"] for r in found["rows"] if (r["kernel"], r["J"], r["side"], r["dtype"]) == key]
+        if own:
+            return float(own[0])
+    return ""
 
 
 def figure(rows: Rows) -> Any:

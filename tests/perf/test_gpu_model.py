@@ -233,11 +233,15 @@ def test_measurements_stand_beside(
     machine = {"gpu": "NVIDIA H100 80GB HBM3"}
     (tmp_path / "bandwidth-gpu.json").write_text(json.dumps({"machine": machine, "rows": rows}))
     steps = [{"gradient": "Taylor 1e-3, exact", "s": 9.0}, {"gradient": "Taylor 1e-4, exact", "s": 0.1}]
-    (tmp_path / "fit-gpu.json").write_text(json.dumps({"machine": machine, "rows": steps}))
+    said = {"machine": machine, "answer": f"50 steps at {SIDE}² pixels with {J} labels take 0.1 s.", "rows": steps}
+    (tmp_path / "gpu").mkdir()
+    (tmp_path / "gpu" / "fit-gpu.json").write_text(json.dumps(said))
     perf.model.compiled()
     monkeypatch.setattr(perf.model, "RESULTS", tmp_path)
     assert [row(perf, "operator", device)["us measured"] for device in (A100, H100, H200)] == ["", 500, ""]
     assert row(perf, "adjoint", H100)["us measured"] == ""
+    assert row(perf, "step", H100)["us measured"] == pytest.approx(2000)
+    assert row(perf, "step", H100, side=16)["us measured"] == ""
     rows = [row(perf, name, device) for name in ("operator", "step") for device in (A100, H100, H200)]
     crosses = [line for axis in perf.model.figure(rows).axes for line in axis.lines if line.get_marker() == "x"]
     assert sum(len(line.get_xdata()) for line in crosses) == 2
