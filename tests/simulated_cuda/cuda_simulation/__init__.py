@@ -6,7 +6,7 @@ CuPy does not tell.
 """
 
 from .counts import Counts, counting, counts
-from .memory import memory
+from .memory import limited, memory
 from .work import DeviceFault, late, shuffled
 
-__all__ = ["Counts", "DeviceFault", "counting", "counts", "late", "memory", "shuffled"]
+__all__ = ["Counts", "DeviceFault", "counting", "counts", "late", "limited", "memory", "shuffled"]

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import mmap
 from bisect import bisect_right, insort
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import RLock
 from typing import Any
 
@@ -26,6 +28,11 @@ class OutOfAddresses(Exception):
 
 class IllegalAddress(Exception):
     """An address lies in no allocation."""
+
+
+def guard_pattern(address: int) -> np.uint16:
+    """What fills the guard of an allocation: NaNs, others than those of its neighbors, whose copies are found, too."""
+    return np.uint16(0x7FF1 + address // UNIT % 13)
 
 
 def fill_poison(view: np.ndarray) -> None:
@@ -89,7 +96,8 @@ class Memory:
             self._sizes[address] = rounded
             insort(self._starts, address)
             self.used += rounded
-            fill_poison(self.raw(address, rounded + UNIT))
+            fill_poison(self.raw(address, rounded))
+            self.raw(address + rounded, UNIT).view(np.uint16)[...] = guard_pattern(address)
             return address
 
     def free(self, address: int) -> None:
@@ -118,7 +126,17 @@ class Memory:
     def guard_intact(self, address: int) -> bool:
         """Whether the guard behind the allocation of an address was left alone."""
         start, size = self.allocation(address)
-        return bool((self.raw(start + size, UNIT).view(np.uint16) == POISON).all())
+        return bool((self.raw(start + size, UNIT).view(np.uint16) == guard_pattern(start)).all())
 
 
 memory = Memory()
+
+
+@contextmanager
+def limited(free: int) -> Iterator[None]:
+    """Let the device have so many bytes left."""
+    before, memory.limit = memory.limit, memory.used + free
+    try:
+        yield
+    finally:
+        memory.limit = before

@@ -6,6 +6,7 @@ runs what the awaited item needs and nothing else (``late``), or, after ``shuffl
 
 from __future__ import annotations
 
+import atexit
 import random
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -53,15 +54,15 @@ class Queue:
         self.recorded: list[tuple[str, Callable[[], None]]] | None = None
         self._wait_for: list[Item] = []
 
-    def add(self, name: str, run: Callable[[], None] | None = None) -> Item:
-        """Queue work, or record it."""
+    def add(self, name: str, run: Callable[[], None] | None = None, *, own: bool = False) -> Item:
+        """Queue work, or record it; `own` work of the simulation is never refused."""
         with lock:
             if self.recorded is not None:
                 self.recorded.append((name, run or (lambda: None)))
                 return Item(self, name, None, [])
             after, self._wait_for = self._wait_for, []
             if self is default:
-                if any(q.recorded is not None and q.blocking for q in _capturing):
+                if not own and any(q.blocking for q in _capturing):
                     raise CaptureError(IMPLICIT)
                 after += [q.items[-1] for q in _busy if q.blocking and q is not self]
             elif self.blocking and default.items:
@@ -86,8 +87,6 @@ class Queue:
                 for queue in list(_busy):
                     if queue.blocking and queue.items:
                         finish(queue.items[-1])
-            elif self.blocking and default.items and not self.items:
-                pass
             if self.items:
                 finish(self.items[-1])
 
@@ -138,11 +137,15 @@ def wait_for_all() -> None:
 
 
 _running, _idle = 0, []
+_closed: list[bool] = []
+atexit.register(_closed.append, True)
 
 
 def when_idle(run: Callable[[], None]) -> None:
     """Do something when nothing is queued: now, after all that is, or, in the middle of work, after that."""
     with lock:
+        if _closed:
+            return
         _idle.append(run)
         if not _running:
             _become_idle()

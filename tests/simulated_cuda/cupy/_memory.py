@@ -12,6 +12,7 @@ from cuda_simulation import work
 from cuda_simulation.memory import POISON, OutOfAddresses, fill_poison, memory
 
 _UNIT = 512
+_closed = work._closed
 
 
 class OutOfMemoryError(MemoryError):
@@ -44,7 +45,7 @@ class Memory(BaseMemory):
                 raise CUDARuntimeError(2) from None
 
     def __del__(self):
-        if self.ptr and memory is not None:
+        if self.ptr and not _closed:
             ptr, self.ptr = self.ptr, 0
             work.when_idle(lambda: memory.free(ptr))  # cudaFree waits for the device
 
@@ -59,7 +60,7 @@ class PooledMemory(BaseMemory):
         self._recording = id(queue.recorded) if queue.recorded is not None else None
 
     def __del__(self):
-        if self.ptr and work is not None and work.lock is not None:
+        if self.ptr and not _closed:
             pool = self._pool()
             if pool is not None:
                 pool._take_back(self)
@@ -102,7 +103,7 @@ class MemoryPool:
             if chunks:
                 ptr, poisoned = chunks.pop()
                 if poisoned and queue.recorded is None:
-                    queue.add("check a freed block", lambda: _check_untouched(ptr, rounded))
+                    queue.add("check a freed block", lambda: _check_untouched(ptr, rounded), own=True)
                 mem = self._held[ptr]
             else:
                 mem = self._new(rounded)
@@ -129,7 +130,7 @@ class MemoryPool:
             inside = queue.recorded is not None
             poisoned = not inside and block._recording is None
             if poisoned or (inside and block._recording == id(queue.recorded)):
-                queue.add("poison a freed block", lambda: fill_poison(memory.raw(ptr, size)))
+                queue.add("poison a freed block", lambda: fill_poison(memory.raw(ptr, size)), own=True)
             self._free.setdefault((queue.number, size), []).append((ptr, poisoned))
             self._used -= size
 
