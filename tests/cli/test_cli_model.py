@@ -19,7 +19,6 @@ from commands import ENVIRONMENT, PROGRAM, check_mistake, gpulaf_process, succee
 
 import gpulaf
 from gpulaf import WeightPredictor
-from gpulaf.backend.array import gpu_missing
 from gpulaf.cli import main
 from gpulaf.cli.options import compile_notice
 from gpulaf.io.images import read_image, write_array
@@ -430,9 +429,11 @@ def test_mistakes(folder: Path, capsys: pytest.CaptureFixture[str], arguments: s
     assert tree(folder) == before
 
 
-@pytest.mark.skipif(gpu_missing() is None, reason="this machine has a GPU")
 @pytest.mark.parametrize("arguments", [f"{TRAIN} -o new.safetensors", f"{EVALUATE} --model m.safetensors"])
-def test_a_gpu_that_is_not_there(folder: Path, capsys: pytest.CaptureFixture[str], arguments: str) -> None:
+def test_a_gpu_that_is_not_there(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, arguments: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "cupy", None)  # as if it were not installed
     before = tree(folder)
     with pytest.raises(SystemExit) as stopped:
         main([*arguments.split(), "--device", "gpu"], prog_name="gpulaf")
