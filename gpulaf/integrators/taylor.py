@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.linalg
 
-from ..backend.array import empty, namespace, scalar, scaled
+from ..backend.array import empty, host_array, namespace, scaled
 from ..backend.dense import eigh, svd
 from ..backend.products import combine, inner_products
 from .base import Sensitivity, Solution, check_time, choose_rank, with_rounding
@@ -116,10 +116,10 @@ class Taylor:
                 if degree > 1:  # degree − 1 results in turns
                     change = flow.chain(change, b, c[-2::-1], out=empty((2, *b.shape), b))[degree % 2, ...]
                 v = change if v is None else v + change
-                if substeps > 1 and not np.isfinite(_largest(change)):  # an absurd time overflows
+                if substeps > 1 and not np.isfinite(_largest(change)[0]):  # an absurd time overflows
                     break
-        source = _largest(flow.B if basis is None else basis.series[0][0, ...])
-        reach, largest = time * flow.alpha, _largest(v)
+        source, largest = _largest(flow.B if basis is None else basis.series[0][0, ...], v)
+        reach = time * flow.alpha
         share = substeps_bound(reach, substeps, degree) * time * phi1(reach)
         error = with_rounding(share * source / largest if largest else 0.0, v.dtype)
         converged = bound <= self.tol or error == 0
@@ -249,10 +249,11 @@ def _steps(flow: Any, h: float, substeps: int, degree: int) -> Steps:
     return steps
 
 
-def _largest(x: Any) -> float:
-    """max |x|."""
-    xp = namespace(x)
-    return max(scalar(xp.max(x)), -scalar(xp.min(x)))
+def _largest(*fields: Any) -> list[float]:
+    """max |x| of every field, read together."""
+    xp = namespace(fields[0])
+    ends = xp.stack([end for x in fields for end in (xp.max(x), -xp.min(x))])
+    return [float(max(pair)) for pair in host_array(ends).reshape(-1, 2)]  # synchronize
 
 
 def substeps_bound(reach: float, substeps: int, degree: int) -> float:

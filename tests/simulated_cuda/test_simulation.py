@@ -25,6 +25,13 @@ extern "C" __global__ void reversed(const float* x, float* y)
 """
 
 
+@pytest.fixture(autouse=True)
+def settled():
+    """Leave no faults to other tests."""
+    yield
+    simulation.settle()
+
+
 @pytest.fixture(scope="module")
 def module():
     return cupy.RawModule(code=SCALE, options=("-std=c++17",), backend="nvrtc")

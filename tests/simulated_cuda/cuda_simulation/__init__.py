@@ -7,6 +7,17 @@ CuPy does not tell.
 
 from .counts import Counts, counting, counts
 from .memory import limited, memory
-from .work import DeviceFault, late, shuffled
+from .work import DeviceFault, late, shuffled, wait_for_all
 
-__all__ = ["Counts", "DeviceFault", "counting", "counts", "late", "limited", "memory", "shuffled"]
+__all__ = ["Counts", "DeviceFault", "counting", "counts", "late", "limited", "memory", "settle", "shuffled"]
+
+
+def settle() -> None:
+    """Have all work done, whatever faults it has, and mend what they broke."""
+    while True:
+        try:
+            wait_for_all()
+        except DeviceFault:
+            continue
+        break
+    memory.mend()

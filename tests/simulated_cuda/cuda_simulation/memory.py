@@ -97,8 +97,17 @@ class Memory:
             insort(self._starts, address)
             self.used += rounded
             fill_poison(self.raw(address, rounded))
-            self.raw(address + rounded, UNIT).view(np.uint16)[...] = guard_pattern(address)
+            self._guard(address)
             return address
+
+    def _guard(self, address: int) -> None:
+        self.raw(address + self._sizes[address], UNIT).view(np.uint16)[...] = guard_pattern(address)
+
+    def mend(self) -> None:
+        """Put the guards of all allocations back."""
+        with self.lock:
+            for address in self._starts:
+                self._guard(address)
 
     def free(self, address: int) -> None:
         """Give memory back to the driver; it cannot be used any more."""
