@@ -68,6 +68,22 @@ def xp(request: pytest.FixtureRequest) -> Library:
     return Library(request.param)
 
 
+class NotInstalled:
+    """Finds no CuPy, for ``sys.meta_path``."""
+
+    @staticmethod
+    def find_spec(name: str, path: Any = None, target: Any = None) -> None:
+        if name == "cupy":
+            raise ModuleNotFoundError("No module named 'cupy'", name="cupy")
+
+
+@pytest.fixture
+def without_cupy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let CuPy be as if it were not installed, as where results are compared with those of the CPU bit for bit."""
+    monkeypatch.setattr(sys, "meta_path", [NotInstalled, *sys.meta_path])
+    monkeypatch.delitem(sys.modules, "cupy", raising=False)
+
+
 @pytest.fixture(params=["float32", "float64"])
 def dtype(request: pytest.FixtureRequest) -> np.dtype[Any]:
     return np.dtype(request.param)

@@ -132,10 +132,9 @@ def test_without_numba_the_reference_does_the_work(monkeypatch):
     assert relative(fast, slow) < 1e-14
 
 
-def test_gpu_that_is_missing_says_why(monkeypatch):
+def test_gpu_that_is_missing_says_why(without_cupy):
     from gpulaf.backend.array import device_array
 
-    monkeypatch.setitem(sys.modules, "cupy", None)  # as if it were not installed
     with pytest.raises(RuntimeError, match=r"no GPU: .*CuPy"):
         device_array(np.ones(3), "gpu")
     assert device_array(np.ones(3), "auto").sum() == 3

@@ -20,6 +20,8 @@ from gpulaf.averaging import BilateralWeights
 from gpulaf.io import read_tensors
 from gpulaf.io.images import read_image, write_array
 
+pytestmark = pytest.mark.usefixtures("without_cupy")
+
 
 @pytest.fixture
 def example(tmp_path: Path) -> Example:
@@ -352,8 +354,7 @@ def test_mistakes_of_a_process(tmp_path: Path, arguments: str, said: str) -> Non
     assert snapshot(tmp_path) == before
 
 
-def test_a_gpu_that_is_not_there(tmp_path: Path, example: Example, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(ENVIRONMENT, "CUDA_VISIBLE_DEVICES", "-1")
+def test_a_gpu_that_is_not_there(tmp_path: Path, example: Example) -> None:
     before = snapshot(tmp_path)
     done = gpulaf_process(tmp_path, "label", "im.png", "-o", "new.png", "--device", "gpu")
     check_mistake(done.returncode, done.stderr, "no GPU: .*CuPy")

@@ -25,6 +25,8 @@ from gpulaf.io.images import read_image, write_array
 from gpulaf.prediction import Training
 from gpulaf.prediction.metrics import confusion_matrix, scores
 
+pytestmark = pytest.mark.usefixtures("without_cupy")
+
 VALUES = np.array([40, 200], np.uint8)
 SCENES = [gpulaf.scenes.voronoi_lines(32, sites=6, noise=0.25, seed=seed) for seed in range(4)]
 PIXELS = [(255 * s.image[..., 0].clip(0, 1)).round().astype(np.uint8) for s in SCENES]
@@ -430,10 +432,7 @@ def test_mistakes(folder: Path, capsys: pytest.CaptureFixture[str], arguments: s
 
 
 @pytest.mark.parametrize("arguments", [f"{TRAIN} -o new.safetensors", f"{EVALUATE} --model m.safetensors"])
-def test_a_gpu_that_is_not_there(
-    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, arguments: str
-) -> None:
-    monkeypatch.setitem(sys.modules, "cupy", None)  # as if it were not installed
+def test_a_gpu_that_is_not_there(folder: Path, capsys: pytest.CaptureFixture[str], arguments: str) -> None:
     before = tree(folder)
     with pytest.raises(SystemExit) as stopped:
         main([*arguments.split(), "--device", "gpu"], prog_name="gpulaf")
