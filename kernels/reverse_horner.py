@@ -40,7 +40,7 @@ from .rows import (
     strip,
     transpose,
 )  # fmt: skip
-from .stencil import axes_of, check_shapes, neighborhood
+from .stencil import axes_of, check_shapes, lowered, neighborhood, scaled
 
 
 def reference(
@@ -167,10 +167,12 @@ def _one_by_one(
     check_shapes(weights, g, similarity, log_likelihood)
     xp = array_namespace(similarity)
     product, transposed, gradient = (getattr(m, which) for m in (operator, adjoint, weight_gradient))
-    a, y = [similarity - 1.0 / similarity.shape[-2]], [float(coefficients[-1]) * g]
-    for c in coefficients[-2::-1]:
-        a.append(product(weights, similarity, a[-1], **options))
-        y.append(transposed(weights, similarity, y[-1], g, float(c), **options))
-    shape, (*y, mean) = (0, *g.shape), y
-    right, image, left = (xp.stack(x) if x else xp.zeros(shape, dtype=g.dtype) for x in (a[:-1], a[1:], y[::-1]))
-    return gradient(weights, similarity, log_likelihood, mean, left, right, image, **options)
+    a, y = (xp.empty((len(coefficients), *g.shape), dtype=g.dtype) for _ in range(2))  # y_{q−1} in slot q, m̄ in slot 0
+    lowered(similarity, 1.0 / similarity.shape[-2], a[0, ...])
+    scaled(g, float(coefficients[-1]), y[-1, ...])
+    for q in range(1, len(coefficients)):
+        product(weights, similarity, a[q - 1, ...], out=a[q, ...], **options)
+    for q in range(len(coefficients) - 2, -1, -1):
+        transposed(weights, similarity, y[q + 1, ...], g, float(coefficients[q]), out=y[q, ...], **options)
+    terms = (y[1:, ...], a[:-1, ...], a[1:, ...])
+    return gradient(weights, similarity, log_likelihood, y[0, ...], *terms, **options)

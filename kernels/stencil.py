@@ -11,7 +11,7 @@ from itertools import product
 from math import prod
 from typing import Any
 
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, is_cupy_array, is_numpy_array
 
 
 def offsets(radius: int, axes: int = 2) -> list[tuple[int, ...]]:
@@ -137,6 +137,20 @@ def store(result: Any, out: Any) -> Any:
         return result
     out[...] = result
     return out
+
+
+def scaled(x: Any, factor: float, out: Any) -> Any:
+    """factor·x in `out`; NumPy and CuPy write it there in one pass."""
+    if is_numpy_array(x) or is_cupy_array(x):
+        return array_namespace(x).multiply(x, factor, out=out)
+    return store(factor * x, out)
+
+
+def lowered(x: Any, number: float, out: Any) -> Any:
+    """x − number in `out`; NumPy and CuPy write it there in one pass."""
+    if is_numpy_array(x) or is_cupy_array(x):
+        return array_namespace(x).subtract(x, number, out=out)
+    return store(x - number, out)
 
 
 def replicate(similarity: Any, field: Any) -> Any:

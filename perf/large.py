@@ -24,7 +24,7 @@ from textwrap import fill
 from typing import Any, NamedTuple
 
 import numpy as np
-from measure import ASKED, RESULTS, Rows, command, save
+from measure import ASKED, RESULTS, Rows, command, in_readme, save
 
 import gpulaf
 from gpulaf.plots.style import COLORS, canvas, plain
@@ -264,14 +264,8 @@ def report(rows: Rows, again: dict[str, Any], text: str) -> None:
         f"{max(r['others'] for r in largest):.1f} cores busy meanwhile."
     )
     save(rows, f"{answer} {text}", figure)
-    if ASKED.output != RESULTS:
-        return
-    readme = RESULTS.parent / "README.md"
-    head, _, rest = readme.read_text(encoding="utf-8").partition("<!-- large: -->\n")
-    _, _, tail = rest.partition("<!-- :large -->")
-    if tail:
-        lines = "\n\n".join(fill(part, 120, break_on_hyphens=False) for part in (answer, text))
-        readme.write_text(f"{head}<!-- large: -->\n{lines}\n<!-- :large -->{tail}", encoding="utf-8")
+    if ASKED.output == RESULTS:
+        in_readme("large", "\n\n".join(fill(part, 120, break_on_hyphens=False) for part in (answer, text)))
 
 
 def figure(rows: Rows) -> Any:

@@ -211,6 +211,15 @@ def table(rows: Rows) -> str:
     return "\n".join("  ".join(c.rjust(w) for c, w in zip(line, widths, strict=True)) for line in cells)
 
 
+def in_readme(name: str, text: str) -> None:
+    """Replace what stands between <!-- name: --> and <!-- :name --> in perf/README.md."""
+    readme = RESULTS.parent / "README.md"
+    head, _, rest = readme.read_text(encoding="utf-8").partition(f"<!-- {name}: -->\n")
+    _, _, tail = rest.partition(f"<!-- :{name} -->")
+    if tail:
+        readme.write_text(f"{head}<!-- {name}: -->\n{text}\n<!-- :{name} -->{tail}", encoding="utf-8")
+
+
 def save(rows: Rows, answer: str, figure: Callable[[Rows], Any] | None = None, *, name: str = "") -> None:
     """Print table and answer; where results are written, write both with the machine to NAME.json, and the figure.
 

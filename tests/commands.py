@@ -15,8 +15,9 @@ from gpulaf.io import write_array
 from gpulaf.scenes import voronoi_lines
 
 PROGRAM = Path(sys.executable).parent / "gpulaf"
-#: One thread suits images this small, and processes side by side do not wait for each other.
-ENVIRONMENT = os.environ | {"NUMBA_NUM_THREADS": "1"}
+#: One thread suits images this small, and processes side by side do not wait for each other; results are compared with
+#: those of the CPU.
+ENVIRONMENT = os.environ | {"NUMBA_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "-1"}
 
 
 def gpulaf_process(folder: Path, *arguments: Any) -> subprocess.CompletedProcess[str]:

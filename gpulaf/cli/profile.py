@@ -60,9 +60,8 @@ def _table(profile: Any) -> str:
     for stage in profile.stages:
         rates = (f"{stage.bandwidth / 1e9:.1f}", f"{stage.share:.2f}", f"{stage.intensity:.2f}")
         rows.append([stage.name, str(stage.calls), _ms(stage.seconds), f"{stage.cost.bytes / 1e6:.4g}", *rates])
-    calls, moved, operations = (
-        sum(numbers) for numbers in zip(*((s.calls, *s.cost) for s in profile.stages), strict=True)
-    )
+    calls = sum(stage.calls for stage in profile.stages)
+    moved, operations, _ = (sum(numbers) for numbers in zip(*(s.cost for s in profile.stages), strict=True))
     share = sum(stage.cost.bytes / stage.copy for stage in profile.stages) / profile.total
     rates = (f"{moved / profile.total / 1e9:.1f}", f"{share:.2f}", f"{operations / moved:.2f}")
     rows.append(["everything else", "", _ms(profile.rest), "", "", "", ""])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
-from ..backend.array import namespace, scalar
+from ..backend.array import lowered, namespace, scalar
 
 __all__ = ["LinearFlow"]
 
@@ -50,6 +50,10 @@ class LinearFlow:
     def B(self) -> Any:
         """S − 1/J."""
         return self.S - 1.0 / self.S.shape[-2]
+
+    def source(self, out: Any) -> Any:
+        """Write B to `out`, (H, J, W): the start of a series."""
+        return lowered(self.S, 1.0 / self.S.shape[-2], out)
 
     @cached_property
     def alpha(self) -> float:

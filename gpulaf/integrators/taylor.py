@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.linalg
 
-from ..backend.array import empty, namespace, scalar
+from ..backend.array import empty, host_array, namespace, scaled
 from ..backend.dense import eigh, svd
 from ..backend.products import combine, inner_products
 from .base import Sensitivity, Solution, check_time, choose_rank, with_rounding
@@ -116,9 +116,10 @@ class Taylor:
                 if degree > 1:  # degree − 1 results in turns
                     change = flow.chain(change, b, c[-2::-1], out=empty((2, *b.shape), b))[degree % 2, ...]
                 v = change if v is None else v + change
-                if substeps > 1 and not np.isfinite(_largest(change)):  # an absurd time overflows
+                if substeps > 1 and not np.isfinite(_largest(change)[0]):  # an absurd time overflows
                     break
-        reach, largest, source = time * flow.alpha, _largest(v), _largest(flow.B)
+        source, largest = _largest(flow.B if basis is None else basis.series[0][0, ...], v)
+        reach = time * flow.alpha
         share = substeps_bound(reach, substeps, degree) * time * phi1(reach)
         error = with_rounding(share * source / largest if largest else 0.0, v.dtype)
         converged = bound <= self.tol or error == 0
@@ -177,7 +178,7 @@ def reverse_horner(flow: Any, steps: Steps, g: Any) -> Sensitivity:
         degree = a.shape[0]
         c = coefficients(steps.length, degree)
         y = empty((degree, *g.shape), g)  # y_{q−1} in slot q, the change of m̄ in slot 0
-        y[-1, ...] = float(c[-1]) * mu
+        scaled(mu, float(c[-1]), y[-1, ...])
         flow.chain(y[-1, ...], mu, c[-2::-1], out=y[:-1, ...], transposed=True, backward=True)
         change = y[0, ...]
         left, right, image = [*left, y[1:, ...]], [*right, a[:-1, ...]], [*image, a[1:, ...]]
@@ -227,16 +228,20 @@ def coefficients(h: float, count: int) -> np.ndarray:
 
 
 def series(flow: Any, x: Any, count: int, *, transposed: bool = False) -> Any:
-    """x, Ax, …, A^{count−1} x, stacked; or with Aᵀ."""
-    terms = empty((count, *x.shape), x)
-    terms[0, ...] = x
+    """x, Ax, …, A^{count−1} x, stacked, of B where x is None; or with Aᵀ."""
+    first = flow.S if x is None else x
+    terms = empty((count, *first.shape), first)
+    if x is None:
+        flow.source(terms[0, ...])
+    else:
+        terms[0, ...] = x
     flow.chain(terms[0, ...], None, np.zeros(count - 1), out=terms[1:, ...], transposed=transposed)
     return terms
 
 
 def _steps(flow: Any, h: float, substeps: int, degree: int) -> Steps:
     """The series of every substep, and v where they start."""
-    steps = Steps(h, [None], [series(flow, flow.B, degree)])
+    steps = Steps(h, [None], [series(flow, None, degree)])
     for _ in range(1, substeps):
         v = steps.end
         steps.starts.append(v)
@@ -244,10 +249,11 @@ def _steps(flow: Any, h: float, substeps: int, degree: int) -> Steps:
     return steps
 
 
-def _largest(x: Any) -> float:
-    """max |x|."""
-    xp = namespace(x)
-    return max(scalar(xp.max(x)), -scalar(xp.min(x)))
+def _largest(*fields: Any) -> list[float]:
+    """max |x| of every field, read together."""
+    xp = namespace(fields[0])
+    ends = xp.stack([end for x in fields for end in (xp.max(x), -xp.min(x))])
+    return [float(max(pair)) for pair in host_array(ends).reshape(-1, 2)]  # synchronize
 
 
 def substeps_bound(reach: float, substeps: int, degree: int) -> float:

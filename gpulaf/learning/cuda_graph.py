@@ -70,11 +70,11 @@ class FixedStep:
         """
         xp = namespace(weights)
         flow = LinearFlow(Grid(weights), self.log_likelihood)
-        a = series(flow, flow.B, self.degree)
+        a = series(flow, None, self.degree)
         v = implementation("combination", weights)(self._coefficients, columns(a), None)
-        v = xp.reshape(v, (1, -1, *flow.B.shape[-2:]))
+        v = xp.reshape(v, (1, -1, *flow.S.shape[-2:]))
         sums = implementation("agreement", v)(v, self._truth, self._class_weights)
-        g = xp.reshape(implementation("cosine", v)(v, self._truth, self._class_weights, sums), flow.B.shape)
+        g = xp.reshape(implementation("cosine", v)(v, self._truth, self._class_weights, sums), flow.S.shape)
         mean, left, right, _, image = reverse_horner(flow, Steps(self.time, [None], [a]), g)
         gradient, _ = flow.derivative(mean, left, right, image)
         size = xp.sum(squared_norms(weights, gradient), dtype=xp.float64)
@@ -126,8 +126,11 @@ class CapturedStep:
         if self._graph is None:
             self._run()
         else:
+            present = sys.modules["cupy"].cuda.get_current_stream()  # on which corrections and weights are written
+            self._stream.wait_event(present.record())
             self._graph.launch(self._stream)
-            self._stream.synchronize()
+            with self._stream:  # the numbers are there when the step is
+                return self.step.row(self._new["row"])
         return self.step.row(self._new["row"])
 
     def advance(self) -> None:

@@ -20,6 +20,8 @@ __all__ = [
 SCALES = (1, 2, 4)
 #: Standard deviations after which a Gaussian is cut off, the default of SciPy and CuPy.
 TRUNCATE = 4.0
+#: The smallest scale at which a Gaussian reaches the next pixel; below it, SciPy and CuPy disagree about derivatives.
+SMALLEST = 0.5 / TRUNCATE
 #: What the names of features look like.
 EXAMPLES = "patch:1, patch:2, gaussian, gaussian:1,2,4, or several joined by +"
 
@@ -84,7 +86,7 @@ def gaussian_features(image: Any, scales: Sequence[float] = SCALES) -> Any:
     Raises
     ------
     ValueError
-        If there is no scale or one that is not positive.
+        If there is no scale or one below 0.125, at which a Gaussian reaches the next pixel.
 
     Notes
     -----
@@ -266,5 +268,8 @@ def _check_radius(radius: float) -> None:
 
 
 def _check_scales(scales: Sequence[float]) -> None:
-    if not scales or not all(0 < s < float("inf") for s in scales):
-        raise ValueError(f"scales are {tuple(scales)}; accepted is at least one positive number. (1, 2, 4) is usual.")
+    if not scales or not all(SMALLEST <= s < float("inf") for s in scales):
+        raise ValueError(
+            f"scales are {tuple(scales)}; accepted is at least one number from {SMALLEST}, below which a Gaussian sees "
+            "no neighbor. (1, 2, 4) is usual."
+        )

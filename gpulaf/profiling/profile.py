@@ -143,7 +143,7 @@ def profile_step(
     solver = Taylor()
     probe = device_array(np.zeros(1, dtype), device)
     check_memory(probe, (size, size), labels, solver=solver, times=(TIME,), learn=True)
-    likelihood, truth = _problem(size, labels, dtype)
+    likelihood, truth = problem(size, labels, dtype)
     on_device = is_device_array(probe)
     recorder = _Recorder(DeviceClock() if on_device else HostClock())
     options = FitOptions(callback=recorder.end_step, progress=False)
@@ -242,7 +242,7 @@ def _stage(kernel: str, operands: tuple[Any, ...], options: dict[str, Any]) -> s
     return _NAMES.get(kernel, kernel)
 
 
-def _problem(size: int, labels: int, dtype: str) -> tuple[np.ndarray, np.ndarray]:
+def problem(size: int, labels: int, dtype: str) -> tuple[np.ndarray, np.ndarray]:
     """Return log-likelihood (H, J, W) and truth (H, W) of noisy blocks of 16×16 pixels."""
     rng = np.random.default_rng(0)
     count = -(-size // 16)

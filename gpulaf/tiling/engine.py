@@ -141,7 +141,13 @@ def cluster(workers: int, scheduler: str | None, gpu: bool = False) -> Iterator[
     threads = str(max(1, (os.cpu_count() or 1) // workers))
     options: dict[str, Any] = {"dashboard_address": ":0", "memory_limit": 0}
     if gpu:
-        from dask_cuda import LocalCUDACluster
+        try:
+            from dask_cuda import LocalCUDACluster
+        except ImportError as error:
+            raise ImportError(
+                f"{workers} processes on GPUs need Dask-CUDA, which is not installed. Install it with: "
+                "python -m pip install dask-cuda. Or take one process, or the CPU."
+            ) from error
 
         started: Any = LocalCUDACluster
         options |= {"n_workers": workers}

@@ -113,7 +113,7 @@ def label_file(
     labeler = with_prototypes(labeler, source)
     if tiling.side is None and not tiling.restart:  # the memory that is free may have changed
         tiling = replace(tiling, side=stored_fingerprint(targets.partial).get("tile"))
-    side = chosen_side(tiling, source, labeler)
+    side = chosen_side(tiling, source, labeler, device)
     plan = Plan(source, labeler, _label_values(values, len(labeler.prototypes)), targets, side, device)
     if not targets.partial.exists() or tiling.restart:
         check_disk(targets.labels.parent, plan.disk_bytes())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,30 +67,30 @@ class Tiling:
             raise ValueError("workers and a scheduler are given; a scheduler brings its own. Leave one out.")
 
 
-def chosen_side(tiling: Tiling, source: Source, labeler: Labeler) -> int:
+def chosen_side(tiling: Tiling, source: Source, labeler: Labeler, device: str = "cpu") -> int:
     """The side of the tiles: the one asked for, or the largest usual one that fits into the memory.
+
+    On the "gpu" a tile has to fit into the memory of both.
 
     Raises
     ------
     MemoryError
         If not even a small tile fits, or the one that was asked for does not; with the numbers.
     """
-    free = tiling.memory or free_bytes()
-    if free is None:
+    most, told = None, ""
+    for each, what in _limits(tiling, source, device):
+        try:
+            labels, channels = len(labeler.prototypes), source.layout.channels or 1
+            side = largest_tile(each, labeler, labels, channels=channels, dtype=source.dtype)
+        except ValueError as error:
+            raise MemoryError(
+                f"no tile fits into {what}, with a halo of {tile_halo(labeler)} pixels. Give more memory, or take "
+                "fewer workers or a shorter time."
+            ) from error
+        if most is None or side < most:
+            most, told = side, what
+    if most is None:
         return tiling.side or SIDES[0]
-    usable, count = free if tiling.memory else USABLE * free, tiling.workers
-    each = (usable - BASE * (count > 1)) / count - BASE - source.chunk_bytes  # the first process only hands tiles out
-    told = (
-        f"{usable / 1e9:.3g} GB for {count} process(es), each with {(BASE + source.chunk_bytes) / 1e9:.2g} GB besides"
-    )
-    try:
-        labels, channels = len(labeler.prototypes), source.layout.channels or 1
-        most = largest_tile(each, labeler, labels, channels=channels, dtype=source.dtype)
-    except ValueError as error:
-        raise MemoryError(
-            f"no tile fits into {told}, with a halo of {tile_halo(labeler)} pixels. Give more memory, or take fewer "
-            "workers or a shorter time."
-        ) from error
     if tiling.side is None:
         return next(side for side in SIDES if side <= most)
     if min(tiling.side, max(source.shape[:2])) > most:
@@ -98,6 +99,18 @@ def chosen_side(tiling: Tiling, source: Source, labeler: Labeler) -> int:
             "Take those, or give more memory."
         )
     return tiling.side
+
+
+def _limits(tiling: Tiling, source: Source, device: str) -> Iterator[tuple[float, str]]:
+    """Bytes for one tile on the host and on the GPU, with words for them; nothing where the system does not tell."""
+    free, count = tiling.memory or free_bytes(), tiling.workers
+    if free is not None:
+        usable, beside = free if tiling.memory else USABLE * free, BASE + source.chunk_bytes
+        told = f"{usable / 1e9:.3g} GB for {count} process(es), each with {beside / 1e9:.2g} GB besides"
+        yield (usable - BASE * (count > 1)) / count - beside, told  # the first process only hands tiles out
+    on_device = free_bytes(True) if device == "gpu" else None
+    if on_device is not None:
+        yield USABLE * on_device, f"{USABLE * on_device / 1e9:.3g} GB of the GPU"
 
 
 def chunk_side(side: int) -> int:

@@ -6,8 +6,9 @@ from oracles import dense_average, flat, random_problem, relative, tol
 from scipy import sparse
 from scipy.linalg import expm
 
-from gpulaf import Euler, Graph, Krylov, Taylor, cosine_loss
-from gpulaf.backend.array import gpu_missing, host_array
+from gpulaf import Euler, Graph, Krylov, Taylor, cosine_loss, fit_weights, label, refine
+from gpulaf.averaging import nearest_neighbor_graph
+from gpulaf.backend.array import gpu_missing, host_array, is_device_array
 from gpulaf.flows import LinearFlow, exact_gradient, weight_gradient
 
 TIME = 3.0
@@ -99,6 +100,76 @@ def test_gradient_on_a_random_graph_against_central_differences(place, dtype):
     dl = rng.standard_normal(l.shape)
     expected = along(nothing[0], dl)
     assert (host_array(gradient.log_likelihood) * dl).sum() == pytest.approx(expected, rel=max(1e-6, 100 * tol(dtype)))
+
+
+def random_nodes(dtype, n=40):
+    """A graph of points, ℓ and truth of its nodes."""
+    rng = np.random.default_rng(0)
+    graph = nearest_neighbor_graph(rng.random((n, 2)).astype(dtype), 5, sigma=0.3)
+    return graph.matrix, rng.standard_normal((3, n)).astype(dtype), rng.integers(0, 3, n).astype(np.int32)
+
+
+@pytest.mark.parametrize("layers", [False, True])
+def test_weights_of_a_graph_are_learned_where_they_are(place, dtype, layers):
+    matrix, l, truth = random_nodes(dtype)
+    options = {"time": [1.0, 2.0] if layers else 3.0, "steps": 4}
+    here = fit_weights(l, truth, weights=[Graph(matrix)] * 2 if layers else Graph(matrix), **options)
+    start = Graph(place(matrix))
+    there = fit_weights(place(l), place(truth), weights=[start] * 2 if layers else start, **options)
+    for one, other in zip(here.history, there.history, strict=True):
+        assert other.loss == pytest.approx(one.loss, rel=10 * tol(dtype))
+        assert other.wrong == one.wrong
+    for one, other in zip(*([x.weights] if not layers else x.weights for x in (here, there)), strict=True):
+        assert isinstance(other.weights, type(place(l)))
+        assert relative(other.weights, one.weights) < 100 * tol(dtype)
+
+
+def test_nodes_are_labeled_where_they_are(place, dtype):
+    matrix, l, _ = random_nodes(dtype)
+    soft = np.exp(l.T) / np.exp(l.T).sum(axis=1, keepdims=True)
+    calls = (
+        lambda put: label(put(l.T.copy()), np.eye(3), weights=Graph(put(matrix)), rho=0.5),
+        lambda put: refine(put(soft), weights=[Graph(put(matrix))] * 2, time=[1.0, 3.0]),
+    )
+    for call in calls:
+        here, there = call(lambda x: x), call(place)
+        assert isinstance(there.probabilities, type(place(l)))
+        np.testing.assert_array_equal(host_array(there.labels), here.labels)
+        assert relative(there.probabilities, here.probabilities) < 10 * tol(dtype)
+
+
+def test_entries_of_a_row_in_any_order_and_twice(place, dtype):
+    """∂Ω belongs to the entries as the graph holds them: CuPy brings them into order, SciPy leaves them."""
+    dense = random_graph().toarray()
+    rows, columns = np.nonzero(dense)
+    values = dense[rows, columns] / 2
+    order = np.random.default_rng(0).permutation(2 * len(rows))
+    order = order[np.argsort(np.tile(rows, 2)[order], kind="stable")]
+    indptr = np.concatenate([[0], np.cumsum(2 * np.bincount(rows))])
+    shuffled = sparse.csr_array((np.tile(values, 2)[order].astype(dtype), np.tile(columns, 2)[order], indptr))
+    rng = np.random.default_rng(1)
+    l, g = (rng.standard_normal((3, 14)).astype(dtype) for _ in range(2))
+    expected = exact_gradient(LinearFlow(Graph(sparse.csr_array(dense.astype(dtype))), l), TIME, g)
+    graph = Graph(place(shuffled))
+    found = exact_gradient(LinearFlow(graph, place(l)), TIME, place(g))
+    matrix = graph.matrix.get() if is_device_array(graph.weights) else graph.matrix
+    assert found.weights.shape == matrix.data.shape
+    full = np.zeros((14, 14))
+    full[np.nonzero(dense)] = expected.weights
+    at = np.repeat(np.arange(14), np.diff(matrix.indptr)), matrix.indices
+    assert relative(host_array(found.weights), full[at]) < 20 * tol(dtype)
+    assert relative(graph.adjoint(place(l)), l @ dense) < tol(dtype)
+
+
+def test_a_graph_and_fields_in_two_places_are_refused(place, dtype):
+    matrix, l, _ = random_nodes(dtype)
+    if type(place(l)) is np.ndarray:
+        return
+    for here, there in ((matrix, place(l)), (place(matrix), l)):
+        with pytest.raises(TypeError, match=r"accepted are both on the CPU or both on the GPU\. Move one of them"):
+            LinearFlow(Graph(here).like(there), there)
+    other = np.float32 if dtype == np.float64 else np.float64
+    assert Graph(place(matrix)).like(place(l.astype(other))).weights.dtype == other
 
 
 @pytest.mark.parametrize(("matrix", "message"), [

@@ -17,9 +17,10 @@ from commands import ENVIRONMENT, PROGRAM, Example, check_mistake, gpulaf_proces
 
 import gpulaf
 from gpulaf.averaging import BilateralWeights
-from gpulaf.backend.array import gpu_missing
 from gpulaf.io import read_tensors
 from gpulaf.io.images import read_image, write_array
+
+pytestmark = pytest.mark.usefixtures("without_cupy")
 
 
 @pytest.fixture
@@ -353,7 +354,6 @@ def test_mistakes_of_a_process(tmp_path: Path, arguments: str, said: str) -> Non
     assert snapshot(tmp_path) == before
 
 
-@pytest.mark.skipif(gpu_missing() is None, reason="this machine has a GPU")
 def test_a_gpu_that_is_not_there(tmp_path: Path, example: Example) -> None:
     before = snapshot(tmp_path)
     done = gpulaf_process(tmp_path, "label", "im.png", "-o", "new.png", "--device", "gpu")

@@ -19,12 +19,13 @@ from commands import ENVIRONMENT, PROGRAM, check_mistake, gpulaf_process, succee
 
 import gpulaf
 from gpulaf import WeightPredictor
-from gpulaf.backend.array import gpu_missing
 from gpulaf.cli import main
 from gpulaf.cli.options import compile_notice
 from gpulaf.io.images import read_image, write_array
 from gpulaf.prediction import Training
 from gpulaf.prediction.metrics import confusion_matrix, scores
+
+pytestmark = pytest.mark.usefixtures("without_cupy")
 
 VALUES = np.array([40, 200], np.uint8)
 SCENES = [gpulaf.scenes.voronoi_lines(32, sites=6, noise=0.25, seed=seed) for seed in range(4)]
@@ -430,7 +431,6 @@ def test_mistakes(folder: Path, capsys: pytest.CaptureFixture[str], arguments: s
     assert tree(folder) == before
 
 
-@pytest.mark.skipif(gpu_missing() is None, reason="this machine has a GPU")
 @pytest.mark.parametrize("arguments", [f"{TRAIN} -o new.safetensors", f"{EVALUATE} --model m.safetensors"])
 def test_a_gpu_that_is_not_there(folder: Path, capsys: pytest.CaptureFixture[str], arguments: str) -> None:
     before = tree(folder)

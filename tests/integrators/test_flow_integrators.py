@@ -60,8 +60,8 @@ def test_constants_per_pixel_change_nothing(dtype, integrator):
 
 @pytest.mark.parametrize("integrator", [Krylov(), Krylov(5), Taylor(), Taylor(4), Euler(5)], ids=str)
 def test_no_source_no_solution(xp, dtype, integrator):
-    flow = LinearFlow(Grid(xp(uniform_weights((3, 4), dtype=dtype))), xp(np.zeros((3, 3, 4), dtype)))
-    flow.B = xp(np.zeros((3, 3, 4), dtype))
+    middle = xp(np.full((3, 3, 4), 1 / 3, dtype)), xp(np.full(1, 4 / 9, dtype))  # S, and its bound
+    flow = LinearFlow(Grid(xp(uniform_weights((3, 4), dtype=dtype))), xp(np.zeros((3, 3, 4), dtype)), middle)
     solution = integrator.solve(flow, 3.0)
     assert (host_array(solution.v) == 0).all()
     assert solution.error == 0

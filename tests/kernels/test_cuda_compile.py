@@ -1,6 +1,6 @@
 """Every instantiation of a kernel compiles for every architecture and keeps its values in registers.
 
-NVRTC needs no device. ``python tests/test_cuda_compile.py FILE`` writes the table of registers as JSON.
+NVRTC needs no device. ``python tests/kernels/test_cuda_compile.py FILE`` writes the table of registers as JSON.
 """
 
 import json
@@ -52,7 +52,8 @@ def instantiations(name, architecture):
             extra = {"REPLICATE": 1} if products else {}
             for radius in (1, 2, 3) if every else (1,):
                 most = _cuda.most_labels(name, (2 * radius + 1) ** 2, itemsize)
-                for labels in sorted({0, most, *(n for n in (2, 8, 10) if n < most)}) if every else (0, 8):
+                usual = {2, 8, 10, most} if every else {8, 10}
+                for labels in sorted({0, *(n for n in usual if n <= most)}):
                     yield dtype, {"RADIUS": radius, "LABELS": labels, "INDEX": "int", **extra}
             for labels in (0, 2, _cuda.most_labels(name, 27, itemsize)) if every else (0,):
                 yield dtype, {"RADIUS": 1, "REACH": 1, "LABELS": labels, "INDEX": "int", **extra}

@@ -232,6 +232,18 @@ def test_gaussian_features_of_a_quadratic(dtype):
         assert (larger, smaller) == pytest.approx(tuple(s**2 * eigenvalues), rel=2e-2)
 
 
+@pytest.mark.parametrize("shape", [(1, 1, 1), (6, 7, 2), (1, 30, 1)])
+def test_gaussian_features_are_those_of_scipy(xp, dtype, shape):
+    """Down to the smallest scale: below it CuPy would take the image for its derivative."""
+    if xp.name == "strict":  # Gaussian filters are SciPy's and CuPy's
+        return
+    image = np.random.default_rng(0).random(shape).astype(dtype)
+    scales = (0.125, 0.7, 4)
+    found = host_array(gaussian_features(xp(image), scales))
+    assert found.dtype == dtype
+    assert np.abs(found - gaussian_features(image.astype(float), scales)).max() < 20 * np.finfo(dtype).eps
+
+
 def test_features_of_channels_stand_side_by_side():
     image = np.random.default_rng(0).random((8, 9, 2))
     both = gaussian_features(image, (1, 2))
@@ -252,6 +264,6 @@ def test_feature_errors():
             function(image[..., 0])
         with pytest.raises(TypeError, match="image has dtype uint8"):
             function(image.astype(np.uint8))
-    for scales in ((), (0,), (1, np.inf)):
+    for scales in ((), (0,), (1, np.inf), (0.124,)):
         with pytest.raises(ValueError, match="scales are"):
             gaussian_features(image, scales)

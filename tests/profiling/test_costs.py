@@ -33,6 +33,12 @@ def operands(
     norms = patches[:, 0]
     weights = weights[:1] if shared else weights
     return {
+        "operator": ((weights, S, v), [weights, S, v]),
+        "operator sourced": ((weights, S, v, l, 0.5), [weights, S, v, l]),
+        "operator averages": ((weights, None, v), [weights, v]),
+        "adjoint": ((weights, S, v), [weights, S, v]),
+        "adjoint sourced": ((weights, None, v, l), [weights, v, l]),
+        "inner_products": ((stack, stack[:2]), [stack, stack[:2]]),
         "similarity": ((weights, l), [weights, l]),
         "combination": ((np.ones((2, 4)), stack), [stack]),
         "combination start": ((np.ones((2, 4)), stack, stack[:2]), [stack, stack[:2]]),
@@ -50,8 +56,9 @@ def operands(
 
 
 KERNELS = [
-    "similarity", "combination", "combination start", "agreement", "cosine", "weight_gradient", "reverse_horner",
-    "moments", "moments averaged", "geodesic", "geodesic scaled",
+    "operator", "operator sourced", "operator averages", "adjoint", "adjoint sourced", "similarity", "combination",
+    "combination start", "inner_products", "agreement", "cosine", "weight_gradient", "reverse_horner", "moments",
+    "moments averaged", "geodesic", "geodesic scaled",
 ]  # fmt: skip
 
 
@@ -62,7 +69,8 @@ def test_bytes_are_those_of_the_arrays(kernel: str, dtype: Any, batch: tuple[int
     arguments, read = operands(kernel, dtype, batch, shared)
     result = import_module(f"gpulaf.kernels.{name}").reference(*arguments)
     written = [x for x in (result if isinstance(result, tuple) else (result,)) if x is not None and x.size >= H * W]
-    assert costs.cost(name, *arguments).bytes == sum(x.nbytes for x in (*read, *written))
+    cost = costs.cost(name, *arguments)
+    assert (cost.read, cost.written) == tuple(sum(x.nbytes for x in arrays) for arrays in (read, written))
 
 
 @pytest.mark.parametrize("transposed", [False, True])

@@ -22,8 +22,9 @@ from examples import stripes
 import gpulaf
 from gpulaf import Labeler
 from gpulaf.averaging import BilateralWeights, nearest_neighbor_graph
+from gpulaf.backend.array import device_array, gpu_missing, host_array
 from gpulaf.backend.validation import image_features
-from gpulaf.tiling import Tiling, engine, label_file, open_source, sample_prototypes
+from gpulaf.tiling import Tiling, engine, label_file, open_source, sample_prototypes, sizing
 from gpulaf.tiling.engine import run_task
 from gpulaf.tiling.outputs import Targets
 from gpulaf.tiling.plan import Plan
@@ -51,17 +52,26 @@ def image(tmp_path: Path) -> Path:
 
 def labeled(image: Path, output: Path, labeler: Labeler | None = None, **options: Any) -> Any:
     others = {name: options.pop(name, None) for name in ("probabilities", "values", "say")}
-    tiling = Tiling(**{"side": SIDE} | options)
+    tiling = Tiling(**{"side": SIDE, "device": "cpu"} | options)
     return label_file(open_source(image), output, labeler or Labeler(PROTOTYPES), tiling=tiling, **others)
 
 
 # --- results --------------------------------------------------------------------------------------------------------
 
 
+def needs(device: str) -> None:
+    if device == "gpu" and (missing := gpu_missing()):
+        pytest.skip(missing)
+
+
+KINDS = ["grey uint8 cpu", "color uint16 cpu", "color float32 cpu", "grey float64 cpu", "color uint8 gpu"]
+
+
 @pytest.mark.parametrize("weights", [None, BilateralWeights(0.1)], ids=["uniform", "bilateral"])
-@pytest.mark.parametrize("kind", ["grey uint8", "color uint16", "color float32", "grey float64"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_labels_and_probabilities_equal_those_in_memory_bit_for_bit(tmp_path: Path, weights: Any, kind: str) -> None:
-    color, dtype = kind.split()
+    color, dtype, device = kind.split()
+    needs(device)
     scale = {"uint8": 1, "uint16": 257}.get(dtype, 1 / 255)
     pixels = (stripes(color=color == "color") * np.float64(scale)).astype(dtype)
     photometric = "rgb" if color == "color" else "minisblack"
@@ -69,20 +79,21 @@ def test_labels_and_probabilities_equal_those_in_memory_bit_for_bit(tmp_path: Pa
     labeler = Labeler(3, weights)
     prototypes = sample_prototypes(open_source(tmp_path / "in.tif"), 3)
     assert np.array_equal(prototypes, gpulaf.labeling.kmeans_prototypes(image_features(pixels)[0], 3))
-    expected = labeler(pixels)
-    assert 0 < (expected.labels == 0).mean() < 1
-    done = labeled(tmp_path / "in.tif", tmp_path / "out.zarr", labeler, probabilities=tmp_path / "soft.zarr")
+    expected = [host_array(x) for x in labeler(device_array(pixels, device))[:2]]
+    assert 0 < (expected[0] == 0).mean() < 1
+    options: dict[str, Any] = {"probabilities": tmp_path / "soft.zarr", "device": device}
+    done = labeled(tmp_path / "in.tif", tmp_path / "out.zarr", labeler, **options)
     assert done[1:] == ((300, 250), 3, SIDE, 20, 0)
     labels, soft = (zarr.open_array(tmp_path / name, mode="r") for name in ("out.zarr", "soft.zarr"))
     assert labels.dtype == np.uint8
     assert soft.dtype == (np.float64 if dtype == "float64" else np.float32)
-    assert np.array_equal(labels[:], expected.labels)
-    assert np.array_equal(soft[:], expected.probabilities)
-    labeled(tmp_path / "in.tif", tmp_path / "out.tif", labeler)
+    assert np.array_equal(labels[:], expected[0])
+    assert np.array_equal(soft[:], expected[1])
+    labeled(tmp_path / "in.tif", tmp_path / "out.tif", labeler, device=device)
     with tifffile.TiffFile(tmp_path / "out.tif") as file:
         assert file.is_bigtiff
         assert file.pages[0].is_tiled
-        assert np.array_equal(file.asarray(), expected.labels)
+        assert np.array_equal(file.asarray(), expected[0])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.tif", "out.tif", "out.zarr", "soft.zarr"]
 
 
@@ -561,6 +572,23 @@ def test_a_tile_that_does_not_fit_is_refused_with_numbers(tmp_path: Path) -> Non
     assert chosen_side(Tiling(memory=int(4e9), workers=4), source, labeler) < 2048
     with pytest.raises(MemoryError, match=r"with a halo of 8 pixels\. Give more memory, or take fewer workers"):
         chosen_side(Tiling(memory=int(4e9), workers=16), source, labeler)
+
+
+def test_a_tile_on_a_gpu_fits_into_its_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    zarr.create_array(tmp_path / "in.zarr", shape=(100_000, 100_000), chunks=(1024, 1024), dtype="u1")
+    source, labeler = open_source(tmp_path / "in.zarr"), Labeler(PROTOTYPES)
+    monkeypatch.setattr(sizing, "free_bytes", lambda on_device=False: int(1e8 if on_device else 64e9))
+    assert chosen_side(Tiling(), source, labeler) == 2048
+    assert chosen_side(Tiling(), source, labeler, "gpu") < 1024
+    with pytest.raises(MemoryError, match=r"tiles of 2048 pixels do not fit into 0\.\d+ GB of the GPU; .* have \d+\. "):
+        chosen_side(Tiling(side=2048), source, labeler, "gpu")
+
+
+def test_processes_on_gpus_need_dask_cuda(tmp_path: Path, image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    needs("gpu")
+    monkeypatch.setitem(sys.modules, "dask_cuda", None)
+    with pytest.raises(ImportError, match=r"2 processes on GPUs need Dask-CUDA.* Install it with"):
+        labeled(image, tmp_path / "out.zarr", workers=2, device="gpu")
 
 
 def test_a_disk_without_room_is_refused_with_numbers(tmp_path: Path) -> None:

@@ -1,0 +1,5 @@
+"""``cupy.cuda.graph``."""
+
+from .._stream import Graph
+
+__all__ = ["Graph"]

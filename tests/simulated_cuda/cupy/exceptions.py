@@ -1,0 +1,5 @@
+"""``cupy.exceptions``."""
+
+from numpy.exceptions import AxisError, ComplexWarning
+
+__all__ = ["AxisError", "ComplexWarning"]
