@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -62,10 +63,12 @@ class Library:
 
 
 @pytest.fixture(params=["numpy", "read-only", "strict", "cupy"])
-def xp(request: pytest.FixtureRequest) -> Library:
+def xp(request: pytest.FixtureRequest) -> Iterator[Library]:
     if request.param == "cupy" and (missing := gpu_missing()):
         pytest.skip(missing)
-    return Library(request.param)
+    yield Library(request.param)
+    if request.param == "cupy":  # what failed on the device and nobody waited for
+        sys.modules["cupy"].cuda.runtime.deviceSynchronize()
 
 
 class NotInstalled:

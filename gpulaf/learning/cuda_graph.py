@@ -139,6 +139,7 @@ class CapturedStep:
             array[...] = self._new[name]
 
     def _run(self) -> None:
+        self._new = {}  # whose memory serves again
         state = {k: x for k, x in self._arrays.items() if k != "weights"}
         weights, state, row = self.step(self._arrays["weights"], state, self._corrections)
         self._new = {"weights": weights, **state, "row": row}

@@ -60,6 +60,37 @@ def test_estimate_is_above_the_peak_and_not_far(integrator, time, labels, dtype,
     assert 0.97 < estimate / peak < 1.75
 
 
+@pytest.mark.parametrize("integrator", [Krylov(10), Taylor(), Euler(20)], ids=str)
+@pytest.mark.parametrize(("labels", "dtype"), [(2, "float32"), (8, "float64")])
+@pytest.mark.parametrize("learn", [False, True])
+def test_estimate_on_a_gpu(integrator, labels, dtype, learn):
+    """Also of a recorded fit, whose graph keeps memory that nothing else gets."""
+    simulation = pytest.importorskip("cuda_simulation", reason="the GPU is a real one")
+    import cupy
+
+    side, rng = 96, np.random.default_rng(0)
+    image, prototypes = cupy.asarray(rng.random((side, side)).astype(dtype)), np.linspace(0, 1, labels)
+    l = cupy.asarray(rng.standard_normal((side, labels, side)).astype(dtype))
+    truth = cupy.asarray(rng.integers(0, labels, (side, side)))
+
+    def run():
+        if learn:
+            fit_weights(l, truth, steps=1, solver=integrator, options=QUIET)
+        else:
+            label(image, prototypes, solver=integrator)
+
+    run()
+    cupy.get_default_memory_pool().free_all_blocks()
+    with simulation.peak() as peak:
+        run()
+    options = {"times": (3.0,), "learn": learn, "dtype": dtype, "device": "gpu"}
+    estimate = memory_estimate((side, side), labels, solver=integrator, **options)
+    given = (l if learn else image).nbytes
+    assert 0.97 < estimate / (peak.in_use + given) < 1.8
+    if learn and isinstance(integrator, Taylor):  # nobody else may have what the graph reserves
+        assert estimate / (peak.reserved + given) > 0.97
+
+
 @pytest.mark.parametrize("scheme", SCHEMES, ids=str)
 @pytest.mark.parametrize("time", [3.0, 20.0])
 @pytest.mark.parametrize(("labels", "dtype"), [(2, "float32"), (8, "float64")])

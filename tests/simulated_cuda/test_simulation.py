@@ -73,6 +73,15 @@ def test_arguments_of_a_launch_are_those_of_the_kernel(module):
         cupy.cuda.get_current_stream().synchronize()
 
 
+def test_shared_memory_of_a_block_is_limited(module):
+    large = SCALE.replace("held[64]", "held[12289]")
+    x, y = cupy.ones(64, np.float32), cupy.empty(64, np.float32)
+    with pytest.raises(simulation.DeviceFault, match="49156 bytes of shared memory"):
+        cupy.RawModule(code=large).get_function("reversed")((1,), (64,), (x, y))
+    with pytest.raises(simulation.DeviceFault, match="bytes of shared memory"):
+        module.get_function("reversed")((1,), (64,), (x, y), shared_mem=49000)
+
+
 def test_text_that_does_not_compile_is_an_error():
     with pytest.raises(Exception, match="undeclared"):
         cupy.RawModule(code='extern "C" __global__ void k() { undeclared; }').compile()

@@ -6,10 +6,10 @@ CuPy does not tell.
 """
 
 from .counts import Counts, counting, counts
-from .memory import limited, memory
+from .memory import limited, memory, peak
 from .work import DeviceFault, late, shuffled, wait_for_all
 
-__all__ = ["Counts", "DeviceFault", "counting", "counts", "late", "limited", "memory", "settle", "shuffled"]
+__all__ = ["Counts", "DeviceFault", "counting", "counts", "late", "limited", "memory", "peak", "settle", "shuffled"]
 
 
 def settle() -> None:

@@ -54,6 +54,8 @@ class Memory:
         self._free: dict[int, list[int]] = {}
         self._top = 0
         self.used, self.limit = 0, TOTAL
+        #: Bytes of arrays that are in use; the most of them and of what is reserved, since somebody put these back.
+        self.live, self.most_live, self.most_used = 0, 0, 0
 
     def _open(self) -> None:
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0x4000)
@@ -96,12 +98,18 @@ class Memory:
             self._sizes[address] = rounded
             insort(self._starts, address)
             self.used += rounded
+            self.most_used = max(self.most_used, self.used)
             fill_poison(self.raw(address, rounded))
             self._guard(address)
             return address
 
     def _guard(self, address: int) -> None:
         self.raw(address + self._sizes[address], UNIT).view(np.uint16)[...] = guard_pattern(address)
+
+    def in_use(self, more: int) -> None:
+        """Count bytes that a pool hands out, or takes back."""
+        self.live += more
+        self.most_live = max(self.most_live, self.live)
 
     def mend(self) -> None:
         """Put the guards of all allocations back."""
@@ -149,3 +157,18 @@ def limited(free: int) -> Iterator[None]:
         yield
     finally:
         memory.limit = before
+
+
+class Peak:
+    """The most bytes inside a block of :func:`peak` beyond those before it: of arrays in use, and reserved."""
+
+    in_use = reserved = 0
+
+
+@contextmanager
+def peak() -> Iterator[Peak]:
+    """Tell how much memory is taken at once; the numbers are there when the block ends."""
+    live, used, found = memory.live, memory.used, Peak()
+    memory.most_live, memory.most_used = live, used
+    yield found
+    found.in_use, found.reserved = memory.most_live - live, memory.most_used - used

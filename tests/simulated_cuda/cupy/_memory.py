@@ -64,6 +64,8 @@ class PooledMemory(BaseMemory):
             pool = self._pool()
             if pool is not None:
                 pool._take_back(self)
+            else:
+                memory.in_use(-self.size)
             self.ptr = 0
 
 
@@ -108,6 +110,7 @@ class MemoryPool:
             else:
                 mem = self._new(rounded)
             self._used += rounded
+            memory.in_use(rounded)
             return MemoryPointer(PooledMemory(mem, self, queue), 0)
 
     def _new(self, size):
@@ -133,6 +136,7 @@ class MemoryPool:
                 queue.add("poison a freed block", lambda: fill_poison(memory.raw(ptr, size)), own=True)
             self._free.setdefault((queue.number, size), []).append((ptr, poisoned))
             self._used -= size
+            memory.in_use(-size)
 
     def free_all_blocks(self, stream=None):
         with work.lock:
