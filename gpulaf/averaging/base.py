@@ -71,6 +71,10 @@ class Averaging(ABC):
         """Return the same averaging in the dtype of `fields`; raise an error where they do not fit."""
 
     @abstractmethod
+    def masked(self, valid: Any) -> Averaging:
+        """Return the averaging that looks at valid pixels, (H, W) bool, alone; an invalid one keeps itself."""
+
+    @abstractmethod
     def apply(self, field: Any) -> Any:
         """Ω x."""
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from ..backend.array import contiguous, host_array, namespace, scalar
 from ..fields import pixel_shape
 from .base import Averaging
@@ -134,6 +136,29 @@ class Graph(Averaging):
                 "arrays; accepted are both on the CPU or both on the GPU. Move one of them."
             )
         return self if self.weights.dtype == fields.dtype else Graph(self.matrix.astype(fields.dtype))
+
+    def masked(self, valid: Any) -> Graph:
+        """Return the graph whose valid nodes see each other alone, without weights that are 0; others keep themselves.
+
+        Nodes that no entry is left of keep themselves, too.
+        """
+        from scipy.sparse import csr_array
+
+        keep, matrix = host_array(valid), self.matrix
+        n, kind, arrays = len(keep), type(matrix), [host_array(x) for x in (matrix.data, matrix.indices, matrix.indptr)]
+        host = csr_array(tuple(arrays), shape=(n, n))
+        rows = np.repeat(np.arange(n), np.diff(host.indptr))
+        seen = keep[rows] & keep[host.indices]
+        after = np.bincount(rows, host.data * seen, n)
+        scale = np.where(np.bincount(rows, ~seen, n) > 0, 1 / np.where(after > 0, after, 1), 1.0)
+        host.data = (host.data * seen * scale[rows]).astype(host.dtype)
+        alone = np.flatnonzero(~(after > 0))
+        ones = csr_array((np.ones(len(alone), host.dtype), (alone, alone)), shape=(n, n))
+        host = host + ones
+        host.eliminate_zeros()
+        host.sort_indices()
+        xp = namespace(matrix.data)
+        return Graph(kind(tuple(xp.asarray(x) for x in (host.data, host.indices, host.indptr)), shape=(n, n)))
 
     def weight_gradient(
         self, similarity: Any, log_likelihood: Any, mean: Any, left: Any, right: Any, image: Any

@@ -11,7 +11,7 @@ from ..backend.dispatch import implementation
 from ..fields import pixel_shape
 from ..kernels.stencil import axes_of, radius_of
 from .base import Averaging
-from .patches import check_weights
+from .patches import check_weights, masked_patches
 
 __all__ = ["Grid", "as_averaging"]
 
@@ -80,6 +80,10 @@ class Grid(Averaging):
         """Check the weights against fields (H, J, W), and bring them to their library, device and dtype."""
         check_weights(self.weights, pixel_shape(fields))
         return Grid(contiguous(like(self.weights, fields)), self.periodic)
+
+    def masked(self, valid: Any) -> Grid:
+        """Return the grid without its invalid pixels; see :func:`gpulaf.averaging.mask_weights`."""
+        return Grid(masked_patches(self.weights, valid, periodic=self.periodic), self.periodic)
 
     def apply(self, field: Any) -> Any:
         """Ω x: (H, J, W) to (H, J, W)."""

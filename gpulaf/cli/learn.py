@@ -75,7 +75,7 @@ def learn(
     if checkpoint is not None and checkpoint.resolve() in {path.resolve() for path in (output, image, truth)}:
         raise ValueError(f"{checkpoint} is an input or the result, too. Choose another name for the checkpoint.")
     options = FitOptions(tau=tau, checkpoint=None if checkpoint is None else Checkpoint(checkpoint, resume=resume))
-    features, _ = image_features(read_image(image, channel_axis=channel_axis))
+    features = image_features(read_image(image, channel_axis=channel_axis))[0]
     labels, values = read_truth(truth, unlabeled=unlabeled)
     if labels.shape != features.shape[:2]:
         raise ValueError(

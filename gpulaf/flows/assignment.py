@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..backend.array import namespace, reused, total
+from ..backend.array import filled, namespace, reused, total
 from ..integrators.base import check_time
 from ..integrators.nonlinear import LinearizedFlows, Scheme
 from ..simplex import entropy, softmax
@@ -49,17 +49,23 @@ class AssignmentFlow:
         Ω.
     log_likelihood : (H, J, W) floating array
         ℓ = −D/ρ, in the library, on the device and in the dtype of the weights; of one image.
+    valid : (H, W) array of bool, optional
+        Pixels whose entropy counts; all of them if None.
 
     Raises
     ------
     ValueError
-        For a batch of images: each has steps of its own.
+        If ℓ has other pixels than the weights, or for a batch of images: each has steps of its own.
+    TypeError
+        If the averaging is none, or ℓ is no array of the library and dtype of the weights.
     """
 
-    def __init__(self, averaging: Any, log_likelihood: Any) -> None:
+    def __init__(self, averaging: Any, log_likelihood: Any, valid: Any = None) -> None:
+        check_field(averaging, log_likelihood)
         averaging.check_one_image(log_likelihood, "the nonlinear flow chooses its steps")
         self.averaging = averaging
         self.log_likelihood = log_likelihood
+        self.valid = valid
 
     def rate(self, v: Any) -> Any:
         """v' = Π₀ S with S = softmax(Ω(ℓ + v)), (H, J, W)."""
@@ -117,5 +123,7 @@ class AssignmentFlow:
 
     def entropy(self, v: Any) -> float:
         """Mean entropy of W = softmax(v) as a share of log J."""
-        labels = v.shape[-2]
-        return total(entropy(softmax(v))) / (v.size // labels * log(labels))
+        found, count = entropy(softmax(v)), v.size // v.shape[-2]
+        if self.valid is not None:
+            found, count = filled(found, self.valid), max(1.0, total(namespace(v).astype(self.valid, v.dtype)))
+        return total(found) / (count * log(v.shape[-2]))

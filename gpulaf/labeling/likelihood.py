@@ -70,8 +70,13 @@ def tempered(logits: Any, rho: float) -> Any:
     return (logits - namespace(logits).max(logits, axis=-2, keepdims=True)) * float(1.0 / rho)
 
 
-def prototype_array(prototypes: Any, features: Any, scale: float = 1.0, *, seed: int = 0) -> np.ndarray:
-    """Check prototypes against (H, W, C) features, or find that many by k-means: (J, C) float64 on the host."""
+def prototype_array(
+    prototypes: Any, features: Any, range: tuple[float, float] = (0.0, 1.0), *, valid: Any = None, seed: int = 0
+) -> np.ndarray:
+    """Check prototypes against (H, W, C) features, or find that many by k-means: (J, C) float64 on the host.
+
+    Given ones are scaled, the values of `range` to 0 and 1; k-means looks at `valid` pixels, (H, W) bool, alone.
+    """
     scalar = not isinstance(prototypes, (list, tuple)) and np.ndim(prototypes) == 0 and not is_device_array(prototypes)
     if prototypes is None:
         raise TypeError(
@@ -83,6 +88,10 @@ def prototype_array(prototypes: Any, features: Any, scale: float = 1.0, *, seed:
     if scalar:
         if not np.isfinite(prototypes) or int(prototypes) != prototypes or not 2 <= prototypes <= 65536:
             raise ValueError(f"prototypes is {prototypes}; accepted are 2 to 65536 labels, or an array (J, C). {NEXT}")
+        if valid is not None:
+            features = host_array(features)[host_array(valid)]
+            if not len(features):
+                raise ValueError("the mask leaves no valid pixel to find prototypes in. True marks valid pixels.")
         return kmeans_prototypes(features, int(prototypes), seed=seed)
     values = host_array(real_array(prototypes, "prototypes")).astype(np.float64)
     channels = int(features.shape[-1])
@@ -96,7 +105,7 @@ def prototype_array(prototypes: Any, features: Any, scale: float = 1.0, *, seed:
         raise ValueError(f"prototypes hold {len(values)} label; accepted are at least 2. Add a row per label.")
     if not np.isfinite(values).all():
         raise ValueError("prototypes hold values that are not finite. Remove NaN and infinite values.")
-    return values * scale
+    return (values - range[0]) * (1 / (range[1] - range[0]))
 
 
 def kmeans_prototypes(features: Any, labels: int, *, seed: int = 0, sample: int = 20_000) -> np.ndarray:
@@ -133,8 +142,8 @@ def kmeans_prototypes(features: Any, labels: int, *, seed: int = 0, sample: int 
             f"{labels} prototypes were asked for, but the image has only {len(colors)} different values. Ask for fewer."
         )
     if len(colors) == labels:
-        return colors[np.argsort(-counts, kind="stable")]
-    return min((_cluster(chosen, labels, rng) for _ in range(4)), key=lambda result: result[0])[1]
+        return colors[np.argsort(-counts, kind="stable")] * unit
+    return min((_cluster(chosen, labels, rng) for _ in range(4)), key=lambda result: result[0])[1] * unit
 
 
 def _cluster(pixels: np.ndarray, labels: int, rng: np.random.Generator) -> tuple[float, np.ndarray]:

@@ -160,7 +160,7 @@ class Reader:
 
     def log_probabilities(self, probabilities: Any) -> Any:
         """Validate predictions (H, W, J) with as many labels as in the training; their logarithms (H, J, W)."""
-        fields, labels = log_probabilities(probabilities), len(self.classes)
+        (fields, _), labels = log_probabilities(probabilities), len(self.classes)
         if fields.shape[-2] != labels:
             raise ValueError(
                 f"probabilities hold {fields.shape[-2]} labels; accepted are {labels}, as in the training."

@@ -107,7 +107,7 @@ def _survey_one(item: Item, counts: Counter[int], sums: dict[int, Any]) -> tuple
         pixels = features[truth == value]
         counts[value] += len(pixels)
         sums[value] = sums.get(value, 0) + pixels.sum(axis=0)
-    labels = None if probabilities is None else int(log_probabilities(probabilities).shape[-2])
+    labels = None if probabilities is None else int(log_probabilities(probabilities)[0].shape[-2])
     return found, (features.shape[2], labels)
 
 

@@ -40,8 +40,8 @@ def with_prototypes(labeler: Labeler, source: Source) -> Labeler:
             f"{source.path} has {channels} channel(s), the prototypes have {np.shape(prototypes)[1]}; accepted are as "
             "many. Take an image like those of the prototypes or the model."
         )
-    pixel, scale = image_features(np.zeros((1, 1, channels), source.dtype))
-    values = prototype_array(prototypes, pixel, 1.0 if labeler.scaled else scale)
+    pixels = image_features(np.zeros((1, 1, channels), source.dtype), range=labeler.range)
+    values = prototype_array(prototypes, pixels.features, (0.0, 1.0) if labeler.scaled else pixels.range)
     return replace(labeler, prototypes=values, scaled=True)
 
 
