@@ -49,19 +49,17 @@ class AssignmentFlow:
         Ω.
     log_likelihood : (H, J, W) floating array
         ℓ = −D/ρ, in the library, on the device and in the dtype of the weights; of one image.
+
     valid : (H, W) array of bool, optional
         Pixels whose entropy counts; all of them if None.
 
     Raises
     ------
     ValueError
-        If ℓ has other pixels than the weights, or for a batch of images: each has steps of its own.
-    TypeError
-        If the averaging is none, or ℓ is no array of the library and dtype of the weights.
+        For a batch of images: each has steps of its own.
     """
 
     def __init__(self, averaging: Any, log_likelihood: Any, valid: Any = None) -> None:
-        check_field(averaging, log_likelihood)
         averaging.check_one_image(log_likelihood, "the nonlinear flow chooses its steps")
         self.averaging = averaging
         self.log_likelihood = log_likelihood

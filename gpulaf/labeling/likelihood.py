@@ -142,8 +142,8 @@ def kmeans_prototypes(features: Any, labels: int, *, seed: int = 0, sample: int 
             f"{labels} prototypes were asked for, but the image has only {len(colors)} different values. Ask for fewer."
         )
     if len(colors) == labels:
-        return colors[np.argsort(-counts, kind="stable")] * unit
-    return min((_cluster(chosen, labels, rng) for _ in range(4)), key=lambda result: result[0])[1] * unit
+        return colors[np.argsort(-counts, kind="stable")]
+    return min((_cluster(chosen, labels, rng) for _ in range(4)), key=lambda result: result[0])[1]
 
 
 def _cluster(pixels: np.ndarray, labels: int, rng: np.random.Generator) -> tuple[float, np.ndarray]:
