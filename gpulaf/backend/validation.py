@@ -11,7 +11,7 @@ from .array import contiguous, filled, floating_dtype, host_dtype, is_host_array
 
 __all__ = [
     "Pixels", "check_range", "check_rho", "check_spacing", "image_features", "label_fields", "log_probabilities",
-    "real_array", "valid_pixels",
+    "real_array", "unmasked", "valid_pixels",
 ]  # fmt: skip
 
 #: Channels that an image is taken to have where its first axis is that short and the last one is not.
@@ -84,7 +84,7 @@ def image_features(
     -------
     Pixels
     """
-    image, valid = _split(image)
+    image, valid = unmasked(image)
     image = real_array(image, "image")
     axis = _channel_axis(image, channel_axis, on_graph)
     _check_size(image.shape, "image")
@@ -113,7 +113,7 @@ def valid_pixels(mask: Any, pixels: tuple[int, ...], reference: Any, valid: Any 
         Trusted.
     """
     if mask is not None:
-        mask, own = _split(mask)
+        mask, own = unmasked(mask)
         mask = mask if hasattr(mask, "dtype") else np.asarray(mask)
         if host_dtype(mask).kind != "b":
             raise TypeError(
@@ -162,7 +162,7 @@ def label_fields(
     the valid pixels, (H, W) bool, None without a mask: fields are 0 at others. A pixel of a masked array is valid where
     none of its labels is masked.
     """
-    values, valid = _split(values)
+    values, valid = unmasked(values)
     values = real_array(values, name)
     axes = values.ndim - 1
     if axes not in ((1,) if on_graph else (2, 3)):
@@ -194,6 +194,13 @@ def label_fields(
         fields = filled(fields, valid[..., None, :])
     _check_finite(fields, name, f"numpy.isfinite({name}).all(axis={label_axis})")
     return fields, valid
+
+
+def unmasked(x: Any) -> tuple[Any, Any]:
+    """The values of a masked array, and where they are valid; None there for other arrays."""
+    if not isinstance(x, np.ma.MaskedArray):
+        return x, None
+    return x.data, ~np.ma.getmaskarray(x)
 
 
 def real_array(x: Any, name: str) -> Any:
@@ -266,13 +273,6 @@ def _check_sums(sums: Any) -> None:
         f"probabilities miss a sum of 1 by up to {worst:.4g}; accepted is 0.001. "
         "Check label_axis, pass normalize=True, or use refine_logits."
     )
-
-
-def _split(x: Any) -> tuple[Any, Any]:
-    """The values of a masked array, and where they are valid; None there for other arrays."""
-    if not isinstance(x, np.ma.MaskedArray):
-        return x, None
-    return x.data, ~np.ma.getmaskarray(x)
 
 
 def _channel_axis(image: Any, channel_axis: int | None, on_graph: bool) -> int | None:
