@@ -32,7 +32,8 @@ class Graph(Averaging):
     Raises
     ------
     TypeError, ValueError
-        If the matrix has another format, shape or dtype, negative weights or rows that do not sum to 1.
+        If the matrix has another format, shape or dtype, indices that lead out of it, negative weights or rows that do
+        not sum to 1.
 
     Notes
     -----
@@ -50,6 +51,7 @@ class Graph(Averaging):
             raise ValueError(f"matrix has shape {matrix.shape}; accepted is (n, n), a row for each node.")
         if str(matrix.dtype) not in ("float32", "float64"):
             raise TypeError(f"matrix has dtype {matrix.dtype}; accepted are float32 and float64. Convert it first.")
+        _check_indices(matrix)
         sums = host_array(matrix.sum(axis=1)).ravel()  # synchronize
         worst = int(abs(sums - 1).argmax())
         if not abs(sums[worst] - 1) <= 1e-4:
@@ -185,6 +187,28 @@ class Graph(Averaging):
     @cached_property
     def _transposed(self) -> Any:
         return self.sparsity.transpose(self.matrix.data)
+
+
+def _check_indices(matrix: Any) -> None:
+    """Raise ValueError for a CSR matrix (n, n) whose parts lead out of its arrays; SciPy does not look."""
+    count, stored = int(matrix.shape[0]), int(matrix.data.shape[0])
+    indptr, indices = host_array(matrix.indptr), matrix.indices  # synchronize
+    if indptr.shape != (count + 1,) or indptr[0] != 0 or indptr[-1] != stored or (indptr[1:] < indptr[:-1]).any():
+        ends = f", from {indptr[0]} to {indptr[-1]}" if indptr.size else ""
+        raise ValueError(
+            f"indptr of the matrix holds {indptr.size} numbers{ends}; accepted are {count + 1} numbers that go from 0 "
+            f"up to the {stored} stored weights. Build the matrix anew, for example by "
+            "scipy.sparse.coo_array((weights, (rows, columns))).tocsr()."
+        )
+    if tuple(indices.shape) != (stored,):
+        raise ValueError(f"the matrix holds {stored} weights and {indices.shape[0]} indices; accepted are as many.")
+    if stored:
+        least, most = int(scalar(indices.min())), int(scalar(indices.max()))  # synchronize
+        if least < 0 or most >= count:
+            raise ValueError(
+                f"the matrix holds indices from {least} to {most}; accepted are 0 to {count - 1}, the nodes. Check "
+                "what they were read from."
+            )
 
 
 def _product(matrix: Any, field: Any) -> Any:

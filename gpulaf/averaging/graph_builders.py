@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..backend.array import host_array
+from ..backend.validation import real_array
 from .graph import Graph
 
 __all__ = ["nearest_neighbor_graph", "region_graph", "region_means"]
@@ -137,9 +138,9 @@ def region_means(image: Any, segments: Any) -> np.ndarray:
     Raises
     ------
     TypeError, ValueError
-        If the segments are no integers, or the sizes differ.
+        If the segments are no integers or the image no real numbers, or the sizes differ.
     """
-    image, (nodes, count) = host_array(image), _nodes(segments)
+    image, (nodes, count) = host_array(real_array(image, "image")), _nodes(segments)
     if image.shape[: nodes.ndim] != nodes.shape:
         raise ValueError(
             f"image has shape {image.shape}, segments {nodes.shape}; accepted are as many pixels. Check the pair."

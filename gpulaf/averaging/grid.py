@@ -8,6 +8,7 @@ from typing import Any
 
 from ..backend.array import contiguous, is_host_array, like
 from ..backend.dispatch import implementation
+from ..backend.operands import check_floating, check_real
 from ..fields import pixel_shape
 from ..kernels.stencil import axes_of, radius_of
 from .base import Averaging
@@ -30,6 +31,11 @@ class Grid(Averaging):
     periodic : bool
         Wrap around at the border; for analysis (plane waves are then eigenvectors of uniform averaging).
 
+    Raises
+    ------
+    TypeError, ValueError
+        If the weights are no float32 or float64 array of such a shape; their values are not looked at.
+
     Notes
     -----
     Fields are rows of labels (H, J, W) in the dtype of `weights`, on a volume (D, H, J, W); of a batch (B, H, J, W).
@@ -37,6 +43,14 @@ class Grid(Averaging):
 
     weights: Any
     periodic: bool = False
+
+    def __post_init__(self) -> None:
+        check_floating(self.weights, "weights", "(H, N, W) or (D, H, N, W)")
+        check_real(self.weights, "weights")
+        if self.weights.ndim <= axes_of(self.weights):
+            raise ValueError(
+                f"weights have shape {tuple(self.weights.shape)}; accepted are (H, N, W), and (D, H, N, W) of a volume."
+            )
 
     @property
     def shape(self) -> tuple[int, ...]:

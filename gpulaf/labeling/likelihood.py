@@ -8,7 +8,8 @@ from warnings import catch_warnings, simplefilter
 import numpy as np
 
 from ..backend.array import empty, host_array, is_device_array, namespace
-from ..backend.validation import real_array
+from ..backend.operands import check_floating
+from ..backend.validation import check_rho, real_array
 from ..fields import field_shape, to_rows
 
 __all__ = ["distances", "kmeans_prototypes", "log_likelihood", "prototype_array", "tempered"]
@@ -28,9 +29,22 @@ def distances(features: Any, prototypes: Any) -> Any:
     Returns
     -------
     (H, J, W) array in the library and dtype of `features`; (D, H, J, W) of a volume, (J, n) on a graph.
+
+    Raises
+    ------
+    ValueError
+        If prototypes and features have another number of channels.
+    TypeError
+        If the features are no array of floating numbers.
     """
-    xp, channels = namespace(features), to_rows(features)
-    prototypes = xp.asarray(prototypes, dtype=features.dtype)
+    check_floating(features, "features", "(H, W, C), (D, H, W, C) or (n, C)")
+    xp, prototypes = namespace(features), real_array(prototypes, "prototypes")
+    if prototypes.ndim != 2 or prototypes.shape[0] < 1 or prototypes.shape[1] != features.shape[-1]:
+        raise ValueError(
+            f"prototypes have shape {tuple(prototypes.shape)}; accepted is (J, {features.shape[-1]}) for features of "
+            f"shape {tuple(features.shape)}. {NEXT}"
+        )
+    channels, prototypes = to_rows(features), xp.asarray(prototypes, dtype=features.dtype)
     labels, count = prototypes.shape
     result = empty(field_shape(features.shape[:-1], labels), features)
     for j in range(labels):
@@ -51,7 +65,13 @@ def log_likelihood(distances: Any, rho: float) -> Any:
     Returns
     -------
     (H, J, W) array, same dtype and library.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If rho is no positive number.
     """
+    check_rho(rho)
     return distances * float(-1.0 / rho)
 
 
@@ -128,10 +148,21 @@ def kmeans_prototypes(features: Any, labels: int, *, seed: int = 0, sample: int 
     Raises
     ------
     ValueError
-        If the image has fewer than J different features.
+        If the image has fewer than J different features, or values that are NaN or infinite.
+    TypeError
+        If the features are no array of floating numbers.
     """
+    check_floating(features, "features", "(H, W, C), (D, H, W, C) or (n, C)")
+    for name, value in (("labels", labels), ("sample", sample)):
+        if int(value) != value or value < 1:
+            raise ValueError(f"{name} is {value}; accepted are whole numbers from 1.")
     rng = np.random.default_rng(seed)
     pixels = host_array(features).reshape(-1, features.shape[-1]).astype(np.float64)
+    largest = np.abs(pixels).max()
+    if not np.isfinite(largest):
+        raise ValueError("features hold values that are NaN or infinite. Replace them, for example by a mask.")
+    unit = 2.0 ** min(max(np.frexp(largest)[1], -1000), 1000)  # squares of numbers near 1 are numbers
+    pixels = pixels / unit
     chosen = pixels if len(pixels) <= sample else pixels[rng.choice(len(pixels), sample, replace=False)]
     colors, counts = np.unique(chosen, axis=0, return_counts=True)
     if len(colors) <= labels and chosen is not pixels:  # rare colors may be missing from the sample
@@ -142,8 +173,8 @@ def kmeans_prototypes(features: Any, labels: int, *, seed: int = 0, sample: int 
             f"{labels} prototypes were asked for, but the image has only {len(colors)} different values. Ask for fewer."
         )
     if len(colors) == labels:
-        return colors[np.argsort(-counts, kind="stable")]
-    return min((_cluster(chosen, labels, rng) for _ in range(4)), key=lambda result: result[0])[1]
+        return colors[np.argsort(-counts, kind="stable")] * unit
+    return min((_cluster(chosen, labels, rng) for _ in range(4)), key=lambda result: result[0])[1] * unit
 
 
 def _cluster(pixels: np.ndarray, labels: int, rng: np.random.Generator) -> tuple[float, np.ndarray]:
@@ -152,7 +183,19 @@ def _cluster(pixels: np.ndarray, labels: int, rng: np.random.Generator) -> tuple
 
     with catch_warnings():
         simplefilter("ignore")  # an empty cluster is told by its infinite error
-        centres, members = kmeans2(pixels, labels, iter=30, minit="++", rng=rng)
+        centres, members = kmeans2(pixels, _seeds(pixels, labels, rng), iter=30, minit="matrix")
     sizes = np.bincount(members, minlength=labels)
     error = float(((pixels - centres[members]) ** 2).sum()) if sizes.min() else np.inf
     return error, centres[np.argsort(-sizes, kind="stable")]
+
+
+def _seeds(pixels: np.ndarray, labels: int, rng: np.random.Generator) -> np.ndarray:
+    """The initial centres of k-means++: each a pixel, with the squared distance to those before it as its chance."""
+    chosen, squared = [int(rng.integers(len(pixels)))], np.full(len(pixels), np.inf)
+    while len(chosen) < labels:
+        squared = np.minimum(squared, ((pixels - pixels[chosen[-1]]) ** 2).sum(axis=1))
+        total = squared.sum()
+        shares = (squared / total if total else np.full(len(pixels), 1 / len(pixels))).cumsum()
+        found = int(np.searchsorted(shares, rng.uniform()))
+        chosen.append(min(found, len(pixels) - 1))  # rounding may leave the last share below 1
+    return pixels[chosen]

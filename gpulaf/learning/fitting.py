@@ -161,6 +161,8 @@ def fit_weights(
             )
     if not isinstance(options, FitOptions):
         raise TypeError(f"options is {options!r}; accepted is a gpulaf.learning.FitOptions.")
+    if not is_array(log_likelihood):
+        raise TypeError(f"log_likelihood is a {type(log_likelihood).__name__}; accepted is an array (H, J, W).")
     _check_log_likelihood(log_likelihood, on_graph=any(isinstance(x, Graph) for x in layers))
     log_likelihood, truth, valid = _masked(log_likelihood, truth, mask)
     _check_finite(log_likelihood)

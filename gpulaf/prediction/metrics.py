@@ -45,6 +45,10 @@ def confusion_matrix(truth: np.ndarray, labels: np.ndarray, count: int) -> np.nd
     ValueError
         If the shapes differ or a value is none of these.
     """
+    for name, values in (("truth", truth), ("labels", labels)):
+        if not isinstance(values, np.ndarray) or values.dtype.kind not in "bui":
+            found = getattr(values, "dtype", type(values).__name__)
+            raise TypeError(f"{name} holds {found}; accepted is an array of integers. Convert it first.")
     if truth.shape != labels.shape:
         raise ValueError(f"labels have shape {labels.shape}; accepted is {truth.shape}, that of the truth.")
     known = truth != -1
