@@ -42,8 +42,9 @@ def warn_of_values(pixels: Pixels, prototypes: np.ndarray, rho: float, *, ranged
     low, high = _extremes(pixels)
     if prod(pixels.features.shape[:-1]) < FEWEST or not high.max() > low.min():
         return False  # too few pixels, no valid one, or all alike
-    text = _about_range(pixels.range, float(low.min()), float(high.max()), rho, ranged)
-    text = text or _about_prototypes(pixels.range, low, high, prototypes, learned)
+    text = _about_learned(pixels.range, float(low.min()), float(high.max()), prototypes) if learned else None
+    text = text or _about_range(pixels.range, float(low.min()), float(high.max()), rho, ranged)
+    text = text or (None if learned else _about_prototypes(pixels.range, low, high, prototypes))
     if text:
         warn(text, DataWarning, stacklevel=3)
     return bool(text)
@@ -88,28 +89,33 @@ def _about_range(bounds: tuple[float, float], low: float, high: float, rho: floa
     return None
 
 
+def _about_learned(bounds: tuple[float, float], low: float, high: float, prototypes: np.ndarray) -> str | None:
+    """What is wrong with an image for prototypes that were learned elsewhere."""
+    first, last = float(prototypes.min()), float(prototypes.max())
+    if first <= high and last >= low and (last - first) * LITTLE < high - low < (last - first) / LITTLE:
+        return None
+    learned, found = (
+        " to ".join(f"{bounds[0] + (bounds[1] - bounds[0]) * x:.4g}" for x in ends)
+        for ends in ((first, last), (low, high))
+    )
+    return (
+        f"the labels were learned on values of about {learned} in the units of this image, which holds {found}. Pass "
+        "the range that stands for the same values, as range=(0, 255)."
+    )
+
+
 def _about_prototypes(
-    bounds: tuple[float, float], low: np.ndarray, high: np.ndarray, prototypes: np.ndarray, learned: bool
+    bounds: tuple[float, float], low: np.ndarray, high: np.ndarray, prototypes: np.ndarray
 ) -> str | None:
     """What is wrong with prototypes beside an image whose scaled values go from `low` to `high`, by channel."""
-    first, last = (bounds[0] + (bounds[1] - bounds[0]) * x for x in (low.min(), high.max()))
-    values = f"the image's values, {first:.5g} to {last:.5g}"
-    if learned:
-        own, other = float(high.max() - low.min()), float(np.ptp(prototypes))
-        apart = prototypes.min() > high.max() or prototypes.max() < low.min()
-        if not apart and other * LITTLE < own < other / LITTLE:
-            return None
-        seen = (bounds[0] + (bounds[1] - bounds[0]) * x for x in (prototypes.min(), prototypes.max()))
-        return (
-            f"the labels were learned on values like {' and '.join(f'{x:.4g}' for x in seen)} in the units of this "
-            f"image, and {values} are others. Pass the range that stands for the same values, as range=(0, 255)."
-        )
     margin = (high - low) / 2
     outside = np.flatnonzero(((prototypes < low - margin) | (prototypes > high + margin)).any(axis=1))
     if not outside.size:
         return None
+    first, last = (bounds[0] + (bounds[1] - bounds[0]) * x for x in (low.min(), high.max()))
     return (
-        f"prototypes lie far outside of {values}: label {_listed(outside)}. Give prototypes in the units of the image."
+        f"prototypes lie far outside of the image's values, {first:.5g} to {last:.5g}: label {_listed(outside)}. Give "
+        "prototypes in the units of the image."
     )
 
 
@@ -126,8 +132,8 @@ def _extremes(pixels: Pixels) -> tuple[np.ndarray, np.ndarray]:
 
 def _proposed(low: float, high: float) -> tuple[float, float]:
     """The range of as many bits as values need, at least 8; of others their own."""
-    if low >= 0 and 1 < high < 2**32:
-        return (0, 2 ** (max(8, 2 * ceil(ceil(log2(high + 1)) / 2))) - 1)
+    if low >= 0 and 1.5 < high < 2**32:
+        return (0, 2 ** max(8, 2 * ceil(log2(round(high) + 1) / 2)) - 1)
     return float(f"{low:.3g}"), float(f"{high:.3g}")
 
 
