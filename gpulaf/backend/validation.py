@@ -10,8 +10,8 @@ from ..fields import to_rows
 from .array import contiguous, filled, floating_dtype, host_dtype, is_host_array, namespace
 
 __all__ = [
-    "Pixels", "check_range", "check_rho", "check_spacing", "image_features", "label_fields", "log_probabilities",
-    "real_array", "unmasked", "valid_pixels",
+    "FEW", "Pixels", "check_range", "check_rho", "check_spacing", "first_is_short", "image_features", "label_fields",
+    "log_probabilities", "real_array", "unmasked", "valid_pixels",
 ]  # fmt: skip
 
 #: Channels that an image is taken to have where its first axis is that short and the last one is not.
@@ -176,7 +176,7 @@ def label_fields(
     if name == "logits" and not xp.isdtype(values.dtype, "real floating"):
         raise TypeError(f"{name} have dtype {values.dtype}; accepted are floating dtypes. Convert them first.")
     axis = _axis(label_axis, axes + 1, "label_axis")
-    if label_axis == -1 and not on_graph and _is_first(values.shape, values.shape[0]):
+    if label_axis == -1 and not on_graph and first_is_short(values.shape):
         raise ValueError(
             f"{name} have shape {tuple(values.shape)}, which looks like {values.shape[0]} labels on the first axis. "
             f"Pass label_axis=0; where the last axis does hold {values.shape[-1]} labels, label_axis={axes}."
@@ -194,6 +194,11 @@ def label_fields(
         fields = filled(fields, valid[..., None, :])
     _check_finite(fields, name, f"numpy.isfinite({name}).all(axis={label_axis})")
     return fields, valid
+
+
+def first_is_short(shape: tuple[int, ...]) -> bool:
+    """Whether a short first axis before long ones looks like that of channels or labels."""
+    return shape[0] > 0 and shape[-1] >= MANY and min(shape[-2:]) > 4 * shape[0]
 
 
 def unmasked(x: Any) -> tuple[Any, Any]:
@@ -295,18 +300,13 @@ def _channel_axis(image: Any, channel_axis: int | None, on_graph: bool) -> int |
         raise ValueError(f"image has shape {shape}; accepted are {accepted}.")
     if channel_axis is None or grey:
         return None
-    if channel_axis == -1 and not on_graph and shape[0] <= FEW and _is_first(shape, shape[0]):
+    if channel_axis == -1 and not on_graph and shape[0] <= FEW and first_is_short(shape):
         raise ValueError(
             f"image has shape {shape}, which looks like {shape[0]} channels on the first axis. Pass channel_axis=0; "
             f"of an image of {shape[0]} rows with {shape[-1]} channels, channel_axis={axes}; of a volume without "
             "channels, channel_axis=None."
         )
     return _axis(channel_axis, axes + 1, "channel_axis")
-
-
-def _is_first(shape: tuple[int, ...], count: int) -> bool:
-    """Whether a short first axis before long ones looks like that of channels or labels."""
-    return count > 0 and shape[-1] >= MANY and min(shape[-2:]) > 4 * count
 
 
 def _range(image: Any, range: Any) -> tuple[float, float]:
