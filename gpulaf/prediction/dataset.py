@@ -13,7 +13,7 @@ import numpy as np
 from ..averaging.patches import extended
 from ..backend.array import contiguous, device_array, filled, host_array, host_dtype, like, namespace
 from ..backend.validation import Pixels, image_features, log_probabilities, unmasked, valid_pixels
-from ..io.images import read_array, read_image, read_values
+from ..io.images import read_image, read_soft, read_values
 from ..labeling.likelihood import distances, log_likelihood
 from .features import check_channels, known_reach, pixel_features
 
@@ -231,7 +231,7 @@ def read_image_array(image: Any) -> Any:
 
 def read_probabilities(probabilities: Any) -> Any:
     """Probabilities, (H, W, J), from a path or an array."""
-    return read_array(probabilities) if is_path(probabilities) else _array(probabilities)
+    return read_soft(probabilities).pixels if is_path(probabilities) else _array(probabilities)
 
 
 def _array(x: Any) -> Any:
