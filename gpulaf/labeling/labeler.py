@@ -241,12 +241,13 @@ class Labeler:
 
         All of them are trusted.
         """
-        if valid is not None:
-            log_likelihood = filled(log_likelihood, valid[..., None, :])
-        averagings = self._averagings(log_likelihood, features, valid, spacing)
+        holes = None if valid is None or bool(namespace(valid).all(valid)) else valid  # synchronize
+        if holes is not None:
+            log_likelihood = filled(log_likelihood, holes[..., None, :])
+        averagings = self._averagings(log_likelihood, features, holes, spacing)
         with np.errstate(over="ignore", invalid="ignore"):
             if isinstance(self.solver, Scheme):
-                end = AssignmentFlow(averagings[0], log_likelihood, valid).solve(self.solver, time=self.times[0])
+                end = AssignmentFlow(averagings[0], log_likelihood, holes).solve(self.solver, time=self.times[0])
                 return _labeling(end.v, valid, self.solver.accuracy, end.evaluations, end.converged, end.reason)
             shared = len(averagings) == 1
             flow = DeepFlow(averagings[0] if shared else averagings, self.times, solver=self.solver)

@@ -75,7 +75,13 @@ class Files(Sequence[Any]):
         return len(self.paths)
 
     def __getitem__(self, k: Any) -> Any:
-        return device_array(read_image(self.paths[k], channel_axis=self.channel_axis), self.device)
+        return self.masked(k)[0]
+
+    def masked(self, k: Any) -> tuple[Any, Any]:
+        """An image, and which of its pixels hold data, (H, W); None where all do."""
+        image, valid = unmasked(read_image(self.paths[k], channel_axis=self.channel_axis))
+        valid = valid if valid is None or valid.ndim == 2 else valid.all(axis=-1)
+        return device_array(image, self.device), valid
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +117,12 @@ class Samples:
 
     def __getitem__(self, k: int) -> Item:
         soft = None if self.probabilities is None else self.probabilities[k]
-        return Item(self.images[k], self.truths[k], soft, self.unlabeled, None if self.masks is None else self.masks[k])
+        mask = None if self.masks is None else self.masks[k]
+        if not isinstance(self.images, Files):
+            return Item(self.images[k], self.truths[k], soft, self.unlabeled, mask)
+        image, valid = self.images.masked(k)
+        mask = valid_pixels(mask, tuple(image.shape[:2]), image, valid)
+        return Item(image, self.truths[k], soft, self.unlabeled, mask)
 
 
 @dataclass(frozen=True, eq=False)

@@ -76,9 +76,10 @@ class Plan:
         """The task of each level."""
         folder, name = self.targets.partial, "labels"
         probabilities = None if self.targets.probabilities is None else "probabilities"
+        halo = tile_halo(self.labeler, masked=self.source.gaps)
         first = LabelTask(
-            self.source, self.labeler, self.values, self.device, self.side, tile_halo(self.labeler), folder,
-            f"{name}/0" if self.targets.is_pyramid else name, probabilities,
+            self.source, self.labeler, self.values, self.device, self.side, halo, folder,
+            f"{name}/0" if self.targets.is_pyramid else name, probabilities, self.nodata,
         )  # fmt: skip
         return [first, *(Downsampling(folder, name, self.side) for _ in self.shapes[1:])]
 
@@ -107,6 +108,7 @@ class Plan:
             "shape": list(self.source.shape),
             "dtype": str(self.source.dtype),
             "prototypes": labeler.prototypes.tolist(),
+            "range": None if labeler.range is None else [float(x) for x in labeler.range],
             "values": self.values.tolist(),
             "nodata": self.nodata,
             "weights": "uniform" if weights is None else repr(weights),

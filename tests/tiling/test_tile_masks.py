@@ -116,7 +116,7 @@ def test_masks_that_do_not_fit(mask: Any) -> None:
 def test_nan_without_a_mask_names_the_tile_and_the_way_out() -> None:
     image, prototypes = scene()
     found = label_array(da.from_array(image, chunks=(*CHUNKS, 2)), Labeler(prototypes))
-    with pytest.raises(ValueError, match=r"tile \[0:23, .*mask=numpy.isfinite\(image\)"):
+    with pytest.raises(ValueError, match=r"tile \[.*mask=numpy.isfinite\(image\)"):
         found.labels.compute(scheduler="synchronous")
 
 
