@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from colorsys import hsv_to_rgb
 from dataclasses import asdict, dataclass, fields, replace
-from math import isclose, isfinite
+from math import isclose, isfinite, nan
 from typing import Any
 from xml.etree import ElementTree
 
@@ -276,7 +276,7 @@ def _nodata(page: Any) -> float | None:
         return None
     try:
         text = str(tag.value).strip().strip("\0")
-        return int(text) if re.fullmatch(r"[+-]?\d+", text) else float(text)
+        return int(text) if re.fullmatch(r"[+-]?\d+", text) else nan if text.lower() == "nan" else float(text)
     except ValueError:
         return None
 
