@@ -83,8 +83,8 @@ def check_shapes(weights: Any, field: Any, *others: Any, stacks: tuple[Any, ...]
         )
     if (*patches[first:-2], patches[-1]) != (*shape[first:-2], shape[-1]):
         raise ValueError(
-            f"weights of shape {patches} are for other pixels than a field of shape {shape} has. "
-            "Weights are (…, H, N, W), fields (…, H, J, W), on volumes with D before H."
+            f"weights of shape {patches} are for other pixels than a field of shape {shape} has; "
+            "accepted are (…, H, N, W) beside (…, H, J, W), on volumes with D before H."
         )
     if own not in (1, images):
         raise ValueError(

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from ..backend.array import contiguous, host_array, namespace, scalar
+from ..backend.operands import check_like
 from ..fields import pixel_shape
-from .base import Averaging
+from .base import Averaging, check_field
 from .sparsity import Sparsity, sparsity
 
 __all__ = ["Graph"]
@@ -112,11 +113,15 @@ class Graph(Averaging):
 
     def apply(self, field: Any) -> Any:
         """Ω x: (J, n) to (J, n)."""
+        check_field(self, field, "field")
         return _product(self.matrix, field)
 
     def adjoint(self, field: Any, start: Any = None) -> Any:
         """Ωᵀ z, plus `start` where there is one: (J, n) to (J, n)."""
+        check_field(self, field, "field")
         product = _product(self._transposed, field)
+        if start is not None:
+            check_like(start, "start", field)
         return product if start is None else start + product
 
     def like(self, fields: Any) -> Graph:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..backend.array import host_array
+from ..backend.operands import unit_of
 from ..backend.validation import real_array
 from .graph import Graph
 
@@ -61,14 +62,19 @@ def nearest_neighbor_graph(points: Any, neighbors: int = 8, *, sigma: float | No
         raise ValueError(f"sigma is {sigma}; accepted are positive numbers, or None for equal weights.")
     n = len(points)
     wide = points.astype(np.float64)
+    unit = unit_of(wide)
+    wide = wide / unit
     _, nearest = cKDTree(wide).query(wide, k=min(int(neighbors) + 1, n))
     nearest = nearest.reshape(n, -1)
     itself = np.arange(n)[:, None]
     missing = ~(nearest == itself).any(axis=1)  # among more equal points than neighbors
     nearest[missing, -1] = itself[missing, 0]
     nearest.sort(axis=1)
-    squared = ((wide[nearest] - wide[:, None, :]) ** 2).sum(axis=-1)
-    weights = np.ones(nearest.shape) if sigma is None else np.exp(-squared / (2 * sigma**2))
+    weights = np.ones(nearest.shape)
+    if sigma is not None:
+        distance = np.sqrt(((wide[nearest] - wide[:, None, :]) ** 2).sum(axis=-1))
+        with np.errstate(over="ignore"):  # of what is that far away the weight is 0
+            weights = np.exp(-((distance / (sigma / unit)) ** 2) / 2)
     return _graph(nearest.ravel(), np.arange(0, nearest.size + 1, nearest.shape[1]), weights.ravel(), points.dtype)
 
 

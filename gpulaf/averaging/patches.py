@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..backend.array import filled, host_array, namespace
+from ..backend.operands import check_floating
 from ..backend.validation import check_spacing, image_features, valid_pixels
 from ..fields import field_shape, from_rows, pixel_shape, to_rows
 from ..kernels.stencil import axes_of, neighbors, offsets, radius_of, shifted
@@ -234,6 +235,7 @@ def normalize_weights(weights: Any, *, floor: float = 1e-10) -> Any:
     -------
     Array of the same shape, dtype and library.
     """
+    check_floating(weights, "weights", "(H, N, W) or (D, H, N, W)")
     xp = namespace(weights)
     mask = xp.asarray(inside(pixel_shape(weights)[-axes_of(weights) :], radius_of(weights)), dtype=weights.dtype)
     kept = weights * mask

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from .array import floating_dtype, is_array, namespace
 
-__all__ = ["check_floating", "check_like", "check_real"]
+__all__ = ["check_floating", "check_like", "check_real", "unit_of"]
 
 
 def check_floating(x: Any, name: str, accepted: str, *, empty: bool = False) -> None:
@@ -22,8 +24,7 @@ def check_floating(x: Any, name: str, accepted: str, *, empty: bool = False) -> 
     empty : bool
         Whether it may hold nothing.
     """
-    if not is_array(x):
-        raise TypeError(f"{name} is a {type(x).__name__}; accepted is an array {accepted}.")
+    _check_array(x, name, accepted)
     if x.ndim < 2 or (0 in x.shape and not empty):
         raise ValueError(f"{name} has shape {tuple(x.shape)}; accepted is {accepted}, with at least one number.")
     if not namespace(x).isdtype(x.dtype, "real floating"):
@@ -52,8 +53,7 @@ def check_like(x: Any, name: str, like: Any, shape: tuple[int, ...] | None = Non
     accepted = like.shape if shape is None else shape
     if type(x) is type(like) and x.shape == accepted and x.dtype == like.dtype:
         return
-    if not is_array(x):
-        raise TypeError(f"{name} is a {type(x).__name__}; accepted is an array of shape {tuple(accepted)}.")
+    _check_array(x, name, str(tuple(accepted)))
     if tuple(x.shape) != tuple(accepted):
         raise ValueError(f"{name} has shape {tuple(x.shape)}; accepted is {tuple(accepted)}.")
     if namespace(x) is not namespace(like):
@@ -66,6 +66,19 @@ def check_real(x: Any, name: str) -> None:
     """Raise TypeError for arrays of another dtype than float32 and float64."""
     if x.dtype != floating_dtype(x):
         raise TypeError(f"{name} has dtype {x.dtype}; accepted are float32 and float64. Convert it first.")
+
+
+def unit_of(values: np.ndarray) -> float:
+    """A power of two near the largest of finite numbers: in this unit they have squares, and keep their digits."""
+    return float(2.0 ** min(max(np.frexp(np.abs(values).max())[1], -1000), 1000))
+
+
+def _check_array(x: Any, name: str, accepted: str) -> None:
+    """Raise TypeError for what is no array, and for masked arrays, whose mask the loops would not see."""
+    if not is_array(x) or isinstance(x, np.ma.MaskedArray):
+        raise TypeError(
+            f"{name} is a {type(x).__name__}; accepted is an array of shape {accepted}. Pass values, not a mask."
+        )
 
 
 def _library(x: Any) -> str:

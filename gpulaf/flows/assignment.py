@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..averaging.base import check_field
 from ..backend.array import filled, namespace, reused, total
 from ..backend.operands import check_like
 from ..integrators.base import check_time
 from ..integrators.nonlinear import LinearizedFlows, Scheme
 from ..simplex import entropy, softmax
-from .linear import LinearFlow, check_field
+from .linear import LinearFlow
 
 __all__ = ["LONGEST", "AssignmentFlow", "FlowResult"]
 

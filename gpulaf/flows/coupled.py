@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from ..averaging.base import check_field
 from ..averaging.grid import as_averaging
 from ..backend.array import contiguous, like, namespace, reused
 from ..fields import field_shape, pixel_shape
@@ -18,7 +19,7 @@ from ..integrators.base import Integrator, Solution, check_time
 from ..integrators.taylor import Taylor
 from .couplings import Coupling, LabelMap, check_adjoint
 from .gradient import weight_gradient
-from .linear import LinearFlow, check_field, derivative_like
+from .linear import LinearFlow, derivative_like
 
 __all__ = ["CoupledFlow", "CoupledGradient", "CoupledSolution"]
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from functools import cached_property
-from math import prod
 from typing import Any
 
-from ..averaging.base import Averaging
+from ..averaging.base import check_field
 from ..backend.array import like, namespace, scalar
-from ..backend.operands import check_floating, check_like, check_real
+from ..backend.operands import check_floating, check_like
 from ..backend.validation import real_array
-from ..fields import field_shape
 
-__all__ = ["LinearFlow", "check_field", "derivative_like"]
+__all__ = ["LinearFlow", "derivative_like"]
 
 #: Terms of a splitting whose products with A are held at a time.
 PIECE = 8
@@ -142,44 +140,6 @@ class LinearFlow:
         for name, x in stacks.items():
             if x is not None:
                 check_like(x, name, self.S, (*count, *self.S.shape))
-
-
-def check_field(averaging: Any, field: Any, name: str = "log_likelihood", *, labels: int = 1) -> None:
-    """Raise an error for fields that do not fit to an averaging, and for what is no averaging.
-
-    Parameters
-    ----------
-    averaging : Grid or Graph
-    field : (…, H, J, W) array
-    name : str
-        How a user calls it.
-    labels : int
-        The fewest that are accepted.
-
-    Raises
-    ------
-    ValueError
-        If the field has other pixels, too few labels, or another number of images than weights that are those of
-        several.
-    TypeError
-        If one of the two is of another type, library or dtype.
-    """
-    if not isinstance(averaging, Averaging):
-        raise TypeError(f"averaging is a {type(averaging).__name__}; accepted are Grid(weights) and Graph(matrix).")
-    check_floating(field, name, "(H, J, W), (D, H, J, W) or (J, n)")
-    axes, pixels = averaging.axes, averaging.shape
-    shape, images, own = tuple(field.shape), tuple(field.shape[: -axes - 1]), pixels[:-axes]
-    fits = (*shape[-axes - 1 : -2], shape[-1]) == pixels[-axes:] and len(shape) > axes and shape[-2] >= labels
-    if not fits or (images if axes == 1 else prod(own) not in (1, prod(images))):
-        accepted = [str(n) for n in field_shape(pixels, 0)]
-        accepted[-2] = "J"
-        raise ValueError(
-            f"{name} has shape {shape}; accepted is ({', '.join(accepted)}) for these weights, with at least {labels} "
-            f"label{'s' * (labels > 1)}{'' if axes == 1 else ' and the images of a batch before it'}. Weights belong "
-            "to one image: compute or learn them for this one, and convert fields by gpulaf.fields.to_rows."
-        )
-    check_like(field, name, averaging.weights, shape)
-    check_real(field, name)
 
 
 def derivative_like(g: Any, field: Any, name: str = "g") -> Any:

@@ -8,7 +8,7 @@ from warnings import catch_warnings, simplefilter
 import numpy as np
 
 from ..backend.array import empty, host_array, is_device_array, namespace
-from ..backend.operands import check_floating
+from ..backend.operands import check_floating, unit_of
 from ..backend.validation import check_rho, real_array
 from ..fields import field_shape, to_rows
 
@@ -69,8 +69,9 @@ def log_likelihood(distances: Any, rho: float) -> Any:
     Raises
     ------
     ValueError, TypeError
-        If rho is no positive number.
+        If the distances are no floating array, or rho is no positive number.
     """
+    check_floating(distances, "distances", "(H, J, W), (D, H, J, W) or (J, n)")
     check_rho(rho)
     return distances * float(-1.0 / rho)
 
@@ -158,10 +159,9 @@ def kmeans_prototypes(features: Any, labels: int, *, seed: int = 0, sample: int 
             raise ValueError(f"{name} is {value}; accepted are whole numbers from 1.")
     rng = np.random.default_rng(seed)
     pixels = host_array(features).reshape(-1, features.shape[-1]).astype(np.float64)
-    largest = np.abs(pixels).max()
-    if not np.isfinite(largest):
+    if not np.isfinite(pixels).all():
         raise ValueError("features hold values that are NaN or infinite. Replace them, for example by a mask.")
-    unit = 2.0 ** min(max(np.frexp(largest)[1], -1000), 1000)  # squares of numbers near 1 are numbers
+    unit = unit_of(pixels)
     pixels = pixels / unit
     chosen = pixels if len(pixels) <= sample else pixels[rng.choice(len(pixels), sample, replace=False)]
     colors, counts = np.unique(chosen, axis=0, return_counts=True)

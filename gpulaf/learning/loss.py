@@ -1,7 +1,7 @@
 """Losses of a labeling v against ground truth, with their derivatives, and the regularizer of the weights.
 
-Truth is an (H, W) array of labels 0 … J−1; −1 marks pixels without ground truth, which do not count. In a batch every
-image has its own loss.
+Truth is an (H, W) array of labels 0 … J−1; −1 marks pixels without ground truth, which do not count, as what is masked
+in a masked array. In a batch every image has its own loss.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from ..backend.array import contiguous, host_array, like, namespace, scalar, total
 from ..backend.dispatch import implementation
 from ..backend.operands import check_floating
-from ..backend.validation import real_array
+from ..backend.validation import real_array, unmasked
 from ..fields import pixel_shape
 from ..simplex import softmax
 
@@ -157,7 +157,9 @@ def _operands(v: Any, truth: Any, class_weights: Any, batch: int) -> tuple[Any, 
     check_floating(v, "v", "(H, J, W), (D, H, J, W) or (J, n)")
     if int(batch) != batch or not 0 <= batch <= v.ndim - 2:
         raise ValueError(f"batch is {batch}; accepted are 0 to {v.ndim - 2} leading axes of v {tuple(v.shape)}.")
-    truth = real_array(truth, "truth")
+    truth, known = unmasked(real_array(truth, "truth"))
+    if known is not None and truth.dtype.kind in "bui":
+        truth = np.where(known, truth.astype(np.int64), -1)
     xp, labels = namespace(v, truth), v.shape[-2]
     if tuple(truth.shape) != pixel_shape(v):
         raise ValueError(
