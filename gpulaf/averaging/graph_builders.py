@@ -8,7 +8,7 @@ import numpy as np
 
 from ..backend.array import host_array
 from ..backend.operands import unit_of
-from ..backend.validation import real_array
+from ..backend.validation import real_array, unmasked
 from .graph import Graph
 
 __all__ = ["nearest_neighbor_graph", "region_graph", "region_means"]
@@ -49,6 +49,10 @@ def nearest_neighbor_graph(points: Any, neighbors: int = 8, *, sigma: float | No
     """
     from scipy.spatial import cKDTree
 
+    if isinstance(points, np.ma.MaskedArray):
+        raise TypeError(
+            "points are a masked array; accepted are points without a mask. Leave masked ones out first."
+        )
     points = host_array(points)
     if points.ndim != 2 or 0 in points.shape:
         raise ValueError(f"points have shape {points.shape}; accepted is (n, D), a row for each point. Reshape them.")
@@ -134,26 +138,32 @@ def region_means(image: Any, segments: Any) -> np.ndarray:
     Parameters
     ----------
     image : (H, W) or (H, W, C) real array
+        Pixels that are masked in a masked array do not count.
     segments : (H, W) integer array
 
     Returns
     -------
     (n, C) array
-        float64 for float64 images, float32 otherwise; in the units of the image.
+        float64 for float64 images, float32 otherwise; in the units of the image. NaN for regions of masked pixels
+        alone, which the `mask` of :func:`gpulaf.label` leaves out: ``numpy.isfinite(means).all(axis=-1)``.
 
     Raises
     ------
     TypeError, ValueError
         If the segments are no integers or the image no real numbers, or the sizes differ.
     """
+    image, valid = unmasked(image)
     image, (nodes, count) = host_array(real_array(image, "image")), _nodes(segments)
     if image.shape[: nodes.ndim] != nodes.shape:
         raise ValueError(
             f"image has shape {image.shape}, segments {nodes.shape}; accepted are as many pixels. Check the pair."
         )
-    channels = image.reshape(nodes.size, -1).T
-    sizes = np.bincount(nodes.ravel(), minlength=count)
-    means = np.stack([np.bincount(nodes.ravel(), channel, count) / sizes for channel in channels], axis=-1)
+    channels = image.reshape(nodes.size, -1)
+    kept = slice(None) if valid is None else valid.reshape(channels.shape).all(axis=1)
+    nodes, channels = nodes.ravel()[kept], channels[kept].T
+    sizes = np.bincount(nodes, minlength=count)
+    sums = np.stack([np.bincount(nodes, channel, count) for channel in channels], axis=-1)
+    means = np.where(sizes[:, None] > 0, sums / np.maximum(sizes, 1)[:, None], np.nan)
     return means.astype(np.float64 if image.dtype == np.float64 else np.float32)
 
 

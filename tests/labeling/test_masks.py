@@ -11,7 +11,15 @@ from scipy.sparse import csr_array
 
 from gpulaf import DormandPrince, Euler, Graph, Krylov, Taylor, bilateral_weights, label, refine, refine_logits
 from gpulaf import uniform_weights as uniform
-from gpulaf.averaging import BilateralWeights, mask_weights, nearest_neighbor_graph, normalize_weights, spaced_weights
+from gpulaf.averaging import (
+    BilateralWeights,
+    mask_weights,
+    nearest_neighbor_graph,
+    normalize_weights,
+    region_graph,
+    region_means,
+    spaced_weights,
+)
 from gpulaf.averaging.grid import Grid
 from gpulaf.averaging.patches import extended, mask_gradient, masked_patches
 from gpulaf.backend.array import host_array
@@ -305,3 +313,17 @@ def test_euler_and_taylor_look_at_valid_pixels_alone() -> None:
         )
         np.testing.assert_array_equal(one.probabilities, two.probabilities)
         assert one.error == two.error
+
+
+def test_superpixels_of_a_masked_image() -> None:
+    image, valid = scene((8, 12))
+    segments = np.add.outer(np.arange(8) // 2 * 4, np.arange(12) // 3)
+    valid[:4, :3] = False  # two regions hold nothing
+    means = region_means(np.ma.masked_array(image, np.repeat(~valid[..., None], 2, axis=-1)), segments)
+    seen = np.isfinite(means).all(axis=-1)
+    assert (~seen).sum() == 2
+    np.testing.assert_allclose(means[5], image[valid & (segments == 5)].mean(axis=0), rtol=1e-12)
+    result = label(means, PROTOTYPES, weights=region_graph(segments, dtype=float), rho=RHO, mask=seen)
+    assert (result.labels[~seen] == result.nodata).all()
+    with pytest.raises(TypeError, match="points are a masked array"):
+        nearest_neighbor_graph(np.ma.masked_invalid(means))
