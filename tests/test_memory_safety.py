@@ -370,6 +370,17 @@ def test_prototypes_of_what_is_no_number(value):
         labeling.kmeans_prototypes(pixels, 2)
 
 
+@pytest.mark.parametrize(("dtype", "value"), [(np.float32, 1e17), (np.float32, 1e30), (np.float64, 1e155)])
+def test_numbers_whose_squares_are_none_are_named(dtype, value):
+    """The flow said that it overflows, and to take a shorter time."""
+    image = IMAGE.astype(dtype)
+    with pytest.raises(ValueError, match=rf"prototypes hold values from 0 to {value:.4g}".replace("+", r"\+")):
+        gpulaf.label(image, [[0.0, 0.0], [value, 1.0]])
+    image[0, 0] = value
+    with pytest.raises(ValueError, match=rf"image holds values from .* to {value:.4g}".replace("+", r"\+")):
+        gpulaf.label(image, PROTOTYPES)
+
+
 @pytest.mark.parametrize(("labels", "sample"), [(0, 10), (-1, 10), (2.5, 10), (2, 0), (2, -5)])
 def test_numbers_of_prototypes_that_are_none(labels, sample):
     with pytest.raises(ValueError, match="accepted are whole numbers from 1"):

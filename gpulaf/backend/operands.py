@@ -26,9 +26,11 @@ def check_floating(x: Any, name: str, accepted: str, *, empty: bool = False) -> 
     """
     _check_array(x, name, accepted)
     if x.ndim < 2 or (0 in x.shape and not empty):
-        raise ValueError(f"{name} has shape {tuple(x.shape)}; accepted is {accepted}, with at least one number.")
+        raise ValueError(
+            f"{name} {_have(name)} shape {tuple(x.shape)}; accepted is {accepted}, with at least one number."
+        )
     if not namespace(x).isdtype(x.dtype, "real floating"):
-        raise TypeError(f"{name} has dtype {x.dtype}; accepted are floating dtypes. Convert it first.")
+        raise TypeError(f"{name} {_have(name)} dtype {x.dtype}; accepted are floating dtypes. Convert it first.")
 
 
 def check_like(x: Any, name: str, like: Any, shape: tuple[int, ...] | None = None) -> None:
@@ -55,17 +57,19 @@ def check_like(x: Any, name: str, like: Any, shape: tuple[int, ...] | None = Non
         return
     _check_array(x, name, str(tuple(accepted)))
     if tuple(x.shape) != tuple(accepted):
-        raise ValueError(f"{name} has shape {tuple(x.shape)}; accepted is {tuple(accepted)}.")
+        raise ValueError(f"{name} {_have(name)} shape {tuple(x.shape)}; accepted is {tuple(accepted)}.")
     if namespace(x) is not namespace(like):
-        raise TypeError(f"{name} is a {_library(x)} array; accepted is one of {_library(like)}. Move or convert it.")
+        raise TypeError(
+            f"{name} {_have(name)} the type of {_library(x)}; accepted is that of {_library(like)}. Move or convert it."
+        )
     if x.dtype != like.dtype:
-        raise TypeError(f"{name} has dtype {x.dtype}; accepted is {like.dtype}. Convert it first.")
+        raise TypeError(f"{name} {_have(name)} dtype {x.dtype}; accepted is {like.dtype}. Convert it first.")
 
 
 def check_real(x: Any, name: str) -> None:
     """Raise TypeError for arrays of another dtype than float32 and float64."""
     if x.dtype != floating_dtype(x):
-        raise TypeError(f"{name} has dtype {x.dtype}; accepted are float32 and float64. Convert it first.")
+        raise TypeError(f"{name} {_have(name)} dtype {x.dtype}; accepted are float32 and float64. Convert it first.")
 
 
 def unit_of(values: np.ndarray) -> float:
@@ -77,8 +81,14 @@ def _check_array(x: Any, name: str, accepted: str) -> None:
     """Raise TypeError for what is no array, and for masked arrays, whose mask the loops would not see."""
     if not is_array(x) or isinstance(x, np.ma.MaskedArray):
         raise TypeError(
-            f"{name} is a {type(x).__name__}; accepted is an array of shape {accepted}. Pass values, not a mask."
+            f"{name} {_have(name)} the type {type(x).__name__}; accepted is an array of shape {accepted}. Pass values "
+            "alone, without a mask."
         )
+
+
+def _have(name: str) -> str:
+    """The verb after a name: weights have, v has."""
+    return "have" if name.endswith("s") else "has"
 
 
 def _library(x: Any) -> str:

@@ -7,7 +7,7 @@ from warnings import catch_warnings, simplefilter
 
 import numpy as np
 
-from ..backend.array import empty, host_array, is_device_array, namespace
+from ..backend.array import empty, host_array, host_dtype, is_device_array, namespace
 from ..backend.operands import check_floating, unit_of
 from ..backend.validation import check_rho, real_array
 from ..fields import field_shape, to_rows
@@ -126,7 +126,14 @@ def prototype_array(
         raise ValueError(f"prototypes hold {len(values)} label; accepted are at least 2. Add a row per label.")
     if not np.isfinite(values).all():
         raise ValueError("prototypes hold values that are not finite. Remove NaN and infinite values.")
-    return (values - range[0]) * (1 / (range[1] - range[0]))
+    scaled = (values - range[0]) * (1 / (range[1] - range[0]))
+    most = float(np.finfo(host_dtype(features)).max) ** 0.5 / 256  # as of images
+    if not np.abs(scaled).max() <= most:
+        raise ValueError(
+            f"prototypes hold values from {values.min():.4g} to {values.max():.4g}; accepted beside this image are "
+            f"those up to {most:.2g}. Give them in the unit of the image."
+        )
+    return scaled
 
 
 def kmeans_prototypes(features: Any, labels: int, *, seed: int = 0, sample: int = 20_000) -> np.ndarray:
