@@ -271,7 +271,7 @@ def mask_weights(weights: Any, mask: Any) -> Any:
     >>> from gpulaf.averaging import mask_weights, uniform_weights
     >>> mask = np.ones((3, 4), bool)
     >>> mask[:, 0] = False
-    >>> mask_weights(uniform_weights((3, 4)), mask)[1, :, 1].round(3).tolist()
+    >>> mask_weights(uniform_weights((3, 4), dtype=float), mask)[1, :, 1].round(3).tolist()
     [0.0, 0.167, 0.167, 0.0, 0.167, 0.167, 0.0, 0.167, 0.167]
     """
     valid = valid_pixels(mask, pixel_shape(weights), weights)
