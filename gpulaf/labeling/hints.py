@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from math import ceil, log2, prod
 from typing import Any
 from warnings import warn
@@ -46,7 +47,7 @@ def warn_of_values(pixels: Pixels, prototypes: np.ndarray, rho: float, *, ranged
     text = text or _about_range(pixels.range, float(low.min()), float(high.max()), rho, ranged)
     text = text or (None if learned else _about_prototypes(pixels.range, low, high, prototypes))
     if text:
-        warn(text, DataWarning, stacklevel=3)
+        warn(text, DataWarning, stacklevel=_level())
     return bool(text)
 
 
@@ -66,7 +67,7 @@ def warn_of_labels(unused: str) -> None:
     """Warn where every pixel got one label."""
     if unused.startswith("Every"):
         text = "Check that the prototypes are in the units of the image, or take a smaller rho or time."
-        warn(f"{unused} {text}", DataWarning, stacklevel=3)
+        warn(f"{unused} {text}", DataWarning, stacklevel=_level())
 
 
 def _about_range(bounds: tuple[float, float], low: float, high: float, rho: float, ranged: bool) -> str | None:
@@ -135,6 +136,14 @@ def _proposed(low: float, high: float) -> tuple[float, float]:
     if low >= 0 and 1.5 < high < 2**32:
         return (0, 2 ** max(8, 2 * ceil(log2(round(high) + 1) / 2)) - 1)
     return float(f"{low:.3g}"), float(f"{high:.3g}")
+
+
+def _level() -> int:
+    """Frames from a warning up to the first that is not of this package: where the user called."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith("gpulaf."):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def _listed(numbers: np.ndarray) -> str:

@@ -117,6 +117,13 @@ def test_no_word_where_nothing_is_wrong(call: Any) -> None:
     assert said(call) == []
 
 
+@pytest.mark.parametrize("call", [lambda: label(BYTES, 2), lambda: Labeler(2)(BYTES)])
+def test_the_line_of_the_user_is_named(call: Any) -> None:
+    with pytest.warns(DataWarning) as found:
+        call()
+    assert found[0].filename == __file__
+
+
 def test_values_outside_of_a_given_range() -> None:
     with pytest.warns(DataWarning, match="far outside of the range 0 to 255"):
         label((4095 * GREY).astype(np.uint16), 2, range=(0, 255))

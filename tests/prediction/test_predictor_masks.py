@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 
 from gpulaf import Taylor, WeightPredictor, cross_entropy_loss, evaluate
 from gpulaf.prediction import Features, Parameters
-from gpulaf.prediction.dataset import Item, Reader, Samples
+from gpulaf.prediction.dataset import Files, Item, Reader, Samples, read_item
 from gpulaf.prediction.objective import Objective, from_vector, to_vector
 from gpulaf.prediction.prepared import PreparedImages
 from gpulaf.scenes import voronoi_lines
@@ -154,3 +155,16 @@ def test_masks_that_do_not_fit(masks: Any, words: str) -> None:
 def test_a_range_that_is_none() -> None:
     with pytest.raises(ValueError, match="two increasing"):
         WeightPredictor(8, range=(1, 1)).fit(IMAGES, TRUTHS)
+
+
+def test_what_files_say_to_be_no_data_is_a_mask(tmp_path: Path) -> None:
+    for name, value in (("one", -9999.0), ("two", np.nan)):
+        extra = [(42113, "s", 0, "-9999", True)] if name == "one" else []
+        tifffile.imwrite(tmp_path / f"{name}.tif", spoiled(value)[0][..., 0], extratags=extra)
+    paths = [tmp_path / "one.tif", tmp_path / "two.tif"]
+    found = [Samples(images, [TRUTHS[0]] * 2)[k] for images in (paths, Files(paths, "cpu")) for k in (0, 1)]
+    for item in found:
+        image, truth, _, valid = read_item(item)
+        np.testing.assert_array_equal(valid, MASKS[0])
+        np.testing.assert_array_equal(image[valid], IMAGES[0][..., 0][MASKS[0]])
+        assert (truth[~valid] == -1).all()

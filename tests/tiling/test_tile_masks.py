@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -123,3 +124,31 @@ def test_nan_without_a_mask_names_the_tile_and_the_way_out() -> None:
 def test_channels_first_are_asked_about() -> None:
     with pytest.raises(ValueError, match=r"3 channels on the first axis.*moveaxis\(image, 0, -1\)"):
         label_array(da.zeros((3, 40, 50), chunks=20), Labeler([0, 1]))
+
+
+def test_prototypes_are_sampled_where_there_are_data(tmp_path: Path) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    image = np.full((1500, 1400), -9999, np.float32)
+    image[700:900, 300:500] = np.random.default_rng(0).choice([0.2, 0.8], (200, 200)).astype(np.float32)
+    options = {"extratags": [(42113, "s", 0, "-9999", True)], "tile": (128, 128)}
+    tifffile.imwrite(tmp_path / "rare.tif", image, **options)
+    source = gpulaf.tiling.open_source(tmp_path / "rare.tif")
+    found = gpulaf.tiling.sample_prototypes(source, 2)
+    np.testing.assert_allclose(np.sort(found, axis=0), [[0.2], [0.8]], rtol=1e-6)
+    done = gpulaf.label_file(source, tmp_path / "labels.tif", Labeler(2), tiling=gpulaf.tiling.Tiling(side=512))
+    labels = tifffile.imread(tmp_path / "labels.tif")
+    np.testing.assert_array_equal(labels == done.nodata, image == -9999)
+    tifffile.imwrite(tmp_path / "none.tif", np.full((80, 90), -9999, np.float32), **options)
+    with pytest.raises(ValueError, match="leaves no valid pixel"):
+        gpulaf.label_file(tmp_path / "none.tif", tmp_path / "none.zarr", Labeler(2))
+
+
+def test_values_of_a_file_are_looked_at_before_its_tiles(tmp_path: Path) -> None:
+    image = np.random.default_rng(1).integers(0, 1000, (600, 500)).astype(np.uint16)
+    np.save(tmp_path / "image.npy", image)
+    with pytest.warns(gpulaf.DataWarning, match=r"Pass range=\(0, 1023\)"):
+        gpulaf.label_file(tmp_path / "image.npy", tmp_path / "labels.tif", Labeler([200, 800]))
+    labeler = Labeler([200, 800], range=(0, 1023))
+    gpulaf.label_file(tmp_path / "image.npy", tmp_path / "ranged.tif", labeler)
+    tifffile = pytest.importorskip("tifffile")
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "ranged.tif"), labeler(image).labels)
