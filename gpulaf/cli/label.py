@@ -21,6 +21,7 @@ from .options import (
     series_option,
     tell_nodata,
     tell_notes,
+    with_bits,
 )
 from .tiled import label_tiled, tiled_source, tiling_options
 
@@ -76,10 +77,14 @@ def label(image: Path, **_: Any) -> None:
     record = _read(image, options)
     axis = None if record.pixels.ndim == len(options["spacing"] or (1, 1)) else -1
     _check_channels(described, 1 if axis is None else record.pixels.shape[axis])
+    labeler = with_bits(described.labeler, record.bits)
     with compile_notice():
         array = device_array(record.pixels, options["device"])
         masked = {} if record.valid is None else {"mask": record.valid}
-        result = described.labeler(array, channel_axis=axis, spacing=options["spacing"], **masked)
+        result = labeler(array, channel_axis=axis, spacing=options["spacing"], **masked)
+    unused = result.reason.partition("No pixel got ")[2]
+    if unused and not described.labeler.scaled:
+        tell_notes([f"no pixel got {unused.rstrip('.')}. Take fewer prototypes, or check their units."])
     _write(options, result, described.values, record)
 
 
@@ -116,7 +121,7 @@ def refine(soft: Path, logits: bool, label_axis: int | None, image: Path | None,
     if image is None and isinstance(labeler.weights, WeightSource):
         raise ValueError("bilateral weights, and those of a model, are made from the image. Name it with --image.")
     volume = len(options["spacing"] or ()) == 3
-    predictions = read_soft(soft, label_axis=label_axis, axes=options["axes"], volume=volume)
+    predictions = read_soft(soft, label_axis=label_axis, axes=options["axes"], volume=volume, logits=logits)
     tell_notes(predictions.notes)
     count = predictions.pixels.shape[-1]
     if classes is not None and count != len(classes):

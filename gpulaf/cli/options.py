@@ -5,11 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 import numpy as np
+
+if TYPE_CHECKING:
+    from ..labeling.labeler import Labeler
 
 
 def device_option(command: Any) -> Any:
@@ -50,6 +54,17 @@ def tell_notes(notes: Iterable[str]) -> None:
     """Say on standard error what a file holds and is not used, or was assumed."""
     for note in notes:
         click.echo(f"note: {note}", err=True)
+
+
+def with_bits(labeler: Labeler, bits: int | None) -> Labeler:
+    """The labeler with the range of values that a file says it uses, as 0 to 4095 of 12 bits; that is told.
+
+    A range that is given, and that of labels that were learned, goes first.
+    """
+    if bits is None or labeler.range is not None or labeler.scaled:
+        return labeler
+    tell_notes([f"the file says that {bits} bits are in use: --range 0,{2**bits - 1}."])
+    return replace(labeler, range=(0, 2**bits - 1))
 
 
 def tell_nodata(output: Path, nodata: int | None, percent: float | None = None) -> None:

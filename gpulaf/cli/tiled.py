@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .labeler import Described
-from .options import compile_notice, tell_nodata, tell_notes
+from .options import compile_notice, tell_nodata, tell_notes, with_bits
 
 if TYPE_CHECKING:
     from ..labeling.labeler import Labeler
@@ -93,9 +93,10 @@ def label_tiled(options: dict[str, Any], source: Source, described: Described) -
         device=options["device"], restart=options["restart"],
     )  # fmt: skip
     tell_notes(source.notes)
+    labeler = with_bits(described.labeler, source.bits)
     with compile_notice():
         done = label_file(
-            source, options["output"], described.labeler, probabilities=options["probabilities"],
+            source, options["output"], labeler, probabilities=options["probabilities"],
             values=described.values, nodata=options["nodata"], tiling=tiling,
             say=lambda text: click.echo(text, err=True),
         )  # fmt: skip

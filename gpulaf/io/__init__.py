@@ -8,6 +8,7 @@ with metadata in safetensors (`tensors`), pairs of files by their names (`pairin
 
 from .atomic import whole_file
 from .images import (
+    FileWarning,
     Record,
     read_image,
     read_prototypes,
@@ -24,7 +25,7 @@ from .place import Place
 from .tensors import read_tensors, write_tensors
 
 __all__ = [
-    "Place", "Record", "expanded", "paired", "read_image", "read_prototypes", "read_record", "read_soft",
+    "FileWarning", "Place", "Record", "expanded", "paired", "read_image", "read_prototypes", "read_record", "read_soft",
     "read_tensors", "read_truth", "read_values", "read_volume", "whole_file", "write_array", "write_figure",
     "write_tensors",
 ]  # fmt: skip

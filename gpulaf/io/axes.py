@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from .failures import Unreadable
+from .failures import Unclear, Unreadable
 
 __all__ = ["Ask", "Layout", "layout_of"]
 
@@ -151,7 +151,7 @@ def _check_last(shape: tuple[int, ...], unknown: list[int], path: Path, ask: Ask
     first = min(range(len(rest)), key=lambda k: rest[k])
     guess = f", {unknown[first]} perhaps" if rest[first] < last else ""
     volume = "" if ask.volume or ask.soft else ", or of a volume the --spacing SZ,SY,SX with --axes ZYX"
-    raise Unreadable(
+    raise Unclear(
         f"{path} holds an array of shape {shape} and does not say which axis holds the {what}. Name it with "
         f"{ask.option}{guess}{volume}."
     )
@@ -174,7 +174,10 @@ def _check(known: str, named: str | None, shape: tuple[int, ...], path: Path, as
     if known.count("c") > 1:
         raise Unreadable(f"{about}: two axes of channels. Name one with {ask.option}, and write the others apart.")
     if ask.soft and "c" not in known:
-        raise Unreadable(f"{about}; accepted are soft predictions with an axis of labels. Name it with {ask.option}.")
+        raise Unreadable(
+            f"{about}; accepted are soft predictions with an axis of labels. Name it with {ask.option}; of the "
+            "probability p of one class, stack [1 − p, p]."
+        )
     if not ask.volume and "z" in known:
         raise Unreadable(
             f"{about}: a volume. Say so with --spacing SZ,SY,SX, the distances of its voxels (read_volume in Python); "

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
-__all__ = ["Unreadable", "existing", "first_line", "need", "quiet", "reading", "unsupported"]
+__all__ = ["Unclear", "Unreadable", "existing", "first_line", "need", "quiet", "reading", "unsupported"]
 
 CONVERT = "Open it in Fiji (Bio-Formats) and save it as OME-TIFF, or convert it by bioformats2raw to OME-Zarr."
 TRANSLATE = "Convert it: gdal_translate -of GTiff IN OUT.tif."
@@ -35,6 +35,10 @@ LIMIT = re.compile(
 
 class Unreadable(ValueError):
     """A file that cannot be read, with the reason and the next step."""
+
+
+class Unclear(Unreadable):
+    """A file that does not say which axis is which."""
 
 
 def unsupported(path: Path, accepted: str) -> Unreadable:

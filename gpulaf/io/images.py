@@ -15,15 +15,23 @@ import numpy as np
 from .atomic import whole_file
 from .axes import Ask
 from .contents import file_contents, stored_array
-from .failures import reading
+from .failures import Unclear, reading
 from .place import Place, tiff_options
 from .stored import block
 from .tiff import TIFFS
 
 __all__ = [
-    "Record", "read_image", "read_prototypes", "read_record", "read_soft", "read_truth", "read_values",
+    "FileWarning", "Record", "read_image", "read_prototypes", "read_record", "read_soft", "read_truth", "read_values",
     "read_volume", "with_nodata", "write_array", "write_figure",
 ]  # fmt: skip
+
+
+#: How far sums of probabilities may be from 1 to be recognized.
+SUM = 0.05
+
+
+class FileWarning(UserWarning):
+    """Something in a file that is not read, or was assumed."""
 
 
 class Record(NamedTuple):
@@ -38,6 +46,11 @@ class Record(NamedTuple):
     notes: tuple[str, ...]
     #: Bits of a value that the file says are in use; None where it does not.
     bits: int | None
+
+    @property
+    def masked_out(self) -> Any:
+        """Where pixels hold no data; False where all do."""
+        return False if self.valid is None else ~self.valid
 
     @property
     def masked(self) -> Any:
@@ -106,7 +119,12 @@ def read_volume(
 
 
 def read_soft(
-    path: str | os.PathLike[str], *, label_axis: int | None = None, axes: str | None = None, volume: bool = False
+    path: str | os.PathLike[str],
+    *,
+    label_axis: int | None = None,
+    axes: str | None = None,
+    volume: bool = False,
+    logits: bool = False,
 ) -> Record:
     """Read soft predictions as (H, W, J) or (D, H, W, J), labels last; see :func:`read_record`.
 
@@ -114,12 +132,24 @@ def read_soft(
     ----------
     path : path
     label_axis : int, optional
-        The axis of the labels in the file, where it does not say it; the last, if that is much shorter than the others.
+        The axis of the labels in the file, where it does not say it. If None, the last if that is much shorter than the
+        others, or the one along which probabilities sum to 1.
     axes : str, optional
         A letter for each axis, c for the labels.
     volume : bool
+    logits : bool
+        They are scores, which do not sum to 1.
     """
-    return _record(Path(path), Ask(axes, label_axis, volume, soft=True))
+    ask = Ask(axes, label_axis, volume, soft=True)
+    try:
+        return _record(Path(path), ask)
+    except Unclear:
+        if not logits:
+            for axis in range(-1, -4 - volume, -1):
+                record = _record(Path(path), ask._replace(channel_axis=axis))
+                if abs(record.pixels.sum(axis=-1, dtype=np.float64) - 1).max() < SUM:
+                    return record
+        raise
 
 
 def read_truth(path: str | os.PathLike[str], *, unlabeled: int | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -144,16 +174,26 @@ def read_truth(path: str | os.PathLike[str], *, unlabeled: int | None = None) ->
 
 
 def read_values(path: str | os.PathLike[str]) -> np.ndarray:
-    """Read a label image as the (H, W) int64 values that it holds, whatever they stand for; indices of a palette."""
-    values = _record(Path(path), Ask(indices=True)).pixels
+    """Read a label image as the (H, W) int64 values that it holds, whatever they stand for; indices of a palette.
+
+    Whole numbers in a floating type are labels, too; pixels without data are −1.
+    """
+    if Path(path).suffix.lower() in (".jpg", ".jpeg"):
+        raise ValueError(f"{path} is a JPEG, which changes the values of labels. Take the PNG or TIFF that it was.")
+    record = _record(Path(path), Ask(indices=True))
+    values = record.pixels
     if values.ndim == 3 and values.dtype == np.uint8 and (values == values[..., :1]).all():
         values = values[..., 0]
+    if values.ndim == 2 and values.dtype.kind == "f":
+        values = np.where(record.masked_out, -1, values)
+        if np.isfinite(values).all() and (values == np.rint(values)).all() and abs(values).max() < 2**53:
+            values = values.astype(np.int64)
     if values.ndim != 2 or not (np.issubdtype(values.dtype, np.integer) or values.dtype == bool):
         raise ValueError(
             f"{path} holds {values.dtype} values of shape {values.shape}; "
             "accepted is one integer label per pixel, (H, W)."
         )
-    return values.astype(np.int64)
+    return np.where(record.masked_out, -1, values.astype(np.int64))
 
 
 def read_prototypes(text: str) -> int | np.ndarray:
@@ -272,7 +312,7 @@ def _write_tiff(temporary: Path, name: str, array: np.ndarray, volume: bool, pla
 
     axes = ("ZYXS" if volume else "YXS")[: array.ndim]
     color = axes == "YXS" and array.dtype.kind == "u" and array.shape[-1] == 3
-    options = tiff_options(place, name, axes, array.dtype)
+    options = tiff_options(place, name, axes, array.shape, array.dtype)
     tifffile.imwrite(
         temporary, array, photometric="rgb" if color else "minisblack", planarconfig="contig" if "S" in axes else None,
         compression=None if options.get("imagej") else "zlib", **options,
@@ -294,5 +334,5 @@ def _record(path: Path, ask: Ask) -> Record:
 def _told(record: Record) -> Any:
     """The pixels of a record, with its notes as warnings."""
     for note in record.notes:
-        warnings.warn(note, UserWarning, stacklevel=3)
+        warnings.warn(note, FileWarning, stacklevel=3)
     return record.masked

@@ -145,7 +145,8 @@ def ngff_place(multiscale: Mapping[str, Any], dataset: Mapping[str, Any], names:
             translation = [a + b for a, b in zip(translation, values, strict=True)]
         told.add(kind)
     space = [names.index(axis) for axis in "zyx" if axis in names]
-    units = [axis.get("unit") for axis in multiscale["axes"] if isinstance(axis, Mapping) and axis.get("name") in ("y", "x")]
+    axes = [axis for axis in multiscale["axes"] if isinstance(axis, Mapping)]
+    units = [axis.get("unit") for axis in axes if axis.get("name") in ("y", "x")]
     return Place(
         scale=tuple(scale[k] for k in space) if "scale" in told else None,
         unit=next((str(unit) for unit in units if unit), None),
@@ -154,7 +155,9 @@ def ngff_place(multiscale: Mapping[str, Any], dataset: Mapping[str, Any], names:
     )
 
 
-def tiff_options(place: Place, name: str, axes: str, dtype: Any, *, tiled: bool = False) -> dict[str, Any]:
+def tiff_options(
+    place: Place, name: str, axes: str, shape: tuple[int, ...], dtype: Any, *, tiled: bool = False
+) -> dict[str, Any]:
     """What :func:`tifffile.imwrite` is told about a place.
 
     An ``.ome.tif`` is an OME-TIFF; what comes from ImageJ goes to ImageJ where that can hold it; other distances in a
@@ -167,6 +170,7 @@ def tiff_options(place: Place, name: str, axes: str, dtype: Any, *, tiled: bool 
         Of the file.
     axes : str
         A letter for each axis.
+    shape : tuple
     dtype : dtype
     tiled : bool
         The file is a BigTIFF of tiles, which ImageJ does not read.
@@ -185,16 +189,20 @@ def tiff_options(place: Place, name: str, axes: str, dtype: Any, *, tiled: bool 
         if all(1e-6 < count < 4e9 for count in counts):
             options |= {"resolution": counts, "resolutionunit": 3}
     named_ome = name.lower().endswith((".ome.tif", ".ome.tiff"))
+    about: dict[str, Any]
     whole = str(dtype) in ("uint8", "uint16", "float32") and not tiled
     if place.flavor == "imagej" and whole and not named_ome and not place.tags and place.scale and "S" not in axes:
-        about: dict[str, Any] = {"axes": axes, "unit": UNITS[unit][1] if unit in UNITS else unit or "pixel"}
+        about = {"axes": axes, "unit": UNITS[unit][1] if unit in UNITS else unit or "pixel"}
         about |= {"spacing": sizes[0]} if spatial == 3 else {}
         for key, size, at in zip("zyx"[-spatial:], sizes, place.translations(spatial), strict=True):
             about |= {f"{key}origin": -at / size} if at else {}
         counts = tuple(1 / size for size in sizes[:-3:-1])
         return options | {"imagej": True, "metadata": about, "resolution": counts, "resolutionunit": 1}
     if named_ome or (place.scale is not None and not place.tags and (place.flavor or spatial == 3)):
-        return options | {"ome": True, "metadata": {"axes": axes} | _ome_metadata(place, spatial)}
+        return options | {
+            "ome": True,
+            "metadata": {"axes": axes} | _ome_metadata(place, spatial, shape[0] if spatial == 3 else 1),
+        }
     return options
 
 
@@ -208,7 +216,7 @@ def label_colors(values: Sequence[int]) -> tuple[tuple[int, tuple[int, int, int,
     return tuple(found)
 
 
-def _ome_metadata(place: Place, spatial: int) -> dict[str, Any]:
+def _ome_metadata(place: Place, spatial: int, planes: int) -> dict[str, Any]:
     about: dict[str, Any] = {}
     sign = UNITS[place.unit][0] if place.unit in UNITS else "pixel" if place.unit is None else place.unit
     letters = "ZYX"[-spatial:]
@@ -216,9 +224,11 @@ def _ome_metadata(place: Place, spatial: int) -> dict[str, Any]:
         for axis, size in zip(letters, place.scales(spatial), strict=True):
             about |= {f"PhysicalSize{axis}": size, f"PhysicalSize{axis}Unit": sign}
     if place.translation is not None:
-        told = [*zip(letters, place.translations(spatial), strict=True)]
-        about["Plane"] = {f"Position{axis}": [at] for axis, at in told}
-        about["Plane"] |= {f"Position{axis}Unit": [sign] for axis, _ in told}
+        about["Plane"] = {}
+        for axis, at in zip(letters, place.translations(spatial), strict=True):
+            step = place.scales(3)[0] if axis == "Z" else 0.0
+            about["Plane"][f"Position{axis}"] = [at + k * step for k in range(planes)]
+            about["Plane"][f"Position{axis}Unit"] = [sign] * planes
     return about
 
 

@@ -87,6 +87,6 @@ def write_tiff(path: Path, array_path: Path, side: int, *, name: str = "", place
 
     tifffile.imwrite(
         path, tiles(), shape=(height, width), dtype=array.dtype, bigtiff=True, tile=(side, side), compression="zlib",
-        photometric="minisblack", **tiff_options(place or Place(), name, "YX", array.dtype, tiled=True),
+        photometric="minisblack", **tiff_options(place or Place(), name, "YX", array.shape, array.dtype, tiled=True),
     )  # fmt: skip
     flush(path)

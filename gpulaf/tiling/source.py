@@ -47,6 +47,8 @@ class Source:
         What is in the file and not read, or was assumed: a line each.
     gaps : bool
         Whether pixels may hold no data.
+    bits : int, optional
+        Bits of a value that the file says are in use.
     """
 
     path: str
@@ -59,6 +61,7 @@ class Source:
     place: Place
     notes: tuple[str, ...] = ()
     gaps: bool = False
+    bits: int | None = None
 
     @property
     def ndim(self) -> int:
@@ -122,14 +125,14 @@ def open_source(
 ) -> Source:
     """Open an image file without reading its pixels; see :func:`open_image` and :func:`gpulaf.io.read_record`."""
     check_installed()
-    path, ask = Path(path).absolute(), Ask(axes, channel_axis, series=series)
+    path, ask = Path(path), Ask(axes, channel_axis, series=series)
     found = file_contents(path, ask)
     whole = (found.side("y"), found.side("x"), *([found.layout.channels] if found.layout.channels else []))
     chunks = tuple(int(found.chunks[found.layout.axes.index(axis)]) for axis in "yx")
     gaps = found.gaps or found.place.nodata is not None or found.dtype.kind == "f"
     return Source(
-        str(path), ask, found.layout, found.stamp, tuple(map(int, whole)), (chunks[0], chunks[1]), found.dtype,
-        found.place, found.notes, gaps,
+        str(path.absolute()), ask, found.layout, found.stamp, tuple(map(int, whole)), (chunks[0], chunks[1]),
+        found.dtype, found.place, found.notes, gaps, found.bits,
     )  # fmt: skip
 
 

@@ -324,7 +324,7 @@ def test_truth_in_grey_rgb_and_in_one_bit(tmp_path: Path) -> None:
         (np.full((3, 4), 5, np.uint8), None, "1 different value"),
         (np.array([[0, 5], [5, 0]], np.uint8), 5, "1 different value"),
         (np.arange(300).reshape(3, 100), None, "300 different value"),
-        (np.zeros((3, 4)), None, r"float64 values of shape \(3, 4\)"),
+        (np.full((3, 4), 0.5), None, r"float64 values of shape \(3, 4\)"),
         (np.arange(48, dtype=np.uint8).reshape(4, 4, 3), None, r"uint8 values of shape \(4, 4, 3\)"),
     ],
     ids=["one value", "one value left", "photograph", "floating", "color"],
