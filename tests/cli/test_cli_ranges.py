@@ -47,6 +47,12 @@ def test_what_looks_wrong_is_a_line_with_the_option(folder: Path) -> None:
     assert "uint32, which does not tell its range. Pass --range low,high" in done.stderr
 
 
+def test_labels_that_no_pixel_got_are_a_line(folder: Path) -> None:
+    (folder / "p.csv").write_text("60\n190\n240\n")
+    done = gpulaf_process(folder, "label", "uint8.tif", "--prototypes", "p.csv", "-o", "o.tif")
+    assert done.stderr == ("note: no pixel got the label 2 of 0 to 2. Take fewer prototypes, or check their units.\n")
+
+
 @pytest.mark.parametrize("text", ["5", "0,a", "4095,0", "0,1,2", "0,nan"])
 def test_ranges_that_are_none(folder: Path, text: str) -> None:
     done = gpulaf_process(folder, "label", "uint8.tif", "--range", text, "-o", "o.tif")
