@@ -49,7 +49,8 @@ class Grid(Averaging):
         check_real(self.weights, "weights")
         if self.weights.ndim <= axes_of(self.weights):
             raise ValueError(
-                f"weights have shape {tuple(self.weights.shape)}; accepted are (H, N, W), and (D, H, N, W) of a volume."
+                f"weights have shape {tuple(self.weights.shape)}; accepted are (H, N, W) with N = (2r+1)², and "
+                "(D, H, N, W) with N = (2r+1)³ of a volume. Pass one patch for each pixel."
             )
 
     @property
