@@ -19,6 +19,7 @@ from .integrators import GeometricEuler as GeometricEuler
 from .integrators import Krylov as Krylov
 from .integrators import LinearizedFlows as LinearizedFlows
 from .integrators import Taylor as Taylor
+from .labeling import DataWarning as DataWarning
 from .labeling import Labeler as Labeler
 from .labeling import Labeling as Labeling
 from .labeling import label as label

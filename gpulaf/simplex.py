@@ -10,6 +10,8 @@ from typing import Any
 
 from .backend.array import namespace, rows
 from .backend.dispatch import implementation
+from .backend.operands import check_floating, check_like
+from .fields import pixel_shape
 
 
 def project(x: Any) -> Any:
@@ -119,8 +121,17 @@ def geodesic_step(
     Returns
     -------
     (…, N, W) array, same dtype.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the shapes or dtypes do not fit together.
     """
-    xp = namespace(p, x)
+    check_floating(p, "p", "(…, N, W)")
+    check_like(x, "x", p)
+    if scale is not None:
+        check_like(scale, "scale", p, pixel_shape(p))
+    xp = namespace(p)
     rates = None if scale is None else xp.reshape(scale, (-1, scale.shape[-1]))
     moved = implementation("geodesic", p)(rows(p), rows(x), factor, rates, bound=bound, floor=floor)
     return xp.reshape(moved, p.shape)

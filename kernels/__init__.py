@@ -31,10 +31,15 @@ bits wherever it lies in the array.
 On the CPU, ``rows`` holds the loops over rows of labels that the stencils share, ``wave`` products in succession,
 ``exponential`` e^x in vector lanes, and ``_numba`` compiles kernels and shares rows among threads.
 
-To add a kernel: write ``reference`` first, then ``cpu``; add it to ``tests/kernels/test_kernels.py``, which holds every
-implementation against ``reference`` on odd sizes, and call it from ``gpulaf.averaging.grid``. For the GPU write the
-``.cu`` file on top of ``common.cuh`` and a ``gpu`` that calls ``_cuda.launch``; ``tests/kernels/cuda_host.py`` runs
-that text without a GPU and ``tests/kernels/test_cuda_compile.py`` compiles it: add the kernel to both.
+Kernels read whatever memory lies behind an array that is too small: ``cpu`` and ``gpu`` check the shapes and dtypes of
+all operands as they begin (``stencil.check_shapes``, ``check_dtypes``, ``check_flat``), which takes microseconds. The
+labels of the truth, the only numbers in an array that say where to read, are compared with J where they do.
+
+To add a kernel: write ``reference`` first, then ``cpu``; add it to ``tests/kernels/bounds.py``, which runs every kernel
+with Numba's bounds checks, and to ``tests/kernels/test_kernels.py``, which holds every implementation against
+``reference`` on odd sizes, and call it from ``gpulaf.averaging.grid``. For the GPU write the ``.cu`` file on top of
+``common.cuh`` and a ``gpu`` that calls ``_cuda.launch``; ``tests/kernels/cuda_host.py`` runs that text without a GPU
+and ``tests/kernels/test_cuda_compile.py`` compiles it: add the kernel to both.
 
 Nothing here imports another part of gpulaf, and nothing is compiled at import.
 """

@@ -30,7 +30,7 @@ agreement_kernel(const REAL* __restrict__ v, const int* __restrict__ truth, cons
                 winner = j;
             }
         }
-        const ACCUMULATOR c = class_weights[label];
+        const ACCUMULATOR c = label < labels ? class_weights[label] : 0;
         const ACCUMULATOR terms[SUMS] = {c * hit, c * sum, c * squares, c, ACCUMULATOR(winner != label), 1};
         UNROLL for (int m = 0; m < SUMS; ++m) total[m] += terms[m];
     }

@@ -18,6 +18,7 @@ from array_api_compat import array_namespace
 from . import _cuda
 from ._numba import in_blocks, kernel, reassociating
 from .rows import clear
+from .stencil import check_dtypes, check_flat
 
 #: Pixels that are worked on together.
 STRETCH = 1024
@@ -42,8 +43,19 @@ def reference(v: Any, truth: Any, class_weights: Any) -> Any:
     return xp.stack([xp.sum(xp.reshape(part, (v.shape[0], -1)), axis=1) for part in parts], axis=1)
 
 
+def check(v: Any, truth: Any, class_weights: Any) -> None:
+    """Raise an error for operands of other shapes and dtypes than those above; no label leads out of an array."""
+    check_dtypes(v, class_weights)
+    if v.ndim != 4 or 0 in v.shape:
+        raise ValueError(f"v has shape {tuple(v.shape)}; accepted is (B, R, J, W), with at least one pixel and label.")
+    check_flat(truth=(truth, (*v.shape[:2], v.shape[3])), class_weights=(class_weights, v.shape[2:3]))
+    if truth.dtype != np.int32:
+        raise TypeError(f"truth has dtype {truth.dtype}; accepted is int32. Convert it first.")
+
+
 def cpu(v: np.ndarray, truth: np.ndarray, class_weights: np.ndarray) -> np.ndarray:
     """The same with Numba."""
+    check(v, truth, class_weights)
     images, rows, _, width = v.shape
     stretches = -(-width // STRETCH)
     partial = np.empty((images * rows * stretches, SUMS))
@@ -111,6 +123,7 @@ def scratch_shape(v: Any) -> tuple[int, int, int]:
 
 def gpu(v: Any, truth: Any, class_weights: Any, *, out: Any = None, scratch: Any = None) -> Any:
     """The same with CUDA (``agreement.cu``): the sums stay on the device."""
+    check(v, truth, class_weights)
     v, truth = _cuda.contiguous(v, truth)
     shape = scratch_shape(v)
     partial = _cuda.empty(shape, v, np.float64) if scratch is None else scratch

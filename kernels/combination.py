@@ -14,6 +14,7 @@ from array_api_compat import array_namespace
 from . import _cuda
 from ._memory import empty
 from ._numba import in_blocks, kernel
+from .stencil import check_dtypes, check_flat
 
 #: Elements that are worked on together.
 STRETCH = 1024
@@ -29,8 +30,18 @@ def reference(coefficients: np.ndarray, rows: Any, start: Any = None) -> Any:
     return result
 
 
+def check(coefficients: Any, rows: Any, start: Any) -> None:
+    """Raise an error for operands of other shapes and dtypes than those above."""
+    check_dtypes(rows, start)
+    if rows.ndim != 2:
+        raise ValueError(f"rows have shape {tuple(rows.shape)}; accepted is (K, n).")
+    (R, *_), (K, n) = coefficients.shape, rows.shape
+    check_flat(coefficients=(coefficients, (R, K)), start=(start, (R, n)))
+
+
 def cpu(coefficients: np.ndarray, rows: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:
     """The same with Numba."""
+    check(coefficients, rows, start)
     coefficients = np.ascontiguousarray(coefficients, dtype=rows.dtype)
     result = empty((coefficients.shape[0], rows.shape[1]), rows.dtype)
     stretches, given = -(-rows.shape[1] // STRETCH), result if start is None else start
@@ -59,6 +70,7 @@ MOST_RESULTS = 8
 
 def gpu(coefficients: Any, rows: Any, start: Any = None, *, out: Any = None) -> Any:
     """The same with CUDA (``combination.cu``); coefficients on the host are copied to the device first."""
+    check(coefficients, rows, start)
     rows, start = _cuda.contiguous(rows, start)
     coefficients = _cuda.like(coefficients, rows)
     (R, K), n = coefficients.shape, rows.shape[1]

@@ -20,7 +20,7 @@ cosine_kernel(const REAL* __restrict__ v, const int* __restrict__ truth, const R
     const REAL along = lengths > 0 ? (sums[0] - share * sums[1]) / (lengths * sums[2]) : 0;
     const REAL toward = lengths > 0 ? 1 / lengths : 0;
     const int label = truth[p.at(1)];
-    const REAL count = label < 0 ? 0 : class_weights[label];
+    const REAL count = label < 0 || label >= labels ? 0 : class_weights[label];
     for (int j = 0; j < labels; ++j) {
         const INDEX here = p.at(labels) + j * width;
         const REAL target = REAL(j == label) - REAL(share);

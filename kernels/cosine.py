@@ -18,7 +18,8 @@ from array_api_compat import array_namespace
 from . import _cuda
 from ._memory import empty_like
 from ._numba import in_blocks, kernel
-from .agreement import STRETCH, SUMS
+from .agreement import STRETCH, SUMS, check
+from .stencil import check_flat
 
 
 def reference(v: Any, truth: Any, class_weights: Any, sums: Any) -> Any:
@@ -45,6 +46,8 @@ def factors(labels: int, sums: Any) -> tuple[float, float]:
 
 def cpu(v: np.ndarray, truth: np.ndarray, class_weights: np.ndarray, sums: np.ndarray) -> np.ndarray:
     """The same with Numba."""
+    check(v, truth, class_weights)
+    check_flat(sums=(sums, (len(v), SUMS)))
     result, (images, rows, J, width) = empty_like(v), v.shape
     scales = np.array([factors(J, row) for row in sums], v.dtype)
     stretches = images * rows * -(-width // STRETCH)
@@ -61,7 +64,7 @@ def _stretches(first, last, v, truth, class_weights, scales, result):
         image, y, a = s // stretches // rows, s // stretches % rows, s % stretches * STRETCH
         n, labels, (along, toward) = min(STRETCH, width - a), truth[image, y, a:], scales[image]
         for i in range(n):
-            counts[i] = class_weights[labels[i]] if labels[i] >= 0 else zero
+            counts[i] = class_weights[labels[i]] if 0 <= labels[i] < J else zero
         for label in range(J):
             row, out, j = v[image, y, label, a:], result[image, y, label, a:], np.int32(label)
             for i in range(n):
@@ -70,6 +73,8 @@ def _stretches(first, last, v, truth, class_weights, scales, result):
 
 def gpu(v: Any, truth: Any, class_weights: Any, sums: Any, *, out: Any = None) -> Any:
     """The same with CUDA (``cosine.cu``); the sums are read on the device."""
+    check(v, truth, class_weights)
+    check_flat(sums=(sums, (v.shape[0], SUMS)), out=(out, v.shape))
     v, truth = _cuda.contiguous(v, truth)
     result, (images, rows, labels, width) = _cuda.empty(v.shape, v) if out is None else out, v.shape
     arguments = (v, truth, class_weights, sums, result, *_cuda.sizes(labels, rows, width))

@@ -18,6 +18,7 @@ from ._memory import empty_like
 from ._numba import in_blocks, kernel
 from .exponential import constants, exponential, new_powers
 from .rows import clear
+from .stencil import check_dtypes, check_flat
 
 #: Columns that are worked on together.
 STRETCH = 1024
@@ -37,8 +38,17 @@ def reference(
     return kept / xp.sum(kept, axis=1, keepdims=True)
 
 
+def check(p: Any, x: Any, scale: Any = None) -> None:
+    """Raise an error for operands of other shapes and dtypes than those above."""
+    check_dtypes(p, x, scale)
+    if p.ndim != 3:
+        raise ValueError(f"p has shape {tuple(p.shape)}; accepted is (R, N, W).")
+    check_flat(x=(x, p.shape), scale=(scale, p.shape[::2]))
+
+
 def cpu(p: Any, x: Any, factor: float = 1.0, scale: Any = None, *, bound: float = 5.0, floor: float = 1e-10) -> Any:
     """The same with Numba."""
+    check(p, x, scale)
     result, (rows, _, width) = empty_like(p), p.shape
     rates = np.ones((rows, width), p.dtype) if scale is None else scale
     operands = (*map(np.ascontiguousarray, (p, x, rates)), np.array([factor, bound, floor], p.dtype))
@@ -85,6 +95,7 @@ def gpu(
     p: Any, x: Any, factor: float = 1.0, scale: Any = None, *, bound: float = 5.0, floor: float = 1e-10, out: Any = None
 ) -> Any:
     """The same with CUDA (``geodesic.cu``)."""
+    check(p, x, scale)
     p, x, scale = _cuda.contiguous(p, x, scale)
     (rows, count, width), real = p.shape, p.dtype.type
     result = _cuda.empty(p.shape, p) if out is None else out

@@ -14,6 +14,7 @@ from array_api_compat import array_namespace
 
 from . import _cuda
 from ._numba import in_blocks, kernel, reassociating
+from .stencil import check_dtypes, check_flat
 
 #: Elements of one stretch.
 STRETCH = 1024
@@ -25,8 +26,17 @@ def reference(rows: Any, others: Any) -> Any:
     return xp.matmul(xp.astype(rows, xp.float64), xp.permute_dims(xp.astype(others, xp.float64), (1, 0)))
 
 
+def check(rows: Any, others: Any) -> None:
+    """Raise an error for operands of other shapes and dtypes than those above."""
+    check_dtypes(rows, others)
+    if rows.ndim != 2:
+        raise ValueError(f"rows have shape {tuple(rows.shape)}; accepted is (K, n).")
+    check_flat(others=(others, (*others.shape[:1], rows.shape[1])))
+
+
 def cpu(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
     """The same with Numba."""
+    check(rows, others)
     stretches = -(-rows.shape[1] // STRETCH)
     partial = np.empty((stretches, rows.shape[0], others.shape[0]))
     in_blocks(_stretches, stretches, rows.size * len(others), rows, others, partial)
@@ -65,6 +75,7 @@ def scratch_shape(rows: Any, others: Any) -> tuple[int, int, int]:
 
 def gpu(rows: Any, others: Any, *, out: Any = None, scratch: Any = None) -> Any:
     """The same with CUDA (``inner_products.cu``): G stays on the device."""
+    check(rows, others)
     rows, others = _cuda.contiguous(rows, others)
     (K, n), P = rows.shape, others.shape[0]
     shape = scratch_shape(rows, others)

@@ -19,6 +19,7 @@ from . import _cuda
 from ._memory import empty, empty_like
 from ._numba import in_blocks, kernel
 from .rows import clear
+from .stencil import check_dtypes, check_flat
 
 #: Pixels that are worked on together.
 STRETCH = 1024
@@ -38,8 +39,20 @@ def reference(weights: Any, gradient: Any, first: Any = None, second: Any = None
     return beta1 * first + (1 - beta1) * tangent, beta2 * second + (1 - beta2) * squared
 
 
+def check(weights: Any, gradient: Any, first: Any, second: Any) -> None:
+    """Raise an error for operands of other shapes and dtypes than those above."""
+    check_dtypes(weights, gradient, first, second)
+    if weights.ndim != 3 or (first is None) != (second is None):
+        raise ValueError(
+            f"weights have shape {tuple(weights.shape)}; accepted is (R, N, W), with both moments or none."
+        )
+    shape = weights.shape
+    check_flat(gradient=(gradient, shape), first=(first, shape), second=(second, shape[::2]))
+
+
 def cpu(weights: Any, gradient: Any, first: Any = None, second: Any = None, factors: Any = PLAIN) -> Any:
     """The same with Numba."""
+    check(weights, gradient, first, second)
     rows, _, width = weights.shape
     new_first, new_second = None if first is None else empty_like(weights), empty((rows, width), weights.dtype)
     arrays = [np.ascontiguousarray(x) for x in (weights, gradient, gradient if first is None else first)]
@@ -83,6 +96,7 @@ def gpu(
     weights: Any, gradient: Any, first: Any = None, second: Any = None, factors: Any = PLAIN, *, out: Any = None
 ) -> Any:
     """The same with CUDA (``moments.cu``)."""
+    check(weights, gradient, first, second)
     weights, gradient, first, second = _cuda.contiguous(weights, gradient, first, second)
     rows, count, width = weights.shape
     none = None if first is None else _cuda.empty(weights.shape, weights)

@@ -25,7 +25,7 @@ from ._memory import empty
 from ._numba import helper, in_blocks, kernel, reassociating
 from .exponential import constants, exponential, new_powers
 from .rows import clear
-from .stencil import offsets, shifted
+from .stencil import check_dtypes, check_flat, offsets, shifted
 
 #: Numbers that one chunk of the definition holds: pixels × prototypes × features.
 CHUNK = 1 << 22
@@ -93,7 +93,19 @@ def _radius(tangents: Any) -> int:
 
 def cpu(prototypes: Any, tangents: Any, sigma: float, features: Any, derivative: Any = None) -> Any:
     """The same with Numba, some hundred pixels at a time."""
+    check_dtypes(features, prototypes, tangents, derivative)
+    if (
+        features.ndim != 3
+        or tangents.ndim != 2
+        or 0 in tangents.shape
+        or (2 * _radius(tangents) + 1) ** 2 != len(tangents.T)
+    ):
+        raise ValueError(
+            f"features have shape {features.shape} and tangents {tangents.shape}; accepted are (H, F, W) and "
+            "(K, (2r+1)²) with at least one prototype."
+        )
     (height, F, width), (K, N), dtype = features.shape, tangents.shape, features.dtype
+    check_flat(prototypes=(prototypes, (K, F)), derivative=(derivative, (height, N, width)))
     blocks, work = min(height, BLOCKS), height * width * K * (N + F)
     operands = (prototypes, tangents, dtype.type(sigma), features, _radius(tangents), blocks, constants(dtype))
     if derivative is None:

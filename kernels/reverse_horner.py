@@ -52,6 +52,8 @@ def reference(
 
 def cpu(weights: Any, similarity: Any, log_likelihood: Any, g: Any, coefficients: Any) -> Any:
     """The same with Numba; on volumes one product after the other."""
+    if np.ndim(coefficients) != 1 or not len(coefficients):
+        raise ValueError(f"coefficients of shape {np.shape(coefficients)}; accepted is (d,), at least one.")
     if axes_of(weights) > 2:
         return _one_by_one("cpu", weights, similarity, log_likelihood, g, coefficients)
     N, c = weights.shape[-2], np.asarray(coefficients, g.dtype)

@@ -40,10 +40,13 @@ def strip(width: int, numbers: int, halo: int, itemsize: int) -> int:
     return width if width <= most + most // 2 else -(-width // -(-width // most))
 
 
-def canonical(weights: np.ndarray, *fields: Any) -> list[Any]:
-    """C-contiguous (batch, D, H, N, W) weights and (batch, D, H, J, W) fields of one shape; None stays None."""
+def canonical(weights: np.ndarray, *fields: Any, stacks: tuple[Any, ...] = ()) -> list[Any]:
+    """C-contiguous (batch, D, H, N, W) weights and (batch, D, H, J, W) fields of one shape; None stays None.
+
+    Stacks (R, …) of such fields are checked with them.
+    """
     if fields:
-        check_shapes(weights, *fields)
+        check_shapes(weights, *fields, stacks=stacks)
     radius, axes = neighborhood(weights)
     if radius > MARGIN:
         raise ValueError(f"weights of shape {weights.shape} have radius {radius}; accepted here is up to {MARGIN}.")

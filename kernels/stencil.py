@@ -7,6 +7,7 @@ before those that the neighborhood reaches are a batch. N = (2r+1)² or (2r+1)³
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from itertools import product
 from math import prod
 from typing import Any
@@ -27,15 +28,20 @@ def neighborhood(weights: Any) -> tuple[int, int]:
     ValueError
         If it is neither, or both, as 729 is.
     """
-    count = weights.shape[-2]
-    sides = [(round(count ** (1 / axes)), axes) for axes in (2, 3)]
-    found = [(side // 2, axes) for side, axes in sides if side % 2 and side > 1 and side**axes == count]
-    if len(found) == 1:
-        return found[0]
+    count = weights.shape[-2] if weights.ndim > 1 else 0
+    if found := _radius_and_axes(count):
+        return found
     raise ValueError(
         f"weights of shape {tuple(weights.shape)} hold {count} neighbors on axis -2; accepted are (2r+1)² of an image "
         "(9, 25, 49) and (2r+1)³ of a volume (27), but not 729, which is both. Weights are (H, N, W)."
     )
+
+
+@cache
+def _radius_and_axes(count: int) -> tuple[int, int] | None:
+    sides = [(round(count ** (1 / axes)), axes) for axes in (2, 3)]
+    found = [(side // 2, axes) for side, axes in sides if side % 2 and side > 1 and side**axes == count]
+    return found[0] if len(found) == 1 else None
 
 
 def radius_of(weights: Any) -> int:
@@ -62,15 +68,23 @@ def check_shapes(weights: Any, field: Any, *others: Any, stacks: tuple[Any, ...]
     Raises
     ------
     ValueError
-        If the weights are for other pixels or another number of images than the field has, or other arrays are not of
-        its shape. Kernels read the memory behind an array that is too small.
+        If the weights are for other pixels or another number of images than the field has, there are no pixels, or
+        other arrays are not of its shape. Kernels read the memory behind an array that is too small.
+    TypeError
+        If the arrays are not all float32 or all float64.
     """
+    check_dtypes(weights, field, *others, *stacks)
     shape, patches, first = tuple(field.shape), tuple(weights.shape), -1 - axes_of(weights)
     own, images = prod(patches[:first]), prod(shape[:first])
+    if min(len(shape), len(patches)) < -first or 0 in shape:
+        raise ValueError(
+            f"weights of shape {patches} beside a field of shape {shape}; accepted are (…, H, N, W) and (…, H, J, W), "
+            "on volumes with D before H, with at least one pixel and one label."
+        )
     if (*patches[first:-2], patches[-1]) != (*shape[first:-2], shape[-1]):
         raise ValueError(
-            f"weights of shape {patches} are for other pixels than a field of shape {shape} has. "
-            "Weights are (…, H, N, W), fields (…, H, J, W), on volumes with D before H."
+            f"weights of shape {patches} are for other pixels than a field of shape {shape} has; "
+            "accepted are (…, H, N, W) beside (…, H, J, W), on volumes with D before H."
         )
     if own not in (1, images):
         raise ValueError(
@@ -78,7 +92,7 @@ def check_shapes(weights: Any, field: Any, *others: Any, stacks: tuple[Any, ...]
             "Pass weights for each of them, or without a batch for all."
         )
     for other in others:
-        if other is not None and tuple(other.shape) != shape:
+        if other is not None and other.shape != shape:
             raise ValueError(
                 f"an array of shape {tuple(other.shape)} beside a field of shape {shape}. "
                 "Pass both of one shape, with the same images of a batch."
@@ -90,6 +104,29 @@ def check_shapes(weights: Any, field: Any, *others: Any, stacks: tuple[Any, ...]
                 f"{(stacks[0].shape[0], *shape)}."
             )
     return own
+
+
+def check_dtypes(first: Any, *others: Any) -> None:
+    """Raise TypeError for arrays of several dtypes, or of another one than float32 and float64; None may be among them.
+
+    A kernel takes all of its operands for what the first one is.
+    """
+    dtype = first.dtype
+    if getattr(dtype, "kind", "f") != "f" or getattr(dtype, "itemsize", 4) not in (4, 8):
+        raise TypeError(f"an array has dtype {dtype}; accepted are float32 and float64. Convert it first.")
+    if not getattr(dtype, "isnative", True):
+        raise TypeError(f"an array has the byte order of another machine, {dtype}. Convert it by astype(float).")
+    for other in others:
+        if other is not None and other.dtype != dtype:
+            raise TypeError(f"arrays have the dtypes {dtype} and {other.dtype}; accepted is one. Convert one of them.")
+
+
+def check_flat(**arrays: tuple[Any, tuple[int, ...]]) -> None:
+    """Raise ValueError for arrays that have another shape than they must have, each given with it; None may be among
+    them."""
+    for name, (array, accepted) in arrays.items():
+        if array is not None and tuple(array.shape) != tuple(accepted):
+            raise ValueError(f"{name} has shape {tuple(array.shape)}; accepted is {tuple(accepted)}.")
 
 
 def shifted(field: Any, offset: tuple[int, ...], periodic: bool = False, *, labels: bool = True) -> Any:

@@ -22,6 +22,11 @@ def products(
     transposed: bool, backward: bool = False,
 ) -> None:  # fmt: skip
     """y_k = s_k·source + A y_{k−1} or with Aᵀ, to the stack `out`, (n, …, H, J, W); several of images only."""
+    scales = np.asarray(scales, start.dtype)
+    if scales.ndim != 1:
+        raise ValueError(f"scales have shape {scales.shape}; accepted is (K,), a number for each product.")
+    if not out.flags.writeable:
+        raise ValueError("the array for the results may only be read; accepted is one that can be written. Copy it.")
     if not len(scales):
         return
     if not out.flags.c_contiguous:
@@ -30,8 +35,8 @@ def products(
         out[...] = contiguous
         return
     radius, axes = neighborhood(weights)
-    w, x, S, b = canonical(weights, start, similarity, source)
-    scales, results = np.asarray(scales, x.dtype), out.reshape(len(out), *x.shape)
+    w, x, S, b = canonical(weights, start, similarity, source, stacks=(out,))
+    results = out.reshape(len(out), *x.shape)
     _, D, H, J, W = x.shape
     side, links = 2 * radius + 1, len(scales)
     planes = side if axes > 2 else 1

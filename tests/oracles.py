@@ -155,3 +155,22 @@ def dense_probabilities(ell: np.ndarray, weights: np.ndarray, time: float) -> np
 def distances(image: np.ndarray, prototypes: np.ndarray) -> np.ndarray:
     """(H, W, J) Euclidean distances."""
     return np.linalg.norm(image[:, :, None, :] - prototypes[None, None], axis=-1)
+
+
+def dense_remaining(ell: np.ndarray, omega: np.ndarray, valid: np.ndarray, time: float) -> np.ndarray:
+    """softmax(v(T)), (n, J), of the flow on the n valid nodes alone: rows and columns of others are taken out of Ω.
+
+    ℓ is (N, J), Ω (N, N) and `valid` (N,), nodes in the order of the pixels.
+    """
+    omega, ell = omega[np.ix_(valid, valid)], ell[valid]
+    omega = omega / omega.sum(axis=1, keepdims=True)
+    n, labels = ell.shape
+    S = np.exp(omega @ ell)
+    S /= S.sum(axis=1, keepdims=True)
+    R = np.einsum("ij,jk->ijk", S, np.eye(labels)) - S[:, :, None] * S[:, None, :]
+    A = np.einsum("ijk,il->ijlk", R, omega).reshape(n * labels, n * labels)
+    bordered = np.zeros((n * labels + 1, n * labels + 1))
+    bordered[:-1, :-1], bordered[:-1, -1] = time * A, time * (S - 1 / labels).ravel()
+    v = expm(bordered)[:-1, -1].reshape(n, labels)
+    W = np.exp(v - v.max(axis=1, keepdims=True))
+    return W / W.sum(axis=1, keepdims=True)

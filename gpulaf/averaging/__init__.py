@@ -9,11 +9,18 @@ from .base import Averaging
 from .graph import Graph
 from .graph_builders import nearest_neighbor_graph, region_graph, region_means
 from .grid import Grid, as_averaging
-from .patches import bilateral_weights, check_weights, normalize_weights, spaced_weights, uniform_weights
+from .patches import (
+    bilateral_weights,
+    check_weights,
+    mask_weights,
+    normalize_weights,
+    spaced_weights,
+    uniform_weights,
+)  # fmt: skip
 from .sources import BilateralWeights, WeightSource
 
 __all__ = [
     "Averaging", "BilateralWeights", "Graph", "Grid", "WeightSource", "as_averaging", "bilateral_weights",
-    "check_weights", "nearest_neighbor_graph", "normalize_weights", "region_graph", "region_means",
+    "check_weights", "mask_weights", "nearest_neighbor_graph", "normalize_weights", "region_graph", "region_means",
     "spaced_weights", "uniform_weights",
 ]  # fmt: skip

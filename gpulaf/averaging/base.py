@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from math import prod
 from typing import Any
 
 from ..backend.array import namespace
+from ..backend.operands import check_floating, check_like, check_real
+from ..fields import field_shape
 from ..kernels.stencil import slot, store
 from ..simplex import replicator, softmax
 
-__all__ = ["Averaging"]
+__all__ = ["Averaging", "check_field"]
 
 
 class Averaging(ABC):
@@ -71,6 +74,10 @@ class Averaging(ABC):
         """Return the same averaging in the dtype of `fields`; raise an error where they do not fit."""
 
     @abstractmethod
+    def masked(self, valid: Any) -> Averaging:
+        """Return the averaging that looks at valid pixels, (H, W) bool, alone; an invalid one keeps itself."""
+
+    @abstractmethod
     def apply(self, field: Any) -> Any:
         """Ω x."""
 
@@ -123,3 +130,41 @@ class Averaging(ABC):
 
 def _stored(product: Any, source: Any, scale: float, out: Any) -> Any:
     return store(product if source is None else float(scale) * source + product, out)
+
+
+def check_field(averaging: Any, field: Any, name: str = "log_likelihood", *, labels: int = 1) -> None:
+    """Raise an error for fields that do not fit to an averaging, and for what is no averaging.
+
+    Parameters
+    ----------
+    averaging : Grid or Graph
+    field : (…, H, J, W) array
+    name : str
+        How a user calls it.
+    labels : int
+        The fewest that are accepted.
+
+    Raises
+    ------
+    ValueError
+        If the field has other pixels, too few labels, or another number of images than weights that are those of
+        several.
+    TypeError
+        If one of the two is of another type, library or dtype.
+    """
+    if not isinstance(averaging, Averaging):
+        raise TypeError(f"averaging is a {type(averaging).__name__}; accepted are Grid(weights) and Graph(matrix).")
+    check_floating(field, name, "(H, J, W), (D, H, J, W) or (J, n)")
+    axes, pixels = averaging.axes, averaging.shape
+    shape, images, own = tuple(field.shape), tuple(field.shape[: -axes - 1]), pixels[:-axes]
+    fits = (*shape[-axes - 1 : -2], shape[-1]) == pixels[-axes:] and len(shape) > axes and shape[-2] >= labels
+    if not fits or (images if axes == 1 else prod(own) not in (1, prod(images))):
+        accepted = [str(n) for n in field_shape(pixels, 0)]
+        accepted[-2] = "J"
+        raise ValueError(
+            f"{name} has shape {shape}; accepted is ({', '.join(accepted)}) for these weights, with at least {labels} "
+            f"label{'s' * (labels > 1)}{'' if axes == 1 else ' and the images of a batch before it'}. Weights belong "
+            "to one image: compute or learn them for this one, and convert fields by gpulaf.fields.to_rows."
+        )
+    check_like(field, name, averaging.weights, shape)
+    check_real(field, name)

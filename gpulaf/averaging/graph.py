@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from ..backend.array import contiguous, host_array, namespace, scalar
+from ..backend.operands import check_like
 from ..fields import pixel_shape
-from .base import Averaging
+from .base import Averaging, check_field
 from .sparsity import Sparsity, sparsity
 
 __all__ = ["Graph"]
@@ -30,7 +33,8 @@ class Graph(Averaging):
     Raises
     ------
     TypeError, ValueError
-        If the matrix has another format, shape or dtype, negative weights or rows that do not sum to 1.
+        If the matrix has another format, shape or dtype, indices that lead out of it, negative weights or rows that do
+        not sum to 1.
 
     Notes
     -----
@@ -48,6 +52,7 @@ class Graph(Averaging):
             raise ValueError(f"matrix has shape {matrix.shape}; accepted is (n, n), a row for each node.")
         if str(matrix.dtype) not in ("float32", "float64"):
             raise TypeError(f"matrix has dtype {matrix.dtype}; accepted are float32 and float64. Convert it first.")
+        _check_indices(matrix)
         sums = host_array(matrix.sum(axis=1)).ravel()  # synchronize
         worst = int(abs(sums - 1).argmax())
         if not abs(sums[worst] - 1) <= 1e-4:
@@ -108,11 +113,15 @@ class Graph(Averaging):
 
     def apply(self, field: Any) -> Any:
         """Ω x: (J, n) to (J, n)."""
+        check_field(self, field, "field")
         return _product(self.matrix, field)
 
     def adjoint(self, field: Any, start: Any = None) -> Any:
         """Ωᵀ z, plus `start` where there is one: (J, n) to (J, n)."""
+        check_field(self, field, "field")
         product = _product(self._transposed, field)
+        if start is not None:
+            check_like(start, "start", field)
         return product if start is None else start + product
 
     def like(self, fields: Any) -> Graph:
@@ -134,6 +143,29 @@ class Graph(Averaging):
                 "arrays; accepted are both on the CPU or both on the GPU. Move one of them."
             )
         return self if self.weights.dtype == fields.dtype else Graph(self.matrix.astype(fields.dtype))
+
+    def masked(self, valid: Any) -> Graph:
+        """Return the graph whose valid nodes see each other alone, without weights that are 0; others keep themselves.
+
+        Nodes that no entry is left of keep themselves, too.
+        """
+        from scipy.sparse import csr_array
+
+        keep, matrix = host_array(valid), self.matrix
+        n, kind, arrays = len(keep), type(matrix), [host_array(x) for x in (matrix.data, matrix.indices, matrix.indptr)]
+        host = csr_array(tuple(arrays), shape=(n, n))
+        rows = np.repeat(np.arange(n), np.diff(host.indptr))
+        seen = keep[rows] & keep[host.indices]
+        after = np.bincount(rows, host.data * seen, n)
+        scale = np.where(np.bincount(rows, ~seen, n) > 0, 1 / np.where(after > 0, after, 1), 1.0)
+        host.data = (host.data * seen * scale[rows]).astype(host.dtype)
+        alone = np.flatnonzero(~(after > 0))
+        ones = csr_array((np.ones(len(alone), host.dtype), (alone, alone)), shape=(n, n))
+        host = host + ones
+        host.eliminate_zeros()
+        host.sort_indices()
+        xp = namespace(matrix.data)
+        return Graph(kind(tuple(xp.asarray(x) for x in (host.data, host.indices, host.indptr)), shape=(n, n)))
 
     def weight_gradient(
         self, similarity: Any, log_likelihood: Any, mean: Any, left: Any, right: Any, image: Any
@@ -160,6 +192,28 @@ class Graph(Averaging):
     @cached_property
     def _transposed(self) -> Any:
         return self.sparsity.transpose(self.matrix.data)
+
+
+def _check_indices(matrix: Any) -> None:
+    """Raise ValueError for a CSR matrix (n, n) whose parts lead out of its arrays; SciPy does not look."""
+    count, stored = int(matrix.shape[0]), int(matrix.data.shape[0])
+    indptr, indices = host_array(matrix.indptr), matrix.indices  # synchronize
+    if indptr.shape != (count + 1,) or indptr[0] != 0 or indptr[-1] != stored or (indptr[1:] < indptr[:-1]).any():
+        ends = f", from {indptr[0]} to {indptr[-1]}" if indptr.size else ""
+        raise ValueError(
+            f"indptr of the matrix holds {indptr.size} numbers{ends}; accepted are {count + 1} numbers that go from 0 "
+            f"up to the {stored} stored weights. Build the matrix anew, for example by "
+            "scipy.sparse.coo_array((weights, (rows, columns))).tocsr()."
+        )
+    if tuple(indices.shape) != (stored,):
+        raise ValueError(f"the matrix holds {stored} weights and {indices.shape[0]} indices; accepted are as many.")
+    if stored:
+        least, most = int(scalar(indices.min())), int(scalar(indices.max()))  # synchronize
+        if least < 0 or most >= count:
+            raise ValueError(
+                f"the matrix holds indices from {least} to {most}; accepted are 0 to {count - 1}, the nodes. Check "
+                "what they were read from."
+            )
 
 
 def _product(matrix: Any, field: Any) -> Any:

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from ..backend.array import host_array
+from ..backend.operands import unit_of
+from ..backend.validation import real_array, unmasked
 from .graph import Graph
 
 __all__ = ["nearest_neighbor_graph", "region_graph", "region_means"]
@@ -47,6 +49,10 @@ def nearest_neighbor_graph(points: Any, neighbors: int = 8, *, sigma: float | No
     """
     from scipy.spatial import cKDTree
 
+    if isinstance(points, np.ma.MaskedArray):
+        raise TypeError(
+            "points are a masked array; accepted are points without a mask. Leave masked ones out first."
+        )
     points = host_array(points)
     if points.ndim != 2 or 0 in points.shape:
         raise ValueError(f"points have shape {points.shape}; accepted is (n, D), a row for each point. Reshape them.")
@@ -60,14 +66,19 @@ def nearest_neighbor_graph(points: Any, neighbors: int = 8, *, sigma: float | No
         raise ValueError(f"sigma is {sigma}; accepted are positive numbers, or None for equal weights.")
     n = len(points)
     wide = points.astype(np.float64)
+    unit = unit_of(wide)
+    wide = wide / unit
     _, nearest = cKDTree(wide).query(wide, k=min(int(neighbors) + 1, n))
     nearest = nearest.reshape(n, -1)
     itself = np.arange(n)[:, None]
     missing = ~(nearest == itself).any(axis=1)  # among more equal points than neighbors
     nearest[missing, -1] = itself[missing, 0]
     nearest.sort(axis=1)
-    squared = ((wide[nearest] - wide[:, None, :]) ** 2).sum(axis=-1)
-    weights = np.ones(nearest.shape) if sigma is None else np.exp(-squared / (2 * sigma**2))
+    weights = np.ones(nearest.shape)
+    if sigma is not None:
+        distance = np.sqrt(((wide[nearest] - wide[:, None, :]) ** 2).sum(axis=-1))
+        with np.errstate(over="ignore"):  # of what is that far away the weight is 0
+            weights = np.exp(-((distance / (sigma / unit)) ** 2) / 2)
     return _graph(nearest.ravel(), np.arange(0, nearest.size + 1, nearest.shape[1]), weights.ravel(), points.dtype)
 
 
@@ -127,26 +138,32 @@ def region_means(image: Any, segments: Any) -> np.ndarray:
     Parameters
     ----------
     image : (H, W) or (H, W, C) real array
+        Pixels that are masked in a masked array do not count.
     segments : (H, W) integer array
 
     Returns
     -------
     (n, C) array
-        float64 for float64 images, float32 otherwise; in the units of the image.
+        float64 for float64 images, float32 otherwise; in the units of the image. NaN for regions of masked pixels
+        alone, which the `mask` of :func:`gpulaf.label` leaves out: ``numpy.isfinite(means).all(axis=-1)``.
 
     Raises
     ------
     TypeError, ValueError
-        If the segments are no integers, or the sizes differ.
+        If the segments are no integers or the image no real numbers, or the sizes differ.
     """
-    image, (nodes, count) = host_array(image), _nodes(segments)
+    image, valid = unmasked(image)
+    image, (nodes, count) = host_array(real_array(image, "image")), _nodes(segments)
     if image.shape[: nodes.ndim] != nodes.shape:
         raise ValueError(
             f"image has shape {image.shape}, segments {nodes.shape}; accepted are as many pixels. Check the pair."
         )
-    channels = image.reshape(nodes.size, -1).T
-    sizes = np.bincount(nodes.ravel(), minlength=count)
-    means = np.stack([np.bincount(nodes.ravel(), channel, count) / sizes for channel in channels], axis=-1)
+    channels = image.reshape(nodes.size, -1)
+    kept = slice(None) if valid is None else valid.reshape(channels.shape).all(axis=1)
+    nodes, channels = nodes.ravel()[kept], channels[kept].T
+    sizes = np.bincount(nodes, minlength=count)
+    sums = np.stack([np.bincount(nodes, channel, count) for channel in channels], axis=-1)
+    means = np.where(sizes[:, None] > 0, sums / np.maximum(sizes, 1)[:, None], np.nan)
     return means.astype(np.float64 if image.dtype == np.float64 else np.float32)
 
 

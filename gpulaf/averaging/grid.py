@@ -8,10 +8,11 @@ from typing import Any
 
 from ..backend.array import contiguous, is_host_array, like
 from ..backend.dispatch import implementation
+from ..backend.operands import check_floating, check_real
 from ..fields import pixel_shape
 from ..kernels.stencil import axes_of, radius_of
 from .base import Averaging
-from .patches import check_weights
+from .patches import check_weights, masked_patches
 
 __all__ = ["Grid", "as_averaging"]
 
@@ -30,6 +31,11 @@ class Grid(Averaging):
     periodic : bool
         Wrap around at the border; for analysis (plane waves are then eigenvectors of uniform averaging).
 
+    Raises
+    ------
+    TypeError, ValueError
+        If the weights are no float32 or float64 array of such a shape; their values are not looked at.
+
     Notes
     -----
     Fields are rows of labels (H, J, W) in the dtype of `weights`, on a volume (D, H, J, W); of a batch (B, H, J, W).
@@ -37,6 +43,15 @@ class Grid(Averaging):
 
     weights: Any
     periodic: bool = False
+
+    def __post_init__(self) -> None:
+        check_floating(self.weights, "weights", "(H, N, W) or (D, H, N, W)")
+        check_real(self.weights, "weights")
+        if self.weights.ndim <= axes_of(self.weights):
+            raise ValueError(
+                f"weights have shape {tuple(self.weights.shape)}; accepted are (H, N, W) with N = (2r+1)², and "
+                "(D, H, N, W) with N = (2r+1)³ of a volume. Pass one patch for each pixel."
+            )
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -80,6 +95,10 @@ class Grid(Averaging):
         """Check the weights against fields (H, J, W), and bring them to their library, device and dtype."""
         check_weights(self.weights, pixel_shape(fields))
         return Grid(contiguous(like(self.weights, fields)), self.periodic)
+
+    def masked(self, valid: Any) -> Grid:
+        """Return the grid without its invalid pixels; see :func:`gpulaf.averaging.mask_weights`."""
+        return Grid(masked_patches(self.weights, valid, periodic=self.periodic), self.periodic)
 
     def apply(self, field: Any) -> Any:
         """Ω x: (H, J, W) to (H, J, W)."""

@@ -1,23 +1,29 @@
-"""Weight patches on the grid of an image or a volume: uniform, spaced, bilateral, normalized, checked.
+"""Weight patches on the grid of an image or a volume: uniform, spaced, bilateral, normalized, masked, checked.
 
 A patch ω_i holds one positive weight for each neighbor of pixel i inside the image; the weights sum to 1, and those
-that point outside are exactly 0 (2.18). Patches are stored in rows as (H, N, W) with N = (2r+1)² offsets in row-major
+that point outside are exactly 0 (2.18). Invalid pixels are as outside: no patch looks at them, and they keep themselves
+alone. Patches are stored in rows as (H, N, W) with N = (2r+1)² offsets in row-major
 order, those of a volume as (D, H, N, W) with N = (2r+1)³.
 """
 
 from __future__ import annotations
 
 from functools import reduce
+from math import prod
 from typing import Any
 
 import numpy as np
 
-from ..backend.array import host_array, namespace
-from ..backend.validation import check_spacing, image_features
-from ..fields import field_shape, pixel_shape, to_rows
+from ..backend.array import filled, host_array, namespace
+from ..backend.operands import check_floating
+from ..backend.validation import check_spacing, image_features, valid_pixels
+from ..fields import field_shape, from_rows, pixel_shape, to_rows
 from ..kernels.stencil import axes_of, neighbors, offsets, radius_of, shifted
 
-__all__ = ["bilateral_weights", "check_weights", "inside", "normalize_weights", "spaced_weights", "uniform_weights"]
+__all__ = [
+    "bilateral_weights", "check_weights", "extended", "inside", "mask_gradient", "mask_weights", "normalize_weights",
+    "spaced_weights", "uniform_weights",
+]  # fmt: skip
 
 
 def inside(shape: tuple[int, ...], radius: int = 1, *, dtype: Any = np.float32) -> np.ndarray:
@@ -150,6 +156,7 @@ def bilateral_weights(
     sigma: float = 0.1,
     radius: int = 1,
     channel_axis: int | None = -1,
+    mask: Any = None,
     spacing: tuple[float, ...] | None = None,
 ) -> Any:
     """Weights that respect edges, no learning needed: ω_ik ∝ exp(−‖f_i − f_k‖² / 2σ²).
@@ -164,6 +171,8 @@ def bilateral_weights(
         1 for 3×3 patches.
     channel_axis : int or None
         The axis of the channels; None where every axis is spatial.
+    mask : (H, W) array of bool, optional
+        True where a pixel is valid; see :func:`mask_weights`.
     spacing : (sy, sx) or (sz, sy, sx), optional
         Distance of the pixels on each axis: a factor as in :func:`spaced_weights`.
 
@@ -185,9 +194,10 @@ def bilateral_weights(
     check_bilateral(sigma, radius)
     if not xp.isdtype(image.dtype, "real floating"):
         raise TypeError(f"image has dtype {image.dtype}; accepted are floats. Divide uint8 values by 255 first.")
-    features, _ = image_features(image, channel_axis)
+    features, _, valid = image_features(image, channel_axis, mask=mask)
     check_spacing(spacing, features.ndim - 1)
-    return bilateral_patches(features, sigma, radius, spacing)
+    patches = bilateral_patches(features, sigma, radius, spacing)
+    return patches if valid is None else masked_patches(patches, valid)
 
 
 def check_bilateral(sigma: float, radius: int) -> None:
@@ -225,6 +235,7 @@ def normalize_weights(weights: Any, *, floor: float = 1e-10) -> Any:
     -------
     Array of the same shape, dtype and library.
     """
+    check_floating(weights, "weights", "(H, N, W) or (D, H, N, W)")
     xp = namespace(weights)
     mask = xp.asarray(inside(pixel_shape(weights)[-axes_of(weights) :], radius_of(weights)), dtype=weights.dtype)
     kept = weights * mask
@@ -232,6 +243,99 @@ def normalize_weights(weights: Any, *, floor: float = 1e-10) -> Any:
     kept = kept / xp.where(total > 0, total, xp.ones_like(total))
     kept = xp.where(mask > 0, xp.clip(kept, floor, 1.0), xp.zeros_like(kept))
     return kept / xp.sum(kept, axis=-2, keepdims=True)
+
+
+def mask_weights(weights: Any, mask: Any) -> Any:
+    """Take the weights of invalid neighbors away, as those outside the image: they become 0, the others sum to 1.
+
+    Parameters
+    ----------
+    weights : (H, N, W) or (D, H, N, W) floating array
+        Weight patches.
+    mask : (H, W) or (D, H, W) array of bool
+        True where a pixel is valid. An invalid pixel, and a valid one whose patch looks at invalid ones alone, keeps
+        itself: weight 1.
+
+    Returns
+    -------
+    Array of the same shape, dtype and library; patches that look at valid pixels only keep their bits.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the weights are no patches on the pixels of the mask, or the mask is not of bool.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gpulaf.averaging import mask_weights, uniform_weights
+    >>> mask = np.ones((3, 4), bool)
+    >>> mask[:, 0] = False
+    >>> mask_weights(uniform_weights((3, 4), dtype=float), mask)[1, :, 1].round(3).tolist()
+    [0.0, 0.167, 0.167, 0.0, 0.167, 0.167, 0.0, 0.167, 0.167]
+    """
+    valid = valid_pixels(mask, pixel_shape(weights), weights)
+    check_weights(weights, pixel_shape(weights))
+    return weights if valid is None else masked_patches(weights, valid)
+
+
+def masked_patches(weights: Any, valid: Any, *, periodic: bool = False) -> Any:
+    """:func:`mask_weights` of trusted weights and valid pixels, (H, W) bool of their library."""
+    xp, there = namespace(weights), _valid_neighbors(weights, valid, periodic)
+    kept = filled(weights, there)
+    total = xp.sum(kept, axis=-2, keepdims=True)
+    some = total > 0
+    alone = xp.zeros_like(weights)
+    alone[..., weights.shape[-2] // 2, :] = 1
+    looks = xp.any(~there & (weights != 0), axis=-2, keepdims=True)
+    return xp.where(some, xp.where(looks, kept / filled(total, some, 1), weights), alone)
+
+
+def mask_gradient(gradient: Any, weights: Any, valid: Any) -> Any:
+    """∂L/∂ω of patches from that of :func:`mask_weights` of them: (H, N, W) to (H, N, W).
+
+    With the weights s = Σ_k ω_k of valid neighbors, their masked patch is ω/s, and ∂ω_k = (G_k − ⟨ω/s, G⟩)/s.
+    """
+    xp, there = namespace(weights), _valid_neighbors(weights, valid)
+    kept = filled(weights, there)
+    total = xp.sum(kept, axis=-2, keepdims=True)
+    some = total > 0
+    total = filled(total, some, 1)
+    mean = xp.sum(kept * gradient, axis=-2, keepdims=True) / total
+    return filled((gradient - mean) / total, there & some)
+
+
+def extended(features: Any, valid: Any, reach: int | None) -> Any:
+    """Features (H, W, C) that go on from valid pixels into invalid ones, as far as `reach` pixels: what looks there.
+
+    Pixel by pixel outwards, an invalid pixel gets the mean of the valid ones around it; what is farther away stays 0.
+    Nothing depends on the values at invalid pixels, and everything on pixels within `reach`. None goes on to the end.
+    """
+    xp, axes = namespace(features), features.ndim - 1
+    known = xp.astype(valid, features.dtype)[..., None, :]
+    values, steps = filled(to_rows(features), valid[..., None, :]), 0
+    while (reach is None or steps < reach) and 0 < float(xp.sum(known)) < prod(valid.shape):  # synchronize
+        sums = [_box(x, axes) for x in (values, known)]
+        fresh = (known == 0) & (sums[1] > 0)
+        values = xp.where(fresh, sums[0] / filled(sums[1], sums[1] > 0, 1), values)
+        known, steps = xp.where(fresh, xp.ones_like(known), known), steps + 1
+    return from_rows(values)
+
+
+def _box(field: Any, axes: int) -> Any:
+    """Sums over the 3×3 or 3×3×3 neighborhood of every pixel, 0 outside."""
+    for axis in range(axes):
+        step = [0] * axes
+        step[axis] = 1
+        field = shifted(field, tuple(-s for s in step)) + field + shifted(field, tuple(step))
+    return field
+
+
+def _valid_neighbors(weights: Any, valid: Any, periodic: bool = False) -> Any:
+    """Where a valid pixel has a valid neighbor inside the image, (H, N, W)."""
+    every = offsets(radius_of(weights), axes_of(weights))
+    there = [shifted(valid, offset, periodic, labels=False) for offset in every]
+    return namespace(valid).stack(there, axis=-2) & valid[..., None, :]
 
 
 def check_weights(weights: Any, shape: tuple[int, ...]) -> None:

@@ -19,7 +19,10 @@ class WeightSource(Protocol):
     """
 
     def __call__(self, features: Any) -> Any:
-        """(H, W, C) features, scaled and trusted, to (H, N, W) patches, or to a list of those of each layer."""
+        """(H, W, C) features, scaled and trusted, to (H, N, W) patches, or to a list of those of each layer.
+
+        With a mask, features go on into invalid pixels as far as `reach`; what looks there is taken away afterwards.
+        """
         ...
 
     @property

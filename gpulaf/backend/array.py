@@ -18,8 +18,9 @@ from ..kernels._memory import reused
 from ..kernels.stencil import lowered, scaled
 
 __all__ = [
-    "columns", "contiguous", "device_array", "empty", "floating_dtype", "host_array", "host_dtype", "is_array",
-    "is_device_array", "is_host_array", "like", "lowered", "namespace", "reused", "rows", "scalar", "scaled", "total",
+    "columns", "contiguous", "device_array", "empty", "filled", "floating_dtype", "host_array", "host_dtype",
+    "is_array", "is_device_array", "is_host_array", "like", "lowered", "namespace", "reused", "rows", "scalar",
+    "scaled", "total",
 ]  # fmt: skip
 
 namespace = array_namespace
@@ -111,6 +112,12 @@ def empty(shape: tuple[int, ...], like: Any) -> Any:
     if is_numpy_array(like):
         return host_empty(shape, like.dtype)
     return array_namespace(like).empty(shape, dtype=like.dtype)
+
+
+def filled(x: Any, valid: Any, value: float = 0) -> Any:
+    """`x` where `valid` is True, another value elsewhere; a new array."""
+    xp = array_namespace(x)
+    return xp.where(valid, x, xp.asarray(value, dtype=x.dtype))
 
 
 def scalar(x: Any) -> float:

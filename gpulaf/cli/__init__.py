@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from typing import Any
 
 import click
@@ -25,7 +27,9 @@ class OneLineErrors(click.Group):
     def invoke(self, context: click.Context) -> Any:
         """Run the command."""
         try:
-            return super().invoke(context)
+            with warnings.catch_warnings():
+                warnings.showwarning = _one_line
+                return super().invoke(context)
         except (click.exceptions.Exit, click.Abort):
             raise
         except click.UsageError as error:
@@ -35,9 +39,28 @@ class OneLineErrors(click.Group):
         except MISTAKES as error:
             if context.params.get("debug"):
                 raise
-            text = " ".join(str(error).split()) or type(error).__name__
-            click.echo(f"gpulaf: {text}", err=True)
+            click.echo(f"gpulaf: {_as_options(str(error)) or type(error).__name__}", err=True)
             context.exit(2)
+
+
+def _as_options(text: str) -> str:
+    """A message in one line, with the option of the command line in the place of an argument in Python."""
+    return re.sub(r"\brange=\(([^,()]+), ([^,()]+)\)", r"--range \1,\2", " ".join(text.split()))
+
+
+def _one_line(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: Any = None,
+    line: str | None = None,
+) -> None:
+    """Show a warning of gpulaf as a line, those of others as Python does."""
+    if category.__module__.startswith("gpulaf"):
+        click.echo(f"gpulaf: {_as_options(str(message))}", err=True)
+    else:
+        click.echo(warnings.formatwarning(message, category, filename, lineno, line), err=True, nl=False)
 
 
 def _debug(context: click.Context, _: click.Parameter, value: bool) -> None:

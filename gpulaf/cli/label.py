@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
 
 from .labeler import Described, described_labeling, labeler_options
-from .options import check_outputs, compile_notice, output_option, preview_option, probabilities_option
+from .options import (
+    axes_option,
+    check_outputs,
+    compile_notice,
+    nodata_option,
+    output_option,
+    preview_option,
+    probabilities_option,
+    series_option,
+    tell_nodata,
+    tell_notes,
+    with_bits,
+)
 from .tiled import label_tiled, tiled_source, tiling_options
+
+if TYPE_CHECKING:
+    from ..io.images import Record
 
 
 @click.command()
@@ -28,12 +44,19 @@ from .tiled import label_tiled, tiled_source, tiling_options
 )
 @click.option("--rho", type=float, help="Scale of the data in image units, 0 to 1. [default: 0.1, or the file's]")
 @click.option("--channel-axis", type=int, help="Axis of the channels, where the file does not say it.")
+@axes_option
+@series_option
+@nodata_option
 @probabilities_option
 @preview_option
 @labeler_options
 @tiling_options
-def label(image: Path, channel_axis: int | None, **_: Any) -> None:
+def label(image: Path, **_: Any) -> None:
     """Label the pixels of IMAGE (PNG, JPEG, TIFF, .npy, Zarr, OME-Zarr), or of a volume (TIFF, .npy, with --spacing).
+
+    The labels lie where the image lies: a TIFF keeps the size and place of its pixels and its GeoTIFF tags, an .ome.tif
+    and an .ome.zarr their scale and translation. Pixels without data (GDAL_NODATA, NaN, transparent ones, missing
+    tiles) get no label, and their neighbors do not hear of them.
 
     Labels are found by k-means or given as prototypes: one value per channel and label, in the units of the image; or
     they are those that a model of gpulaf train was trained on.
@@ -51,19 +74,27 @@ def label(image: Path, channel_axis: int | None, **_: Any) -> None:
         label_tiled(options, source, described)
         return
     check_outputs(options, [image, Path(options["weights"]), options["model"] or Path()])
-    pixels, axis = _read(image, options, channel_axis)
-    _check_channels(described, 1 if axis is None else pixels.shape[axis])
+    record = _read(image, options)
+    axis = None if record.pixels.ndim == len(options["spacing"] or (1, 1)) else -1
+    _check_channels(described, 1 if axis is None else record.pixels.shape[axis])
+    labeler = with_bits(described.labeler, record.bits)
     with compile_notice():
-        array = device_array(pixels, options["device"])
-        result = described.labeler(array, channel_axis=axis, spacing=options["spacing"])
-    _write(options, result, described.values, pixels)
+        array = device_array(record.pixels, options["device"])
+        masked = {} if record.valid is None else {"mask": record.valid}
+        result = labeler(array, channel_axis=axis, spacing=options["spacing"], **masked)
+    unused = result.reason.partition("No pixel got ")[2]
+    if unused and not described.labeler.scaled:
+        tell_notes([f"no pixel got {unused.rstrip('.')}. Take fewer prototypes, or check their units."])
+    _write(options, result, described.values, record)
 
 
 @click.command()
 @click.argument("soft", metavar="PROBABILITIES", type=click.Path(path_type=Path))
 @output_option
 @click.option("--logits", is_flag=True, help="The file holds logits (scores before the softmax).")
-@click.option("--label-axis", type=int, default=-1, show_default=True, help="Axis of the labels.")
+@click.option("--label-axis", type=int, help="Axis of the labels. [default: what the file says, or the last]")
+@axes_option
+@nodata_option
 @click.option(
     "--image", type=click.Path(path_type=Path), help="The image, for a model, bilateral weights and the preview."
 )
@@ -74,7 +105,7 @@ def label(image: Path, channel_axis: int | None, **_: Any) -> None:
 @probabilities_option
 @preview_option
 @labeler_options
-def refine(soft: Path, logits: bool, label_axis: int, image: Path | None, **_: Any) -> None:
+def refine(soft: Path, logits: bool, label_axis: int | None, image: Path | None, **_: Any) -> None:
     """Clean up the soft predictions of a classifier, PROBABILITIES (.tif or .npy) of shape (H, W, labels).
 
     With --spacing of three numbers they are those of a volume, (D, H, W, labels).
@@ -82,35 +113,44 @@ def refine(soft: Path, logits: bool, label_axis: int, image: Path | None, **_: A
     """
     from ..averaging.sources import WeightSource
     from ..backend.array import device_array
-    from ..io.images import read_array
+    from ..io.images import read_soft
 
     options = click.get_current_context().params
     labeler, classes = described = described_labeling(options, soft=True)
     check_outputs(options, [soft, image or Path(), Path(options["weights"]), options["model"] or Path()])
     if image is None and isinstance(labeler.weights, WeightSource):
         raise ValueError("bilateral weights, and those of a model, are made from the image. Name it with --image.")
-    values = read_array(soft)
-    if classes is not None and -values.ndim <= label_axis < values.ndim and values.shape[label_axis] != len(classes):
+    volume = len(options["spacing"] or ()) == 3
+    predictions = read_soft(soft, label_axis=label_axis, axes=options["axes"], volume=volume, logits=logits)
+    tell_notes(predictions.notes)
+    count = predictions.pixels.shape[-1]
+    if classes is not None and count != len(classes):
         raise ValueError(
-            f"{soft} holds {values.shape[label_axis]} labels, {options['model']} {len(classes)}; accepted are as many. "
-            "Check --label-axis."
+            f"{soft} holds {count} labels, {options['model']} {len(classes)}; accepted are as many. Check --label-axis."
         )
-    pixels, axis = (None, None) if image is None else _read(image, options)
+    record = None if image is None else _read(image, options | {"axes": None})
+    valid = [found.valid for found in (predictions, record) if found is not None and found.valid is not None]
     with compile_notice():
-        values = device_array(values, options["device"])
-        features = None if pixels is None else device_array(pixels, options["device"])
+        values = device_array(predictions.pixels, options["device"])
+        features = None if record is None else device_array(record.pixels, options["device"])
+        axis = -1 if record is not None and record.pixels.ndim == values.ndim else None
         call = labeler.refine_logits if logits else labeler.refine
-        result = call(values, image=features, label_axis=label_axis, channel_axis=axis, spacing=options["spacing"])
-    _write(options, result, described.values, pixels)
+        masked = {"mask": np.logical_and.reduce(valid)} if valid else {}
+        result = call(values, image=features, channel_axis=axis, spacing=options["spacing"], **masked)
+    _write(options, result, described.values, record, predictions)
 
 
-def _read(path: Path, options: dict[str, Any], channel_axis: int | None = None) -> tuple[np.ndarray, int | None]:
-    """An image, or a volume where --spacing has three numbers; and the axis of its channels, None without them."""
-    from ..io.images import read_image, read_volume
+def _read(path: Path, options: dict[str, Any]) -> Record:
+    """An image, or a volume where --spacing has three numbers; what its file says besides is told."""
+    from ..io.images import read_record
 
-    axes = len(options["spacing"] or (1, 1))
-    pixels = (read_volume if axes == 3 else read_image)(path, channel_axis=channel_axis)
-    return pixels, None if pixels.ndim == axes else -1
+    said = {name: options.get(name) for name in ("axes", "channel_axis", "series")}
+    record = read_record(path, volume=len(options["spacing"] or ()) == 3, **said)
+    if record.valid is not None and not record.valid.any():
+        raise ValueError(f"{path} has no pixel with data: all are NaN, transparent or of the value that means none.")
+    line = record.place.contradiction(options["spacing"])
+    tell_notes([*record.notes, *([line] if line else [])])
+    return record
 
 
 def _check_channels(described: Described, channels: int) -> None:
@@ -123,23 +163,37 @@ def _check_channels(described: Described, channels: int) -> None:
         )
 
 
-def _write(options: dict[str, Any], result: Any, values: list[int] | None, pixels: np.ndarray | None) -> None:
-    """Write the results, `values` in place of the labels, and tell what was done."""
+def _write(
+    options: dict[str, Any], result: Any, values: list[int] | None, image: Record | None, soft: Record | None = None
+) -> None:
+    """Write the results at their place, `values` in place of the labels, and tell what was done."""
     from ..backend.array import host_array
-    from ..io.images import write_array
+    from ..io.images import with_nodata, write_array
     from ..plots.figures import colored
 
     labels, count, output = host_array(result.labels), result.probabilities.shape[-1], options["output"]
     preview, volume = options["preview"], labels.ndim == 3
-    named = labels if values is None else np.array(values, np.min_scalar_type(max(values)))[labels]
-    write_array(output, named, volume=volume)
+    valid = None if getattr(result, "valid", None) is None else host_array(result.valid)
+    names, nodata = with_nodata(
+        np.arange(count) if values is None else np.array(values), options["nodata"], masked=valid is not None
+    )
+    if valid is not None:
+        labels = np.where(valid, labels, 0)
+        tell_nodata(output, nodata, 100 * (1 - valid.mean()))
+    known = (image or soft).place  # type: ignore[union-attr]
+    place = replace(known.with_spacing(options["spacing"]), nodata=nodata, colors=())
+    named = names[labels] if valid is None else np.where(valid, names[labels], names.dtype.type(nodata))
+    write_array(output, named, volume=volume, place=place)
     if options["probabilities"] is not None:
-        write_array(options["probabilities"], host_array(result.probabilities), volume=volume)
+        floating = replace(place, nodata=None if valid is None else float("nan"))
+        write_array(options["probabilities"], host_array(result.probabilities), volume=volume, place=floating)
     if preview is not None:
         middle: Any = len(labels) // 2 if volume else slice(None)
-        write_array(preview, colored(labels[middle], count, None if pixels is None else pixels[middle]))
+        write_array(preview, colored(labels[middle], count, None if image is None else image.pixels[middle]))
         if volume:
             click.echo(f"{preview} shows the middle plane, {middle} of 0 to {len(labels) - 1}.")
+    if (known.tags or known.scale) and output.suffix.lower() in (".png", ".npy"):
+        click.echo(f"{output} cannot hold the size and place of the pixels, as the image does: a .tif can.", err=True)
     nonlinear = options["flow"] == "nonlinear"
     error = f"error {result.error:.1e}{' per step' if nonlinear else ''}"
     click.echo(f"{'×'.join(map(str, labels.shape))} pixels, {count} labels, {error}: {output}")

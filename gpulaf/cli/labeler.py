@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -31,8 +32,8 @@ class Described(NamedTuple):
 
 
 def labeler_options(command: Any) -> Any:
-    """Add --sigma, --spacing, --model, --flow, --time, --tol and --device."""
-    command = device_option(command)
+    """Add --sigma, --spacing, --range, --model, --flow, --time, --tol and --device."""
+    command = range_option(device_option(command))
     for name, text, kind in (
         ("--tol", "Accepted error of the linear flow, of the largest v in reach, or of a step of the nonlinear.",
          {"type": float, "default": 1e-4, "show_default": True}),
@@ -50,6 +51,29 @@ def labeler_options(command: Any) -> Any:
         names = (name, "time_") if name == "--time" else (name,)
         command = click.option(*names, help=text, **kind)(command)
     return command
+
+
+def range_option(command: Any) -> Any:
+    """Add --range."""
+    return click.option(
+        "--range", metavar="LOW,HIGH", callback=lambda context, option, text: read_range(text),
+        help="Values of the image that become 0 and 1, as 0,4095. [default: those of the model or weight file; 0 and "
+        "the largest value of an integer type; floats as they are]",
+    )(command)  # fmt: skip
+
+
+def read_range(text: str | None) -> tuple[float, float] | None:
+    """The values of --range, checked."""
+    from ..backend.validation import check_range
+
+    if text is None:
+        return None
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"--range is {text!r}; accepted are two numbers, as 0,4095.") from None
+    check_range((low, high))
+    return low, high
 
 
 def read_spacing(text: str | None) -> tuple[float, ...] | None:
@@ -82,8 +106,10 @@ def described_labeling(options: dict[str, Any], *, soft: bool = False) -> Descri
     from ..io.images import read_prototypes
     from ..labeling.labeler import Labeler
 
+    bounds = options["range"]
     if options["model"] is not None:
-        return _of_model(options["model"], soft)
+        described = _of_model(options["model"], soft)
+        return described if bounds is None else described._replace(labeler=replace(described.labeler, range=bounds))
     name, prototypes, stored = options["weights"], options.get("prototypes"), dict[str, Any]()
     weights: Any = None if name == "uniform" else BilateralWeights(options["sigma"], spacing=options["spacing"])
     if name not in ("uniform", "bilateral"):
@@ -93,11 +119,14 @@ def described_labeling(options: dict[str, Any], *, soft: bool = False) -> Descri
         prototypes = np.array(stored["prototypes"])
     elif not soft:
         prototypes = read_prototypes(prototypes or "5")
+    if bounds is None and stored.get("range") is not None:
+        bounds = tuple(stored["range"])
     given, time = options["rho"], options["time_"]
     labeler = Labeler(
         prototypes, weights, rho=stored.get("rho", 0.1) if given is None else given,
         time=stored.get("time") if linear and time is None else time,
-        solver=Taylor(tol=options["tol"]) if linear else DormandPrince(tol=options["tol"]), scaled=learned,
+        solver=Taylor(tol=options["tol"]) if linear else DormandPrince(tol=options["tol"]),
+        scaled=learned, range=bounds,
     )  # fmt: skip
     return Described(labeler, stored.get("label_values") if learned else None)
 

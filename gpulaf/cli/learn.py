@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 import numpy as np
 
+from .labeler import range_option
 from .options import check_folders, device_option
 
 
@@ -41,13 +42,14 @@ from .options import check_folders, device_option
 )
 @click.option("--unlabeled", type=int, help="Value of TRUTH at pixels without ground truth.")
 @click.option("--channel-axis", type=int, help="Axis of the channels, where the file does not say it.")
+@range_option
 @click.option("--checkpoint", type=click.Path(path_type=Path), help="Save the state of learning here on the way.")
 @click.option("--resume", is_flag=True, help="Continue from the checkpoint if it is there.")
 @device_option
 def learn(
     image: Path, truth: Path, output: Path, steps: int, step_size: float, radius: int, rho: float, time_: float,
     layers: int, tol: float, loss: str, tau: float, unlabeled: int | None, channel_axis: int | None,
-    checkpoint: Path | None, resume: bool, device: str,
+    range: tuple[float, float] | None, checkpoint: Path | None, resume: bool, device: str,
 ) -> None:  # fmt: skip
     """Learn the weight patches of IMAGE from its ground truth, the label image TRUTH.
 
@@ -75,18 +77,24 @@ def learn(
     if checkpoint is not None and checkpoint.resolve() in {path.resolve() for path in (output, image, truth)}:
         raise ValueError(f"{checkpoint} is an input or the result, too. Choose another name for the checkpoint.")
     options = FitOptions(tau=tau, checkpoint=None if checkpoint is None else Checkpoint(checkpoint, resume=resume))
-    features, _ = image_features(read_image(image, channel_axis=channel_axis))
+    features, _, valid = image_features(read_image(image, channel_axis=channel_axis), range=range)
     labels, values = read_truth(truth, unlabeled=unlabeled)
     if labels.shape != features.shape[:2]:
         raise ValueError(
             f"{truth} has {labels.shape} pixels and {image} {features.shape[:2]}; accepted are equal sizes. "
             "Check the pair."
         )
-    prototypes = np.stack([features[labels == j].mean(axis=0, dtype=np.float64) for j in range(len(values))])
+    if valid is not None:
+        labels = np.where(valid, labels, -1)
+    counts = np.bincount(labels[labels >= 0], minlength=len(values))
+    if not counts.all():
+        raise ValueError(f"{truth}: the label {values[counts.argmin()]} lies where {image} has no data. Leave it out.")
+    prototypes = np.stack([features[labels == j].mean(axis=0, dtype=np.float64) for j, _ in enumerate(values)])
     start = uniform_weights(labels.shape, radius)
     result = fit_weights(
         device_array(log_likelihood(distances(features, prototypes), rho), device),
         labels,
+        mask=valid,
         weights=start if layers == 1 else [start] * layers,
         time=time_,
         solver=Taylor(tol=tol),
@@ -97,7 +105,7 @@ def learn(
     )
     first, last = result.history[0], result.history[-1]
     metadata = {
-        "prototypes": prototypes.tolist(), "rho": rho, "time": time_, "label_values": values.tolist(),
+        "prototypes": prototypes.tolist(), "rho": rho, "time": time_, "label_values": values.tolist(), "range": range,
         "steps": last.step, "loss": last.loss, "wrong": last.wrong,
     }  # fmt: skip
     arrays = {"weights": result.weights}

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 import numpy as np
+
+if TYPE_CHECKING:
+    from ..labeling.labeler import Labeler
 
 
 def device_option(command: Any) -> Any:
@@ -32,12 +36,41 @@ probabilities_option = click.option(
 preview_option = click.option(
     "--preview", type=click.Path(path_type=Path), help="Also write an image to look at (.png)."
 )
+axes_option = click.option("--axes", help="A letter for each axis of the file, of t, z, c, y, x, as CYX.")
+series_option = click.option("--series", type=click.IntRange(0), help="The image of a file that holds several, from 0.")
+nodata_option = click.option(
+    "--nodata", type=click.IntRange(0, 65535),
+    help="What stands for pixels without data in the labels. [default: the largest value of the type]",
+)  # fmt: skip
 files_argument = click.argument("images", nargs=-1, required=True, metavar="IMAGES...")
 
 
 def files_option(name: str, text: str, required: bool = False) -> Any:
     """An option that names files, folders and globs, and may be repeated."""
     return click.option(name, multiple=True, required=required, metavar="FILES", help=text)
+
+
+def tell_notes(notes: Iterable[str]) -> None:
+    """Say on standard error what a file holds and is not used, or was assumed."""
+    for note in notes:
+        click.echo(f"note: {note}", err=True)
+
+
+def with_bits(labeler: Labeler, bits: int | None) -> Labeler:
+    """The labeler with the range of values that a file says it uses, as 0 to 4095 of 12 bits; that is told.
+
+    A range that is given, and that of labels that were learned, goes first.
+    """
+    if bits is None or labeler.range is not None or labeler.scaled:
+        return labeler
+    tell_notes([f"the file says that {bits} bits are in use: --range 0,{2**bits - 1}."])
+    return replace(labeler, range=(0, 2**bits - 1))
+
+
+def tell_nodata(output: Path, nodata: int | None, percent: float | None = None) -> None:
+    """Say which value stands for pixels without data, and how many there are."""
+    share = "" if percent is None else f", {percent:.3g} % of all"
+    tell_notes([f"pixels without data{share}, are {nodata} in {output}. Choose another value with --nodata."])
 
 
 @contextmanager

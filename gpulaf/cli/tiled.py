@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .labeler import Described
-from .options import compile_notice
+from .options import compile_notice, tell_nodata, tell_notes, with_bits
 
 if TYPE_CHECKING:
     from ..labeling.labeler import Labeler
@@ -59,17 +59,18 @@ def tiled_source(options: dict[str, Any], labeler: Labeler) -> Source | None:
         If tiles cannot give what the options ask for.
     """
     from ..backend.memory import USABLE, free_bytes, memory_estimate
-    from ..io.images import TIFFS
-    from ..tiling.source import is_zarr, open_source
+    from ..io.tiff import TIFFS
+    from ..io.zarrs import is_zarr
+    from ..tiling.source import open_source
 
-    image, axis = options["image"], options["channel_axis"]
+    image, said = options["image"], {name: options.get(name) for name in ("channel_axis", "axes", "series")}
     if is_zarr(image) or options["output"].suffix.lower() == ".zarr" or any(options[name] for name in ASKING):
         _check_tiles(options, labeler)
-        return open_source(image, channel_axis=axis)
+        return open_source(image, **said)
     if image.suffix.lower() not in TIFFS or not image.is_file():
         return None
     try:
-        source = open_source(image, channel_axis=axis)
+        source = open_source(image, **said)
     except (ValueError, TypeError, ImportError):
         return None  # what is wrong with it is said where it is read
     labels = labeler.prototypes if isinstance(labeler.prototypes, int) else len(labeler.prototypes)
@@ -91,11 +92,16 @@ def label_tiled(options: dict[str, Any], source: Source, described: Described) -
         options["tile"], options["memory"], options["workers"] or 1, options["scheduler"],
         device=options["device"], restart=options["restart"],
     )  # fmt: skip
+    tell_notes(source.notes)
+    labeler = with_bits(described.labeler, source.bits)
     with compile_notice():
         done = label_file(
-            source, options["output"], described.labeler, probabilities=options["probabilities"],
-            values=described.values, tiling=tiling, say=lambda text: click.echo(text, err=True),
+            source, options["output"], labeler, probabilities=options["probabilities"],
+            values=described.values, nodata=options["nodata"], tiling=tiling,
+            say=lambda text: click.echo(text, err=True),
         )  # fmt: skip
+    if done.nodata is not None and (source.dtype.kind != "f" or source.place.nodata is not None):
+        tell_nodata(options["output"], done.nodata)
     height, width = done.shape
     click.echo(f"{height}×{width} pixels, {done.labels} labels, {done.tiles} tiles: {options['output']}")
 

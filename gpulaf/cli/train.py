@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .labeler import range_option
 from .options import (
     FileSet,
     check_figure,
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
 @click.option("--patience", type=click.IntRange(1), help="Stop after so many steps without a better validation.")
 @click.option("--unlabeled", type=int, help="Value of the truth at pixels without ground truth.")
 @click.option("--channel-axis", type=int, help="Axis of the channels, where the files do not say it.")
+@range_option
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--checkpoint", type=click.Path(path_type=Path), help="Save the state of training here on the way.")
 @click.option("--resume", is_flag=True, help="Continue from the checkpoint if it is there.")
@@ -139,7 +141,7 @@ def _predictor(options: dict[str, Any], rho: float) -> WeightPredictor:
         options["prototypes"], features=int(raw[1] or 1) if raw else Features(names), radius=options["radius"],
         rho=rho if options["rho"] is None else options["rho"], time=options["time_"],
         n_layers=options["layers"], shared_layers=options["shared_layers"], training=_training(options),
-        seed=options["seed"],
+        seed=options["seed"], range=options["range"],
     )  # fmt: skip
 
 

@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..backend.array import namespace, reused, total
+from ..averaging.base import check_field
+from ..backend.array import filled, namespace, reused, total
+from ..backend.operands import check_like
 from ..integrators.base import check_time
 from ..integrators.nonlinear import LinearizedFlows, Scheme
 from ..simplex import entropy, softmax
@@ -49,26 +51,37 @@ class AssignmentFlow:
         Ω.
     log_likelihood : (H, J, W) floating array
         ℓ = −D/ρ, in the library, on the device and in the dtype of the weights; of one image.
+    valid : (H, W) array of bool, optional
+        Pixels whose entropy counts; all of them if None.
 
     Raises
     ------
     ValueError
-        For a batch of images: each has steps of its own.
+        If ℓ has other pixels than the weights, or for a batch of images: each has steps of its own.
+    TypeError
+        If the averaging is none, or ℓ is no array of the library and dtype of the weights.
     """
 
-    def __init__(self, averaging: Any, log_likelihood: Any) -> None:
+    def __init__(self, averaging: Any, log_likelihood: Any, valid: Any = None) -> None:
+        check_field(averaging, log_likelihood, labels=2)
         averaging.check_one_image(log_likelihood, "the nonlinear flow chooses its steps")
         self.averaging = averaging
         self.log_likelihood = log_likelihood
+        self.valid = valid
 
     def rate(self, v: Any) -> Any:
         """v' = Π₀ S with S = softmax(Ω(ℓ + v)), (H, J, W)."""
-        S, _ = self.averaging.similarity(self.log_likelihood + v)
+        S, _ = self.averaging.similarity(self._lifted(v))
         return S - 1.0 / v.shape[-2]
 
     def linearized(self, v: Any) -> LinearFlow:
         """The flow linearized at v; its solution over h is added to v (1.5)–(1.6)."""
-        return LinearFlow(self.averaging, self.log_likelihood + v)
+        return LinearFlow(self.averaging, self._lifted(v))
+
+    def _lifted(self, v: Any) -> Any:
+        """ℓ + v."""
+        check_like(v, "v", self.log_likelihood)
+        return self.log_likelihood + v
 
     def solve(
         self, scheme: Scheme = LinearizedFlows(), *, time: float = LONGEST, threshold: float = 1e-3
@@ -117,5 +130,7 @@ class AssignmentFlow:
 
     def entropy(self, v: Any) -> float:
         """Mean entropy of W = softmax(v) as a share of log J."""
-        labels = v.shape[-2]
-        return total(entropy(softmax(v))) / (v.size // labels * log(labels))
+        found, count = entropy(softmax(v)), v.size // v.shape[-2]
+        if self.valid is not None:
+            found, count = filled(found, self.valid), max(1.0, total(namespace(v).astype(self.valid, v.dtype)))
+        return total(found) / (count * log(v.shape[-2]))

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from ..averaging.base import check_field
 from ..averaging.grid import as_averaging
 from ..backend.array import contiguous, like, namespace, reused
 from ..fields import field_shape, pixel_shape
@@ -18,7 +19,7 @@ from ..integrators.base import Integrator, Solution, check_time
 from ..integrators.taylor import Taylor
 from .couplings import Coupling, LabelMap, check_adjoint
 from .gradient import weight_gradient
-from .linear import LinearFlow
+from .linear import LinearFlow, derivative_like
 
 __all__ = ["CoupledFlow", "CoupledGradient", "CoupledSolution"]
 
@@ -141,7 +142,13 @@ class CoupledFlow:
         ValueError
             If the number or a shape of the derivatives does not fit.
         """
-        count, adjoints = len(self.times), _derivatives(g, solution.v)
+        count = len(self.times)
+        if len(solution.v) != count:
+            raise ValueError(
+                f"the solution has {len(solution.v)} flows, and there are {count}; accepted is a solution of these "
+                "flows."
+            )
+        adjoints = _derivatives(g, solution.v)
         weights: list[Any] = [None] * count
         fields: list[Any] = [None] * count
         couplings: dict[tuple[int, int], Any] = {}
@@ -162,6 +169,8 @@ class CoupledFlow:
     def _data(self, s: int, own: Any, v: Sequence[Any]) -> Any:
         """ℓ_s = d_s + Σ_r L_rs v_r, checked."""
         total, averaging = own, self.averagings[s]
+        if own is not None:
+            check_field(averaging, own, f"the log-likelihood of flow {s}")
         for r, coupling in self._heard(s):
             name = f"the coupling ({r}, {s})"
             if isinstance(coupling, LabelMap) and coupling.matrix.shape[1] != v[r].shape[-2]:
@@ -182,12 +191,7 @@ class CoupledFlow:
             total = term if total is None else total + term
         if total is None:
             raise ValueError(f"flow {s} has neither data nor a coupling. Give its log-likelihood.")
-        if pixel_shape(total)[-len(averaging.shape) :] != tuple(averaging.shape):
-            accepted = ", ".join(map(str, (*averaging.shape[:-1], "J", averaging.shape[-1])))
-            raise ValueError(
-                f"the log-likelihood of flow {s} has shape {tuple(total.shape)}; accepted is ({accepted}), as its "
-                "weights. Check the order."
-            )
+        check_field(averaging, total, f"the log-likelihood of flow {s}")
         return total
 
     def _own_gradient(self, s: int, solution: CoupledSolution, adjoint: Any) -> tuple[Any, Any]:
@@ -211,13 +215,8 @@ def _derivatives(g: Any, v: Sequence[Any]) -> list[Any]:
             f"there are {len(derivatives)} derivatives and {len(v)} flows; accepted are as many, or one array for the "
             "last flow. Give None where the loss does not depend on a solution."
         )
-    for s, (derivative, field) in enumerate(zip(derivatives, v, strict=True)):
-        if derivative is not None and tuple(derivative.shape) != tuple(field.shape):
-            raise ValueError(
-                f"the derivative in v of flow {s} has shape {tuple(derivative.shape)}; accepted is "
-                f"{tuple(field.shape)}. Give None where the loss does not depend on it."
-            )
-    return [x if x is None else like(x, field) for x, field in zip(derivatives, v, strict=True)]
+    pairs = enumerate(zip(derivatives, v, strict=True))
+    return [None if x is None else derivative_like(x, field, f"g of flow {s}") for s, (x, field) in pairs]
 
 
 def _check_coupling(r: int, s: int, coupling: Any, count: int) -> None:

@@ -21,7 +21,7 @@ from ..backend.products import combine
 from ..integrators.base import Integrator, Solution, layer_times
 from ..integrators.taylor import Taylor
 from .gradient import WeightGradient, weight_gradient
-from .linear import LinearFlow
+from .linear import LinearFlow, derivative_like
 
 __all__ = ["DeepFlow", "DeepGradient", "DeepSolution"]
 
@@ -142,7 +142,18 @@ class DeepFlow:
             The derivative of the loss in v.
         rank : int, optional
             Of the gradient of each layer; see :func:`gpulaf.flows.weight_gradient`.
+
+        Raises
+        ------
+        ValueError
+            If the solution is that of another flow, or `g` has another shape than v.
         """
+        if len(solution.layers) != len(self.times):
+            raise ValueError(
+                f"the solution has {len(solution.layers)} layers, the flow {len(self.times)}; accepted is a solution "
+                "of this flow."
+            )
+        g = derivative_like(g, solution.v)
         weights: list[Any] = []
         above, ranks = g, []
         with reused():

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ..backend.array import like, namespace
+from ..backend.array import namespace
 from ..integrators.base import Sensitivity, Solution, check_time
 from ..integrators.taylor import Taylor
-from .linear import LinearFlow
+from .linear import LinearFlow, derivative_like
 
 __all__ = ["WeightGradient", "exact_gradient", "weight_gradient"]
 
@@ -77,16 +77,22 @@ def weight_gradient(
     Raises
     ------
     ValueError
-        If the shape of `g` is not that of the solution, or `rank` or `tol` is not positive or given for a batch.
+        If `g` or the solution has another shape than the fields of the flow, or `rank` or `tol` is not positive or
+        given for a batch.
     """
-    _check_shape(g, flow.S)
+    g = derivative_like(g, flow.S)
+    if solution.v is not None and tuple(solution.v.shape) != tuple(flow.S.shape):
+        raise ValueError(
+            f"the solution has shape {tuple(solution.v.shape)}, the fields of the flow {tuple(flow.S.shape)}; accepted "
+            "is a solution of this flow."
+        )
     if rank is not None and (int(rank) != rank or rank < 1):
         raise ValueError(f"rank is {rank}; accepted are whole numbers from 1, or None for a choice by tol.")
     if tol is not None and not tol >= 0:
         raise ValueError(f"tol is {tol}; accepted are numbers from 0, or None. 1e-3 is usual, 0 drops nothing.")
     if rank is not None or tol:
         flow.averaging.check_one_image(flow.S, "a splitting in few terms is chosen")
-    integrator, g = solution.integrator, like(g, flow.S)
+    integrator = solution.integrator
     if rank is None and not tol and isinstance(integrator, Taylor) and integrator.in_one_wave(flow, solution.time):
         c = integrator.coefficients(solution.time)
         weights, z = flow.averaging.series_gradient(flow.S, flow.log_likelihood, g, c)
@@ -119,10 +125,11 @@ def exact_gradient(flow: LinearFlow, time: float, g: Any, *, nodes: int = 16) ->
     ValueError
         If `time` or `nodes` is not positive or `g` has another shape.
     """
-    xp, time = namespace(g), check_time(time)
+    time = check_time(time)
     if int(nodes) != nodes or nodes < 1:
         raise ValueError(f"nodes is {nodes}; accepted are whole numbers from 1. 16 suits times up to 10.")
-    _check_shape(g, flow.B)
+    g = derivative_like(g, flow.B)
+    xp = namespace(g)
     points, quadrature = np.polynomial.legendre.leggauss(nodes)
     times, quadrature = time * (points + 1) / 2, time * quadrature / 2
     v = _at_times(flow.A, flow.B, xp.zeros_like(g), times)
@@ -147,13 +154,6 @@ def _at_times(apply: Any, source: Any, x: Any, times: np.ndarray) -> list[Any]:
         values.append(x)
         before = now
     return values
-
-
-def _check_shape(g: Any, v: Any) -> None:
-    if tuple(g.shape) != tuple(v.shape):
-        raise ValueError(
-            f"g has shape {tuple(g.shape)}; accepted is {tuple(v.shape)}, the derivative of the loss in v."
-        )
 
 
 def _assemble(flow: LinearFlow, sensitivity: Sensitivity) -> WeightGradient:

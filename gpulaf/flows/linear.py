@@ -5,9 +5,12 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
-from ..backend.array import lowered, namespace, scalar
+from ..averaging.base import check_field
+from ..backend.array import like, lowered, namespace, scalar
+from ..backend.operands import check_floating, check_like
+from ..backend.validation import real_array
 
-__all__ = ["LinearFlow"]
+__all__ = ["LinearFlow", "derivative_like"]
 
 #: Terms of a splitting whose products with A are held at a time.
 PIECE = 8
@@ -30,6 +33,13 @@ class LinearFlow:
     similarity : pair of arrays, optional
         S and what its bound is read from, where they are known: :attr:`similarity` of an equal flow.
 
+    Raises
+    ------
+    ValueError
+        If ℓ has other pixels or another number of images than the weights.
+    TypeError
+        If the averaging is none, or ℓ is no array of the library and dtype of the weights.
+
     Attributes
     ----------
     S : (H, J, W) array
@@ -41,10 +51,12 @@ class LinearFlow:
     """
 
     def __init__(self, averaging: Any, log_likelihood: Any, similarity: tuple[Any, Any] | None = None) -> None:
+        check_field(averaging, log_likelihood)
         self.averaging = averaging
         self.log_likelihood = log_likelihood
         self.similarity = similarity or averaging.similarity(log_likelihood)
         self.S, self._bound = self.similarity
+        check_like(self.S, "the similarity", log_likelihood)
 
     @cached_property
     def B(self) -> Any:
@@ -62,10 +74,12 @@ class LinearFlow:
 
     def A(self, v: Any, source: Any = None, scale: float = 1.0, *, out: Any = None) -> Any:
         """A v = R_S Ω v, plus scale·source where there is one: (H, J, W) to (H, J, W), in `out` if given."""
+        self._check(v=v, source=source, out=out)
         return self.averaging.replicate(self.S, v, source, scale, out=out)
 
     def At(self, u: Any, source: Any = None, scale: float = 1.0, *, out: Any = None) -> Any:
         """Aᵀu = Ωᵀ R_S u, plus scale·source where there is one: (H, J, W) to (H, J, W), in `out` if given."""
+        self._check(u=u, source=source, out=out)
         return self.averaging.replicate_adjoint(self.S, u, source, scale, out=out)
 
     def chain(
@@ -76,6 +90,9 @@ class LinearFlow:
         The k-th result goes to ``out[k % n]`` of the stack `out`, (n, H, J, W), counted from its end where
         `backward`. With Aᵀ where `transposed`; with source = None the scales only say how many.
         """
+        self._check(x=x, source=source)
+        check_floating(out, "out", "(n, H, J, W)", empty=len(scales) == 0)
+        self._check_stacks(out=out)
         options = {"out": out, "transposed": transposed, "backward": backward}
         return self.averaging.chain(self.S, x, source, scales, **options)
 
@@ -95,10 +112,12 @@ class LinearFlow:
         -------
         two arrays: ∂Ω of shape (H, N, W), and z = R_S c of shape (H, J, W) where c is the derivative in S.
         """
-        xp = namespace(mean)
+        self._check(mean=mean)
+        check_floating(left, "left", "(R, H, J, W)", empty=True)
+        self._check_stacks(left=left, right=right, image=image)
         if image is not None:
             return self.averaging.weight_gradient(self.S, self.log_likelihood, mean, left, right, image)
-        gradient = z = None
+        gradient, z, xp = None, None, namespace(mean)
         for start in range(0, max(1, left.shape[0]), PIECE):
             piece = slice(start, min(left.shape[0], start + PIECE))
             u, v = left[piece, ...], right[piece, ...]
@@ -110,4 +129,28 @@ class LinearFlow:
 
     def log_likelihood_derivative(self, z: Any, start: Any = None) -> Any:
         """∂ℓ = Ωᵀ z, z = R_S c, added to `start` where there is one: (H, J, W) to (H, J, W)."""
+        self._check(z=z, start=start)
         return self.averaging.adjoint(z, start)
+
+    def _check(self, **fields: Any) -> None:
+        """Raise an error for fields that are not like S; None may be among them."""
+        for name, x in fields.items():
+            if x is not None:
+                check_like(x, name, self.S)
+
+    def _check_stacks(self, **stacks: Any) -> None:
+        """Raise an error for stacks (R, …) that are not of as many fields like S; None may be among them."""
+        count = next(iter(stacks.values())).shape[:1]
+        for name, x in stacks.items():
+            if x is not None:
+                check_like(x, name, self.S, (*count, *self.S.shape))
+
+
+def derivative_like(g: Any, field: Any, name: str = "g") -> Any:
+    """Check the derivative of a loss against the field it belongs to, and convert it to its library and dtype."""
+    g = real_array(g, name)
+    if tuple(g.shape) != tuple(field.shape):
+        raise ValueError(
+            f"{name} has shape {tuple(g.shape)}; accepted is {tuple(field.shape)}, the derivative of the loss in v."
+        )
+    return like(g, field)

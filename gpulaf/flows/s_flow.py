@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from ..backend.operands import check_like
 from ..simplex import project
 
 __all__ = ["SFlowSolution", "s_flow_solution"]
@@ -44,8 +45,8 @@ def s_flow_solution(flow: Any, v: Any) -> SFlowSolution:
 
     Raises
     ------
-    ValueError
-        If `v` has another shape than the log-likelihoods of the flow.
+    ValueError, TypeError
+        If `v` has another shape, dtype or library than the log-likelihoods of the flow.
 
     Notes
     -----
@@ -58,9 +59,6 @@ def s_flow_solution(flow: Any, v: Any) -> SFlowSolution:
     >>> gpulaf.flows.s_flow_solution(flow, gpulaf.Krylov().solve(flow, time=3.0).v).S.shape
     (4, 3, 5)
     """
-    if tuple(v.shape) != tuple(flow.log_likelihood.shape):
-        raise ValueError(
-            f"v has shape {tuple(v.shape)}; accepted is {tuple(flow.log_likelihood.shape)}, a solution of this flow."
-        )
+    check_like(v, "v", flow.log_likelihood)
     S, _ = flow.averaging.similarity(flow.log_likelihood + v)
     return SFlowSolution(project(flow.averaging.apply(v)), S)

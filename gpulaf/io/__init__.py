@@ -1,14 +1,19 @@
-"""Files, written whole or not at all.
+"""Files: what they say is read, and results are written whole or not at all.
 
-Atomic replacement (`atomic`), tensors with metadata in safetensors (`tensors`), images, ground truth and predictions
-(`images`), pairs of files by their names (`pairing`). Imports backend alone.
+From file to contents (`contents`): TIFF (`tiff`), Zarr (`zarrs`), pictures (`pictures`), .npy and others; which axis is
+which (`axes`), where the pixels lie (`place`), parts of stored arrays (`stored`), what is said where a file cannot be
+read (`failures`). Images, ground truth and predictions in memory (`images`), atomic replacement (`atomic`), tensors
+with metadata in safetensors (`tensors`), pairs of files by their names (`pairing`). Imports backend alone.
 """
 
 from .atomic import whole_file
 from .images import (
-    read_array,
+    FileWarning,
+    Record,
     read_image,
     read_prototypes,
+    read_record,
+    read_soft,
     read_truth,
     read_values,
     read_volume,
@@ -16,9 +21,11 @@ from .images import (
     write_figure,
 )
 from .pairing import expanded, paired
+from .place import Place
 from .tensors import read_tensors, write_tensors
 
 __all__ = [
-    "expanded", "paired", "read_array", "read_image", "read_prototypes", "read_tensors", "read_truth",
-    "read_values", "read_volume", "whole_file", "write_array", "write_figure", "write_tensors",
+    "FileWarning", "Place", "Record", "expanded", "paired", "read_image", "read_prototypes", "read_record", "read_soft",
+    "read_tensors", "read_truth", "read_values", "read_volume", "whole_file", "write_array", "write_figure",
+    "write_tensors",
 ]  # fmt: skip

@@ -1,7 +1,4 @@
-"""Read images, ground truth and predictions; write labels and probabilities, whole or not at all.
-
-PNG and JPEG go through imageio, TIFF (multi-channel, 16-bit, float) through tifffile, ``.npy`` through NumPy.
-"""
+"""Read images, ground truth and predictions with their place; write labels and probabilities, whole or not at all."""
 
 from __future__ import annotations
 
@@ -9,119 +6,150 @@ import csv
 import json
 import os
 import re
+import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .atomic import whole_file
+from .axes import Ask
+from .contents import file_contents, stored_array
+from .failures import Unclear, reading
+from .place import Place, tiff_options
+from .stored import block
+from .tiff import TIFFS
 
 __all__ = [
-    "read_array", "read_image", "read_prototypes", "read_truth", "read_values", "read_volume", "write_array",
-    "write_figure",
+    "FileWarning", "Record", "read_image", "read_prototypes", "read_record", "read_soft", "read_truth", "read_values",
+    "read_volume", "with_nodata", "write_array", "write_figure",
 ]  # fmt: skip
 
-PICTURES = {".png", ".jpg", ".jpeg", ".bmp"}
-TIFFS = {".tif", ".tiff"}
-#: The types of files that are read.
-READABLE = {".npy"} | TIFFS | PICTURES
+
+#: How far sums of probabilities may be from 1 to be recognized.
+SUM = 0.05
 
 
-def read_array(path: str | os.PathLike[str]) -> np.ndarray:
-    """Read a file as the array it holds.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        If there is no such file, its type is not read here, or it is damaged.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist. Check the path.")
-    try:
-        return _read(path)[0]
-    except Exception as error:  # damaged files surface in every type: zlib.error, struct.error, RuntimeError, …
-        raise _unreadable(path, error) from error
+class FileWarning(UserWarning):
+    """Something in a file that is not read, or was assumed."""
 
 
-def read_image(path: str | os.PathLike[str], *, channel_axis: int | None = None) -> np.ndarray:
-    """Read one image as (H, W) or (H, W, C) in the dtype of the file; transparency is dropped.
+class Record(NamedTuple):
+    """What a file says: pixels, which of them hold data, their place, and what else is in it."""
 
-    Parameters
-    ----------
-    path : path
-        PNG, JPEG, BMP, TIFF or .npy.
-    channel_axis : int, optional
-        The axis of the channels, where the file does not say it.
+    #: (H, W) or (H, W, C); of a volume (D, H, W) or (D, H, W, C); in the dtype of the file.
+    pixels: np.ndarray
+    #: Where pixels hold data, without the axis of the channels; None where all do.
+    valid: np.ndarray | None
+    place: Place
+    #: What is in the file and not read, or was assumed: a line each.
+    notes: tuple[str, ...]
+    #: Bits of a value that the file says are in use; None where it does not.
+    bits: int | None
 
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        If the file is missing or damaged, of another type, or it is not clear which axis holds the channels.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist. Check the path.")
-    try:
-        image, axes = _read(path)
-    except Exception as error:  # damaged files surface in every type: zlib.error, struct.error, RuntimeError, …
-        raise _unreadable(path, error) from error
-    if image.ndim == 2 and channel_axis is not None:
-        raise ValueError(f"the channel axis is {channel_axis}, but {path} is grey, {image.shape}. Leave it out.")
-    if image.ndim == 3 and channel_axis is not None:
-        if not -3 <= channel_axis < 3:
-            raise ValueError(f"the channel axis is {channel_axis}; accepted are -3 to 2. Count the axes from 0.")
-        return np.moveaxis(image, channel_axis, -1)
-    if image.ndim == 3 and axes is not None:
-        if "S" in axes or "C" in axes:
-            return np.moveaxis(image, axes.index("S" if "S" in axes else "C"), -1)
-        raise ValueError(
-            f"{path} holds an array of shape {image.shape} and does not say which axis holds the channels. "
-            "Name it with channel_axis (--channel-axis)."
-        )
-    if image.ndim not in (2, 3):
-        raise ValueError(f"{path} holds an array of shape {image.shape}; accepted are one image (H, W) or (H, W, C).")
-    if image.ndim == 3 and path.suffix.lower() in PICTURES and image.shape[-1] in (2, 4):
-        image = image[..., 0] if image.shape[-1] == 2 else image[..., :3]
-    return image
+    @property
+    def masked_out(self) -> Any:
+        """Where pixels hold no data; False where all do."""
+        return False if self.valid is None else ~self.valid
+
+    @property
+    def masked(self) -> Any:
+        """The pixels, as a masked array where some hold no data."""
+        if self.valid is None:
+            return self.pixels
+        invalid = ~self.valid if self.pixels.ndim == self.valid.ndim else ~self.valid[..., None]
+        return np.ma.MaskedArray(self.pixels, np.broadcast_to(invalid, self.pixels.shape))
 
 
-def read_volume(path: str | os.PathLike[str], *, channel_axis: int | None = None) -> np.ndarray:
-    """Read a volume as (D, H, W) or (D, H, W, C) in the dtype of the file.
+def read_record(
+    path: str | os.PathLike[str],
+    *,
+    axes: str | None = None,
+    channel_axis: int | None = None,
+    volume: bool = False,
+    series: int | None = None,
+) -> Record:
+    """Read an image or a volume with all that its file says.
+
+    Without data are pixels of the value in GDAL_NODATA, NaN, those where alpha or a mask is 0, and missing tiles. Alpha
+    is what ExtraSamples call so, and is no channel; palettes are read in their colors, but those of ImageJ (LUT).
 
     Parameters
     ----------
     path : path
-        TIFF of several pages, or .npy.
+        PNG, JPEG, BMP, GIF, WebP, JPEG 2000, TIFF, OME-TIFF, .npy, .npz, Zarr, OME-Zarr; NIfTI and HDF5
+        where nibabel and h5py are installed.
+    axes : str, optional
+        A letter for each axis, of t, z, c, y and x, where the file does not say it or is wrong.
     channel_axis : int, optional
         The axis of the channels, where the file does not say it.
+    volume : bool
+        Read (D, H, W) or (D, H, W, C).
+    series : int, optional
+        The image of a file that holds several, from 0; the first if None, and a note says so.
+
+    Returns
+    -------
+    Record
 
     Raises
     ------
-    FileNotFoundError, ValueError
-        If the file is missing or damaged, or it holds no volume.
+    FileNotFoundError, ModuleNotFoundError, ValueError, TypeError
+        If the file is missing, of another type, packed by a missing codec, beyond a library or damaged, or it is not
+        clear which axis is which.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist. Check the path.")
-    if path.suffix.lower() in PICTURES:
-        raise ValueError(
-            f"{path} is a picture; accepted as a volume are TIFF and .npy. For one image give two spacings."
-        )
+    return _record(Path(path), Ask(axes, channel_axis, volume, series))
+
+
+def read_image(
+    path: str | os.PathLike[str], *, channel_axis: int | None = None, axes: str | None = None, series: int | None = None
+) -> Any:
+    """Read one image as (H, W) or (H, W, C) in the dtype of the file; see :func:`read_record`.
+
+    It is a masked array where some pixels hold no data. What is in the file and not read is said by a warning.
+    """
+    return _told(read_record(path, axes=axes, channel_axis=channel_axis, series=series))
+
+
+def read_volume(
+    path: str | os.PathLike[str], *, channel_axis: int | None = None, axes: str | None = None, series: int | None = None
+) -> Any:
+    """Read a volume as (D, H, W) or (D, H, W, C) in the dtype of the file; see :func:`read_image`."""
+    return _told(read_record(path, axes=axes, channel_axis=channel_axis, volume=True, series=series))
+
+
+def read_soft(
+    path: str | os.PathLike[str],
+    *,
+    label_axis: int | None = None,
+    axes: str | None = None,
+    volume: bool = False,
+    logits: bool = False,
+) -> Record:
+    """Read soft predictions as (H, W, J) or (D, H, W, J), labels last; see :func:`read_record`.
+
+    Parameters
+    ----------
+    path : path
+    label_axis : int, optional
+        The axis of the labels in the file, where it does not say it. If None, the last if that is much shorter than the
+        others, or the one along which probabilities sum to 1.
+    axes : str, optional
+        A letter for each axis, c for the labels.
+    volume : bool
+    logits : bool
+        They are scores, which do not sum to 1.
+    """
+    ask = Ask(axes, label_axis, volume, soft=True)
     try:
-        volume, axes = _read(path)
-    except Exception as error:  # damaged files surface in every type: zlib.error, struct.error, RuntimeError, …
-        raise _unreadable(path, error) from error
-    if channel_axis is None and axes is not None:
-        channel_axis = next((axes.index(letter) for letter in "SC" if letter in axes), None)
-    if volume.ndim != (3 if channel_axis is None else 4) and not (volume.ndim == 4 and axes is None):
-        raise ValueError(
-            f"{path} holds an array of shape {volume.shape}; accepted as a volume are (D, H, W), and (D, H, W, C) "
-            "where the file or channel_axis (--channel-axis) names the channels. For one image give two spacings."
-        )
-    if channel_axis is not None and not -4 <= channel_axis < 4:
-        raise ValueError(f"the channel axis is {channel_axis}; accepted are -4 to 3. Count the axes from 0.")
-    return volume if channel_axis is None else np.moveaxis(volume, channel_axis, -1)
+        return _record(Path(path), ask)
+    except Unclear:
+        if not logits:
+            for axis in range(-1, -4 - volume, -1):
+                record = _record(Path(path), ask._replace(channel_axis=axis))
+                if abs(record.pixels.sum(axis=-1, dtype=np.float64) - 1).max() < SUM:
+                    return record
+        raise
 
 
 def read_truth(path: str | os.PathLike[str], *, unlabeled: int | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -146,17 +174,26 @@ def read_truth(path: str | os.PathLike[str], *, unlabeled: int | None = None) ->
 
 
 def read_values(path: str | os.PathLike[str]) -> np.ndarray:
-    """Read a label image as the (H, W) int64 values that it holds, whatever they stand for."""
-    values = _palette_indices(path)
-    values = read_image(path) if values is None else values
+    """Read a label image as the (H, W) int64 values that it holds, whatever they stand for; indices of a palette.
+
+    Whole numbers in a floating type are labels, too; pixels without data are −1.
+    """
+    if Path(path).suffix.lower() in (".jpg", ".jpeg"):
+        raise ValueError(f"{path} is a JPEG, which changes the values of labels. Take the PNG or TIFF that it was.")
+    record = _record(Path(path), Ask(indices=True))
+    values = record.pixels
     if values.ndim == 3 and values.dtype == np.uint8 and (values == values[..., :1]).all():
         values = values[..., 0]
+    if values.ndim == 2 and values.dtype.kind == "f":
+        values = np.where(record.masked_out, -1, values)
+        if np.isfinite(values).all() and (values == np.rint(values)).all() and abs(values).max() < 2**53:
+            values = values.astype(np.int64)
     if values.ndim != 2 or not (np.issubdtype(values.dtype, np.integer) or values.dtype == bool):
         raise ValueError(
             f"{path} holds {values.dtype} values of shape {values.shape}; "
             "accepted is one integer label per pixel, (H, W)."
         )
-    return values.astype(np.int64)
+    return np.where(record.masked_out, -1, values.astype(np.int64))
 
 
 def read_prototypes(text: str) -> int | np.ndarray:
@@ -188,8 +225,20 @@ def read_prototypes(text: str) -> int | np.ndarray:
         ) from error
 
 
-def write_array(path: str | os.PathLike[str], array: np.ndarray, *, volume: bool = False) -> None:
-    """Write labels, probabilities or an image to .png, .tif or .npy, whole or not at all; a `volume` planes first.
+def write_array(
+    path: str | os.PathLike[str], array: np.ndarray, *, volume: bool = False, place: Place | None = None
+) -> None:
+    """Write labels, probabilities or an image to .png, .tif or .npy, whole or not at all.
+
+    Parameters
+    ----------
+    path : path
+        An .ome.tif becomes an OME-TIFF.
+    array : array
+    volume : bool
+        The first axis holds planes.
+    place : Place, optional
+        Size and place of the pixels, for TIFF and OME-TIFF; PNG holds the resolution alone.
 
     Raises
     ------
@@ -199,27 +248,18 @@ def write_array(path: str | os.PathLike[str], array: np.ndarray, *, volume: bool
     path = Path(path)
     suffix = path.suffix.lower()
     check_output(path, array.dtype.kind, volume=volume)
+    place = place or Place()
     with whole_file(path) as temporary:
         if suffix == ".npy":
             with open(temporary, "wb") as file:
                 np.save(file, array)
         elif suffix in TIFFS:
-            import tifffile
-
-            axes = ("ZYXS" if volume else "YXS")[: array.ndim]
-            color = axes == "YXS" and array.dtype.kind == "u" and array.shape[-1] == 3
-            tifffile.imwrite(
-                temporary,
-                array,
-                photometric="rgb" if color else "minisblack",
-                metadata={"axes": axes},
-                compression="zlib",
-                planarconfig="contig" if "S" in axes else None,
-            )
+            _write_tiff(temporary, path.name, array, volume, place)
         else:
             import imageio.v3 as iio
 
-            iio.imwrite(temporary, array, extension=".png")
+            inches: Any = place.resolution if place.resolution is not None and place.resolution[2] == 2 else None
+            iio.imwrite(temporary, array, extension=".png", **({"dpi": inches[:2]} if inches else {}))
 
 
 def check_output(path: str | os.PathLike[str], kind: str = "u", *, volume: bool = False) -> None:
@@ -231,56 +271,68 @@ def check_output(path: str | os.PathLike[str], kind: str = "u", *, volume: bool 
         raise ValueError(f"{path} ends in {suffix!r}; accepted for {what} are {', '.join(sorted(accepted))}.")
 
 
+def with_nodata(values: np.ndarray, nodata: int | None, *, masked: bool) -> tuple[np.ndarray, int | None]:
+    """The values of the labels in the smallest type that holds them; and what stands for pixels without data, if any.
+
+    Parameters
+    ----------
+    values : (J,) integers from 0
+    nodata : int, optional
+        The largest value of the type if None.
+    masked : bool
+        Whether pixels may lack data.
+
+    Raises
+    ------
+    ValueError
+        If that value is the one of a label, or no number of 16 bits.
+    """
+    if nodata is not None and (nodata in values or not 0 <= nodata < 2**16):
+        raise ValueError(
+            f"nodata is {nodata}; accepted are whole numbers from 0 to 65535 that stand for no label. Choose another."
+        )
+    dtype = np.min_scalar_type(int(values.max()))
+    if not masked:
+        return values.astype(dtype), None
+    if nodata is None:
+        if np.iinfo(dtype).max in values:
+            dtype = np.min_scalar_type(int(values.max()) + 1)
+        nodata = int(np.iinfo(dtype).max)
+    return values.astype(np.result_type(dtype, np.min_scalar_type(nodata))), nodata
+
+
 def write_figure(path: str | os.PathLike[str], figure: Any) -> None:
     """Write a matplotlib figure, whole or not at all."""
     with whole_file(path) as temporary:
         figure.savefig(temporary, dpi=150)
 
 
-def _palette_indices(path: str | os.PathLike[str]) -> np.ndarray | None:
-    """The indices of a PNG with a palette, as label images often are; None for every other file."""
-    from PIL import Image
+def _write_tiff(temporary: Path, name: str, array: np.ndarray, volume: bool, place: Place) -> None:
+    import tifffile
 
-    if Path(path).suffix.lower() != ".png":
-        return None
-    try:
-        with Image.open(path) as image:
-            return np.array(image) if image.mode == "P" else None
-    except OSError:
-        return None  # what is wrong with it is said where it is read
-
-
-def _read(path: Path) -> tuple[np.ndarray, str | None]:
-    """The array in a file and, for TIFF, the letters of its axes."""
-    suffix = path.suffix.lower()
-    if suffix == ".npy":
-        with open(path, "rb") as file:
-            return np.lib.format.read_array(file, allow_pickle=False), None
-    if suffix in TIFFS:
-        import tifffile
-
-        with tifffile.TiffFile(path) as file:
-            series = file.series[0]
-            array = series.asarray()
-            if (
-                series.axes == "YXS"
-                and array.shape[-1] == 4
-                and series.keyframe.photometric == tifffile.PHOTOMETRIC.RGB
-            ):
-                array = array[..., :3]
-            return array, series.axes
-    if suffix in PICTURES:
-        import imageio.v3 as iio
-
-        image = np.asarray(iio.imread(path, plugin="pillow", rotate=True))
-        if suffix in {".jpg", ".jpeg"} and image.shape[2:] == (4,):
-            raise ValueError("its colors are CMYK; convert it to RGB first")
-        return image, None
-    raise ValueError(f"the type {suffix!r} is not read; accepted are {', '.join(sorted(READABLE))}")
+    axes = ("ZYXS" if volume else "YXS")[: array.ndim]
+    color = axes == "YXS" and array.dtype.kind == "u" and array.shape[-1] == 3
+    options = tiff_options(place, name, axes, array.shape, array.dtype)
+    tifffile.imwrite(
+        temporary, array, photometric="rgb" if color else "minisblack", planarconfig="contig" if "S" in axes else None,
+        compression=None if options.get("imagej") else "zlib", **options,
+    )  # fmt: skip
 
 
-def _unreadable(path: Path, error: Exception) -> ValueError:
-    reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
-    return ValueError(
-        f"{path} cannot be read: {reason}. Check that the file is whole and of the type that its name says."
-    )
+def _record(path: Path, ask: Ask) -> Record:
+    """Read a whole file."""
+    contents = file_contents(path, ask)
+    with reading(path):
+        stored = stored_array(path, ask, contents)
+        nodata, window = contents.place.nodata, (slice(None),) * len(contents.space)
+        pixels, valid = block(stored, contents.layout, nodata, window)
+        if isinstance(stored.array, np.memmap):
+            pixels = np.array(pixels)
+    return Record(pixels, valid, contents.place, contents.notes, contents.bits)
+
+
+def _told(record: Record) -> Any:
+    """The pixels of a record, with its notes as warnings."""
+    for note in record.notes:
+        warnings.warn(note, FileWarning, stacklevel=3)
+    return record.masked

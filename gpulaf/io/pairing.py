@@ -9,7 +9,8 @@ from glob import glob, has_magic
 from itertools import takewhile
 from pathlib import Path
 
-from .images import READABLE
+from .contents import READABLE
+from .zarrs import is_zarr
 
 __all__ = ["expanded", "paired"]
 
@@ -69,7 +70,7 @@ def paired(images: Sequence[Path], others: Sequence[Path], what: str = "truth") 
 
 def _files(source: str) -> list[Path]:
     path = Path(source)
-    if path.is_file():
+    if path.is_file() or (path.exists() and is_zarr(path)):
         return [path]
     if path.is_dir():
         found = [p for p in path.iterdir() if p.is_file() and not p.name.startswith(".")]

@@ -22,6 +22,8 @@ def label(
     time: float | Sequence[float] | None = None,
     solver: Integrator | Scheme = Taylor(),
     channel_axis: int | None = -1,
+    mask: Any = None,
+    range: tuple[float, float] | None = None,
     spacing: tuple[float, ...] | None = None,
 ) -> Labeling:
     """Label every pixel by the linearized assignment flow (2.22), or by the nonlinear one (2.9).
@@ -29,13 +31,18 @@ def label(
     Parameters
     ----------
     image : (H, W) or (H, W, C) array of any real dtype and memory order
-        uint8 and uint16 values are divided by 255 and 65535, and prototypes given as an array with them; every
-        other type is taken as it is. A volume is (D, H, W, C), or (D, H, W) with ``channel_axis=None``; on a graph,
-        features (n, C) or (n,). A CuPy array runs on the GPU.
-    prototypes, weights, rho, time, solver
+        Integers of up to 16 bits are divided by the largest value of their type, 255 of uint8, and prototypes given as
+        an array with them; larger ones need a `range`, and floats are taken as they are. A volume is (D, H, W, C), or
+        (D, H, W) with ``channel_axis=None``; on a graph, features (n, C) or (n,). A CuPy array runs on the GPU. What is
+        masked in a masked array is no data.
+    prototypes, weights, rho, time, solver, range
         As of a :class:`gpulaf.Labeler`, which describes a labeling once for many images.
     channel_axis : int or None
         The axis of the channels; None where every axis is spatial. An array with two axes is a grey image.
+    mask : (H, W) array of bool, optional
+        True where a pixel is valid; of a volume (D, H, W), on a graph (n,). Others are as outside the image: k-means
+        does not see them, no neighbor looks at them, whatever their values, NaN included. Their labels are the largest
+        value of the type, their probabilities NaN.
     spacing : (sy, sx) or (sz, sy, sx), optional
         Distance of the pixels on each axis, which uniform averaging then respects; see
         :func:`gpulaf.averaging.spaced_weights`.
@@ -54,6 +61,11 @@ def label(
     FloatingPointError
         If the nonlinear flow overflows: the steps of its scheme are far too long.
 
+    Warns
+    -----
+    DataWarning
+        If the values of the image do not go with its range, rho or the prototypes, or no pixel got some label.
+
     Examples
     --------
     >>> import gpulaf
@@ -64,8 +76,8 @@ def label(
     >>> gpulaf.label(scene.image, scene.prototypes, solver=gpulaf.DormandPrince()).converged
     True
     """
-    labeler = Labeler(prototypes, weights, rho, time, solver)
-    return labeler(image, channel_axis=channel_axis, spacing=spacing)
+    labeler = Labeler(prototypes, weights, rho, time, solver, range=range)
+    return labeler(image, channel_axis=channel_axis, mask=mask, spacing=spacing)
 
 
 def refine(
@@ -78,6 +90,9 @@ def refine(
     image: Any = None,
     label_axis: int = -1,
     channel_axis: int | None = -1,
+    mask: Any = None,
+    normalize: bool = False,
+    range: tuple[float, float] | None = None,
     spacing: tuple[float, ...] | None = None,
 ) -> Labeling:
     """Regularize the soft predictions of any classifier.
@@ -85,7 +100,8 @@ def refine(
     Parameters
     ----------
     probabilities : (H, W, J) floating array; (D, H, W, J) of a volume, (n, J) on a graph
-        Non-negative, summing to 1 over the labels (within 1e-3).
+        Non-negative, summing to 1 over the labels (within 1e-3); 0 and 1 of any type, too. What is masked in a masked
+        array is no data.
     weights, time, solver
         As of a :class:`gpulaf.Labeler`.
     rho : float
@@ -96,6 +112,12 @@ def refine(
         The axis of the labels.
     channel_axis : int or None
         The axis of the channels of `image`.
+    mask : (H, W) array of bool, optional
+        As in :func:`label`.
+    normalize : bool
+        Divide the predictions of every pixel by their sum first.
+    range : (low, high), optional
+        The values of `image` that become 0 and 1; see :class:`gpulaf.Labeler`.
     spacing : (sy, sx) or (sz, sy, sx), optional
         As in :func:`label`.
 
@@ -110,8 +132,9 @@ def refine(
     MemoryError
         If the image takes more memory than is free; the message says how much, and which tiles would fit.
     """
-    labeler = Labeler(None, weights, rho, time, solver)
-    return labeler.refine(probabilities, image=image, label_axis=label_axis, channel_axis=channel_axis, spacing=spacing)
+    labeler = Labeler(None, weights, rho, time, solver, range=range)
+    options = {"image": image, "label_axis": label_axis, "channel_axis": channel_axis, "mask": mask, "spacing": spacing}
+    return labeler.refine(probabilities, normalize=normalize, **options)
 
 
 def refine_logits(
@@ -124,6 +147,8 @@ def refine_logits(
     image: Any = None,
     label_axis: int = -1,
     channel_axis: int | None = -1,
+    mask: Any = None,
+    range: tuple[float, float] | None = None,
     spacing: tuple[float, ...] | None = None,
 ) -> Labeling:
     """Regularize logits, the scores of a network before its softmax.
@@ -132,7 +157,7 @@ def refine_logits(
     ----------
     logits : (H, W, J) floating array; (D, H, W, J) of a volume, (n, J) on a graph
         Finite; a constant per pixel changes nothing.
-    weights, rho, time, solver, image, label_axis, channel_axis, spacing
+    weights, rho, time, solver, image, label_axis, channel_axis, mask, range, spacing
         As in :func:`refine`.
 
     Returns
@@ -144,5 +169,6 @@ def refine_logits(
     ValueError, TypeError, MemoryError
         As in :func:`refine`.
     """
-    labeler = Labeler(None, weights, rho, time, solver)
-    return labeler.refine_logits(logits, image=image, label_axis=label_axis, channel_axis=channel_axis, spacing=spacing)
+    labeler = Labeler(None, weights, rho, time, solver, range=range)
+    options = {"image": image, "label_axis": label_axis, "channel_axis": channel_axis, "mask": mask, "spacing": spacing}
+    return labeler.refine_logits(logits, **options)

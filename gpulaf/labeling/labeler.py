@@ -12,11 +12,19 @@ import numpy as np
 from ..averaging.base import Averaging
 from ..averaging.graph import Graph
 from ..averaging.grid import as_averaging
-from ..averaging.patches import spaced_weights, uniform_weights
+from ..averaging.patches import extended, spaced_weights, uniform_weights
 from ..averaging.sources import WeightSource
-from ..backend.array import host_dtype, is_array, namespace
+from ..backend.array import filled, host_dtype, is_array, namespace
 from ..backend.memory import check_memory
-from ..backend.validation import check_rho, check_spacing, image_features, label_fields, log_probabilities
+from ..backend.validation import (
+    Pixels,
+    check_range,
+    check_rho,
+    check_spacing,
+    image_features,
+    label_fields,
+    log_probabilities,
+)
 from ..fields import from_rows, pixel_shape
 from ..flows.assignment import LONGEST, AssignmentFlow
 from ..flows.deep import DeepFlow
@@ -24,9 +32,10 @@ from ..integrators.base import Integrator, check_time, layer_times
 from ..integrators.nonlinear import Scheme
 from ..integrators.taylor import Taylor
 from ..simplex import softmax
+from .hints import unused_labels, warn_of_labels, warn_of_values
 from .likelihood import distances, log_likelihood, prototype_array, tempered
 
-__all__ = ["Labeler", "Labeling", "smallest_unsigned"]
+__all__ = ["Labeler", "Labeling", "labels_dtype", "smallest_unsigned"]
 
 #: Integration time of the linearized flow where none is given.
 TIME = 3.0
@@ -35,9 +44,10 @@ TIME = 3.0
 class Labeling(NamedTuple):
     """A labeled image (H, W), volume (D, H, W) or set of nodes (n,)."""
 
-    #: (H, W) array of label indices, in the smallest unsigned type that holds them.
+    #: (H, W) array of label indices, in the smallest unsigned type that holds them; with a mask, in the smallest that
+    #: holds one number more: its largest one, 255 of uint8, stands for no data.
     labels: Any
-    #: (H, W, J) array: the probability of every label, W(T).
+    #: (H, W, J) array: the probability of every label, W(T); NaN where there is no data.
     probabilities: Any
     #: Error of v relative to v, as the integrator states it, the sum of those of layers; with a scheme, the accepted
     #: error of one of its steps relative to 1 + ‖v‖_∞, NaN where the steps are fixed.
@@ -48,8 +58,15 @@ class Labeling(NamedTuple):
     #: may reach, so that `error` may be larger; with a scheme, whether the flow came to rest: the mean entropy of the
     #: probabilities fell under a thousandth of log J, and the labels are their rounding.
     converged: bool
-    #: Why it stopped, in one sentence.
+    #: Why it stopped, in one sentence; of images a second one where no pixel got some label.
     reason: str
+    #: (H, W) array of bool, True where there is data; None where no mask was given.
+    valid: Any = None
+
+    @property
+    def nodata(self) -> int | None:
+        """The number that stands for no data in `labels`, the largest of its type; None where no mask was given."""
+        return None if self.valid is None else int(np.iinfo(host_dtype(self.labels)).max)
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +94,10 @@ class Labeler:
         An integrator of the linearized flow, or a scheme of the nonlinear flow, which is solved instead.
     scaled : bool
         The prototypes are in scaled image units, 0 to 1 for uint8 and uint16 images, not in those of the image.
+    range : (low, high), optional
+        The values of images that become 0 and 1, whatever their type: (0, 4095) of 12 bits in uint16, (0, 255) of
+        floats that were bytes. None: integers of up to 16 bits are divided by the largest value of their type, floats
+        are taken as they are.
 
     Raises
     ------
@@ -99,9 +120,11 @@ class Labeler:
     time: float | Sequence[float] | None = None
     solver: Integrator | Scheme = Taylor()
     scaled: bool = False
+    range: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         check_rho(self.rho)
+        check_range(self.range)
         if isinstance(self.solver, type) or not isinstance(self.solver, Integrator | Scheme):
             raise TypeError(
                 f"solver is {self.solver!r}; accepted are Taylor, Krylov and Euler for the linearized flow, and "
@@ -152,14 +175,30 @@ class Labeler:
         return any(isinstance(x, Graph) for x in self.layers)
 
     def __call__(
-        self, image: Any, *, channel_axis: int | None = -1, spacing: tuple[float, ...] | None = None
+        self,
+        image: Any,
+        *,
+        channel_axis: int | None = -1,
+        mask: Any = None,
+        spacing: tuple[float, ...] | None = None,
     ) -> Labeling:
         """Label every pixel of an image or volume, or every node of a graph; see :func:`gpulaf.label`."""
-        features, scale = image_features(image, channel_axis, on_graph=self.on_graph)
-        check_spacing(spacing, features.ndim - 1)
-        values = prototype_array(self.prototypes, features, 1.0 if self.scaled else scale)
-        self._check_memory(features, tuple(features.shape[:-1]), len(values))
-        return self.on_fields(log_likelihood(distances(features, values), self.rho), features, spacing=spacing)
+        pixels = self._pixels(image, channel_axis, mask)
+        check_spacing(spacing, pixels.features.ndim - 1)
+        values = self._prototypes(pixels)
+        ranged = self.range is not None or pixels.range != (0, 1)
+        told = warn_of_values(pixels, values, self.rho, ranged=ranged, learned=self.scaled)
+        fields = self._fields(pixels, values)
+        result = self.on_fields(fields, pixels.features, valid=pixels.valid, spacing=spacing)
+        unused = unused_labels(result.labels, result.valid, len(values))
+        if not (told or self.scaled):
+            warn_of_labels(unused)
+        return result._replace(reason=f"{result.reason} {unused}".strip())
+
+    def of_part(self, image: Any, *, mask: Any = None) -> Labeling:
+        """Label a part of an image, as :meth:`__call__` does, without warnings about its values."""
+        pixels = self._pixels(image, -1 if image.ndim < 3 else 2, mask)
+        return self.on_fields(self._fields(pixels, self._prototypes(pixels)), pixels.features, valid=pixels.valid)
 
     def refine(
         self,
@@ -168,11 +207,15 @@ class Labeler:
         image: Any = None,
         label_axis: int = -1,
         channel_axis: int | None = -1,
+        mask: Any = None,
+        normalize: bool = False,
         spacing: tuple[float, ...] | None = None,
     ) -> Labeling:
         """Regularize the soft predictions of a classifier; see :func:`gpulaf.refine`."""
-        fields = log_probabilities(probabilities, label_axis, on_graph=self.on_graph)
-        return self._refine(fields, image, channel_axis, spacing)
+        pixels = None if image is None else self._pixels(image, channel_axis, mask)
+        mask = mask if pixels is None else pixels.valid
+        options = {"mask": mask, "on_graph": self.on_graph, "normalize": normalize}
+        return self._refine(*log_probabilities(probabilities, label_axis, **options), pixels, spacing)
 
     def refine_logits(
         self,
@@ -181,51 +224,75 @@ class Labeler:
         image: Any = None,
         label_axis: int = -1,
         channel_axis: int | None = -1,
+        mask: Any = None,
         spacing: tuple[float, ...] | None = None,
     ) -> Labeling:
         """Regularize the scores of a network before its softmax; see :func:`gpulaf.refine_logits`."""
-        fields = label_fields(logits, label_axis, "logits", on_graph=self.on_graph)
-        return self._refine(fields, image, channel_axis, spacing)
+        pixels = None if image is None else self._pixels(image, channel_axis, mask)
+        mask = mask if pixels is None else pixels.valid
+        return self._refine(
+            *label_fields(logits, label_axis, "logits", mask=mask, on_graph=self.on_graph), pixels, spacing
+        )
 
     def on_fields(
-        self, log_likelihood: Any, features: Any = None, *, spacing: tuple[float, ...] | None = None
+        self, log_likelihood: Any, features: Any = None, *, valid: Any = None, spacing: tuple[float, ...] | None = None
     ) -> Labeling:
-        """Label by ℓ (H, J, W), and where the weights are made from them by features (H, W, C); both are trusted."""
-        averagings = self._averagings(log_likelihood, features, spacing)
+        """Label by ℓ (H, J, W), and where the weights are made from them by features (H, W, C), at `valid` pixels.
+
+        All of them are trusted.
+        """
+        holes = None if valid is None or bool(namespace(valid).all(valid)) else valid  # synchronize
+        if holes is not None:
+            log_likelihood = filled(log_likelihood, holes[..., None, :])
+        averagings = self._averagings(log_likelihood, features, holes, spacing)
         with np.errstate(over="ignore", invalid="ignore"):
             if isinstance(self.solver, Scheme):
-                end = AssignmentFlow(averagings[0], log_likelihood).solve(self.solver, time=self.times[0])
-                return _labeling(end.v, self.solver.accuracy, end.evaluations, end.converged, end.reason)
+                end = AssignmentFlow(averagings[0], log_likelihood, holes).solve(self.solver, time=self.times[0])
+                return _labeling(end.v, valid, self.solver.accuracy, end.evaluations, end.converged, end.reason)
             shared = len(averagings) == 1
             flow = DeepFlow(averagings[0] if shared else averagings, self.times, solver=self.solver)
             solution = flow.solve(log_likelihood, keep_basis=False)
-        return _labeling(solution.v, *solution.summary)
+        return _labeling(solution.v, valid, *solution.summary)
 
-    def _refine(self, fields: Any, image: Any, channel_axis: int | None, spacing: Any) -> Labeling:
-        """Validate the image, where there is one, and label by predictions (H, J, W) over rho."""
+    def _pixels(self, image: Any, channel_axis: int | None, mask: Any) -> Pixels:
+        """Validate an image and convert it to features."""
+        return image_features(image, channel_axis, mask=mask, range=self.range, on_graph=self.on_graph)
+
+    def _prototypes(self, pixels: Pixels) -> np.ndarray:
+        """The label prototypes, (J, C), scaled like the image."""
+        bounds = (0.0, 1.0) if self.scaled else pixels.range
+        return prototype_array(self.prototypes, pixels.features, bounds, valid=pixels.valid)
+
+    def _fields(self, pixels: Pixels, prototypes: np.ndarray) -> Any:
+        """ℓ by the distances to scaled prototypes; MemoryError where the labeling does not fit."""
+        self._check_memory(pixels.features, tuple(pixels.features.shape[:-1]), len(prototypes))
+        return log_likelihood(distances(pixels.features, prototypes), self.rho)
+
+    def _refine(self, fields: Any, valid: Any, pixels: Pixels | None, spacing: Any) -> Labeling:
+        """Label by predictions (H, J, W) over rho, with the image where there is one."""
         check_spacing(spacing, fields.ndim - 1)
-        features = None if image is None else image_features(image, channel_axis, on_graph=self.on_graph)[0]
-        pixels = pixel_shape(fields)
-        if features is not None and tuple(features.shape[:-1]) != pixels:
+        features, shape = None if pixels is None else pixels.features, pixel_shape(fields)
+        if features is not None and tuple(features.shape[:-1]) != shape:
             raise ValueError(
-                f"the image has {tuple(features.shape[:-1])} pixels and the predictions {pixels}; "
+                f"the image has {tuple(features.shape[:-1])} pixels and the predictions {shape}; "
                 "accepted are as many. Check the pair."
             )
-        self._check_memory(fields, pixels, fields.shape[-2])
-        return self.on_fields(tempered(fields, self.rho), features, spacing=spacing)
+        self._check_memory(fields, shape, fields.shape[-2])
+        return self.on_fields(tempered(fields, self.rho), features, valid=valid, spacing=spacing)
 
-    def _averagings(self, fields: Any, features: Any, spacing: Any) -> list[Averaging]:
+    def _averagings(self, fields: Any, features: Any, valid: Any, spacing: Any) -> list[Averaging]:
         """Ω of each layer for these fields, or alone that which all of them share."""
-        layers = self._made(self.weights, features) if isinstance(self.weights, WeightSource) else self.layers
+        layers = self._made(self.weights, features, valid) if isinstance(self.weights, WeightSource) else self.layers
         plain = uniform_weights if spacing is None else partial(spaced_weights, spacing=spacing)
         shape, dtype = pixel_shape(fields), host_dtype(fields)
-        return [as_averaging(plain(shape, dtype=dtype) if x is None else x).like(fields) for x in layers]
+        found = [as_averaging(plain(shape, dtype=dtype) if x is None else x).like(fields) for x in layers]
+        return found if valid is None else [x.masked(valid) for x in found]
 
-    def _made(self, source: WeightSource, features: Any) -> list[Any]:
+    def _made(self, source: WeightSource, features: Any, valid: Any) -> list[Any]:
         """The weights that a source makes from features, those of each layer or one for all."""
         if features is None:
             raise ValueError(f"weights is {source!r}, but there is no image for it to look at. Pass image, too.")
-        weights = source(features)
+        weights = source(features if valid is None else extended(features, valid, source.reach))
         made = list(weights) if isinstance(weights, (list, tuple)) else [weights]
         if len(made) > 1 and len(made) != len(self.times):
             raise ValueError(
@@ -250,8 +317,17 @@ def smallest_unsigned(labels: int) -> np.dtype[Any]:
     return np.min_scalar_type(labels - 1)
 
 
-def _labeling(v: Any, error: float, products: int, converged: bool, reason: str) -> Labeling:
+def labels_dtype(labels: int, masked: bool) -> np.dtype[Any]:
+    """The dtype of labels 0 … labels−1; with a mask, one whose largest number is none of them."""
+    return smallest_unsigned(labels + masked)
+
+
+def _labeling(v: Any, valid: Any, error: float, products: int, converged: bool, reason: str) -> Labeling:
     """Round v to labels and normalize it to probabilities."""
-    xp = namespace(v)
-    labels = xp.astype(xp.argmax(v, axis=-2), getattr(xp, smallest_unsigned(v.shape[-2]).name))
-    return Labeling(labels, from_rows(softmax(v)), error, products, converged, reason)
+    xp, W = namespace(v), softmax(v)
+    dtype = labels_dtype(v.shape[-2], valid is not None)
+    labels = xp.astype(xp.argmax(v, axis=-2), getattr(xp, dtype.name))
+    if valid is not None:
+        labels = filled(labels, valid, int(np.iinfo(dtype).max))
+        W = filled(W, valid[..., None, :], float("nan"))
+    return Labeling(labels, from_rows(W), error, products, converged, reason, valid)

@@ -7,8 +7,9 @@ from warnings import catch_warnings, simplefilter
 
 import numpy as np
 
-from ..backend.array import empty, host_array, is_device_array, namespace
-from ..backend.validation import real_array
+from ..backend.array import empty, host_array, host_dtype, is_device_array, namespace
+from ..backend.operands import check_floating, unit_of
+from ..backend.validation import check_rho, real_array
 from ..fields import field_shape, to_rows
 
 __all__ = ["distances", "kmeans_prototypes", "log_likelihood", "prototype_array", "tempered"]
@@ -28,9 +29,22 @@ def distances(features: Any, prototypes: Any) -> Any:
     Returns
     -------
     (H, J, W) array in the library and dtype of `features`; (D, H, J, W) of a volume, (J, n) on a graph.
+
+    Raises
+    ------
+    ValueError
+        If prototypes and features have another number of channels.
+    TypeError
+        If the features are no array of floating numbers.
     """
-    xp, channels = namespace(features), to_rows(features)
-    prototypes = xp.asarray(prototypes, dtype=features.dtype)
+    check_floating(features, "features", "(H, W, C), (D, H, W, C) or (n, C)")
+    xp, prototypes = namespace(features), real_array(prototypes, "prototypes")
+    if prototypes.ndim != 2 or prototypes.shape[0] < 1 or prototypes.shape[1] != features.shape[-1]:
+        raise ValueError(
+            f"prototypes have shape {tuple(prototypes.shape)}; accepted is (J, {features.shape[-1]}) for features of "
+            f"shape {tuple(features.shape)}. {NEXT}"
+        )
+    channels, prototypes = to_rows(features), xp.asarray(prototypes, dtype=features.dtype)
     labels, count = prototypes.shape
     result = empty(field_shape(features.shape[:-1], labels), features)
     for j in range(labels):
@@ -51,7 +65,14 @@ def log_likelihood(distances: Any, rho: float) -> Any:
     Returns
     -------
     (H, J, W) array, same dtype and library.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the distances are no floating array, or rho is no positive number.
     """
+    check_floating(distances, "distances", "(H, J, W), (D, H, J, W) or (J, n)")
+    check_rho(rho)
     return distances * float(-1.0 / rho)
 
 
@@ -70,8 +91,13 @@ def tempered(logits: Any, rho: float) -> Any:
     return (logits - namespace(logits).max(logits, axis=-2, keepdims=True)) * float(1.0 / rho)
 
 
-def prototype_array(prototypes: Any, features: Any, scale: float = 1.0, *, seed: int = 0) -> np.ndarray:
-    """Check prototypes against (H, W, C) features, or find that many by k-means: (J, C) float64 on the host."""
+def prototype_array(
+    prototypes: Any, features: Any, range: tuple[float, float] = (0.0, 1.0), *, valid: Any = None, seed: int = 0
+) -> np.ndarray:
+    """Check prototypes against (H, W, C) features, or find that many by k-means: (J, C) float64 on the host.
+
+    Given ones are scaled, the values of `range` to 0 and 1; k-means looks at `valid` pixels, (H, W) bool, alone.
+    """
     scalar = not isinstance(prototypes, (list, tuple)) and np.ndim(prototypes) == 0 and not is_device_array(prototypes)
     if prototypes is None:
         raise TypeError(
@@ -83,6 +109,10 @@ def prototype_array(prototypes: Any, features: Any, scale: float = 1.0, *, seed:
     if scalar:
         if not np.isfinite(prototypes) or int(prototypes) != prototypes or not 2 <= prototypes <= 65536:
             raise ValueError(f"prototypes is {prototypes}; accepted are 2 to 65536 labels, or an array (J, C). {NEXT}")
+        if valid is not None:
+            features = host_array(features)[host_array(valid)]
+            if not len(features):
+                raise ValueError("the mask leaves no valid pixel to find prototypes in. True marks valid pixels.")
         return kmeans_prototypes(features, int(prototypes), seed=seed)
     values = host_array(real_array(prototypes, "prototypes")).astype(np.float64)
     channels = int(features.shape[-1])
@@ -96,7 +126,14 @@ def prototype_array(prototypes: Any, features: Any, scale: float = 1.0, *, seed:
         raise ValueError(f"prototypes hold {len(values)} label; accepted are at least 2. Add a row per label.")
     if not np.isfinite(values).all():
         raise ValueError("prototypes hold values that are not finite. Remove NaN and infinite values.")
-    return values * scale
+    scaled = (values - range[0]) * (1 / (range[1] - range[0]))
+    most = float(np.finfo(host_dtype(features)).max) ** 0.5 / 256  # as of images
+    if not np.abs(scaled).max() <= most:
+        raise ValueError(
+            f"prototypes hold values from {values.min():.4g} to {values.max():.4g}; accepted beside this image are "
+            f"those up to {most:.2g}. Give them in the unit of the image."
+        )
+    return scaled
 
 
 def kmeans_prototypes(features: Any, labels: int, *, seed: int = 0, sample: int = 20_000) -> np.ndarray:
@@ -119,10 +156,20 @@ def kmeans_prototypes(features: Any, labels: int, *, seed: int = 0, sample: int 
     Raises
     ------
     ValueError
-        If the image has fewer than J different features.
+        If the image has fewer than J different features, or values that are NaN or infinite.
+    TypeError
+        If the features are no array of floating numbers.
     """
+    check_floating(features, "features", "(H, W, C), (D, H, W, C) or (n, C)")
+    for name, value in (("labels", labels), ("sample", sample)):
+        if int(value) != value or value < 1:
+            raise ValueError(f"{name} is {value}; accepted are whole numbers from 1.")
     rng = np.random.default_rng(seed)
     pixels = host_array(features).reshape(-1, features.shape[-1]).astype(np.float64)
+    if not np.isfinite(pixels).all():
+        raise ValueError("features hold values that are NaN or infinite. Replace them, for example by a mask.")
+    unit = unit_of(pixels)
+    pixels = pixels / unit
     chosen = pixels if len(pixels) <= sample else pixels[rng.choice(len(pixels), sample, replace=False)]
     colors, counts = np.unique(chosen, axis=0, return_counts=True)
     if len(colors) <= labels and chosen is not pixels:  # rare colors may be missing from the sample
@@ -133,8 +180,8 @@ def kmeans_prototypes(features: Any, labels: int, *, seed: int = 0, sample: int 
             f"{labels} prototypes were asked for, but the image has only {len(colors)} different values. Ask for fewer."
         )
     if len(colors) == labels:
-        return colors[np.argsort(-counts, kind="stable")]
-    return min((_cluster(chosen, labels, rng) for _ in range(4)), key=lambda result: result[0])[1]
+        return colors[np.argsort(-counts, kind="stable")] * unit
+    return min((_cluster(chosen, labels, rng) for _ in range(4)), key=lambda result: result[0])[1] * unit
 
 
 def _cluster(pixels: np.ndarray, labels: int, rng: np.random.Generator) -> tuple[float, np.ndarray]:
@@ -143,7 +190,19 @@ def _cluster(pixels: np.ndarray, labels: int, rng: np.random.Generator) -> tuple
 
     with catch_warnings():
         simplefilter("ignore")  # an empty cluster is told by its infinite error
-        centres, members = kmeans2(pixels, labels, iter=30, minit="++", rng=rng)
+        centres, members = kmeans2(pixels, _seeds(pixels, labels, rng), iter=30, minit="matrix")
     sizes = np.bincount(members, minlength=labels)
     error = float(((pixels - centres[members]) ** 2).sum()) if sizes.min() else np.inf
     return error, centres[np.argsort(-sizes, kind="stable")]
+
+
+def _seeds(pixels: np.ndarray, labels: int, rng: np.random.Generator) -> np.ndarray:
+    """The initial centres of k-means++: each a pixel, with the squared distance to those before it as its chance."""
+    chosen, squared = [int(rng.integers(len(pixels)))], np.full(len(pixels), np.inf)
+    while len(chosen) < labels:
+        squared = np.minimum(squared, ((pixels - pixels[chosen[-1]]) ** 2).sum(axis=1))
+        total = squared.sum()
+        shares = (squared / total if total else np.full(len(pixels), 1 / len(pixels))).cumsum()
+        found = int(np.searchsorted(shares, rng.uniform()))
+        chosen.append(min(found, len(pixels) - 1))  # rounding may leave the last share below 1
+    return pixels[chosen]

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 from ..backend.array import namespace, rows
 from ..backend.dispatch import implementation
+from ..backend.operands import check_floating, check_like
 from ..fields import pixel_shape
 from ..kernels.stencil import axes_of
 from ..simplex import geodesic_step, replicator
@@ -26,13 +27,33 @@ State = dict[str, Any]
 class Descent(ABC):
     """A method of descent; its state is a dictionary of arrays."""
 
-    @abstractmethod
     def start(self, weights: Any) -> State:
-        """The state before the first step from (H, N, W) weights."""
+        """The state before the first step from (H, N, W) weights: zeros."""
+        return {name: namespace(weights).zeros_like(like) for name, like in self._state_like(weights).items()}
+
+    def _state_like(self, weights: Any) -> State:
+        """Arrays of the shapes and dtypes of the state, by name; none here."""
+        return {}
 
     def update(self, weights: Any, gradient: Any, state: State, count: int) -> tuple[Any, State]:
-        """One step, the `count`-th from 0: (H, N, W) weights and ∂L to new weights and state."""
+        """One step, the `count`-th from 0: (H, N, W) weights and ∂L to new weights and state.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the gradient or the state is not that of weights of this shape and dtype.
+        """
+        self._check(weights, gradient, state)
         return self.step_by(weights, gradient, state, self.corrections(count))
+
+    def _check(self, weights: Any, gradient: Any, state: State) -> None:
+        check_floating(weights, "weights", "(H, N, W), (D, H, N, W) or (K, n)")
+        check_like(gradient, "gradient", weights)
+        expected = self._state_like(weights)
+        if sorted(state) != sorted(expected):
+            raise ValueError(f"the state holds {sorted(state)}; accepted is {sorted(expected)}, as start() makes it.")
+        for name, like in expected.items():
+            check_like(state[name], f"{name} of the state", like)
 
     def corrections(self, count: int) -> tuple[float, ...]:
         """Numbers that change from step to step, so that the rest of a step can be recorded; none here."""
@@ -57,10 +78,6 @@ class RiemannianGradient(Descent):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "step", _step(self.step))
-
-    def start(self, weights: Any) -> State:
-        """No state."""
-        return {}
 
     def step_by(self, weights: Any, gradient: Any, state: State, corrections: Any) -> tuple[Any, State]:
         """One step; there are no corrections."""
@@ -90,13 +107,9 @@ class AdamFamily(Descent):
             if not 0 <= value < 1:
                 raise ValueError(f"{name} is {value}; accepted are numbers from 0 to below 1. 0.9 and 0.999 are usual.")
 
-    def start(self, weights: Any) -> State:
-        """Moments of zero."""
-        xp = namespace(weights)
-        return {
-            "first": xp.zeros_like(weights),
-            "second": xp.zeros_like(weights[..., 0, :] if self.per_pixel else weights),
-        }
+    def _state_like(self, weights: Any) -> State:
+        """Moments."""
+        return {"first": weights, "second": weights[..., 0, :] if self.per_pixel else weights}
 
     def corrections(self, count: int) -> tuple[float, ...]:
         """What the moments of the `count`-th step lack, 1 − βᵏ."""

@@ -12,8 +12,9 @@ from ..averaging.base import Averaging
 from ..averaging.graph import Graph
 from ..averaging.grid import as_averaging
 from ..averaging.patches import uniform_weights
-from ..backend.array import contiguous, host_array, host_dtype, is_array, namespace
+from ..backend.array import contiguous, filled, host_array, host_dtype, is_array, namespace
 from ..backend.memory import check_memory
+from ..backend.validation import unmasked, valid_pixels
 from ..fields import pixel_shape
 from ..integrators.base import Integrator, check_integrator, layer_times
 from ..integrators.taylor import Taylor
@@ -87,6 +88,7 @@ def fit_weights(
     log_likelihood: Any,
     truth: Any,
     *,
+    mask: Any = None,
     weights: Any = None,
     time: float | Sequence[float] = 3.0,
     solver: Integrator = Taylor(),
@@ -103,7 +105,10 @@ def fit_weights(
         ℓ = −D/ρ; see :func:`gpulaf.labeling.log_likelihood`, or :func:`gpulaf.fields.to_rows` for ℓ of your own. Its
         library, device and dtype are those of the work.
     truth : (H, W) integer array; (D, H, W) of a volume, (n,) on a graph
-        Labels 0 … J−1; −1 marks pixels without ground truth.
+        Labels 0 … J−1; −1 marks pixels without ground truth, as what is masked in a masked array.
+    mask : (H, W) array of bool, optional
+        True where a pixel is valid, as in :func:`gpulaf.label`: others count in no loss, no patch looks at them, and
+        their ℓ may hold anything.
     weights : (H, N, W) or (D, H, N, W) array or Graph, or a list of them, optional
         Where the descent starts; uniform 3×3 or 3×3×3 patches if None. The neighbors of a graph stay who they are.
         In a list, those of layers: linearized flows in succession, (1.5)–(1.6).
@@ -156,18 +161,20 @@ def fit_weights(
             )
     if not isinstance(options, FitOptions):
         raise TypeError(f"options is {options!r}; accepted is a gpulaf.learning.FitOptions.")
+    if not is_array(log_likelihood):
+        raise TypeError(f"log_likelihood is a {type(log_likelihood).__name__}; accepted is an array (H, J, W).")
     _check_log_likelihood(log_likelihood, on_graph=any(isinstance(x, Graph) for x in layers))
+    log_likelihood, truth, valid = _masked(log_likelihood, truth, mask)
+    _check_finite(log_likelihood)
     _check_truth(truth, log_likelihood)
     if int(steps) != steps or steps < 0:
         raise ValueError(f"steps is {steps}; accepted are whole numbers from 0.")
     own = listed or (weights is None and np.ndim(time) == 1)
-    problem = FitProblem(
-        contiguous(log_likelihood),
-        namespace(log_likelihood).asarray(truth, dtype=namespace(log_likelihood).int32),
-        _start(layers if listed or not own else [None] * len(times), log_likelihood, times, solver),
-        times,
-        own,
-    )
+    start = _start(layers if listed or not own else [None] * len(times), log_likelihood, times, solver)
+    if valid is not None:
+        start = [x.masked(valid) for x in start]
+    xp = namespace(log_likelihood)
+    problem = FitProblem(contiguous(log_likelihood), xp.asarray(truth, dtype=xp.int32), start, times, own, valid)
     fit = start_fit(problem, ClosedForm(solver, loss, options.rank), descent, float(options.tau))
     history, reason = run(
         fit,
@@ -201,8 +208,29 @@ def _check_log_likelihood(log_likelihood: Any, *, on_graph: bool) -> None:
         )
     if log_likelihood.dtype not in (xp.float32, xp.float64):
         raise TypeError(f"log_likelihood has dtype {log_likelihood.dtype}; accepted are float32 and float64.")
+
+
+def _check_finite(log_likelihood: Any) -> None:
+    xp = namespace(log_likelihood)
     if not bool(xp.all(xp.isfinite(log_likelihood))):  # synchronize
-        raise ValueError("log_likelihood holds values that are not finite. Replace NaN and infinite values first.")
+        raise ValueError(
+            "log_likelihood holds values that are not finite. Leave those pixels out, with "
+            "mask=numpy.isfinite(log_likelihood).all(axis=-2), or replace the values."
+        )
+
+
+def _masked(log_likelihood: Any, truth: Any, mask: Any) -> tuple[Any, Any, Any]:
+    """ℓ without what invalid pixels hold, the truth −1 there, and which are valid; None without a mask."""
+    (log_likelihood, own), (truth, known) = unmasked(log_likelihood), unmasked(truth)
+    if known is not None:
+        truth = np.where(known, truth.astype(np.int64), -1) if truth.dtype.kind in "bui" else truth
+    own = None if own is None else own.all(axis=-2)
+    valid = valid_pixels(mask, pixel_shape(log_likelihood), log_likelihood, own)
+    if valid is None:
+        return log_likelihood, truth, None
+    if tuple(truth.shape) == tuple(valid.shape) and host_array(truth).dtype.kind in "bui":
+        truth = np.where(host_array(valid), host_array(truth).astype(np.int64), -1)
+    return filled(log_likelihood, valid[..., None, :]), truth, valid
 
 
 def _check_truth(truth: Any, log_likelihood: Any) -> None:

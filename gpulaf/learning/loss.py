@@ -1,7 +1,7 @@
 """Losses of a labeling v against ground truth, with their derivatives, and the regularizer of the weights.
 
-Truth is an (H, W) array of labels 0 … J−1; −1 marks pixels without ground truth, which do not count. In a batch every
-image has its own loss.
+Truth is an (H, W) array of labels 0 … J−1; −1 marks pixels without ground truth, which do not count, as what is masked
+in a masked array. In a batch every image has its own loss.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..backend.array import contiguous, host_array, host_dtype, like, namespace, total
+from ..backend.array import contiguous, host_array, like, namespace, scalar, total
 from ..backend.dispatch import implementation
+from ..backend.operands import check_floating
+from ..backend.validation import real_array, unmasked
 from ..fields import pixel_shape
 from ..simplex import softmax
 
@@ -51,8 +53,10 @@ def cosine_loss(v: Any, truth: Any, *, class_weights: Any = None, batch: int = 0
     Raises
     ------
     ValueError
-        If an image has no pixel with ground truth, v and truth differ in their pixels, or the class weights are not J
-        positive numbers.
+        If an image has no pixel with ground truth, v and truth differ in their pixels, a label is none of −1 … J−1, or
+        the class weights are not J positive numbers.
+    TypeError
+        If v holds no floating numbers, or the truth no integers.
     """
     fields, labels, counts = _operands(v, truth, class_weights, batch)
     sums = implementation("agreement", fields)(fields, labels, counts)
@@ -92,8 +96,10 @@ def cross_entropy_loss(v: Any, truth: Any, *, class_weights: Any = None, batch: 
     Raises
     ------
     ValueError
-        If an image has no pixel with ground truth, v and truth differ in their pixels, or the class weights are not J
-        positive numbers.
+        If an image has no pixel with ground truth, v and truth differ in their pixels, a label is none of −1 … J−1, or
+        the class weights are not J positive numbers.
+    TypeError
+        If v holds no floating numbers, or the truth no integers.
     """
     fields, labels, counts = _operands(v, truth, class_weights, batch)
     xp, counts = namespace(fields), counts[:, None]
@@ -121,7 +127,15 @@ def weight_regularizer(weights: Any, tau: float) -> Loss:
     Returns
     -------
     Loss
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the weights are no patches of floating numbers, or tau is no number from 0.
     """
+    if not 0 <= tau < float("inf"):
+        raise ValueError(f"tau is {tau}; accepted are numbers from 0. 1e-3 is usual.")
+    check_floating(weights, "weights", "(H, N, W), (D, H, N, W) or (K, n)")
     xp = namespace(weights)
     mask = xp.astype(weights > 0, weights.dtype)
     safe = xp.where(weights > 0, weights, xp.ones_like(weights))
@@ -140,24 +154,37 @@ def wrong_share(v: Any, truth: Any, *, batch: int = 0) -> Any:
 
 def _operands(v: Any, truth: Any, class_weights: Any, batch: int) -> tuple[Any, Any, Any]:
     """What the kernels take: v as (B, R, J, W), the truth as (B, R, W) int32 and the class weights as (J)."""
+    check_floating(v, "v", "(H, J, W), (D, H, J, W) or (J, n)")
+    if int(batch) != batch or not 0 <= batch <= v.ndim - 2:
+        raise ValueError(f"batch is {batch}; accepted are 0 to {v.ndim - 2} leading axes of v {tuple(v.shape)}.")
+    truth, known = unmasked(real_array(truth, "truth"))
+    if known is not None and truth.dtype.kind in "bui":
+        truth = np.where(known, truth.astype(np.int64), -1)
     xp, labels = namespace(v, truth), v.shape[-2]
     if tuple(truth.shape) != pixel_shape(v):
         raise ValueError(
             f"truth has shape {tuple(truth.shape)}; accepted is {pixel_shape(v)}, the pixels of v {tuple(v.shape)} "
             "with its labels on axis -2. Convert v by gpulaf.fields.to_rows."
         )
+    if xp.isdtype(truth.dtype, ("real floating", "complex floating")):
+        raise TypeError(f"truth has dtype {truth.dtype}; accepted are integers, -1 where there is no ground truth.")
+    truth = xp.astype(truth, xp.int32) if xp.isdtype(truth.dtype, "bool") else truth
+    least, most = int(scalar(xp.min(truth))), int(scalar(xp.max(truth)))  # synchronize
+    if least < -1 or most >= labels:
+        raise ValueError(
+            f"truth holds labels from {least} to {most}; accepted are 0 to {labels - 1}, and -1 where there is none. "
+            "Number the labels from 0, and give void pixels -1."
+        )
     images, rows, width = prod(v.shape[:batch]), prod(v.shape[batch:-2]), v.shape[-1]
-    weights = np.ones(labels) if class_weights is None else host_array(class_weights)
+    weights = np.ones(labels) if class_weights is None else host_array(real_array(class_weights, "class_weights"))
     if weights.shape != (labels,) or not (np.isfinite(weights) & (weights > 0)).all():
         raise ValueError(
             f"class_weights are {np.array2string(weights, threshold=8)}; "
             f"accepted are {labels} positive numbers, one for each label."
         )
-    return (
-        xp.reshape(contiguous(v), (images, rows, labels, width)),
-        xp.reshape(xp.asarray(truth, dtype=xp.int32), (images, rows, width)),
-        like(np.asarray(weights, host_dtype(v)), v),
-    )
+    fields = xp.reshape(contiguous(v), (images, rows, labels, width))
+    labels = xp.reshape(xp.asarray(truth, dtype=xp.int32), (images, rows, width))
+    return fields, labels, like(weights, fields)
 
 
 def _totals(x: Any) -> np.ndarray:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..averaging.base import Averaging
+from ..backend.array import host_array
 from ..flows.deep import DeepFlow
 from ..integrators.base import Integrator
 from ..io.tensors import digest, qualified_name
@@ -32,6 +33,8 @@ class FitProblem:
         T of every layer.
     own : bool
         Whether every layer has weights of its own.
+    valid : (H, W) array of bool, optional
+        Pixels that count; all of them if None. ℓ is 0 at others, the truth −1, and no patch looks at them.
     """
 
     log_likelihood: Any
@@ -39,6 +42,12 @@ class FitProblem:
     start: list[Averaging]
     times: list[float]
     own: bool = False
+    valid: Any = None
+
+    @cached_property
+    def count(self) -> int:
+        """Pixels that count."""
+        return int(self.truth.size if self.valid is None else host_array(self.valid).sum())
 
     def averagings(self, patches: list[Any]) -> list[Averaging]:
         """Ω of these patches, of every layer or of all."""

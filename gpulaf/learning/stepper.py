@@ -110,7 +110,7 @@ class StepByStep(Fit):
         check_finite(loss, count)
         derivatives = [x.patch_gradient(w) for x, w in zip(averagings, gradients, strict=True)]
         if self.tau:
-            regularizers = [weight_regularizer(x, self.tau / self.problem.truth.size) for x in self.weights]
+            regularizers = [weight_regularizer(x, self.tau / max(1, self.problem.count)) for x in self.weights]
             loss += sum(regularizer.value for regularizer in regularizers)
             derivatives = [x + y.derivative for x, y in zip(derivatives, regularizers, strict=True)]
         size = sum(total(squared_norms(x, y)) for x, y in zip(self.weights, derivatives, strict=True)) ** 0.5

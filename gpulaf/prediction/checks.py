@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend.validation import check_rho
+from ..backend.validation import check_range, check_rho
 from ..integrators.base import check_integrator, check_time
 from .dataset import Samples
 from .training import Training
@@ -30,6 +30,7 @@ def check_options(options: dict[str, Any]) -> None:
     if not isinstance(options["shared_layers"], bool):
         raise ValueError(f"shared_layers is {options['shared_layers']!r}; accepted are True and False.")
     check_rho(options["rho"])
+    check_range(options["range"])
     check_time(options["time"])
     check_integrator(options["solver"], "Weights are learned by the linearized flow.")
     if not isinstance(options["training"], Training):
@@ -52,11 +53,11 @@ def check_fit(samples: Samples, held: Samples | None, training: Training, clean:
 
 
 def validation_samples(validation: Sequence[Any], unlabeled: int) -> Samples:
-    """Images to choose parameters by, from (images, truths) or (images, truths, probabilities)."""
-    if len(validation) not in (2, 3):
+    """Images to choose parameters by, from (images, truths), with probabilities (or None) and masks where given."""
+    if len(validation) not in (2, 3, 4):
         raise ValueError(
-            f"validation holds {len(validation)} parts; accepted are (images, truths) and "
-            "(images, truths, probabilities)."
+            f"validation holds {len(validation)} parts; accepted are (images, truths), "
+            "(images, truths, probabilities) and (images, truths, probabilities or None, masks)."
         )
-    images, truths, probabilities = (*validation, None)[:3]
-    return Samples(images, truths, probabilities, unlabeled, "validation")
+    images, truths, probabilities, masks = (*validation, None, None)[:4]
+    return Samples(images, truths, probabilities, unlabeled, "validation", masks)

@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..backend.array import contiguous, device_array, host_array, host_dtype, like, namespace
-from ..backend.validation import image_features, log_probabilities
-from ..io.images import read_array, read_image, read_values
+from ..averaging.patches import extended
+from ..backend.array import contiguous, device_array, filled, host_array, host_dtype, like, namespace
+from ..backend.validation import Pixels, image_features, log_probabilities, unmasked, valid_pixels
+from ..io.images import read_image, read_soft, read_values
 from ..labeling.likelihood import distances, log_likelihood
-from .features import check_channels, pixel_features
+from .features import check_channels, known_reach, pixel_features
 
 __all__ = [
     "Files", "Item", "Prepared", "Reader", "Samples", "batch_of", "check_sequence", "is_path", "label_indices",
@@ -30,6 +31,8 @@ class Item(NamedTuple):
     probabilities: Any = None
     #: The value of the truth that stands for no ground truth, besides −1.
     unlabeled: int = -1
+    #: (H, W) array of bool, True where a pixel is valid.
+    mask: Any = None
 
 
 class Prepared(NamedTuple):
@@ -43,6 +46,8 @@ class Prepared(NamedTuple):
     log_likelihood: Any
     #: (H, F, W) array, where they were computed.
     features: Any = None
+    #: (H, W) array of bool, True where a pixel is valid; None without a mask. The truth is −1 and ℓ is 0 at others.
+    valid: Any = None
 
     @property
     def nbytes(self) -> int:
@@ -53,7 +58,9 @@ class Prepared(NamedTuple):
         """A square of this side at a place that `seed` chooses, without features."""
         y, x = _window(host_array(self.truth), side, np.random.default_rng(seed))
         truth = namespace(self.truth).asarray(self.truth[y, x], copy=True)
-        return Prepared(contiguous(self.image[y, x, :]), truth, contiguous(self.log_likelihood[y, :, x]))
+        valid = None if self.valid is None else self.valid[y, x]
+        fields = contiguous(self.log_likelihood[y, :, x])
+        return Prepared(contiguous(self.image[y, x, :]), truth, fields, valid=valid)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,23 +75,30 @@ class Files(Sequence[Any]):
         return len(self.paths)
 
     def __getitem__(self, k: Any) -> Any:
-        return device_array(read_image(self.paths[k], channel_axis=self.channel_axis), self.device)
+        return self.masked(k)[0]
+
+    def masked(self, k: Any) -> tuple[Any, Any]:
+        """An image, and which of its pixels hold data, (H, W); None where all do."""
+        image, valid = unmasked(read_image(self.paths[k], channel_axis=self.channel_axis))
+        valid = valid if valid is None or valid.ndim == 2 else valid.all(axis=-1)
+        return device_array(image, self.device), valid
 
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Sequences of images, truths and, where given, probabilities; an item is fetched when it is asked for."""
+    """Sequences of images, truths and, where given, probabilities and masks; items are fetched when asked for."""
 
     images: Sequence[Any]
     truths: Sequence[Any]
     probabilities: Sequence[Any] | None = None
     unlabeled: int = -1
     name: str = "training"
+    masks: Sequence[Any] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("images", "truths", "probabilities"):
+        for name in ("images", "truths", "probabilities", "masks"):
             values = getattr(self, name)
-            if name == "probabilities" and values is None:
+            if name in ("probabilities", "masks") and values is None:
                 continue
             check_sequence(values, f"{self.name} {name}")
             if len(values) == 0 or len(values) != len(self.images):
@@ -103,7 +117,12 @@ class Samples:
 
     def __getitem__(self, k: int) -> Item:
         soft = None if self.probabilities is None else self.probabilities[k]
-        return Item(self.images[k], self.truths[k], soft, self.unlabeled)
+        mask = None if self.masks is None else self.masks[k]
+        if not isinstance(self.images, Files):
+            return Item(self.images[k], self.truths[k], soft, self.unlabeled, mask)
+        image, valid = self.images.masked(k)
+        mask = valid_pixels(mask, tuple(image.shape[:2]), image, valid)
+        return Item(image, self.truths[k], soft, self.unlabeled, mask)
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,6 +138,8 @@ class Reader:
     classes, label_prototypes : (J,) int64 and (J, C) float64 arrays
     feature_scale : (F,) float64 array, optional
         What the features of a callable are multiplied by.
+    range : (low, high), optional
+        The values of images that become 0 and 1.
     """
 
     features: int | Callable[[Any], Any]
@@ -126,41 +147,54 @@ class Reader:
     classes: np.ndarray
     label_prototypes: np.ndarray
     feature_scale: np.ndarray | None = None
+    range: tuple[float, float] | None = None
 
     def __call__(self, item: Item, crop: int | None = None, seed: Sequence[int] = ()) -> Prepared:
         """Read an item, or a crop of that side at a place that `seed` chooses."""
-        image, truth, probabilities = read_item(item)
+        image, truth, probabilities, valid = read_item(item)
         if crop is not None:
             window = _window(truth, crop, np.random.default_rng(seed))
             image, truth = image[window], truth[window]
-            probabilities = None if probabilities is None else probabilities[window]
-        features = self.image(image)
+            probabilities, valid = (None if x is None else x[window] for x in (probabilities, valid))
+        features = self.pixels(image, valid).features
         labels = namespace(features).asarray(label_indices(truth, self.classes))
-        return Prepared(features, labels, self.data_term(features, probabilities))
+        return Prepared(features, labels, self.data_term(features, probabilities, valid), valid=valid)
 
-    def image(self, image: Any) -> Any:
+    def pixels(self, image: Any, mask: Any = None) -> Pixels:
         """Validate an image and convert it to (H, W, C), scaled, with as many channels as the training images."""
-        features = image_features(image)[0]
-        check_channels(features, self.label_prototypes.shape[1])
-        return features
+        pixels = image_features(image, -1 if image.ndim < 3 else 2, mask=mask, range=self.range)
+        check_channels(pixels.features, self.label_prototypes.shape[1])
+        return pixels
 
-    def pixel_features(self, image: Any) -> Any:
-        """Raw patches, or what the callable makes of the image, scaled: (H, W, C) to (H, F, W), in its dtype."""
+    def pixel_features(self, image: Any, valid: Any = None) -> Any:
+        """Raw patches, or what the callable makes of the image, scaled: (H, W, C) to (H, F, W), in its dtype.
+
+        The image goes on from valid pixels into invalid ones as far as the features look.
+        """
+        if valid is not None:
+            image = extended(image, valid, known_reach(self.features))
         return pixel_features(image, self.features, self.feature_scale)
 
     def with_features(self, prepared: Prepared) -> Prepared:
         """The same image with its pixel features."""
-        return prepared._replace(features=self.pixel_features(prepared.image))
+        return prepared._replace(features=self.pixel_features(prepared.image, prepared.valid))
 
-    def data_term(self, image: Any, probabilities: Any = None) -> Any:
-        """ℓ of an image: its distances to the label prototypes, or the logarithm of probabilities, over ρ."""
+    def data_term(self, image: Any, probabilities: Any = None, valid: Any = None) -> Any:
+        """ℓ of an image: its distances to the label prototypes, or the logarithm of probabilities, over ρ.
+
+        It is 0 at invalid pixels.
+        """
         if probabilities is None:
-            return log_likelihood(distances(image, self.label_prototypes), self.rho)
-        return contiguous(like(self.log_probabilities(probabilities), image) * float(1 / self.rho))
+            fields = log_likelihood(distances(image, self.label_prototypes), self.rho)
+        else:
+            logs = self.log_probabilities(probabilities, valid)
+            fields = contiguous(like(logs, image) * float(1 / self.rho))
+        return fields if valid is None else filled(fields, valid[..., None, :])
 
-    def log_probabilities(self, probabilities: Any) -> Any:
+    def log_probabilities(self, probabilities: Any, valid: Any = None) -> Any:
         """Validate predictions (H, W, J) with as many labels as in the training; their logarithms (H, J, W)."""
-        fields, labels = log_probabilities(probabilities), len(self.classes)
+        mask = None if valid is None else host_array(valid)
+        (fields, _), labels = log_probabilities(probabilities, 2, mask=mask), len(self.classes)
         if fields.shape[-2] != labels:
             raise ValueError(
                 f"probabilities hold {fields.shape[-2]} labels; accepted are {labels}, as in the training."
@@ -177,16 +211,28 @@ def batch_of(step: int, count: int, batch: int | None, seed: int) -> list[int]:
     return [int(orders[epoch][at]) for epoch, at in places]
 
 
-def read_item(item: Item) -> tuple[Any, np.ndarray, Any]:
-    """Image, values of the truth (H, W) int64 on the host with −1 where there is none, and probabilities."""
-    image, truth, probabilities = read_image_array(item.image), _values(item.truth), item.probabilities
+def read_item(item: Item) -> tuple[Any, np.ndarray, Any, Any]:
+    """Image, values of the truth (H, W) int64 on the host with −1 where there is none, probabilities, valid pixels.
+
+    What is valid is an (H, W) array of bool in the library of the image, None without a mask.
+    """
+    (image, own), truth = unmasked(read_image_array(item.image)), _values(item.truth)
     truth[truth == item.unlabeled] = -1
-    probabilities = None if probabilities is None else read_probabilities(probabilities)
+    probabilities, sure = (
+        (None, None) if item.probabilities is None else unmasked(read_probabilities(item.probabilities))
+    )
     if truth.shape != tuple(image.shape[:2]):
         raise ValueError(f"its truth has shape {truth.shape}; accepted is {tuple(image.shape[:2])}, that of the image.")
     if probabilities is not None and tuple(probabilities.shape[:2]) != truth.shape:
         raise ValueError(f"its probabilities have shape {tuple(probabilities.shape)}; accepted is {truth.shape} and J.")
-    return image, truth, probabilities
+    valid = valid_pixels(item.mask, truth.shape, image)
+    for each in (own, sure):
+        if each is not None:
+            each = each.reshape(*truth.shape, -1).all(axis=-1)
+            valid = valid_pixels(each, truth.shape, image, valid)
+    if valid is not None:
+        truth[~host_array(valid)] = -1
+    return image, truth, probabilities, valid
 
 
 def read_image_array(image: Any) -> Any:
@@ -196,7 +242,7 @@ def read_image_array(image: Any) -> Any:
 
 def read_probabilities(probabilities: Any) -> Any:
     """Probabilities, (H, W, J), from a path or an array."""
-    return read_array(probabilities) if is_path(probabilities) else _array(probabilities)
+    return read_soft(probabilities).pixels if is_path(probabilities) else _array(probabilities)
 
 
 def _array(x: Any) -> Any:
@@ -206,13 +252,15 @@ def _array(x: Any) -> Any:
 def _values(truth: Any) -> np.ndarray:
     if is_path(truth):
         return read_values(truth)
-    values = host_array(_array(truth))
+    values, known = unmasked(_array(truth))
+    values = host_array(values)
     if values.ndim != 2 or values.dtype.kind not in "bui":
         raise ValueError(
             f"its truth has shape {values.shape} and dtype {values.dtype}; accepted are integers (H, W), -1 where "
             "there is no ground truth."
         )
-    return values.astype(np.int64)
+    values = values.astype(np.int64)
+    return values if known is None else np.where(known, values, -1)
 
 
 def label_indices(values: np.ndarray, known: np.ndarray) -> np.ndarray:

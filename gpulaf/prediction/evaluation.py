@@ -30,7 +30,7 @@ class Comparison(NamedTuple):
     #: (H, W) int32 array of label indices on the host, −1 where there is no truth.
     truth: np.ndarray
     #: By method, (H, W) label indices on the host: pixelwise, and with uniform and with predicted weights in as many
-    #: layers.
+    #: layers; 0 where there is no data.
     labels: dict[str, np.ndarray]
 
 
@@ -53,20 +53,23 @@ def compare(predictor: WeightPredictor, item: Item) -> Comparison:
     ValueError, TypeError
         If the image, its truth or the probabilities are not of the kind that the predictor was trained on.
     """
-    image, values, probabilities = read_item(item)
+    image, values, probabilities, valid = read_item(item)
     reader, labeler = predictor.reader, predictor.labeler()
     if predictor.on_probabilities_ and probabilities is None:
         raise ValueError("the predictor was trained to refine probabilities. Give them, too.")
     if probabilities is not None and not predictor.on_probabilities_:
         raise ValueError("the predictor was trained without probabilities. Leave them out, or train it on them.")
-    features = reader.image(image)
+    features = reader.pixels(image, valid).features
     if probabilities is None:
-        fields = reader.data_term(features)
+        fields = reader.data_term(features, valid=valid)
     else:
-        fields = tempered(reader.log_probabilities(namespace(features).asarray(probabilities)), predictor.rho)
+        soft = namespace(features).asarray(probabilities)
+        fields = tempered(reader.log_probabilities(soft, valid), predictor.rho)
     check_memory(fields, pixel_shape(fields), fields.shape[-2], **labeler.memory_options)
-    labelings = (x.on_fields(fields, features) for x in (replace(labeler, weights=None), labeler))
-    found = host_array(fields).argmax(axis=-2), *(host_array(x.labels) for x in labelings)
+    labelings = (x.on_fields(fields, features, valid=valid) for x in (replace(labeler, weights=None), labeler))
+    found = [host_array(fields).argmax(axis=-2), *(host_array(x.labels) for x in labelings)]
+    if valid is not None:
+        found = [np.where(host_array(valid), x, 0) for x in found]
     return Comparison(features, label_indices(values, reader.classes), dict(zip(METHODS, found, strict=True)))
 
 
@@ -76,6 +79,7 @@ def evaluate(
     truths: Sequence[Any],
     *,
     probabilities: Sequence[Any] | None = None,
+    masks: Sequence[Any] | None = None,
     unlabeled: int | None = None,
     progress: bool | None = None,
 ) -> Evaluation:
@@ -84,7 +88,7 @@ def evaluate(
     Parameters
     ----------
     predictor : WeightPredictor
-    images, truths, probabilities
+    images, truths, probabilities, masks
         As in :meth:`WeightPredictor.fit`.
     unlabeled : int, optional
         A value of the truths that is no label, besides −1.
@@ -104,7 +108,7 @@ def evaluate(
 
     from ..kernels._numba import compiling
 
-    samples = Samples(images, truths, probabilities, -1 if unlabeled is None else int(unlabeled), "evaluated")
+    samples = Samples(images, truths, probabilities, -1 if unlabeled is None else int(unlabeled), "evaluated", masks)
     count = len(predictor.reader.classes)
     confusion = {method: np.zeros((count, count), np.int64) for method in METHODS}
     wrong: dict[str, list[float]] = {method: [] for method in METHODS}

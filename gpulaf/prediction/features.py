@@ -14,7 +14,7 @@ from ..io.tensors import qualified_name
 
 __all__ = [
     "Features", "check_channels", "feature_names", "feature_reach", "features_name", "gaussian_features",
-    "patch_features", "pixel_features",
+    "known_reach", "patch_features", "pixel_features",
 ]  # fmt: skip
 
 SCALES = (1, 2, 4)
@@ -181,6 +181,14 @@ def feature_reach(features: int | Callable[[Any], Any]) -> int:
             "know how far they look. Set features.reach to that many pixels."
         )
     return int(reach)
+
+
+def known_reach(features: int | Callable[[Any], Any]) -> int | None:
+    """:func:`feature_reach`; None for features that do not tell."""
+    try:
+        return feature_reach(features)
+    except ValueError:
+        return None
 
 
 def features_name(features: int | Callable[[Any], Any]) -> str:

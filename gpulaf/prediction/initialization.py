@@ -64,13 +64,13 @@ def _neighborhoods(
     prepared = reader(item)
     image, labels = prepared.image, host_array(prepared.truth)
     if clean is not None:
-        image = reader.image(read_image(clean) if is_path(clean) else clean)
+        image = reader.pixels(read_image(clean) if is_path(clean) else clean, prepared.valid).features
         if tuple(image.shape[:2]) != labels.shape:
             raise ValueError(f"clean image {seed[1]} has shape {tuple(image.shape)}; accepted is that of the image.")
     elif not callable(reader.features):
         means = reader.label_prototypes[labels.clip(0)]
         image = like(np.where(labels[..., None] >= 0, means, host_array(image)), image)
-    f = host_array(reader.pixel_features(image))
+    f = host_array(reader.pixel_features(image, prepared.valid))
     at = np.flatnonzero(labels >= 0)
     most = max(1, min(20_000, CLUSTERED // f.shape[1]) // seed[2])
     at = np.random.default_rng(seed).choice(at, min(len(at), most), replace=False)

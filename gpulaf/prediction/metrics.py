@@ -45,6 +45,10 @@ def confusion_matrix(truth: np.ndarray, labels: np.ndarray, count: int) -> np.nd
     ValueError
         If the shapes differ or a value is none of these.
     """
+    for name, values in (("truth", truth), ("labels", labels)):
+        if not isinstance(values, np.ndarray) or values.dtype.kind not in "bui":
+            found = getattr(values, "dtype", type(values).__name__)
+            raise TypeError(f"{name} holds {found}; accepted is an array of integers. Convert it first.")
     if truth.shape != labels.shape:
         raise ValueError(f"labels have shape {labels.shape}; accepted is {truth.shape}, that of the truth.")
     known = truth != -1
@@ -66,6 +70,11 @@ def scores(confusion: np.ndarray) -> Scores:
     >>> found.wrong, found.recall.tolist(), found.precision.tolist(), found.iou.tolist()
     (0.2, [0.75, 1.0], [1.0, 0.5], [0.75, 0.5])
     """
+    if np.ndim(confusion) != 2 or confusion.shape[0] != confusion.shape[1] or confusion.dtype.kind not in "uif":
+        raise ValueError(
+            f"confusion has shape {np.shape(confusion)}; accepted is (J, J) of real numbers, as confusion_matrix "
+            "counts them."
+        )
     hits, rows, columns = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
     total = int(rows.sum())
     iou = _shares(hits, rows + columns - hits)

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 from ..backend.array import contiguous, like, namespace
 from ..backend.dispatch import implementation
+from ..backend.operands import check_floating
+from ..backend.validation import real_array
 from ..fields import field_shape, pixel_shape
 
 __all__ = ["Parameters", "predict_weights", "prediction_gradient"]
@@ -41,6 +43,7 @@ def predict_weights(parameters: Parameters, features: Any) -> Any:
     ValueError
         If the features or the parameters do not fit together.
     """
+    parameters = parameters._replace(tangents=real_array(parameters.tangents, "tangents"))
     if parameters.tangents.ndim == 3:
         return [predict_weights(layer, features) for layer in _layers(parameters)]
     return implementation("prediction", features)(*_operands(parameters, features))
@@ -72,6 +75,7 @@ def prediction_gradient(parameters: Parameters, features: Any, derivative: Any) 
         return _gradient_of_layers(parameters, features, derivative)
     operands = _operands(parameters, features)
     accepted = field_shape(pixel_shape(features), operands[1].shape[1])
+    derivative = real_array(derivative, "derivative")
     if tuple(derivative.shape) != accepted:
         raise ValueError(
             f"derivative has shape {tuple(derivative.shape)}; accepted is {accepted}, one number for each weight."
@@ -99,14 +103,16 @@ def _gradient_of_layers(parameters: Parameters, features: Any, derivatives: Any)
 
 
 def _operands(parameters: Parameters, features: Any) -> tuple[Any, Any, float, Any]:
-    prototypes, tangents, sigma = parameters
+    prototypes, sigma = real_array(parameters.feature_prototypes, "prototypes"), parameters.sigma
+    tangents = real_array(parameters.tangents, "tangents")
+    check_floating(features, "features", "(H, F, W)")
     if features.ndim != 3 or prototypes.ndim != 2 or features.shape[1] != prototypes.shape[1]:
         raise ValueError(
             f"features have shape {tuple(features.shape)}; accepted is (H, {prototypes.shape[-1]}, W), as many "
             "numbers for each pixel as a prototype has. Compute them as they were for the prototypes."
         )
     count, side = tangents.shape[-1], round(tangents.shape[-1] ** 0.5)
-    if tangents.ndim != 2 or tangents.shape[0] != prototypes.shape[0] or side % 2 == 0 or side**2 != count:
+    if tangents.ndim != 2 or tangents.shape[0] != prototypes.shape[0] or count < 9 or side % 2 == 0 or side**2 != count:
         raise ValueError(
             f"tangents have shape {tuple(tangents.shape)}; accepted is ({prototypes.shape[0]}, (2r+1)²), one number "
             "for each prototype and neighbor, or several of those, one for each layer."

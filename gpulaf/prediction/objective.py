@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..averaging.patches import mask_gradient, masked_patches
 from ..backend.array import host_array
 from ..flows.deep import DeepFlow
 from ..integrators.base import Integrator
@@ -49,15 +50,20 @@ class Objective:
 
     def __call__(self, parameters: Parameters, prepared: Prepared, gradient: bool = True) -> ImageLoss:
         """Loss of an image with its features, and its derivative where asked for."""
-        weights = predict_weights(parameters, prepared.features)
-        flow = DeepFlow(weights, self.times, solver=self.solver)
+        weights, valid = predict_weights(parameters, prepared.features), prepared.valid
+        several = isinstance(weights, list)
+        layers = weights if several else [weights]
+        masked = layers if valid is None else [masked_patches(x, valid) for x in layers]
+        flow = DeepFlow(masked if several else masked[0], self.times, solver=self.solver)
         solution = flow.solve(prepared.log_likelihood, keep_basis=gradient)
         value, g = self.loss(solution.v, prepared.truth)
         wrong = wrong_share(solution.v, prepared.truth)
         if not gradient:
             return ImageLoss(float(value), wrong, None)
         G = flow.gradient(solution, g).weights
-        p, nu, sigma = prediction_gradient(parameters, prepared.features, G if isinstance(weights, list) else G[0])
+        if valid is not None:
+            G = [mask_gradient(g, x, valid) for g, x in zip(G, layers, strict=True)]
+        p, nu, sigma = prediction_gradient(parameters, prepared.features, G if several else G[0])
         return ImageLoss(float(value), wrong, to_vector(Parameters(p, nu, sigma * parameters.sigma)))
 
     def of_item(

@@ -57,6 +57,9 @@ class WeightPredictor(TrainedPredictor):
         Steps, step size, loss, batches, crops, early stopping, checkpoint.
     seed : int
         Of the feature prototypes that learning starts from.
+    range : (low, high), optional
+        The values of images that become 0 and 1, in the training and in all images afterwards, whatever their type; see
+        :class:`gpulaf.Labeler`.
 
     Attributes
     ----------
@@ -103,6 +106,7 @@ class WeightPredictor(TrainedPredictor):
         solver: Integrator = Taylor(),
         training: Training = Training(),
         seed: int = 0,
+        range: tuple[float, float] | None = None,
     ) -> None:
         self.n_prototypes = n_prototypes
         self.features = features
@@ -114,6 +118,7 @@ class WeightPredictor(TrainedPredictor):
         self.solver = solver
         self.training = training
         self.seed = seed
+        self.range = range
 
     def fit(
         self,
@@ -121,8 +126,9 @@ class WeightPredictor(TrainedPredictor):
         truths: Sequence[Any],
         *,
         probabilities: Sequence[Any] | None = None,
+        masks: Sequence[Any] | None = None,
         clean: Sequence[Any] | None = None,
-        validation: tuple[Sequence[Any], ...] | None = None,
+        validation: tuple[Any, ...] | None = None,
         unlabeled: int | None = None,
         callback: Callable[[TrainingStep, Parameters], object] | None = None,
         progress: bool | None = None,
@@ -142,10 +148,14 @@ class WeightPredictor(TrainedPredictor):
             truth.
         probabilities : sequence of (H, W, J) arrays, or of paths, optional
             Soft predictions of a classifier, which then are the data term.
+        masks : sequence of (H, W) arrays of bool, or of None, optional
+            True where a pixel is valid, as in :func:`gpulaf.label`. Others have no ground truth, and weights and
+            features of their neighbors do not look at them. What is masked in images that are masked arrays, or that
+            their files say to be no data, is not valid either.
         clean : sequence of images, optional
             Images without noise, whose features the prototypes start from; without them, raw patches are taken from
             the truth, each label shown as its mean value.
-        validation : (images, truths) or (images, truths, probabilities), optional
+        validation : (images, truths), (images, truths, probabilities) or with masks as a fourth, optional
             Images that are not learned from: the parameters of the smallest loss on them are kept.
         unlabeled : int, optional
             A value of the truths that is no label.
@@ -172,11 +182,11 @@ class WeightPredictor(TrainedPredictor):
         options, training = self.get_params(deep=False), self.training
         check_options(options)
         nothing = -1 if unlabeled is None else int(unlabeled)
-        samples = Samples(images, truths, probabilities, nothing)
+        samples = Samples(images, truths, probabilities, nothing, masks=masks)
         held = None if validation is None else validation_samples(validation, nothing)
         check_fit(samples, held, training, clean, cluster)
-        known = survey(samples)
-        reader = Reader(self.features, float(self.rho), known.classes, known.label_prototypes)
+        known = survey(samples, self.range)
+        reader = Reader(self.features, float(self.rho), known.classes, known.label_prototypes, range=self.range)
         start, scale = starting_parameters(samples, reader, self.n_prototypes, self.radius, clean=clean, seed=self.seed)
         if self.n_layers > 1 and not self.shared_layers:  # all start alike
             start = start._replace(tangents=np.stack([start.tangents] * self.n_layers))

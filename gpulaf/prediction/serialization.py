@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..backend.validation import check_range
 from ..integrators import Euler, Krylov, Taylor
 from ..io.tensors import read_tensors, write_tensors
 from ..learning.loss import cosine_loss, cross_entropy_loss
@@ -68,6 +69,7 @@ def write_model(path: str | os.PathLike[str], model: Model) -> None:
     names = feature_names(features) if callable(features) else None
     metadata = {
         "options": {name: kind(model.options[name]) for name, kind in OPTIONS.items()},
+        "range": None if model.options["range"] is None else [float(x) for x in model.options["range"]],
         "solver": [type(solver).__name__, _plain(asdict(solver))],
         "training": _plain({f.name: getattr(training, f.name) for f in fields(training) if f.name not in NOT_STORED}),
         "loss": next((name for name, loss in LOSSES.items() if loss is training.loss), None),
@@ -96,6 +98,9 @@ def read_model(path: str | os.PathLike[str], features: Callable[[Any], Any] | No
         own = Features(stored["names"]) if isinstance(stored, dict) else None
         kind, arguments = metadata["solver"]
         options["solver"] = SOLVERS[kind](**arguments)
+        bounds = metadata["range"]
+        options["range"] = None if bounds is None else tuple(bounds)
+        check_range(options["range"])
         options["training"] = Training(**metadata["training"], loss=LOSSES.get(metadata["loss"], cosine_loss))
         history = [TrainingStep(*row) for row in metadata["history"]]
         rest = bool(metadata["on_probabilities"]), history, str(metadata["reason"])

@@ -31,8 +31,14 @@ class Survey(NamedTuple):
     digest: str
 
 
-def survey(samples: Samples) -> Survey:
+def survey(samples: Samples, bounds: tuple[float, float] | None = None) -> Survey:
     """Read every training image once: its labels, their mean values, and a digest of everything.
+
+    Parameters
+    ----------
+    samples : Samples
+    bounds : (low, high), optional
+        The values of images that become 0 and 1.
 
     Raises
     ------
@@ -45,7 +51,7 @@ def survey(samples: Samples) -> Survey:
     whole = hashlib.sha256()
     for k in range(len(samples)):
         with naming(samples, k):
-            found, size = _survey_one(samples[k], counts, sums)
+            found, size = _survey_one(samples[k], counts, sums, bounds)
             if sizes and size not in sizes:
                 raise ValueError(
                     f"it has {_sizes(size)}; accepted is {_sizes(*sizes)}, as in the images before. Train on one kind."
@@ -91,11 +97,14 @@ def _digest(item: Item) -> str:
     return "".join(digest(x) for x in read_item(item) if x is not None)
 
 
-def _survey_one(item: Item, counts: Counter[int], sums: dict[int, Any]) -> tuple[str, tuple[int, int | None]]:
+def _survey_one(
+    item: Item, counts: Counter[int], sums: dict[int, Any], bounds: tuple[float, float] | None
+) -> tuple[str, tuple[int, int | None]]:
     """Add one image; its digest, and the numbers of its channels and of the labels of its probabilities."""
-    image, truth, probabilities = read_item(item)
-    found = _digest(Item(image, truth, probabilities))
-    features = host_array(image_features(image)[0]).astype(np.float64)
+    image, truth, probabilities, valid = read_item(item)
+    found = _digest(Item(image, truth, probabilities, mask=valid))
+    pixels = image_features(image, -1 if image.ndim < 3 else 2, mask=valid, range=bounds)
+    features = host_array(pixels.features).astype(np.float64)
     values = np.unique(truth)
     if len(values) > 257:
         raise ValueError(
@@ -107,7 +116,10 @@ def _survey_one(item: Item, counts: Counter[int], sums: dict[int, Any]) -> tuple
         pixels = features[truth == value]
         counts[value] += len(pixels)
         sums[value] = sums.get(value, 0) + pixels.sum(axis=0)
-    labels = None if probabilities is None else int(log_probabilities(probabilities).shape[-2])
+    labels = None
+    if probabilities is not None:
+        mask = None if valid is None else host_array(valid)
+        labels = int(log_probabilities(probabilities, 2, mask=mask)[0].shape[-2])
     return found, (features.shape[2], labels)
 
 

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from ..averaging.patches import extended, masked_patches
 from ..backend.array import host_array
 from ..integrators.base import Integrator
 from ..labeling.labeler import Labeler, Labeling
@@ -32,6 +33,7 @@ class TrainedPredictor(Estimator):
     n_layers: int
     solver: Integrator
     training: Training
+    range: tuple[float, float] | None
 
     classes_: np.ndarray
     label_prototypes_: np.ndarray
@@ -54,7 +56,7 @@ class TrainedPredictor(Estimator):
         """How images and truths are validated and converted to fields; ValueError before a fit."""
         self._check_trained()
         scale = self.feature_scale_ if callable(self.features) else None
-        return Reader(self.features, float(self.rho), self.classes_, self.label_prototypes_, scale)
+        return Reader(self.features, float(self.rho), self.classes_, self.label_prototypes_, scale, self.range)
 
     def weight_source(self) -> PredictedWeights:
         """The map from an image to its weights, what a :class:`gpulaf.Labeler` takes."""
@@ -69,15 +71,17 @@ class TrainedPredictor(Estimator):
         """
         source = self.weight_source()
         prototypes = None if self.on_probabilities_ else self.label_prototypes_
-        return Labeler(prototypes, source, self.rho, self.times, self.solver, scaled=True)
+        return Labeler(prototypes, source, self.rho, self.times, self.solver, scaled=True, range=self.range)
 
-    def weights(self, image: Any) -> Any:
+    def weights(self, image: Any, *, mask: Any = None) -> Any:
         """Predict the weight patches of an image.
 
         Parameters
         ----------
         image : (H, W) or (H, W, C) array, or a path
             Of the kind that the predictor was trained on.
+        mask : (H, W) array of bool, optional
+            True where a pixel is valid; others get no weight from their neighbors.
 
         Returns
         -------
@@ -89,24 +93,38 @@ class TrainedPredictor(Estimator):
         ValueError, TypeError
             If the predictor is not trained or the image is of another kind.
         """
-        return self.weight_source()(self.reader.image(read_image_array(image)))
+        source, (features, _, valid) = self.weight_source(), self.reader.pixels(read_image_array(image), mask)
+        if valid is None:
+            return source(features)
+        weights = source(extended(features, valid, source.reach))
+        several = isinstance(weights, list)
+        return [masked_patches(x, valid) for x in weights] if several else masked_patches(weights, valid)
 
-    def label(self, image: Any) -> Labeling:
-        """Label an image, an array or a path, with predicted weights; label j stands for ``classes_[j]``."""
+    def label(self, image: Any, *, mask: Any = None) -> Labeling:
+        """Label an image, an array or a path, with predicted weights; label j stands for ``classes_[j]``.
+
+        Pixels where `mask`, (H, W) of bool, is False are no data, as in :func:`gpulaf.label`.
+        """
         self._check_use(soft=False)
         image = read_image_array(image)
         check_channels(image, self.n_channels_)
-        return self.labeler()(image)
+        return self.labeler()(image, channel_axis=-1 if image.ndim < 3 else 2, mask=mask)
 
-    def refine(self, image: Any, probabilities: Any) -> Labeling:
+    def refine(self, image: Any, probabilities: Any, *, mask: Any = None) -> Labeling:
         """Refine (H, W, J) probabilities with the weights predicted from an image, arrays or paths."""
         self._check_use(soft=True)
         probabilities, labels = read_probabilities(probabilities), len(self.classes_)
         if probabilities.shape[-1] != labels:
             raise ValueError(f"probabilities have shape {tuple(probabilities.shape)}; accepted is (H, W, {labels}).")
-        return self.labeler().refine(probabilities, image=read_image_array(image))
+        return self.labeler().refine(probabilities, image=read_image_array(image), mask=mask)
 
-    def predict(self, images: Sequence[Any], probabilities: Sequence[Any] | None = None) -> list[np.ndarray]:
+    def predict(
+        self,
+        images: Sequence[Any],
+        probabilities: Sequence[Any] | None = None,
+        *,
+        masks: Sequence[Any] | None = None,
+    ) -> list[np.ndarray]:
         """Predict the class of every pixel.
 
         Parameters
@@ -114,22 +132,27 @@ class TrainedPredictor(Estimator):
         images : sequence of (H, W) or (H, W, C) arrays, or of paths
         probabilities : sequence of (H, W, J) arrays, or of paths, optional
             For a predictor that was trained on them.
+        masks : sequence of (H, W) arrays of bool, or of None, optional
+            True where a pixel is valid.
 
         Returns
         -------
-        list of (H, W) int64 arrays of values of `classes_`, on the host.
+        list of (H, W) int64 arrays of values of `classes_`, −1 where there is no data, on the host.
         """
         check_sequence(images, "images")
-        if probabilities is None:
-            found = (self.label(images[k]) for k in range(len(images)))
-        else:
-            check_sequence(probabilities, "probabilities")
-            if len(probabilities) != len(images):
-                raise ValueError(
-                    f"there are {len(images)} images and {len(probabilities)} probabilities; accepted are as many."
-                )
-            found = (self.refine(images[k], probabilities[k]) for k in range(len(images)))
-        return [self.classes_[host_array(x.labels)] for x in found]
+        for name, values in (("probabilities", probabilities), ("masks", masks)):
+            if values is not None:
+                check_sequence(values, name)
+                if len(values) != len(images):
+                    raise ValueError(f"there are {len(images)} images and {len(values)} {name}; accepted are as many.")
+        found = []
+        for k in range(len(images)):
+            mask = None if masks is None else masks[k]
+            if probabilities is None:
+                found.append(self._classes(self.label(images[k], mask=mask)))
+            else:
+                found.append(self._classes(self.refine(images[k], probabilities[k], mask=mask)))
+        return found
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write what was learned and how to one safetensors file, whole or not at all.
@@ -142,6 +165,14 @@ class TrainedPredictor(Estimator):
         tensors = {name: np.asarray(getattr(self, f"{name}_")) for name in names}
         options = self.get_params(deep=False)
         write_model(path, Model(tensors, options, self.on_probabilities_, self.history_, self.reason_))
+
+    def _classes(self, result: Labeling) -> np.ndarray:
+        """The classes of labels; −1 where there is no data."""
+        labels = host_array(result.labels)
+        if result.valid is None:
+            return self.classes_[labels]
+        valid = host_array(result.valid)
+        return np.where(valid, self.classes_[np.where(valid, labels, 0)], -1)
 
     def _set(self, model: Model) -> Self:
         """Take over what was learned."""

@@ -230,7 +230,7 @@ class PredictorTraining:
             if len(waiting) == most:
                 yield waiting.popleft().result()
             item: Any = samples[k]
-            if not all(x is None or is_path(x) for x in item[:3]):
+            if not all(x is None or is_path(x) for x in (*item[:3], item.mask)):
                 item = self.cluster.scatter([item], hash=False)[0]
             task = (self.objective.of_item, parameters, item, crop, seed, gradient)
             waiting.append(self.cluster.submit(*task, pure=False))

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..backend.array import host_array
 from ..io.tensors import digest
-from .features import check_channels, feature_reach, features_name, pixel_features
+from .features import check_channels, features_name, known_reach, pixel_features
 from .model import Parameters, predict_weights
 
 __all__ = ["PredictedWeights"]
@@ -57,10 +57,7 @@ class PredictedWeights:
     @property
     def reach(self) -> int | None:
         """Pixels around a pixel that its weights depend on; None for features that do not tell."""
-        try:
-            return feature_reach(self.features)
-        except ValueError:
-            return None
+        return known_reach(self.features)
 
     def workspace(self, channels: int) -> int:
         """Numbers per pixel that are held while weights are predicted, at most."""

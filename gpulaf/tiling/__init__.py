@@ -1,6 +1,6 @@
 """Images larger than memory, or than one machine: the whole image's labels, tile by tile.
 
-How far a label looks (`halo`), Dask arrays (`dask_array`), and from file to file: the input (`source`, `layouts`), the
+How far a label looks (`halo`), Dask arrays (`dask_array`), and from file to file: the input (`source`), the
 size of tiles (`sizing`), what is done (`label_file`, `plan`, `label_task`, `prototypes`, `engine`), what is stored
 (`store`, `outputs`, `pyramid`). Imports labeling and what is below it.
 """

@@ -16,10 +16,11 @@ import numpy as np
 
 from ..averaging.patches import uniform_weights
 from ..averaging.sources import WeightSource
-from ..backend.array import empty, floating_dtype, host_dtype, is_device_array, like, namespace
+from ..backend.array import empty, filled, floating_dtype, host_dtype, is_device_array, like, namespace
+from ..backend.validation import FEW, first_is_short
 from ..fields import field_shape, from_rows, pixel_shape
 from ..kernels.stencil import axes_of, radius_of
-from ..labeling.labeler import Labeler, Labeling, smallest_unsigned
+from ..labeling.labeler import Labeler, Labeling, labels_dtype
 from ..labeling.likelihood import prototype_array
 from .halo import check_labeler, tile_halo
 
@@ -32,13 +33,14 @@ Cuts = Sequence[bool]
 class LabelArrays(NamedTuple):
     """A labeled image that is computed on demand; computed together, both arrays take one solution of every tile."""
 
-    #: (H, W) Dask array of label indices, in the smallest unsigned type that holds them.
+    #: (H, W) Dask array of label indices, in the types of a :class:`gpulaf.Labeling`: with a mask, the largest number
+    #: of the type stands for no data.
     labels: Any
-    #: (H, W, J) Dask array: the probability of every label, W(T).
+    #: (H, W, J) Dask array: the probability of every label, W(T); NaN where there is no data.
     probabilities: Any
 
 
-def label_array(image: Any, labeler: Labeler) -> LabelArrays:
+def label_array(image: Any, labeler: Labeler, *, mask: Any = None) -> LabelArrays:
     """Label a Dask array of any size: what ``labeler(image)`` gives of the whole image, bit for bit.
 
     Parameters
@@ -49,6 +51,8 @@ def label_array(image: Any, labeler: Labeler) -> LabelArrays:
     labeler : Labeler
         With prototypes (J, C) and Taylor or Euler as its solver. A WeightSource gets each tile with its halo; weights
         of the whole image, (H, N, W) arrays or Dask arrays, are cut.
+    mask : (H, W) array or Dask array of bool, optional
+        True where a pixel is valid, as in :func:`gpulaf.label`. What is masked in chunks of masked arrays is not.
 
     Returns
     -------
@@ -80,19 +84,21 @@ def label_array(image: Any, labeler: Labeler) -> LabelArrays:
     True
     """
     check_labeler(labeler)
-    image, prototypes = _checked(image, "image"), labeler.prototypes
+    image, mask = _checked(image, "image", mask)
+    prototypes = labeler.prototypes
     if np.ndim(prototypes) == 0 and not is_device_array(prototypes):
         raise ValueError(
             f"prototypes is {prototypes!r}; accepted in tiles is an array (J, C). "
             "Find them on a part of the image with kmeans_prototypes."
         )
-    labels, halo = len(prototype_array(prototypes, np.empty((1, 1, image.shape[2])))), tile_halo(labeler)
+    labels = len(prototype_array(prototypes, np.empty((1, 1, image.shape[2]))))
     bare, given = _without_arrays(labeler)
     solve = partial(_label, labeler=bare, given=given)
-    return label_tiles(solve, [image], labels, halo, _patches(labeler, image))
+    halo = tile_halo(labeler, masked=mask is not None)
+    return label_tiles(solve, [image], labels, halo, _patches(labeler, image), mask)
 
 
-def refine_array(probabilities: Any, labeler: Labeler, *, image: Any = None) -> LabelArrays:
+def refine_array(probabilities: Any, labeler: Labeler, *, image: Any = None, mask: Any = None) -> LabelArrays:
     """Regularize soft predictions in a Dask array: what ``labeler.refine`` gives of the whole image, bit for bit.
 
     Parameters
@@ -103,6 +109,8 @@ def refine_array(probabilities: Any, labeler: Labeler, *, image: Any = None) -> 
         As in :func:`label_array`; prototypes have no meaning here, rho is the temperature.
     image : (H, W) or (H, W, C) Dask array, optional
         What weights are made from, where they are a WeightSource.
+    mask : (H, W) array or Dask array of bool, optional
+        As in :func:`label_array`.
 
     Returns
     -------
@@ -114,28 +122,32 @@ def refine_array(probabilities: Any, labeler: Labeler, *, image: Any = None) -> 
         As in :func:`label_array`.
     """
     check_labeler(labeler)
-    probabilities, halo = _checked(probabilities, "probabilities"), tile_halo(labeler)
+    probabilities, mask = _checked(probabilities, "probabilities", mask)
     images, weights = [probabilities], _patches(labeler, probabilities)
     if isinstance(labeler.weights, WeightSource):
         if image is None:
             raise ValueError(
                 f"weights is {labeler.weights!r}, but there is no image for it to look at. Pass image, too."
             )
-        images.append(_checked(image, "image"))
+        image, mask = _checked(image, "image", mask)
+        images.append(image)
     bare, given = _without_arrays(labeler)
     solve = partial(_refine, labeler=bare, given=given)
-    return label_tiles(solve, images, probabilities.shape[2], halo, weights)
+    return label_tiles(
+        solve, images, probabilities.shape[2], tile_halo(labeler, masked=mask is not None), weights, mask
+    )
 
 
-def _label(cuts: Cuts, tile: Any, *patches: Any, labeler: Labeler, given: Sequence[bool]) -> Labeling:
+def _label(cuts: Cuts, mask: Any, tile: Any, *patches: Any, labeler: Labeler, given: Sequence[bool]) -> Labeling:
     """Label a tile (h, w, C); `patches` are its weights, (h, N, w) each."""
-    return _with_patches(labeler, given, patches, cuts)(tile)
+    return _with_patches(labeler, given, patches, cuts).of_part(tile, mask=mask)
 
 
-def _refine(cuts: Cuts, tile: Any, *others: Any, labeler: Labeler, given: Sequence[bool]) -> Labeling:
+def _refine(cuts: Cuts, mask: Any, tile: Any, *others: Any, labeler: Labeler, given: Sequence[bool]) -> Labeling:
     """Refine a tile (h, w, J); `others` are its weights, (h, N, w) each, or the image that they are made from."""
     image = others[0] if isinstance(labeler.weights, WeightSource) else None
-    return _with_patches(labeler, given, others, cuts).refine(tile, image=image)
+    refine = _with_patches(labeler, given, others, cuts).refine
+    return refine(tile, image=image, label_axis=2, channel_axis=2, mask=mask)
 
 
 def _without_arrays(labeler: Labeler) -> tuple[Labeler, list[bool]]:
@@ -190,8 +202,8 @@ def _patch_array(weights: Any, image: Any) -> Any:
     return da.from_array(weights, chunks=(image.chunks[0], -1, image.chunks[1]))
 
 
-def _checked(x: Any, name: str) -> Any:
-    """Check a Dask array and bring it to (H, W, C)."""
+def _checked(x: Any, name: str, mask: Any) -> tuple[Any, Any]:
+    """Check a Dask array and bring it to (H, W, C); and a mask, with what is masked in the array, to a Dask array."""
     da = dask_array()
     if not isinstance(x, da.Array):
         raise TypeError(
@@ -210,25 +222,54 @@ def _checked(x: Any, name: str) -> Any:
     if x.dtype.kind not in ("f" if name == "probabilities" else "buif"):
         kinds = "floats" if name == "probabilities" else "real numbers"
         raise TypeError(f"{name} has dtype {x.dtype}; accepted are {kinds}. Convert it first.")
-    return x[..., None] if x.ndim == 2 else x
+    if name == "image" and x.ndim == 3 and x.shape[0] <= FEW and first_is_short(x.shape):
+        raise ValueError(
+            f"image has shape {x.shape}, which looks like {x.shape[0]} channels on the first axis; accepted is "
+            "(H, W, C). Move it with dask.array.moveaxis(image, 0, -1)."
+        )
+    return _masked(x[..., None] if x.ndim == 2 else x, mask)
+
+
+def _masked(x: Any, mask: Any) -> tuple[Any, Any]:
+    """An array (H, W, C) without the masks of its chunks, and all masks as one Dask array (H, W), None without any."""
+    da = dask_array()
+    if mask is not None:
+        if tuple(getattr(mask, "shape", ())) != x.shape[:2] or mask.dtype != bool:
+            raise ValueError(
+                f"mask is a {getattr(mask, 'dtype', type(mask).__name__)} array of shape {getattr(mask, 'shape', ())}; "
+                f"accepted is bool of shape {x.shape[:2]}, True where a pixel is valid."
+            )
+        mask = mask if isinstance(mask, da.Array) else da.from_array(mask, chunks=x.chunks[:2])
+    if isinstance(x._meta, np.ma.MaskedArray):
+        own = ~da.ma.getmaskarray(x).any(axis=-1)
+        x, mask = da.ma.getdata(x), own if mask is None else own & mask
+    return x, mask
 
 
 def label_tiles(
-    solve: Callable[..., Labeling], images: Sequence[Any], labels: int, halo: int, weights: Sequence[Any] = ()
+    solve: Callable[..., Labeling],
+    images: Sequence[Any],
+    labels: int,
+    halo: int,
+    weights: Sequence[Any] = (),
+    mask: Any = None,
 ) -> LabelArrays:
     """Solve tile by tile; the tiles are the chunks of the first image, joined where they are smaller than the halo.
 
     Parameters
     ----------
     solve : callable
-        ``solve(cuts, *tiles)`` labels one tile with its halo: (h, w, C) of every image, then (h, N, w) of all weights.
+        ``solve(cuts, mask, *tiles)`` labels one tile with its halo: its mask (h, w) or None, (h, w, C) of every image,
+        then (h, N, w) of all weights.
     images : sequence of (H, W, C) Dask arrays
     labels : int
         J.
     halo : int
         Pixels around each tile.
     weights : sequence of (H, N, W) Dask arrays
+    mask : (H, W) Dask array of bool, optional
     """
+    masked, images = mask is not None, [*images, *([] if mask is None else [mask[..., None]])]
     da, shape, first = dask_array(), images[0].shape[:2], images[0]
     for x in images[1:]:
         if x.shape[:2] != shape:
@@ -239,26 +280,38 @@ def label_tiles(
     aligned = [x[:, None] for x in images] + [x[..., None] for x in weights]  # (H, 1, W, C) and (H, N, W, 1)
     dtype = floating_dtype(first._meta)
     packed = da.map_overlap(
-        partial(_packed, solve=solve, images=len(images), edges=edges, halo=halo),
+        partial(_packed, solve=solve, images=len(images), edges=edges, halo=halo, masked=masked),
         *(x.rechunk({0: sizes[0], 1: -1, 2: sizes[1], 3: -1}) for x in aligned),
         depth=depth, boundary="none", trim=False, align_arrays=False, allow_rechunk=False,
         chunks=(sizes[0], (labels + 1,), sizes[1], (1,)), dtype=dtype,
         meta=da.utils.meta_from_array(first._meta, 4, dtype=dtype),
     )[..., 0]  # fmt: skip
-    return LabelArrays(packed[:, -1].astype(smallest_unsigned(labels)), from_rows(packed[:, :-1]))
+    found, dtype = packed[:, -1], labels_dtype(labels, masked)
+    found = found.map_blocks(_unpacked, dtype=dtype, kind=dtype) if masked else found.astype(dtype)
+    return LabelArrays(found, from_rows(packed[:, :-1]))
+
+
+def _unpacked(packed: Any, kind: np.dtype[Any]) -> Any:
+    """Labels from those that are packed, where −1 stands for no data."""
+    xp = namespace(packed)
+    labels = xp.where(packed < 0, xp.asarray(np.iinfo(kind).max, dtype=xp.int64), xp.astype(packed, xp.int64))
+    return xp.astype(labels, getattr(xp, kind.name))
 
 
 def _packed(
     *tiles: Any, solve: Callable[..., Labeling], images: int, edges: list[list[tuple[int, int]]], halo: int,
-    block_id: Any = None,
+    masked: bool, block_id: Any = None,
 ) -> Any:  # fmt: skip
-    """W(T) and the label of each pixel of a tile, (h, J + 1, w, 1): a label is exact in any float."""
+    """W(T) and the label of each pixel of a tile, −1 for no data, (h, J + 1, w, 1): a label is exact in any float."""
     row, _, column, _ = block_id
     (top, bottom), (left, right) = edges[0][row], edges[1][column]
     cuts = [end for k, parts in zip((row, column), edges, strict=True) for end in (k > 0, k + 1 < len(parts))]
     y, x = halo * cuts[0], halo * cuts[2]
     try:
-        result = solve(cuts, *(tile[:, 0] for tile in tiles[:images]), *(tile[..., 0] for tile in tiles[images:]))
+        arrays, mask = [tile[:, 0] for tile in tiles[:images]], None
+        if masked:
+            mask = arrays.pop()[..., 0]
+        result = solve(cuts, mask, *arrays, *(tile[..., 0] for tile in tiles[images:]))
     except (ValueError, TypeError, MemoryError) as error:
         kind = next(kind for kind in (ValueError, TypeError, MemoryError) if isinstance(error, kind))
         whole = f"{top - y}:{bottom + halo * cuts[1]}, {left - x}:{right + halo * cuts[3]}"
@@ -268,6 +321,8 @@ def _packed(
     packed = empty(field_shape(probabilities.shape[:2], probabilities.shape[2] + 1), probabilities)
     from_rows(packed[:, :-1])[...] = probabilities
     packed[:, -1] = result.labels[core]
+    if result.valid is not None:
+        packed[:, -1] = filled(packed[:, -1], result.valid[core], -1)
     return packed[..., None]
 
 

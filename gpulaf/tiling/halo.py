@@ -3,7 +3,8 @@
 A Taylor series of n substeps of degree d makes D = n·d steps from pixel to neighbor, D steps of explicit Euler as many;
 the steps of layers, linearized flows one after the other, add up. With patches of radius r the result at a pixel
 depends on ℓ within D·r pixels, on the weights within (D − 1)·r, and on what those weights were made of, s pixels
-farther: a tile with a halo of (D − 1)·r + max(r, s) pixels holds everything. Nothing else about the image enters: a
+farther: a tile with a halo of (D − 1)·r + max(r, s) pixels holds everything. With a mask, what weights are made of goes
+on into invalid pixels from valid ones as far as s away: s counts twice. Nothing else about the image enters: a
 series is planned by the time alone, kernels add up in the order of the neighbors at every pixel, and all other
 operations work on single pixels. Krylov spaces need inner products over the whole image, and the step control of
 nonlinear flows looks at all of it: they have no halo.
@@ -23,13 +24,15 @@ from ..labeling.labeler import Labeler
 __all__ = ["check_labeler", "largest_tile", "tile_halo"]
 
 
-def tile_halo(labeler: Labeler) -> int:
+def tile_halo(labeler: Labeler, *, masked: bool = False) -> int:
     """Pixels around a tile that its labeling depends on: (D − 1)·r + max(r, s), see :mod:`gpulaf.tiling.halo`.
 
     Parameters
     ----------
     labeler : Labeler
         With Taylor or Euler as its solver. r and s are the `radius` and `reach` of a WeightSource; s of arrays is 0.
+    masked : bool
+        Whether there is a mask, with which s counts twice.
 
     Returns
     -------
@@ -55,6 +58,7 @@ def tile_halo(labeler: Labeler) -> int:
         radius, reach = (_whole_number(labeler.weights, name, least) for name, least in (("radius", 1), ("reach", 0)))
     else:
         radius, reach = int(labeler.radius), 0
+    reach *= 1 + masked
     return (sum(_steps(labeler.solver, time) for time in labeler.times) - 1) * radius + max(radius, reach)
 
 
@@ -96,7 +100,7 @@ def largest_tile(memory: float, labeler: Labeler, labels: int, *, channels: int 
     number = np.dtype(np.float64 if np.dtype(dtype) == np.float64 else np.float32).itemsize
     # what the solution takes; the tile, and the nine chunks that it is cut from
     window = number * _floats(labeler, labels, channels) + channels * (number + 9 * np.dtype(dtype).itemsize)
-    halo, result = tile_halo(labeler), number * (labels + 1)
+    halo, result = tile_halo(labeler, masked=True), number * (labels + 1)
 
     def needed(side: int) -> int:
         return window * (side + 2 * halo) ** 2 + result * side**2

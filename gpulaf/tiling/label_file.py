@@ -12,6 +12,7 @@ import numpy as np
 
 from ..averaging.sources import WeightSource
 from ..backend.array import device_array, is_host_array
+from ..io.images import with_nodata
 from ..labeling.labeler import Labeler, smallest_unsigned
 from .engine import TileTask, cluster, run_task
 from .halo import check_labeler, tile_halo
@@ -39,6 +40,8 @@ class TiledLabeling(NamedTuple):
     tiles: int
     #: Tiles that an earlier run had finished.
     kept: int
+    #: What stands for pixels without data; None where the file says that all hold some.
+    nodata: int | None = None
 
 
 def label_file(
@@ -48,6 +51,7 @@ def label_file(
     *,
     probabilities: str | os.PathLike[str] | None = None,
     values: Sequence[int] | np.ndarray | None = None,
+    nodata: int | None = None,
     tiling: Tiling | None = None,
     say: Callable[[str], object] | None = None,
 ) -> TiledLabeling:
@@ -70,6 +74,8 @@ def label_file(
         ``.zarr``: an array (H, W, J) of the probabilities.
     values : (J,) integers from 0, optional
         What stands for the labels in the output; 0 … J−1 if None.
+    nodata : int, optional
+        What stands for pixels without data in the output, if there may be such: the largest number of its type if None.
     tiling : Tiling, optional
         Tiles, memory, processes, device.
     say : callable, optional
@@ -114,7 +120,8 @@ def label_file(
     if tiling.side is None and not tiling.restart:  # the memory that is free may have changed
         tiling = replace(tiling, side=stored_fingerprint(targets.partial).get("tile"))
     side = chosen_side(tiling, source, labeler, device)
-    plan = Plan(source, labeler, _label_values(values, len(labeler.prototypes)), targets, side, device)
+    named, nodata = with_nodata(_label_values(values, len(labeler.prototypes)), nodata, masked=source.gaps)
+    plan = Plan(source, labeler, named, targets, side, device, nodata)
     if not targets.partial.exists() or tiling.restart:
         check_disk(targets.labels.parent, plan.disk_bytes())
     with open_partial(targets.partial, plan.fingerprint(), restart=tiling.restart) as partial:
@@ -130,7 +137,7 @@ def label_file(
                 for level, task in enumerate(plan.tasks()):
                     _run_level(plan, partial, level, task, client, tiling.progress)
             plan.finish(partial)
-    return TiledLabeling(targets.labels, plan.shapes[0], len(plan.values), side, count, kept)
+    return TiledLabeling(targets.labels, plan.shapes[0], len(plan.values), side, count, kept, nodata)
 
 
 def _check_labeler(labeler: Labeler) -> None:

@@ -34,6 +34,8 @@ class LabelTask:
         Holds the arrays.
     labels, probabilities : str
         Names of the arrays; no probabilities if None.
+    nodata : int, optional
+        What stands for pixels without data in the result.
     """
 
     source: Source
@@ -45,17 +47,25 @@ class LabelTask:
     folder: Path
     labels: str = "labels"
     probabilities: str | None = None
+    nodata: int | None = None
 
-    def read(self, tile: TileIndex) -> np.ndarray:
-        """Read the tile with its halo, (h, w) or (h, w, C)."""
-        return self.source[tile.window(self.side, self.source.shape, self.halo)]
+    def read(self, tile: TileIndex) -> tuple[np.ndarray, np.ndarray | None]:
+        """Read the tile with its halo, (h, w) or (h, w, C), and which of its pixels hold data; None where all do."""
+        return self.source.read(tile.window(self.side, self.source.shape, self.halo))
 
-    def compute(self, tile: TileIndex, read: np.ndarray) -> dict[str, np.ndarray]:
+    def compute(self, tile: TileIndex, read: tuple[np.ndarray, np.ndarray | None]) -> dict[str, np.ndarray]:
         """Label the tile with its halo, and cut out what lies inside, for each array."""
         outer, inner = (tile.window(self.side, self.source.shape, halo) for halo in (self.halo, 0))
         core = tuple(slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, outer, strict=True))
-        result = self.labeler(device_array(read, self.device))
-        blocks = {self.labels: self.values[host_array(result.labels[core])]}
+        pixels, valid = read
+        mask = None if valid is None else device_array(valid, self.device)
+        result = self.labeler.of_part(device_array(pixels, self.device), mask=mask)
+        labels = host_array(result.labels[core])
+        if valid is not None:
+            labels = np.where(valid[core], labels, 0)
+        blocks = {self.labels: self.values[labels]}
+        if valid is not None:
+            blocks[self.labels][~valid[core]] = self.nodata
         if self.probabilities is not None:
             blocks[self.probabilities] = host_array(result.probabilities[core]).copy()  # no view of the whole window
         return blocks

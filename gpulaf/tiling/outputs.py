@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..io.images import TIFFS
+from ..io.place import Place, tiff_options
+from ..io.tiff import TIFFS
 from .store import flush, is_complete
 
 __all__ = ["Targets", "check_targets", "write_tiff"]
@@ -69,8 +70,8 @@ def check_targets(targets: Targets) -> None:
             raise ValueError(f"{probabilities} is on another disk than {labels}. Put them on the same one.")
 
 
-def write_tiff(path: Path, array_path: Path, side: int) -> None:
-    """Copy a stored array into a tiled BigTIFF, tile by tile."""
+def write_tiff(path: Path, array_path: Path, side: int, *, name: str = "", place: Place | None = None) -> None:
+    """Copy a stored array into a tiled BigTIFF with a place, tile by tile; an OME-TIFF where `name` ends so."""
     import tifffile
     import zarr
 
@@ -86,6 +87,6 @@ def write_tiff(path: Path, array_path: Path, side: int) -> None:
 
     tifffile.imwrite(
         path, tiles(), shape=(height, width), dtype=array.dtype, bigtiff=True, tile=(side, side), compression="zlib",
-        photometric="minisblack", metadata={"axes": "YX"},
+        photometric="minisblack", **tiff_options(place or Place(), name, "YX", array.shape, array.dtype, tiled=True),
     )  # fmt: skip
     flush(path)

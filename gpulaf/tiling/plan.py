@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from .._version import __version__
+from ..io.place import Place
 from ..labeling.labeler import Labeler
 from .engine import TileTask
 from .halo import tile_halo
@@ -37,6 +38,8 @@ class Plan:
     side : int
         Of the tiles in pixels.
     device : "cpu" or "gpu"
+    nodata : int, optional
+        What stands for pixels without data in the result.
     """
 
     source: Source
@@ -45,6 +48,12 @@ class Plan:
     targets: Targets
     side: int
     device: str
+    nodata: int | None = None
+
+    @property
+    def place(self) -> Place:
+        """Where the labels lie."""
+        return replace(self.source.place, nodata=self.nodata, colors=())
 
     @property
     def shapes(self) -> list[tuple[int, int]]:
@@ -67,19 +76,22 @@ class Plan:
         """The task of each level."""
         folder, name = self.targets.partial, "labels"
         probabilities = None if self.targets.probabilities is None else "probabilities"
+        halo = tile_halo(self.labeler, masked=self.source.gaps)
         first = LabelTask(
-            self.source, self.labeler, self.values, self.device, self.side, tile_halo(self.labeler), folder,
-            f"{name}/0" if self.targets.is_pyramid else name, probabilities,
+            self.source, self.labeler, self.values, self.device, self.side, halo, folder,
+            f"{name}/0" if self.targets.is_pyramid else name, probabilities, self.nodata,
         )  # fmt: skip
         return [first, *(Downsampling(folder, name, self.side) for _ in self.shapes[1:])]
 
     def create_arrays(self) -> None:
         """Create the arrays, empty, where they are not there yet."""
-        folder, side, dtype, layout = self.targets.partial, chunk_side(self.side), self.values.dtype, self.source.layout
+        folder, side = self.targets.partial, chunk_side(self.side)
         if self.targets.is_pyramid:
-            create_pyramid(folder, "labels", self.shapes, side, dtype, layout.spacing, layout.unit)
+            create_pyramid(folder, "labels", self.shapes, side, self.values, self.place)
         else:
-            create_array(folder, "labels", self.shapes[0], (side, side), dtype, ("y", "x"))
+            about: dict[str, Any] = {"place": self.place.to_json()} if self.place.to_json() else {}
+            about |= {} if self.place.nodata is None else {"_FillValue": self.place.nodata}
+            create_array(folder, "labels", self.shapes[0], (side, side), self.values.dtype, ("y", "x"), about)
         if self.targets.probabilities is not None:
             shape, chunks = (*self.shapes[0], len(self.values)), (side, side, len(self.values))
             create_array(folder, "probabilities", shape, chunks, self._floating, ("y", "x", "label"))
@@ -91,11 +103,14 @@ class Plan:
             "version": __version__,
             "input": self.source.path,
             "size and time of the input": list(self.source.stamp),
-            "axes": list(self.source.layout),
+            "axes": [*self.source.layout, self.source.ask.series],
+            "place": self.place.to_json(),
             "shape": list(self.source.shape),
             "dtype": str(self.source.dtype),
             "prototypes": labeler.prototypes.tolist(),
+            "range": None if labeler.range is None else [float(x) for x in labeler.range],
             "values": self.values.tolist(),
+            "nodata": self.nodata,
             "weights": "uniform" if weights is None else repr(weights),
             "rho": float(labeler.rho),
             "time": labeler.times,
@@ -117,7 +132,8 @@ class Plan:
         name = "labels"
         if self.targets.is_tiff:
             name = "labels.tif"
-            write_tiff(partial.folder / name, partial.folder / "labels", chunk_side(self.side))
+            source, target = partial.folder / "labels", self.targets.labels.name
+            write_tiff(partial.folder / name, source, chunk_side(self.side), name=target, place=self.place)
         moves = {} if self.targets.probabilities is None else {"probabilities": self.targets.probabilities}
         partial.move_results(moves | {name: self.targets.labels})
 

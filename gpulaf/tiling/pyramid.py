@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from ..io.place import Place, label_colors
 from .store import TileIndex, create_array, flush, write_block
 
 __all__ = ["Downsampling", "create_pyramid", "level_shapes"]
@@ -21,30 +24,36 @@ def level_shapes(shape: tuple[int, int], least: int) -> list[tuple[int, int]]:
 
 
 def create_pyramid(
-    folder: Path, name: str, shapes: list[tuple[int, int]], chunk: int, dtype: Any,
-    spacing: tuple[float, float], unit: str | None,
-) -> None:  # fmt: skip
-    """Create an OME-Zarr 0.5 image of labels with its levels 0, 1, …
+    folder: Path, name: str, shapes: list[tuple[int, int]], chunk: int, values: np.ndarray, place: Place
+) -> None:
+    """Create an OME-Zarr 0.5 image of labels with its levels 0, 1, …, at its place and with a color for every label.
 
-    A pixel of level k lies where the one of level 0 lies that it was taken from, so scales need no translation.
+    A pixel of level k lies where the one of level 0 lies that it was taken from, so all levels have one translation.
     """
     import zarr
 
-    axes = [{"name": axis, "type": "space"} | ({"unit": unit} if unit else {}) for axis in "yx"]
+    unit = {"unit": place.unit} if place.unit else {}
+    axes = [{"name": axis, "type": "space"} | unit for axis in "yx"]
+    shift = [{"type": "translation", "translation": list(place.translations(2))}] if place.translation else []
     datasets = [
         {
             "path": str(level),
-            "coordinateTransformations": [{"type": "scale", "scale": [size * 2**level for size in spacing]}],
+            "coordinateTransformations": [
+                {"type": "scale", "scale": [size * 2**level for size in place.scales(2)]}, *shift,
+            ],
         }
         for level in range(len(shapes))
-    ]
+    ]  # fmt: skip
     multiscale = {"name": "labels", "type": "every second pixel", "axes": axes, "datasets": datasets}
-    attributes = {"ome": {"version": "0.5", "multiscales": [multiscale]}}
+    colors = place.colors or label_colors(values.tolist())
+    label = {"version": "0.5", "colors": [{"label-value": value, "rgba": list(rgba)} for value, rgba in colors]}
+    ome = {"version": "0.5", "multiscales": [multiscale], "image-label": label}
+    attributes = {"ome": ome} | ({"_FillValue": place.nodata} if place.nodata is not None else {})
     if not (folder / name / "zarr.json").is_file():
         zarr.create_group(str(folder / name), attributes=attributes)
         flush(folder / name / "zarr.json")
     for level, shape in enumerate(shapes):
-        create_array(folder, f"{name}/{level}", shape, (chunk, chunk), dtype, ("y", "x"))
+        create_array(folder, f"{name}/{level}", shape, (chunk, chunk), values.dtype, ("y", "x"))
 
 
 @dataclass(frozen=True)

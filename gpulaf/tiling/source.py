@@ -9,17 +9,17 @@ from importlib.util import find_spec
 from math import prod
 from pathlib import Path
 from typing import Any
-from weakref import finalize
 
 import numpy as np
 
-from ..io.images import TIFFS, read_image
-from .layouts import Contents, Layout, npy_contents, stamp, tiff_contents, zarr_contents
+from ..io.axes import Ask, Layout
+from ..io.contents import file_contents, stored_array
+from ..io.failures import reading
+from ..io.place import Place
+from ..io.stored import Stored, block
 
-__all__ = ["Source", "check_installed", "is_zarr", "open_image", "open_source"]
+__all__ = ["Source", "check_installed", "open_image", "open_source"]
 
-#: Files that say that a folder is a Zarr array or group.
-ZARR_FILES = ("zarr.json", ".zarray", ".zgroup")
 #: What large images need beside the libraries of all others.
 PACKAGES = ("dask", "distributed", "zarr")
 
@@ -31,6 +31,8 @@ class Source:
     Parameters
     ----------
     path : str
+    ask : Ask
+        What was said of the file that it does not say itself.
     layout : Layout
     stamp : tuple
         What tells this file from another of the same name.
@@ -39,14 +41,27 @@ class Source:
     chunks : (int, int)
         Rows and columns that are stored together.
     dtype : dtype
+    place : Place
+        Size and place of the pixels, and the value of those without data.
+    notes : tuple of str
+        What is in the file and not read, or was assumed: a line each.
+    gaps : bool
+        Whether pixels may hold no data.
+    bits : int, optional
+        Bits of a value that the file says are in use.
     """
 
     path: str
+    ask: Ask
     layout: Layout
     stamp: tuple[Any, ...]
     shape: tuple[int, ...]
     chunks: tuple[int, int]
     dtype: np.dtype[Any]
+    place: Place
+    notes: tuple[str, ...] = ()
+    gaps: bool = False
+    bits: int | None = None
 
     @property
     def ndim(self) -> int:
@@ -58,32 +73,31 @@ class Source:
         """Bytes of a stored chunk when it is unpacked."""
         return prod(self.chunks) * (self.layout.channels or 1) * self.dtype.itemsize
 
+    def read(self, window: tuple[slice, ...]) -> tuple[np.ndarray, np.ndarray | None]:
+        """Pixels of a window of rows and columns, and which of them hold data; None where all do."""
+        rows, columns = (slice(*part.indices(n)) for part, n in zip(window[:2], self.shape, strict=False))
+        where = f" at rows {rows.start}:{rows.stop}, columns {columns.start}:{columns.stop}"
+        with reading(Path(self.path), where):
+            return block(_stored(self.path, self.ask, self.stamp), self.layout, self.place.nodata, (rows, columns))
+
     def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray:
-        rows, columns, *channels = index
-        window = {"y": rows, "x": columns, "c": slice(0, self.layout.channels), "1": 0}
-        try:
-            block = np.asarray(_stored(self.path, self.stamp)[tuple(window[axis] for axis in self.layout.axes)])
-        except Exception as error:  # damaged chunks surface in every type: zlib.error, RuntimeError, ValueError, …
-            reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
-            spans = [slice(*s.indices(n)) for s, n in zip((rows, columns), self.shape, strict=False)]
-            raise ValueError(
-                f"{self.path} cannot be read at rows {spans[0].start}:{spans[0].stop}, columns "
-                f"{spans[1].start}:{spans[1].stop}: {reason}. Restore that part of the file."
-            ) from error
-        axes = self.layout.axes.replace("1", "")
-        block = block.transpose([axes.index(axis) for axis in "yxc"[: self.ndim]])
-        return block[..., channels[0]] if channels else block
+        pixels, _ = self.read(index[:2])
+        return pixels[..., index[2]] if len(index) > 2 else pixels
 
 
-def open_image(path: str | os.PathLike[str], *, channel_axis: int | None = None, tile: int = 2048) -> Any:
+def open_image(
+    path: str | os.PathLike[str], *, channel_axis: int | None = None, axes: str | None = None, tile: int = 2048
+) -> Any:
     """Open an image file as a Dask array, without reading its pixels.
 
     Parameters
     ----------
     path : path
-        TIFF, Zarr or OME-Zarr, of a pyramid the full resolution; or PNG, JPEG, .npy.
+        TIFF, Zarr or OME-Zarr, of a pyramid the full resolution; or any other that :func:`gpulaf.io.read_record` reads.
     channel_axis : int, optional
         The axis of the channels, where the file does not say it.
+    axes : str, optional
+        A letter for each axis, of t, z, c, y and x, where the file does not say it or is wrong.
     tile : int
         Side of the chunks in pixels, rounded to whole stored chunks.
 
@@ -100,28 +114,26 @@ def open_image(path: str | os.PathLike[str], *, channel_axis: int | None = None,
     from dask.array import from_array
     from dask.base import tokenize
 
-    source = open_source(path, channel_axis=channel_axis)
+    source = open_source(path, channel_axis=channel_axis, axes=axes)
     sides = tuple(chunk * max(1, round(tile / chunk)) for chunk in source.chunks)
     name = f"image-{tokenize(source.path, source.stamp, source.layout, tile)}"
     return from_array(source, chunks=(*sides, -1)[: source.ndim], name=name)
 
 
-def open_source(path: str | os.PathLike[str], *, channel_axis: int | None = None) -> Source:
-    """Open an image file without reading its pixels; see :func:`open_image`."""
+def open_source(
+    path: str | os.PathLike[str], *, channel_axis: int | None = None, axes: str | None = None, series: int | None = None
+) -> Source:
+    """Open an image file without reading its pixels; see :func:`open_image` and :func:`gpulaf.io.read_record`."""
     check_installed()
-    path = Path(path).absolute()
-    if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist. Check the path.")
-    found = _contents(path, channel_axis)
-    if found.dtype.kind not in "buif":
-        raise TypeError(f"{path} holds {found.dtype} values; accepted are real numbers. Convert it first.")
-    y, x = (found.layout.axes.index(axis) for axis in "yx")
-    shape = (int(found.shape[y]), int(found.shape[x]))
-    if 0 in shape:
-        raise ValueError(f"{path} is empty: it has {shape} pixels. Check how it was written.")
-    whole = shape if found.layout.channels is None else (*shape, found.layout.channels)
-    chunks = (int(found.chunks[y]), int(found.chunks[x]))
-    return Source(str(found.path), found.layout, found.stamp, whole, chunks, found.dtype)
+    path, ask = Path(path), Ask(axes, channel_axis, series=series)
+    found = file_contents(path, ask)
+    whole = (found.side("y"), found.side("x"), *([found.layout.channels] if found.layout.channels else []))
+    chunks = tuple(int(found.chunks[found.layout.axes.index(axis)]) for axis in "yx")
+    gaps = found.gaps or found.place.nodata is not None or found.dtype.kind == "f"
+    return Source(
+        str(path.absolute()), ask, found.layout, found.stamp, tuple(map(int, whole)), (chunks[0], chunks[1]),
+        found.dtype, found.place, found.notes, gaps, found.bits,
+    )  # fmt: skip
 
 
 def check_installed() -> None:
@@ -133,43 +145,7 @@ def check_installed() -> None:
         )
 
 
-def is_zarr(path: str | os.PathLike[str]) -> bool:
-    """Whether a path is, or by its name will be, a Zarr array or group."""
-    path = Path(path)
-    return path.suffix.lower() == ".zarr" or (path.is_dir() and any((path / name).is_file() for name in ZARR_FILES))
-
-
-def _contents(path: Path, channel_axis: int | None) -> Contents:
-    if is_zarr(path):
-        return zarr_contents(path, channel_axis)
-    if path.suffix.lower() in TIFFS:
-        return tiff_contents(path, channel_axis)
-    if path.suffix.lower() == ".npy":
-        return npy_contents(path, channel_axis)
-    image = read_image(path, channel_axis=channel_axis)
-    layout = Layout("yxc"[: image.ndim], image.shape[2] if image.ndim == 3 else None)
-    return Contents(path, (*stamp(path), channel_axis), image.shape, image.shape, image.dtype, layout)
-
-
 @lru_cache(maxsize=4)
-def _stored(path: str, stamp: tuple[Any, ...]) -> Any:
+def _stored(path: str, ask: Ask, stamp: tuple[Any, ...]) -> Stored:
     """The stored array, opened once in each process."""
-    place = Path(path)
-    if place.suffix.lower() == ".npy":
-        return np.load(place, mmap_mode="r", allow_pickle=False)
-    if is_zarr(place):
-        import zarr
-
-        return zarr.open_array(path, mode="r")
-    if place.suffix.lower() not in TIFFS:
-        return read_image(place, channel_axis=stamp[-1])
-    import tifffile
-    import zarr
-
-    file = tifffile.TiffFile(place)
-    if file.series[0].levels[0].dataoffset is not None:  # one stretch of plain values
-        file.close()
-        return tifffile.memmap(place, series=0, level=0, mode="r")
-    array = zarr.open_array(file.series[0].aszarr(level=0), mode="r")
-    finalize(array, file.close)
-    return array
+    return stored_array(Path(path), ask, lazy=True)

@@ -128,8 +128,9 @@ def is_complete(folder: Path) -> bool:
 
 
 def create_array(
-    folder: Path, name: str, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: Any, axes: tuple[str, ...]
-) -> None:
+    folder: Path, name: str, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: Any, axes: tuple[str, ...],
+    attributes: dict[str, Any] | None = None,
+) -> None:  # fmt: skip
     """Create a Zarr v3 array, or find it there; every chunk is a file with a checksum inside."""
     import zarr
     from zarr.codecs import ZstdCodec
@@ -139,7 +140,7 @@ def create_array(
     chunks = tuple(min(c, max(1, n)) if k > 1 else c for k, (c, n) in enumerate(zip(chunks, shape, strict=True)))
     zarr.create_array(
         str(folder / name), shape=shape, chunks=chunks, dtype=dtype, fill_value=0, dimension_names=axes,
-        compressors=ZstdCodec(level=3, checksum=True), overwrite=True,
+        compressors=ZstdCodec(level=3, checksum=True), attributes=attributes or {}, overwrite=True,
     )  # fmt: skip
     flush(folder / name / "zarr.json")
 

@@ -84,7 +84,7 @@ def test_volumes_are_read_with_their_channels(tmp_path: Path) -> None:
         (("--spacing", "2,x,1", "-o", "labels.tif"), "--spacing is '2,x,1'; accepted are two or three numbers"),
         (("--spacing", "2,0,1", "-o", "labels.tif"), "spacing is (2.0, 0.0, 1.0); accepted are positive distances"),
         (("--spacing", "2,1,1", "-o", "labels.png"), "labels.png ends in '.png'; accepted for volumes are"),
-        (("-o", "labels.tif"), "does not say which axis holds the channels"),
+        (("-o", "labels.tif"), "with the axes ZYX: a volume. Say so with --spacing"),
     ],
 )
 def test_mistakes(folder: Path, options: tuple[str, ...], said: str) -> None:
@@ -97,5 +97,5 @@ def test_mistakes(folder: Path, options: tuple[str, ...], said: str) -> None:
 
 def test_an_image_is_no_volume(folder: Path) -> None:
     write_array(folder / "image.tif", np.zeros((4, 5, 3), np.uint8))
-    with pytest.raises(ValueError, match=r"\(4, 5, 3\); accepted as a volume are \(D, H, W\)"):
+    with pytest.raises(ValueError, match=r"\(4, 5, 3\) with the axes YXS; accepted as a volume are \(D, H, W\)"):
         read_volume(folder / "image.tif")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import struct
 import zlib
 from collections.abc import Callable
@@ -16,7 +17,7 @@ import pytest
 import tifffile
 from realdata import DATA, realdata
 
-from gpulaf.io.images import read_array, read_image, read_prototypes, read_truth, write_array, write_figure
+from gpulaf.io.images import read_image, read_prototypes, read_soft, read_truth, read_volume, write_array, write_figure
 
 
 def values(shape: tuple[int, ...], dtype: str, seed: int = 0) -> np.ndarray:
@@ -42,10 +43,9 @@ def test_written_arrays_read_back(tmp_path: Path, suffix: str, shape: tuple[int,
     array, path = values(shape, dtype), tmp_path / f"array{suffix}"
     write_array(path, array)
     assert os.listdir(tmp_path) == [path.name]
-    for read in (read_image, read_array):
-        back = read(path)
-        assert back.dtype == array.dtype
-        np.testing.assert_array_equal(back, array)
+    back = read_image(path)
+    assert back.dtype == array.dtype
+    np.testing.assert_array_equal(back, array)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".npy"])
@@ -96,13 +96,23 @@ def test_big_endian_tiff(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_image(tmp_path / "image.tif"), image)
 
 
-@pytest.mark.parametrize("metadata", [None, {"axes": "ZYX"}, {"axes": "TYX"}])
-def test_an_ambiguous_tiff_asks_for_the_axis(tmp_path: Path, metadata: dict[str, str] | None) -> None:
+@pytest.mark.parametrize(
+    ("metadata", "said"),
+    [
+        (None, "does not say which axis holds the channels.*--channel-axis.*--axes"),
+        ({"axes": "ZYX"}, "with the axes ZYX: a volume. Say so with --spacing"),
+        ({"axes": "TYX"}, "with the axes TYX: 3 images at different times, which are not averaged"),
+    ],
+)
+def test_a_stack_is_no_image_until_its_axes_are_said(tmp_path: Path, metadata: Any, said: str) -> None:
     stack, path = values((3, 6, 8), "uint8"), tmp_path / "image.tif"
     tifffile.imwrite(path, stack, photometric="minisblack", metadata=metadata)
-    with pytest.raises(ValueError, match=r"image\.tif.*\(3, 6, 8\).*--channel-axis"):
+    with pytest.raises(ValueError, match=r"image\.tif.*\(3, 6, 8\)") as caught:
         read_image(path)
-    np.testing.assert_array_equal(read_image(path, channel_axis=0), stack.transpose(1, 2, 0))
+    assert re.search(said, str(caught.value))
+    for options in ({"channel_axis": 0}, {"axes": "CYX"}):
+        np.testing.assert_array_equal(read_image(path, **options), stack.transpose(1, 2, 0))
+    np.testing.assert_array_equal(read_volume(path, axes="ZYX"), stack)
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2, -1, -3])
@@ -149,9 +159,8 @@ def test_truncated_files(tmp_path: Path, name: str, share: float) -> None:
     WRITERS[name](path)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
-    for read in (read_image, read_array):
-        with pytest.raises(ValueError, match=rf"{name} cannot be read: .+\. Check that the file is whole"):
-            read(path)
+    with pytest.raises(ValueError, match=rf"{name} cannot be read: .+\. Check that the file is whole"):
+        read_image(path)
 
 
 def test_the_middle_of_a_compressed_tiff_is_damaged(tmp_path: Path) -> None:
@@ -177,9 +186,8 @@ def test_npy_files_with_objects_or_many_arrays(tmp_path: Path) -> None:
     with open(tmp_path / "many.npy", "wb") as file:
         np.savez(file, values((2, 3), "uint8"))
     for name in ("objects.npy", "many.npy"):
-        for read in (read_image, read_array):
-            with pytest.raises(ValueError, match=f"{name} cannot be read"):
-                read(tmp_path / name)
+        with pytest.raises(ValueError, match=f"{name} cannot be read"):
+            read_image(tmp_path / name)
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
@@ -194,14 +202,14 @@ def test_a_picture_of_more_pixels_than_pillow_takes_is_an_error_of_ours(tmp_path
         read_image(tmp_path / "large.png")
 
 
-@pytest.mark.parametrize("read", [read_image, read_array, read_truth])
+@pytest.mark.parametrize("read", [read_image, read_soft, read_truth])
 def test_missing_files_folders_and_other_types(tmp_path: Path, read: Callable[[Path], Any]) -> None:
     for path in (tmp_path / "none.png", tmp_path):
         with pytest.raises(FileNotFoundError, match=r"does not exist\. Check the path"):
             read(path)
-    (tmp_path / "image.gif").write_bytes(b"GIF89a")
-    with pytest.raises(ValueError, match=r"image\.gif.*'\.gif'.*\.png"):
-        read(tmp_path / "image.gif")
+    (tmp_path / "image.lif").write_bytes(b"LIF")
+    with pytest.raises(ValueError, match=r"image\.lif is not read: its type '\.lif'.*\.png.*Fiji"):
+        read(tmp_path / "image.lif")
 
 
 # --- writing --------------------------------------------------------------------------------------------------------
@@ -316,8 +324,8 @@ def test_truth_in_grey_rgb_and_in_one_bit(tmp_path: Path) -> None:
         (np.full((3, 4), 5, np.uint8), None, "1 different value"),
         (np.array([[0, 5], [5, 0]], np.uint8), 5, "1 different value"),
         (np.arange(300).reshape(3, 100), None, "300 different value"),
-        (np.zeros((3, 4)), None, r"float64 values of shape \(3, 4\)"),
-        (np.arange(12, dtype=np.uint8).reshape(2, 2, 3), None, r"uint8 values of shape \(2, 2, 3\)"),
+        (np.full((3, 4), 0.5), None, r"float64 values of shape \(3, 4\)"),
+        (np.arange(48, dtype=np.uint8).reshape(4, 4, 3), None, r"uint8 values of shape \(4, 4, 3\)"),
     ],
     ids=["one value", "one value left", "photograph", "floating", "color"],
 )

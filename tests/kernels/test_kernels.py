@@ -200,7 +200,7 @@ def test_without_numba_the_references_do_the_work():
         "weights = gpulaf.uniform_weights((5, 6))\n"
         "for name in ('operator', 'adjoint', 'similarity', 'weight_gradient', 'chain', 'reverse_horner'):\n"
         "    print(implementation(name, weights).__name__)\n"
-        "gpulaf.flows.LinearFlow(gpulaf.Grid(weights), np.ones((5, 2, 6)))"
+        "gpulaf.flows.LinearFlow(gpulaf.Grid(weights), np.ones((5, 2, 6), np.float32))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["reference"] * 6
@@ -219,7 +219,7 @@ def test_arrays_that_may_only_be_read_are_compiled_for_only_once(dtype):
 
 
 @pytest.mark.parametrize("shape", [(5, 70), (3, 4, 70)])
-def test_strides_and_precisions_of_the_operands_change_nothing(dtype, shape):
+def test_strides_of_the_operands_change_nothing(dtype, shape):
     pytest.importorskip("numba")
     weights, S, l, u, v = operands(2, shape, 1, np.float32)
 
@@ -231,7 +231,6 @@ def test_strides_and_precisions_of_the_operands_change_nothing(dtype, shape):
 
     plain = [a.astype(dtype) for a in (weights, S, l, u, v)]
     strange = [np.asfortranarray(a) for a in plain[:2]] + [np.repeat(a, 2, axis=-1)[..., ::2] for a in plain[2:]]
-    strange[0] = np.asfortranarray(weights)  # and in single precision
     out = np.empty_like(plain[4])
     for into in (out, np.empty((*v.shape, 2), dtype)[..., 0]):
         for x, y in zip(everything(*plain, out), everything(*strange, into), strict=True):

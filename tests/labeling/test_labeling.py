@@ -106,7 +106,8 @@ def test_labels_have_the_smallest_unsigned_dtype(J: int, dtype: str) -> None:
 @pytest.mark.parametrize(
     ("dtype", "top", "scale"),
     [
-        ("uint8", 255, 255), ("uint16", 65535, 65535), (">u2", 65535, 65535), ("uint32", 3, 1), ("int64", 3, 1),
+        ("uint8", 255, 255), ("uint16", 65535, 65535), (">u2", 65535, 65535), ("int8", 127, 127),
+        ("int16", 32767, 32767),
         ("bool", 1, 1), ("float16", 1, 1), ("float32", 1, 1), (">f4", 1, 1), ("float64", 1, 1), (">f8", 1, 1),
     ],
 )  # fmt: skip
@@ -474,15 +475,16 @@ P = random_probabilities()
         (BOTH, np.ones((4, 5, 1)), ValueError, "1 label on axis -1"),
         (BOTH, np.ones((4, 5, 0)), ValueError, "0 label on axis -1"),
         (BOTH, np.ones((0, 5, 3)), ValueError, "(0, 5, 3)"),
-        (BOTH, np.ones((4, 5, 3), int), TypeError, "int64"),
-        (BOTH, P > 0.5, TypeError, "bool"),
+        ((refine,), np.ones((4, 5, 3), int), ValueError, "up to 2"),
+        ((refine_logits,), np.ones((4, 5, 3), int), TypeError, "int64"),
+        ((refine_logits,), P > 0.5, TypeError, "bool"),
         (BOTH, P * 1j, TypeError, "complex128"),
         (BOTH, P.astype(object), TypeError, "object"),
         (BOTH, "predictions.npy", TypeError, "<U15"),
     ],
     ids=[
         "negative", "sum 2", "one sum", "labels first", "NaN", "inf", "two axes", "five axes", "one label", "no label",
-        "empty", "integers", "bool", "complex", "objects", "path",
+        "empty", "sum of integers", "integers", "bool", "complex", "objects", "path",
     ],
 )  # fmt: skip
 def test_bad_predictions(functions: Any, values: Any, kind: type[Exception], said: str) -> None:

@@ -52,7 +52,8 @@ def test_label_is_the_assignment_flow(dtype, scheme):
     expected = np.exp(end.v) / np.exp(end.v).sum(axis=-2, keepdims=True)
     np.testing.assert_allclose(result.probabilities, from_rows(expected), atol=tol(dtype))
     np.testing.assert_array_equal(result.labels, end.v.argmax(axis=-2))
-    assert (result.products, result.converged, result.reason) == (end.evaluations, end.converged, end.reason)
+    assert (result.products, result.converged) == (end.evaluations, end.converged)
+    assert result.reason.startswith(end.reason)
     assert result.probabilities.dtype == dtype
     if scheme in SCHEMES[1:3]:
         assert result.error == scheme.tol

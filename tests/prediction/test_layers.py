@@ -136,7 +136,7 @@ def test_layers_learn(shared: bool, radius: int) -> None:
     assert all(relative(one, other) > 1e-3 for one, other in pairwise(layers))
     for omega in layers:
         gpulaf.averaging.check_weights(omega, (32, 32))
-    likelihood = predictor.reader.data_term(predictor.reader.image(IMAGES[3]))
+    likelihood = predictor.reader.data_term(predictor.reader.pixels(IMAGES[3]).features)
     v = DeepFlow(weights, predictor.times).solve(likelihood).v
     np.testing.assert_array_equal(predictor.label(IMAGES[3]).labels, v.argmax(axis=-2))
 
@@ -204,9 +204,7 @@ def test_spread_over_workers_layers_learn_the_same() -> None:
     distributed = pytest.importorskip("distributed", reason="the extra 'large' is not installed")
     options: dict[str, Any] = {"training": Training(steps=2), "n_layers": 2}
     with (
-        distributed.LocalCluster(
-            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None
-        ) as cluster,
+        distributed.LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None) as cluster,
         distributed.Client(cluster) as client,
     ):
         spread = fitted(2, cluster=client, **options)
@@ -246,7 +244,7 @@ def test_uniform_weights_are_compared_in_as_many_layers() -> None:
     predictor = fitted(1, 1, n_layers=3, time=6.0)
     found = compare(predictor, Item(IMAGES[3], TRUTHS[3])).labels
     uniform = gpulaf.uniform_weights((32, 32))
-    likelihood = predictor.reader.data_term(predictor.reader.image(IMAGES[3]))
+    likelihood = predictor.reader.data_term(predictor.reader.pixels(IMAGES[3]).features)
     v = DeepFlow(uniform, [2.0] * 3).solve(likelihood).v
     np.testing.assert_array_equal(found["uniform weights"], v.argmax(axis=-2))
     np.testing.assert_array_equal(found["predicted weights"], predictor.label(IMAGES[3]).labels)

@@ -113,6 +113,7 @@ def of_image(weights: Any, image: np.ndarray) -> Any:
 # --- bit for bit ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore::gpulaf.DataWarning")
 @settings(deadline=None, max_examples=100)
 @given(
     tiled=tiled_images(), labels=st.integers(2, 9), degree=st.integers(1, 9), substeps=st.integers(1, 2),
@@ -291,7 +292,7 @@ def test_too_small_a_halo_shows() -> None:
     labeler, image = Labeler(scene.prototypes, solver=Taylor(4, substeps=1)), scene.image.astype(float)
     lazy = da.from_array(image, chunks=(16, 16, 3))
 
-    def solve(cuts: Any, tile: Any) -> Labeling:
+    def solve(cuts: Any, mask: Any, tile: Any) -> Labeling:
         return labeler(tile)
 
     same_bits(label_tiles(solve, [lazy], 8, 4), labeler(image))
@@ -395,7 +396,7 @@ def test_weights_come_into_a_tile_as_rows() -> None:
     image, weights = rng.random((40, 50, 2)), rng.random((40, 9, 50))
     lazy = [da.from_array(image, chunks=(20, 25, 1)), da.from_array(weights, chunks=(40, 4, 7))]
 
-    def solve(cuts: Any, tile: np.ndarray, cut: np.ndarray) -> Labeling:
+    def solve(cuts: Any, mask: Any, tile: np.ndarray, cut: np.ndarray) -> Labeling:
         assert tile.flags.c_contiguous
         assert cut.flags.c_contiguous
         seen.append((cuts, tile, cut))

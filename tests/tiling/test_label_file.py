@@ -83,7 +83,7 @@ def test_labels_and_probabilities_equal_those_in_memory_bit_for_bit(tmp_path: Pa
     assert 0 < (expected[0] == 0).mean() < 1
     options: dict[str, Any] = {"probabilities": tmp_path / "soft.zarr", "device": device}
     done = labeled(tmp_path / "in.tif", tmp_path / "out.zarr", labeler, **options)
-    assert done[1:] == ((300, 250), 3, SIDE, 20, 0)
+    assert done[1:6] == ((300, 250), 3, SIDE, 20, 0)
     labels, soft = (zarr.open_array(tmp_path / name, mode="r") for name in ("out.zarr", "soft.zarr"))
     assert labels.dtype == np.uint8
     assert soft.dtype == (np.float64 if dtype == "float64" else np.float32)
@@ -371,12 +371,18 @@ def test_a_damaged_chunk_of_the_input_fails_its_tiles_and_nothing_else(tmp_path:
     assert np.array_equal(zarr.open_array(tmp_path / "out.zarr")[:], Labeler(PROTOTYPES)(stripes()).labels)
 
 
-def test_values_that_are_not_finite_fail_their_tiles(tmp_path: Path) -> None:
-    pixels = stripes().astype(np.float32) / 255
+def test_nan_is_no_data_and_infinite_values_are_refused(tmp_path: Path) -> None:
+    pixels, labeler = stripes().astype(np.float32) / 255, Labeler(PROTOTYPES / 255)
     pixels[150, 100] = np.nan
     tifffile.imwrite(tmp_path / "in.tif", pixels, tile=(SIDE, SIDE))
-    with pytest.raises(RuntimeError, match=r"1 of 20 .*rows 128:192, columns 64:128: image holds 1 value"):
-        labeled(tmp_path / "in.tif", tmp_path / "out.zarr")
+    done = labeled(tmp_path / "in.tif", tmp_path / "out.tif", labeler)
+    assert done.nodata == 255
+    labels = tifffile.imread(tmp_path / "out.tif")
+    assert np.argwhere(labels == 255).tolist() == [[150, 100]]
+    pixels[150, 100] = np.inf
+    tifffile.imwrite(tmp_path / "in.tif", pixels, tile=(SIDE, SIDE))
+    with pytest.raises(ValueError, match="image holds 1 value"):
+        labeled(tmp_path / "in.tif", tmp_path / "out.zarr", labeler)
 
 
 def limited(folder: Path, size: int) -> subprocess.CompletedProcess[str]:

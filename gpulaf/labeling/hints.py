@@ -1,0 +1,151 @@
+"""What looks wrong about the numbers of an image, its prototypes and its labels, though nothing forbids it."""
+
+from __future__ import annotations
+
+import sys
+from math import ceil, log2, prod
+from typing import Any
+from warnings import warn
+
+import numpy as np
+
+from ..backend.array import filled, host_array, namespace
+from ..backend.validation import Pixels
+
+__all__ = ["DataWarning", "unused_labels", "warn_of_labels", "warn_of_values"]
+
+#: Share of a range under which an image uses little of it, and how much larger than 1 values of floats are large.
+LITTLE, LARGE = 1 / 8, 10
+#: Pixels from which on an image tells something.
+FEWEST = 64
+#: Labels that a message lists.
+LISTED = 5
+
+
+class DataWarning(UserWarning):
+    """The numbers of an image, its prototypes or its labels look wrong; the message says which, and the next step."""
+
+
+def warn_of_values(pixels: Pixels, prototypes: np.ndarray, rho: float, *, ranged: bool, learned: bool) -> bool:
+    """Warn where the values of an image do not go with its range, with rho or with its prototypes; whether it did.
+
+    Parameters
+    ----------
+    pixels : Pixels
+    prototypes : (J, C) array
+        Scaled.
+    rho : float
+    ranged : bool
+        Whether the values were scaled by a range, given or that of an integer type.
+    learned : bool
+        Whether the prototypes come from other images.
+    """
+    low, high = _extremes(pixels)
+    if prod(pixels.features.shape[:-1]) < FEWEST or not high.max() > low.min():
+        return False  # too few pixels, no valid one, or all alike
+    text = _about_learned(pixels.range, float(low.min()), float(high.max()), prototypes) if learned else None
+    text = text or _about_range(pixels.range, float(low.min()), float(high.max()), rho, ranged)
+    text = text or (None if learned else _about_prototypes(pixels.range, low, high, prototypes))
+    if text:
+        warn(text, DataWarning, stacklevel=_level())
+    return bool(text)
+
+
+def unused_labels(labels: Any, valid: Any, count: int) -> str:
+    """A sentence about labels of 0 … count−1 that no pixel got; empty where there are none."""
+    found = host_array(labels)  # synchronize
+    found = found.ravel() if valid is None else found[host_array(valid)]
+    unused = np.flatnonzero(np.bincount(found, minlength=count)[:count] == 0)
+    if not unused.size or not found.size:
+        return ""
+    if len(unused) == count - 1 and found.size >= FEWEST:
+        return f"Every pixel got the label {int(found[0])} of 0 to {count - 1}."
+    return f"No pixel got the label{'s' if len(unused) > 1 else ''} {_listed(unused)} of 0 to {count - 1}."
+
+
+def warn_of_labels(unused: str) -> None:
+    """Warn where every pixel got one label."""
+    if unused.startswith("Every"):
+        text = "Check that the prototypes are in the units of the image, or take a smaller rho or time."
+        warn(f"{unused} {text}", DataWarning, stacklevel=_level())
+
+
+def _about_range(bounds: tuple[float, float], low: float, high: float, rho: float, ranged: bool) -> str | None:
+    """What is wrong with the range of an image whose scaled values go from `low` to `high`."""
+    share, unit = high - low, bounds[1] - bounds[0]
+    first, last = bounds[0] + unit * low, bounds[0] + unit * high
+    values, step = f"the image holds values from {first:.5g} to {last:.5g}", f"Pass range={_proposed(first, last)}"
+    if ranged and (low < -0.5 or high > 1.5):
+        return f"{values}, far outside of the range {bounds[0]:g} to {bounds[1]:g} that is taken as 0 to 1. {step}."
+    if ranged and share < LITTLE:
+        return (
+            f"{values}, {100 * share:.2g} % of the range {bounds[0]:g} to {bounds[1]:g} that is taken as 0 to 1: rho "
+            f"{rho:g} is {rho * unit:.4g} of its units. {step}."
+        )
+    if not ranged and ((share > LARGE and rho < share / 100) or (share < LITTLE and rho > share / 4)):
+        return (
+            f"{values}, and rho {rho:g}, which suits values from 0 to 1, is {100 * rho / share:.2g} % of that. {step}, "
+            "or rho in the units of the image."
+        )
+    return None
+
+
+def _about_learned(bounds: tuple[float, float], low: float, high: float, prototypes: np.ndarray) -> str | None:
+    """What is wrong with an image for prototypes that were learned elsewhere."""
+    first, last = float(prototypes.min()), float(prototypes.max())
+    if first <= high and last >= low and (last - first) * LITTLE < high - low < (last - first) / LITTLE:
+        return None
+    learned, found = (
+        " to ".join(f"{bounds[0] + (bounds[1] - bounds[0]) * x:.4g}" for x in ends)
+        for ends in ((first, last), (low, high))
+    )
+    return (
+        f"the labels were learned on values of about {learned} in the units of this image, which holds {found}. Pass "
+        "the range that stands for the same values, as range=(0, 255)."
+    )
+
+
+def _about_prototypes(
+    bounds: tuple[float, float], low: np.ndarray, high: np.ndarray, prototypes: np.ndarray
+) -> str | None:
+    """What is wrong with prototypes beside an image whose scaled values go from `low` to `high`, by channel."""
+    margin = (high - low) / 2
+    outside = np.flatnonzero(((prototypes < low - margin) | (prototypes > high + margin)).any(axis=1))
+    if not outside.size:
+        return None
+    first, last = (bounds[0] + (bounds[1] - bounds[0]) * x for x in (low.min(), high.max()))
+    return (
+        f"prototypes lie far outside of the image's values, {first:.5g} to {last:.5g}: label {_listed(outside)}. Give "
+        "prototypes in the units of the image."
+    )
+
+
+def _extremes(pixels: Pixels) -> tuple[np.ndarray, np.ndarray]:
+    """The smallest and the largest scaled value of every channel over the valid pixels; ∞ and −∞ without any."""
+    features, valid = pixels.features, pixels.valid
+    xp, axes, inf = namespace(features), tuple(range(features.ndim - 1)), float("inf")
+    ends = (features, features)
+    if valid is not None:
+        ends = (filled(features, valid[..., None], inf), filled(features, valid[..., None], -inf))
+    low, high = (host_array(f(x, axis=axes)) for f, x in zip((xp.min, xp.max), ends, strict=True))  # synchronize
+    return low.astype(np.float64), high.astype(np.float64)
+
+
+def _proposed(low: float, high: float) -> tuple[float, float]:
+    """The range of as many bits as values need, at least 8; of others their own."""
+    if low >= 0 and 1.5 < high < 2**32:
+        return (0, 2 ** max(8, 2 * ceil(log2(round(high) + 1) / 2)) - 1)
+    return float(f"{low:.3g}"), float(f"{high:.3g}")
+
+
+def _level() -> int:
+    """Frames from a warning up to the first that is not of this package: where the user called."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith("gpulaf."):
+        frame, level = frame.f_back, level + 1
+    return level
+
+
+def _listed(numbers: np.ndarray) -> str:
+    shown = ", ".join(str(n) for n in numbers[:LISTED].tolist())
+    return shown + (f" and {len(numbers) - LISTED} more" if len(numbers) > LISTED else "")
