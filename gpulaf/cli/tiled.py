@@ -100,7 +100,7 @@ def label_tiled(options: dict[str, Any], source: Source, described: Described) -
             values=described.values, nodata=options["nodata"], tiling=tiling,
             say=lambda text: click.echo(text, err=True),
         )  # fmt: skip
-    if done.nodata is not None and (source.dtype.kind != "f" or source.place.nodata is not None):
+    if done.nodata is not None and source.told_gaps:
         tell_nodata(options["output"], done.nodata)
     height, width = done.shape
     click.echo(f"{height}×{width} pixels, {done.labels} labels, {done.tiles} tiles: {options['output']}")

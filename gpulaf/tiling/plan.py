@@ -85,16 +85,18 @@ class Plan:
 
     def create_arrays(self) -> None:
         """Create the arrays, empty, where they are not there yet."""
-        folder, side = self.targets.partial, chunk_side(self.side)
+        folder, side, about = self.targets.partial, chunk_side(self.side), dict[str, Any]()
         if self.targets.is_pyramid:
             create_pyramid(folder, "labels", self.shapes, side, self.values, self.place)
         else:
-            about: dict[str, Any] = {"place": self.place.to_json()} if self.place.to_json() else {}
+            about = {"place": self.place.to_json()} if self.place.to_json() else {}
             about |= {} if self.place.nodata is None else {"_FillValue": self.place.nodata}
             create_array(folder, "labels", self.shapes[0], (side, side), self.values.dtype, ("y", "x"), about)
         if self.targets.probabilities is not None:
             shape, chunks = (*self.shapes[0], len(self.values)), (side, side, len(self.values))
-            create_array(folder, "probabilities", shape, chunks, self._floating, ("y", "x", "label"))
+            where = replace(self.place, nodata=None).to_json()
+            about = {"place": where} if where else {}
+            create_array(folder, "probabilities", shape, chunks, self._floating, ("y", "x", "label"), about)
 
     def fingerprint(self) -> dict[str, Any]:
         """Input and options that determine the bytes of the result."""

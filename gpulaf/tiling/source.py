@@ -84,6 +84,31 @@ class Source:
         pixels, _ = self.read(index[:2])
         return pixels[..., index[2]] if len(index) > 2 else pixels
 
+    @property
+    def told_gaps(self) -> bool:
+        """Whether the file says that pixels hold no data, other than by NaN."""
+        return self.gaps and (self.dtype.kind != "f" or self.place.nodata is not None)
+
+
+@dataclass(frozen=True)
+class Masked:
+    """A source whose windows are masked arrays."""
+
+    source: Source
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "source":  # not there yet while it is unpickled
+            raise AttributeError(name)
+        return getattr(self.source, name)
+
+    def __getitem__(self, index: tuple[slice, ...]) -> Any:
+        pixels, valid = self.source.read(index[:2])
+        invalid = np.zeros(pixels.shape, bool)
+        if valid is not None:
+            invalid[~valid] = True
+        found = np.ma.MaskedArray(pixels, invalid)
+        return found[..., index[2]] if len(index) > 2 else found
+
 
 def open_image(
     path: str | os.PathLike[str], *, channel_axis: int | None = None, axes: str | None = None, tile: int = 2048
@@ -104,7 +129,7 @@ def open_image(
     Returns
     -------
     dask.array.Array
-        (H, W) or (H, W, C), in the dtype of the file.
+        (H, W) or (H, W, C), in the dtype of the file; of masked arrays where the file says that pixels hold no data.
 
     Raises
     ------
@@ -117,7 +142,11 @@ def open_image(
     source = open_source(path, channel_axis=channel_axis, axes=axes)
     sides = tuple(chunk * max(1, round(tile / chunk)) for chunk in source.chunks)
     name = f"image-{tokenize(source.path, source.stamp, source.layout, tile)}"
-    return from_array(source, chunks=(*sides, -1)[: source.ndim], name=name)
+    chunks = (*sides, -1)[: source.ndim]
+    if not source.told_gaps:
+        return from_array(source, chunks=chunks, name=name)
+    meta = np.ma.MaskedArray(np.empty((0,) * source.ndim, source.dtype))
+    return from_array(Masked(source), chunks=chunks, name=name, asarray=False, meta=meta)
 
 
 def open_source(

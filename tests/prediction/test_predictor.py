@@ -680,7 +680,7 @@ def test_micrographs() -> None:
     """A few steps on small crops of real membranes are better than uniform weights on an unseen crop."""
     window = slice(100, 228), slice(200, 328)
     read = [
-        [gpulaf.io.images.read_array(DATA / "em" / f"{kind}_{k:02d}.png")[window] for k in (0, 1, 2, 12)]
+        [gpulaf.io.read_image(DATA / "em" / f"{kind}_{k:02d}.png")[window] for k in (0, 1, 2, 12)]
         for kind in ("image", "truth")
     ]
     predictor = WeightPredictor(20, training=Training(steps=25))

@@ -10,8 +10,9 @@ import pytest
 import tifffile
 import zarr
 
+from gpulaf import Labeler, label
 from gpulaf.io.images import read_image, write_array
-from gpulaf.tiling import open_image, open_source
+from gpulaf.tiling import label_array, open_image, open_source
 from gpulaf.tiling import source as source_module
 
 WINDOW = (slice(17, 203), slice(100, 249))
@@ -54,6 +55,22 @@ def test_transparency_is_dropped_as_in_memory(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "rgba.tif", rgba, photometric="rgb", extrasamples=["unassalpha"], tile=(64, 64))
     holds(tmp_path / "rgba.tif", read_image(tmp_path / "rgba.tif"))
     assert open_source(tmp_path / "rgba.tif").shape == COLOR.shape
+
+
+def test_chunks_are_masked_where_the_file_says_that_pixels_hold_no_data(tmp_path: Path) -> None:
+    tags = [(42113, 2, 3, "77", True)]
+    tifffile.imwrite(tmp_path / "n.tif", GREY, tile=(64, 64), extratags=tags)
+    lazy = open_image(tmp_path / "n.tif", tile=64)
+    found = lazy.compute(scheduler="synchronous")
+    assert np.array_equal(np.ma.getmaskarray(found), GREY == 77)
+    assert np.array_equal(found.data, GREY)
+    result = label_array(lazy, Labeler([20.0, 200.0]))
+    expected = label(read_image(tmp_path / "n.tif"), [20.0, 200.0])
+    assert np.array_equal(result.labels.compute(scheduler="synchronous"), expected.labels)
+    color = np.where(COLOR < 9000, 0, COLOR)
+    tifffile.imwrite(tmp_path / "c.tif", color, photometric="rgb", extratags=[(42113, 2, 2, "0", True)])
+    found = open_image(tmp_path / "c.tif", tile=64)[10:200, 20:90].compute(scheduler="synchronous")
+    assert np.array_equal(found.mask[..., 1], (color == 0).all(axis=-1)[10:200, 20:90])
 
 
 def test_the_full_resolution_of_a_pyramid(tmp_path: Path) -> None:
