@@ -50,9 +50,7 @@ def nearest_neighbor_graph(points: Any, neighbors: int = 8, *, sigma: float | No
     from scipy.spatial import cKDTree
 
     if isinstance(points, np.ma.MaskedArray):
-        raise TypeError(
-            "points are a masked array; accepted are points without a mask. Leave masked ones out first."
-        )
+        raise TypeError("points are a masked array; accepted are points without a mask. Leave masked ones out first.")
     points = host_array(points)
     if points.ndim != 2 or 0 in points.shape:
         raise ValueError(f"points have shape {points.shape}; accepted is (n, D), a row for each point. Reshape them.")

@@ -202,8 +202,10 @@ def bilateral_weights(
 
 def check_bilateral(sigma: float, radius: int) -> None:
     """Raise ValueError for a scale or a radius that bilateral weights cannot have."""
-    if not sigma > 0:
-        raise ValueError(f"sigma is {sigma}; accepted are positive numbers. Take the noise level of the image.")
+    if not 1e-15 <= sigma <= 1e15:
+        raise ValueError(
+            f"sigma is {sigma}; accepted are positive numbers, from 1e-15 to 1e15. Take the noise level of the image."
+        )
     _check_radius(radius)
 
 
@@ -215,7 +217,8 @@ def bilateral_patches(features: Any, sigma: float, radius: int, spacing: tuple[f
     mask = xp.ones(shape, dtype=features.dtype)
     for index, offset, neighbor in neighbors(fields, patches):
         squared = xp.sum((neighbor - fields) ** 2, axis=-2)
-        patches[..., index, :] = xp.exp(-squared / (2 * sigma**2)) * shifted(mask, offset, labels=False)
+        with np.errstate(over="ignore"):  # e^−∞ is 0
+            patches[..., index, :] = xp.exp(-squared / (2 * sigma**2)) * shifted(mask, offset, labels=False)
     if spacing is not None:
         spaced = spaced_weights(shape, spacing, radius, dtype=np.float64)
         patches = patches * xp.asarray(spaced, dtype=features.dtype)

@@ -33,8 +33,8 @@ def check_rho(rho: float, usual: str = "0.1 suits images with values in [0, 1]")
     """Raise an error for a scale of the data that is no positive, finite number."""
     if np.ndim(rho) or np.asarray(rho).dtype.kind not in "iuf":
         raise TypeError(f"rho is {rho!r}; accepted are positive numbers. {usual}.")
-    if not 0 < rho < float("inf"):
-        raise ValueError(f"rho is {rho}; accepted are positive numbers. {usual}.")
+    if not 1e-12 <= rho <= 1e12:
+        raise ValueError(f"rho is {rho}; accepted are positive numbers, from 1e-12 to 1e12. {usual}.")
 
 
 def check_spacing(spacing: Any, axes: int) -> None:

@@ -75,7 +75,7 @@ def label(image: Path, **_: Any) -> None:
         return
     check_outputs(options, [image, Path(options["weights"]), options["model"] or Path()])
     record = _read(image, options)
-    axis = None if record.pixels.ndim == len(options["spacing"] or (1, 1)) else -1
+    axis = _last_axis(record, len(options["spacing"] or (1, 1)))
     _check_channels(described, 1 if axis is None else record.pixels.shape[axis])
     labeler = with_bits(described.labeler, record.bits)
     with compile_notice():
@@ -133,10 +133,11 @@ def refine(soft: Path, logits: bool, label_axis: int | None, image: Path | None,
     with compile_notice():
         values = device_array(predictions.pixels, options["device"])
         features = None if record is None else device_array(record.pixels, options["device"])
-        axis = -1 if record is not None and record.pixels.ndim == values.ndim else None
+        axis = None if record is None else _last_axis(record, values.ndim - 1)
         call = labeler.refine_logits if logits else labeler.refine
         masked = {"mask": np.logical_and.reduce(valid)} if valid else {}
-        result = call(values, image=features, channel_axis=axis, spacing=options["spacing"], **masked)
+        last = {"label_axis": values.ndim - 1, "channel_axis": axis}
+        result = call(values, image=features, spacing=options["spacing"], **last, **masked)
     _write(options, result, described.values, record, predictions)
 
 
@@ -151,6 +152,11 @@ def _read(path: Path, options: dict[str, Any]) -> Record:
     line = record.place.contradiction(options["spacing"])
     tell_notes([*record.notes, *([line] if line else [])])
     return record
+
+
+def _last_axis(record: Record, space: int) -> int | None:
+    """The axis of the channels, counted from 0, as one that is sure; None without them."""
+    return None if record.pixels.ndim == space else record.pixels.ndim - 1
 
 
 def _check_channels(described: Described, channels: int) -> None:

@@ -49,7 +49,9 @@ class Layout(NamedTuple):
     palette: bool = False
 
 
-def layout_of(axes: str | None, shape: tuple[int, ...], path: Path, ask: Ask) -> tuple[Layout, tuple[str, ...]]:
+def layout_of(
+    axes: str | None, shape: tuple[int, ...], path: Path, ask: Ask, scale: tuple[float, ...] | None = None
+) -> tuple[Layout, tuple[str, ...]]:
     """The layout of an array, and lines about what was assumed.
 
     Parameters
@@ -59,6 +61,8 @@ def layout_of(axes: str | None, shape: tuple[int, ...], path: Path, ask: Ask) ->
     shape : tuple
     path : Path
     ask : Ask
+    scale : tuple of float, optional
+        Distance of the pixels along (z,) y, x that the file says, for the error of a volume that is read as an image.
 
     Raises
     ------
@@ -96,7 +100,7 @@ def layout_of(axes: str | None, shape: tuple[int, ...], path: Path, ask: Ask) ->
         for k, letter in zip(unknown, left, strict=True):
             letters[k] = letter
     known = "".join(letters)
-    _check(known, named, shape, path, ask)
+    _check(known, named, shape, path, ask, scale)
     return Layout(known, shape[known.index("c")] if "c" in known else None), notes
 
 
@@ -157,7 +161,9 @@ def _check_last(shape: tuple[int, ...], unknown: list[int], path: Path, ask: Ask
     )
 
 
-def _check(known: str, named: str | None, shape: tuple[int, ...], path: Path, ask: Ask) -> None:
+def _check(
+    known: str, named: str | None, shape: tuple[int, ...], path: Path, ask: Ask, scale: tuple[float, ...] | None
+) -> None:
     """Raise Unreadable unless the axes are those that are asked for."""
     space, what = "zyx" if ask.volume else "yx", "volume" if ask.volume else "image"
     found = sorted(known.replace("1", ""))
@@ -179,8 +185,9 @@ def _check(known: str, named: str | None, shape: tuple[int, ...], path: Path, as
             "probability p of one class, stack [1 − p, p]."
         )
     if not ask.volume and "z" in known:
+        told = ",".join(f"{size:.6g}" for size in scale) if scale and len(scale) == 3 else "SZ,SY,SX"
         raise Unreadable(
-            f"{about}: a volume. Say so with --spacing SZ,SY,SX, the distances of its voxels (read_volume in Python); "
+            f"{about}: a volume. Say so with --spacing {told}, the distances of its voxels (read_volume in Python); "
             "or say with axes (--axes) what the axis is, as CYX."
         )
     if ask.volume and "z" not in known:

@@ -91,8 +91,13 @@ def reading(path: Path, where: str = "") -> Iterator[None]:
     try:
         with quiet():
             yield
-    except (Unreadable, MemoryError, ModuleNotFoundError):
+    except (Unreadable, ModuleNotFoundError):
         raise
+    except MemoryError as error:
+        raise MemoryError(
+            f"{path} does not fit into memory{where} ({first_line(error)}). Check that the file is "
+            "whole; a large image is labeled in tiles, by --tile 1024."
+        ) from error
     except Exception as error:  # damaged files surface in every type: zlib.error, struct.error, RuntimeError, …
         raise _said(path, where, error) from error
 

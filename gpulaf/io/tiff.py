@@ -46,7 +46,7 @@ def tiff_contents(path: Path, ask: Ask) -> Contents:
         page = level.keyframe
         place = tiff_place(file, page, index)
         axes, turned, flips = _oriented(level.axes, page, bool(place.tags))
-        layout, assumed = layout_of(axes, level.shape, path, ask)
+        layout, assumed = layout_of(axes, level.shape, path, ask, place.scale)
         notes += assumed
         samples = level.axes.find("S")
         alpha = _alpha(page) if samples >= 0 and layout.axes[samples] == "c" else None

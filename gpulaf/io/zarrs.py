@@ -61,7 +61,7 @@ def zarr_contents(path: Path, ask: Ask) -> Contents:
             place = replace(place, nodata=fill)
     if node.dtype.kind not in "buif":
         raise TypeError(f"{path} holds {node.dtype} values; accepted are real numbers. Convert it first.")
-    layout, assumed = layout_of(axes, node.shape, path, ask)
+    layout, assumed = layout_of(axes, node.shape, path, ask, place.scale)
     about = path / ("zarr.json" if (path / "zarr.json").is_file() else ".zarray")
     dtype = np.dtype(node.dtype).newbyteorder("=")
     return Contents(

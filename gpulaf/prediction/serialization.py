@@ -96,6 +96,8 @@ def read_model(path: str | os.PathLike[str], features: Callable[[Any], Any] | No
     try:
         stored, options = metadata["features"], dict(metadata["options"])
         own = Features(stored["names"]) if isinstance(stored, dict) else None
+        if not isinstance(stored, str | dict) and (isinstance(stored, bool) or int(stored) != stored or stored < 0):
+            raise ValueError(f"features are {stored}")
         kind, arguments = metadata["solver"]
         options["solver"] = SOLVERS[kind](**arguments)
         bounds = metadata["range"]
@@ -105,7 +107,7 @@ def read_model(path: str | os.PathLike[str], features: Callable[[Any], Any] | No
         history = [TrainingStep(*row) for row in metadata["history"]]
         rest = bool(metadata["on_probabilities"]), history, str(metadata["reason"])
         size = _size(options)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
         raise ValueError(f"{path} has damaged metadata ({error!r}). Save the predictor again.") from None
     found = _restored(path, own or stored, features)
     _check_tensors(path, tensors, size, found if isinstance(found, int) else None)

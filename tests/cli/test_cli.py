@@ -162,6 +162,17 @@ def test_pixels_that_are_not_square(tmp_path: Path, example: Example) -> None:
         assert np.abs(expected.probabilities - gpulaf.label(example.image, [60, 190]).probabilities).max() > 0.01
 
 
+def test_few_rows_of_many_channels_that_the_file_names(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).random((3, 40, 20)).astype(np.float32)
+    write_array(tmp_path / "few.tif", pixels)
+    succeeds(tmp_path, "label", "few.tif", "--prototypes", 2, "-o", "labels.npy")
+    expected = gpulaf.label(pixels, 2, channel_axis=2)
+    np.testing.assert_array_equal(np.load(tmp_path / "labels.npy"), expected.labels)
+    write_array(tmp_path / "soft.tif", pixels / pixels.sum(axis=-1, keepdims=True))
+    succeeds(tmp_path, "refine", "soft.tif", "-o", "labels.npy")
+    assert np.load(tmp_path / "labels.npy").shape == (3, 40)
+
+
 # --- refine ---------------------------------------------------------------------------------------------------------
 
 

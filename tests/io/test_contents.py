@@ -683,6 +683,17 @@ def test_libraries_say_nothing_besides(tmp_path: Path, caplog: Any, recwarn: Any
     assert not recwarn.list
 
 
+def test_what_does_not_fit_into_memory_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", GREY)
+
+    def large(*_: Any, **__: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(tifffile.TiffPageSeries, "asarray", large)
+    with pytest.raises(MemoryError, match=r"a\.tif does not fit into memory \(MemoryError\)\. .* in tiles"):
+        read_image(tmp_path / "a.tif")
+
+
 def test_what_is_locked_is_not_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tifffile.imwrite(tmp_path / "a.tif", GREY)
 

@@ -196,6 +196,13 @@ def test_a_hyperstack_of_imagej_stays_one(tmp_path: Path) -> None:
         assert file.pages.first.resolution == (5, 10)
 
 
+def test_the_distances_of_a_volume_are_told_where_an_image_is_asked_for(tmp_path: Path) -> None:
+    place = Place(scale=(2.0, 0.5, 0.25), unit="micrometer", flavor="imagej")
+    write_array(tmp_path / "i.tif", VOLUME, volume=True, place=place)
+    with pytest.raises(ValueError, match=r"a volume\. Say so with --spacing 2,0\.5,0\.25, the distances"):
+        read_record(tmp_path / "i.tif")
+
+
 def test_a_volume_without_sizes_takes_those_of_spacing(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "i.tif", np.stack([GREY] * 3), metadata={"axes": "ZYX"}, photometric="minisblack")
     labeled(tmp_path / "i.tif", tmp_path / "o.tif", "--spacing", "4,1,1")

@@ -233,3 +233,12 @@ def test_rows_that_sum_to_anything_are_normalized() -> None:
     )
     with pytest.raises(ValueError, match="0 for every label"):
         refine(np.zeros((8, 8, 2)), normalize=True)
+
+
+@pytest.mark.parametrize("rho", [1e-300, 1e-13, 1e13, 1e300])
+def test_scales_beyond_what_numbers_hold(rho: float) -> None:
+    with pytest.raises(ValueError, match="accepted are positive numbers, from 1e-12 to 1e12"):
+        Labeler(2, rho=rho)
+    with pytest.raises(ValueError, match="accepted are positive numbers, from 1e-15 to 1e15"):
+        BilateralWeights(rho * rho)
+    assert np.isfinite(gpulaf.bilateral_weights(GREY.astype(np.float32), sigma=1e-15)).all()

@@ -10,6 +10,7 @@ import pytest
 import tifffile
 
 from gpulaf import Taylor, WeightPredictor, cross_entropy_loss, evaluate
+from gpulaf.io import read_tensors, write_tensors
 from gpulaf.prediction import Features, Parameters
 from gpulaf.prediction.dataset import Files, Item, Reader, Samples, read_item
 from gpulaf.prediction.objective import Objective, from_vector, to_vector
@@ -168,3 +169,13 @@ def test_what_files_say_to_be_no_data_is_a_mask(tmp_path: Path) -> None:
         np.testing.assert_array_equal(valid, MASKS[0])
         np.testing.assert_array_equal(image[valid], IMAGES[0][..., 0][MASKS[0]])
         assert (truth[~valid] == -1).all()
+
+
+@pytest.mark.parametrize("features", [float("inf"), float("nan"), -1, 1.5, True, None, [1]])
+def test_a_model_whose_features_are_none(tmp_path: Path, features: Any) -> None:
+    predictor = WeightPredictor(4).set_params(training__steps=0).fit(IMAGES[:1], TRUTHS[:1])
+    predictor.save(tmp_path / "model.safetensors")
+    tensors, metadata = read_tensors(tmp_path / "model.safetensors", "predictor")
+    write_tensors(tmp_path / "model.safetensors", "predictor", tensors, metadata | {"features": features})
+    with pytest.raises(ValueError, match=r"damaged metadata"):
+        WeightPredictor.load(tmp_path / "model.safetensors")
