@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..backend.array import contiguous, host_array, like, namespace, scalar, total
+from ..backend.array import contiguous, host_array, like, namespace, total
 from ..backend.dispatch import implementation
 from ..backend.operands import check_floating
 from ..backend.validation import real_array, unmasked
@@ -169,7 +169,7 @@ def _operands(v: Any, truth: Any, class_weights: Any, batch: int) -> tuple[Any, 
     if xp.isdtype(truth.dtype, ("real floating", "complex floating")):
         raise TypeError(f"truth has dtype {truth.dtype}; accepted are integers, -1 where there is no ground truth.")
     truth = xp.astype(truth, xp.int32) if xp.isdtype(truth.dtype, "bool") else truth
-    least, most = int(scalar(xp.min(truth))), int(scalar(xp.max(truth)))  # synchronize
+    least, most = (int(x) for x in host_array(xp.stack([xp.min(truth), xp.max(truth)])))  # synchronize
     if least < -1 or most >= labels:
         raise ValueError(
             f"truth holds labels from {least} to {most}; accepted are 0 to {labels - 1}, and -1 where there is none. "

@@ -400,6 +400,7 @@ def test_scenes_of_a_training_are_apart_and_show_every_label():
     assert (first.known[0].image != second.known[0].image).all()
 
 
+@pytest.mark.filterwarnings("ignore::gpulaf.DataWarning")  # a scene of 20×20 pixels is smoothed to one label
 def test_baselines_by_label_and_by_loops():
     scenes = [voronoi_lines(20, sites=4, noise=0.5, seed=seed) for seed in range(2)]
     found = unseen.baselines(scenes, 3.0)
@@ -443,6 +444,7 @@ def without_seconds(tables):
     }
 
 
+@pytest.mark.filterwarnings("ignore::gpulaf.DataWarning")  # tiny scenes are smoothed to one label
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_files_and_the_same_numbers_again(tmp_path, name, one_thread):
     if lack := missing(name):

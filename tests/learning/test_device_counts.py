@@ -74,7 +74,7 @@ def test_the_gradient_of_a_taylor_solution_reads_nothing(problem: Any) -> None:
     solution = Taylor(DEGREE).solve(flow, 3.0)
     during = counted(lambda: cosine_loss(solution.v, truth))
     assert during.kernels == {"agreement_kernel": 1, "agreement_sum": 1, "cosine_kernel": 1}
-    assert copies(during) == (1, 1, 1)
+    assert copies(during) == (2, 1, 2)  # the range of the truth, the sums
     g = cosine_loss(solution.v, truth).derivative
     during = counted(lambda: weight_gradient(flow, solution, g))
     assert during.kernels == {"adjoint_kernel": DEGREE - 1, "weight_gradient_kernel": 1}
@@ -125,9 +125,9 @@ def test_a_step_kernel_by_kernel(problem: Any) -> None:
         "agreement_kernel": 2, "agreement_sum": 2, "cosine_kernel": 1, "weight_gradient_kernel": 1,
         "moments_kernel": 2, "geodesic_kernel": 1,
     }  # fmt: skip
-    assert during.operations.total() <= 23
+    assert during.operations.total() <= 29
     reads, _, waits = copies(during)
-    assert reads == waits == 5  # ‖B‖ and ‖v‖, α, sums of the loss, ‖∂Ω‖, share of wrong pixels
+    assert reads == waits == 7  # ‖B‖ and ‖v‖, α, range of the truth twice, sums of the loss, ‖∂Ω‖, wrong pixels
 
 
 def test_a_recorded_step_is_one_launch_and_one_read(problem: Any) -> None:
