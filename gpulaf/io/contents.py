@@ -120,7 +120,7 @@ def _nifti(path: Path, ask: Ask) -> Contents:
     import nibabel
 
     with reading(path):
-        image = nibabel.load(path)
+        image: Any = nibabel.load(path)
         data = np.asanyarray(image.dataobj).T  # NIfTI counts x first
         sizes = tuple(float(size) for size in image.header.get_zooms()[:3][::-1])
         unit = {"mm": "millimeter", "micron": "micrometer", "meter": "meter"}.get(image.header.get_xyzt_units()[0])
