@@ -38,9 +38,8 @@ if TYPE_CHECKING:
 @click.option(
     "--predictor",
     type=click.Choice(["network", "prototypes"]),
-    default="network",
-    show_default=True,
-    help="What weights come from: perceptrons that see the image and the labeling so far, or prototypes of patches.",
+    help="What weights come from: a network that sees the image and the labeling so far, or prototypes of features.  "
+    "[default: network; prototypes where options of theirs are given]",
 )
 @click.option("--hidden", metavar="N,N", help="Widths of the network's hidden layers.  [default: 64,64]")
 @click.option("--state", type=click.IntRange(-1), help="Radius of the labeling it sees, -1 for none.  [default: 2]")
@@ -170,12 +169,12 @@ def _predictor(options: dict[str, Any]) -> FittedPredictor:
     from ..prediction.predictor import WeightPredictor
     from ..prediction.weight_network import WeightNetwork
 
-    kind = options["predictor"]
+    kind = options["predictor"] or next((k for k in reversed(OWN) if any(options[name] for name in OWN[k])), "network")
     for other, names in OWN.items():
         for name in names:
             if other != kind and options[name]:
                 option = f"--{name.replace('_', '-')}"
-                raise ValueError(f"{option} is of {other}, and --predictor is {kind}. Add --predictor {other}.")
+                raise ValueError(f"{option} is an option of {other} and the predictor is {kind}. Take one of them.")
     same = {"radius": "radius", "rho": "rho", "time_": "time", "layers": "n_layers", "seed": "seed", "range": "range"}
     given = {own: options[name] for name, own in same.items() if options[name] is not None}
     if options["features"] is not None:

@@ -5,7 +5,8 @@
 * `dataset`, `statistics`: images with ground truth; `prepared`: those kept in memory
 * `initialization`, `objective`, `training`: where training starts, its loss, its steps
 * `predictor`: :class:`gpulaf.WeightPredictor`; `weight_network`: :class:`gpulaf.WeightNetwork`; what both have in
-  common: `fitted` (training), `trained` (use), `checks`, `estimator` (parameters by name), `serialization` (files)
+  common: `fitted` (training), `trained` (use), `checks`, `estimator` (parameters by name), `serialization` (files),
+  `loading` (of either kind)
 * `weights`: predicted weights as a WeightSource
 * `evaluation`, `metrics`: comparison with ground truth
 

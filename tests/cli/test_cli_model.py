@@ -102,7 +102,7 @@ def test_train_writes_what_fit_learns(folder: Path) -> None:
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
     rows = expected.history_
     kept = rows[int(np.argmin([row.validation_loss for row in rows]))]
-    assert output.startswith("3 images, 2 labels, 8 prototypes\n")
+    assert output.startswith(f"3 images, 2 labels, {8 * 9 + 8 * 9 + 1} numbers learned\n")
     assert f"  training: {100 * rows[0].wrong:.2f} % wrong in the first step, {100 * rows[-1].wrong:.2f} % in" in output
     first, last = 100 * rows[0].validation_wrong, 100 * kept.validation_wrong
     assert f"{first:.2f} % wrong at first, {last:.2f} % with the model\n" in output
