@@ -7,6 +7,7 @@
 * `predictor`: :class:`gpulaf.WeightPredictor`; `weight_network`: :class:`gpulaf.WeightNetwork`; what both have in
   common: `fitted` (training), `trained` (use), `checks`, `estimator` (parameters by name), `serialization` (files),
   `loading` (of either kind)
+* `tuning`: options chosen on images held back; `summary`: what is said about a training at its end
 * `weights`: predicted weights as a WeightSource
 * `evaluation`, `metrics`: comparison with ground truth
 
@@ -21,11 +22,12 @@ from .model import Parameters, predict_weights, prediction_gradient
 from .network import Network
 from .predictor import WeightPredictor
 from .training import Training, TrainingStep
+from .tuning import Trial, Tuning, tune
 from .weight_network import WeightNetwork
 from .weights import PredictedWeights
 
 __all__ = [
     "Evaluation", "Features", "Network", "Parameters", "PredictedWeights", "Scores", "Training", "TrainingStep",
-    "WeightNetwork", "WeightPredictor", "affinity_features", "confusion_matrix", "evaluate", "gaussian_features",
-    "load_predictor", "patch_features", "predict_weights", "prediction_gradient", "scores",
+    "Trial", "Tuning", "WeightNetwork", "WeightPredictor", "affinity_features", "confusion_matrix", "evaluate",
+    "gaussian_features", "load_predictor", "patch_features", "predict_weights", "prediction_gradient", "scores", "tune",
 ]  # fmt: skip

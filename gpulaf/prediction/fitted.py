@@ -18,6 +18,7 @@ from .model import WeightMap
 from .objective import Objective
 from .serialization import Model
 from .statistics import Survey, checked_digest, survey
+from .summary import less_is_more, still_falling
 from .trained import TrainedPredictor
 from .training import PredictorTraining, TrainingStep
 
@@ -124,6 +125,10 @@ class FittedPredictor(TrainedPredictor):
         )  # fmt: skip
         kept = best(history, trained.watched)
         reason += f" The parameters are those of step {kept.step}." if kept else ""
+        if still_falling([row.loss for row in history]):
+            reason += " The loss was still falling: more steps would lower it."
+        less = less_is_more(objective, trained.best(), held or samples, steps=history[-1].step)
+        reason = f"{reason} {less}".strip()
         tensors = trained.best().tensors | {"feature_scale": scale, "rho": np.array(rho)}
         tensors |= {"classes": known.classes, "label_prototypes": known.label_prototypes}
         return self._set(Model(tensors, options, probabilities is not None, history, reason))

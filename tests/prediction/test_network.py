@@ -15,7 +15,7 @@ from gpulaf import Taylor, WeightNetwork
 from gpulaf.averaging import check_weights
 from gpulaf.backend.array import host_array
 from gpulaf.flows import DeepFlow
-from gpulaf.prediction import Network, affinity_features, load_predictor
+from gpulaf.prediction import Network, Training, affinity_features, load_predictor
 from gpulaf.prediction.dataset import Item, Reader
 from gpulaf.prediction.network import starting_network, state_derivative, state_patches
 from gpulaf.prediction.objective import Objective
@@ -309,3 +309,40 @@ def test_scheme_and_layers_do_not_go_together() -> None:
     labeler = replace(fitted(0, n_layers=1).labeler(), solver=gpulaf.DormandPrince(), time=None)
     with pytest.raises(TypeError, match="made layer by layer"):
         labeler(IMAGES[3])
+
+
+# --- what is said and chosen ------------------------------------------------------------------------------------------
+
+
+def test_options_are_chosen_on_images_held_back() -> None:
+    start = WeightNetwork((8,), features="patch:1", n_layers=1, time=1.0)
+    told: list[Any] = []
+    candidates = [[{"features": "patch:2"}], [{"time": 3.0, "n_layers": 2}, {"radius": 2}]]
+    found = gpulaf.prediction.tune(start, IMAGES, TRUTHS, candidates=candidates, steps=8, callback=told.append)
+    assert found.trials == told
+    assert [trial.options for trial in told[:2]] == [{}, {"features": "patch:2"}]
+    first = min(told[:2], key=lambda trial: trial.wrong).options
+    assert [trial.options for trial in told[2:]] == [first | options for options in candidates[1]]
+    best = min(told, key=lambda trial: trial.wrong)
+    assert found.predictor.get_params(deep=False) == start.get_params(deep=False) | best.options
+    alone = WeightNetwork((8,), features="patch:1", n_layers=1, time=1.0).set_params(training__steps=8)
+    alone.fit(IMAGES[:3], TRUTHS[:3], progress=False)
+    assert told[0].wrong == (alone.predict(IMAGES[3:])[0] != TRUTHS[3]).mean()
+    with pytest.raises(ValueError, match="two or more"):
+        gpulaf.prediction.tune(start, IMAGES[:1], TRUTHS[:1])
+
+
+def test_a_loss_that_still_falls_is_told() -> None:
+    from gpulaf.prediction.summary import still_falling
+
+    noise = 0.02 * np.random.default_rng(0).standard_normal(100)
+    assert still_falling(np.linspace(2, 1, 100) + noise)
+    assert not still_falling(1 + noise)
+    assert not still_falling([3.0, 2.0, 1.0])
+    assert "still falling" in fitted(60, features="patch:2").reason_
+
+
+def test_a_model_that_is_worse_than_nothing_warns() -> None:
+    net = WeightNetwork((8,), features="patch:1", training=Training(steps=30, step_size=30.0))
+    with pytest.warns(gpulaf.DataWarning, match=r"% wrong pixels on the training images and the model"):
+        net.fit(IMAGES[:2], TRUTHS[:2], progress=False)
