@@ -32,19 +32,20 @@ class BoundaryLoss:
     width: float = 2.0
 
     def __post_init__(self) -> None:
-        for name, least in (("weight", "from"), ("width", "above")):
-            value = getattr(self, name)
-            if not 0 <= value < float("inf") or (value == 0 and least == "above"):
-                raise ValueError(f"{name} is {value}; accepted are numbers {least} 0.")
+        if not 0 <= self.weight < float("inf"):
+            raise ValueError(f"weight is {self.weight}; accepted are numbers from 0. 5 is usual.")
+        if not 0 < self.width < float("inf"):
+            raise ValueError(f"width is {self.width}; accepted are positive numbers of pixels. 2 is usual.")
 
     def __call__(self, v: Any, truth: Any, *, class_weights: Any = None, batch: int = 0) -> Loss:
         """The loss of v (…, H, J, W) with truth (…, H, W), as :func:`gpulaf.cross_entropy_loss`."""
+        check_grid(v, batch)
         pixels = boundary_weights(truth, self.weight, self.width, batch=batch)
         return cross_entropy_loss(v, truth, class_weights=class_weights, pixel_weights=pixels, batch=batch)
 
 
 def boundary_weights(truth: Any, weight: float, width: float, *, batch: int = 0) -> np.ndarray:
-    """1 + a·exp(−d²/2s²) of every pixel, on the host; d is the distance to the nearest pixel that touches another label.
+    """1 + a·exp(−d²/2s²) of every pixel, on the host, with d the distance to a pixel that touches another label.
 
     Pixels of −1 have no label that others could touch. An image of one label has no boundary and weights of 1.
     """
@@ -58,6 +59,15 @@ def boundary_weights(truth: Any, weight: float, width: float, *, batch: int = 0)
             d = distance_transform_edt(~border)
             weights[image] += weight * np.exp(-0.5 * (d / width) ** 2)
     return weights
+
+
+def check_grid(v: Any, batch: int) -> None:
+    """Raise ValueError for v whose pixels have no neighbors, (J, n) of a graph."""
+    if np.ndim(v) - batch < 3:
+        raise ValueError(
+            f"v has shape {tuple(v.shape)}; accepted are (H, J, W) and (D, H, J, W): the loss looks at neighbors on a "
+            "grid. Take cross_entropy_loss on a graph."
+        )
 
 
 def touching(labels: np.ndarray) -> np.ndarray:

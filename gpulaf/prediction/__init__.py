@@ -13,14 +13,14 @@ Imports labeling, learning and what is below them.
 
 from .evaluation import Evaluation, evaluate
 from .features import Features, gaussian_features, patch_features
-from .metrics import Scores, confusion_matrix, scores
+from .metrics import RandScores, Scores, confusion_matrix, rand_scores, scores, segments
 from .model import Parameters, predict_weights, prediction_gradient
 from .predictor import WeightPredictor
 from .training import Training, TrainingStep
 from .weights import PredictedWeights
 
 __all__ = [
-    "Evaluation", "Features", "Parameters", "PredictedWeights", "Scores", "Training", "TrainingStep",
-    "WeightPredictor", "confusion_matrix", "evaluate", "gaussian_features", "patch_features", "predict_weights",
-    "prediction_gradient", "scores",
+    "Evaluation", "Features", "Parameters", "PredictedWeights", "RandScores", "Scores", "Training",
+    "TrainingStep", "WeightPredictor", "confusion_matrix", "evaluate", "gaussian_features", "patch_features",
+    "predict_weights", "prediction_gradient", "rand_scores", "scores", "segments",
 ]  # fmt: skip
