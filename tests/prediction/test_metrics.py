@@ -96,15 +96,19 @@ def test_rand_scores_against_all_pairs(shape: tuple[int, ...], kind: Any) -> Non
 
 
 def test_rand_scores_against_scikit_image() -> None:
+    """It leaves the pair of a pixel with itself out, which counts less the larger segments are.
+
+    Which of its two shares is which is left to the pairs above: 0.26 gives them in the other order than it says.
+    """
     metrics = pytest.importorskip("skimage.metrics", reason="scikit-image is not installed")
     measure = pytest.importorskip("skimage.measure", reason="scikit-image is not installed")
     rng = np.random.default_rng(0)
-    truth, labels = (rng.random((40, 50)) < 0.6 for _ in range(2))
+    truth, labels = (np.kron(rng.random((20, 25)) < 0.6, np.ones((9, 9), int)) for _ in range(2))
     a, b = (measure.label(x, connectivity=1) for x in (truth, labels))
     alone = np.where(b == 0, b.max() + 1 + np.arange(b.size).reshape(b.shape), b)
-    error, merge, split = metrics.adapted_rand_error(a, alone, ignore_labels=(0,))
+    error, *both = metrics.adapted_rand_error(a, alone, ignore_labels=(0,))
     found = rand_scores(segments(truth), segments(labels))
-    assert (found.split, found.merge, found.error) == pytest.approx((split, merge, error), rel=1e-12)
+    assert [*sorted(found[:2]), found.error] == pytest.approx([*sorted(both), error], rel=2e-3)
 
 
 def test_rand_scores_of_what_is_right_merged_and_lost() -> None:
