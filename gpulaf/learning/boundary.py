@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..backend.array import host_array
+from ..backend.operands import check_floating
 from .loss import Loss, cross_entropy_loss, known_truth
 
 __all__ = ["BoundaryLoss", "boundary_weights"]
@@ -63,7 +64,8 @@ def boundary_weights(truth: Any, weight: float, width: float, *, batch: int = 0)
 
 def check_grid(v: Any, batch: int) -> None:
     """Raise ValueError for v whose pixels have no neighbors, (J, n) of a graph."""
-    if np.ndim(v) - batch < 3:
+    check_floating(v, "v", "(H, J, W) or (D, H, J, W)")
+    if v.ndim - batch < 3:
         raise ValueError(
             f"v has shape {tuple(v.shape)}; accepted are (H, J, W) and (D, H, J, W): the loss looks at neighbors on a "
             "grid. Take cross_entropy_loss on a graph."
