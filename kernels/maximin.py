@@ -1,10 +1,11 @@
 """Which pixel decides how well two others are connected: pairs by the weakest pixel of their maximin path.
 
-The maximin path of two pixels is the one whose smallest score is largest; where scores differ, one pixel has that score,
-the saddle. Pixels are flooded from the largest score down (Kruskal's algorithm on the grid, an edge counting as its
-smaller end): whom a pixel connects first, it decides. Layout: scores (D, H, W), a pixel of −∞ connects nothing; masses
-(D, H, W) int64, as how many a pixel counts; the result (D, H, W) int64 is Σ m_a m_b over the pairs {a, b} that the pixel
-decides, itself among them. Neighbors share a face. Of equal scores the first in memory is flooded first.
+The maximin path of two pixels is the one whose smallest score is largest; where scores differ, one pixel has that
+score, the saddle. Pixels are flooded from the largest score down (Kruskal's algorithm on the grid, an edge counting as
+its smaller end): the pairs that a pixel connects first, it decides. Layout: scores (D, H, W), a pixel of −∞ connects
+nothing; masses (D, H, W) int64, as how many a pixel counts; the result (D, H, W) int64 is Σ m_a m_b over the pairs
+a ≠ b that the pixel decides, its own pairs among them. Neighbors share a face; of equal scores the first in memory is
+flooded first.
 
 One sequence of unions: there is one implementation, and without Numba the interpreter runs it.
 """

@@ -49,7 +49,7 @@ class ConnectivityLoss:
 
     foreground: int | Sequence[int] = 1
     weight: float = 1.0
-    merges: float = 0.5
+    merges: float = 0.8
     loss: Callable[..., Loss] = cross_entropy_loss
 
     def __post_init__(self) -> None:
@@ -60,7 +60,7 @@ class ConnectivityLoss:
         if not 0 <= self.weight < float("inf"):
             raise ValueError(f"weight is {self.weight}; accepted are numbers from 0. 1 is usual.")
         if not 0 <= self.merges <= 1:
-            raise ValueError(f"merges is {self.merges}; accepted are shares from 0 to 1. 0.5 is usual.")
+            raise ValueError(f"merges is {self.merges}; accepted are shares from 0 to 1. 0.8 is usual.")
 
     def __call__(self, v: Any, truth: Any, *, class_weights: Any = None, batch: int = 0) -> Loss:
         """The loss of v (…, H, J, W) with truth (…, H, W), as :func:`gpulaf.cross_entropy_loss`."""

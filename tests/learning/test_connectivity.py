@@ -8,9 +8,13 @@ import pytest
 from gpulaf.kernels.maximin import pairs
 from oracles import relative, tol
 
-from gpulaf import cosine_loss, cross_entropy_loss
+from gpulaf import Grid, Taylor, cosine_loss, cross_entropy_loss, fit_weights
 from gpulaf.backend.array import host_array
+from gpulaf.flows import LinearFlow
+from gpulaf.labeling import distances, log_likelihood
 from gpulaf.learning import BoundaryLoss, ConnectivityLoss, Loss
+from gpulaf.prediction import rand_scores, segments
+from gpulaf.scenes import voronoi_lines
 
 
 def nothing(v, truth, batch=0):
@@ -109,7 +113,7 @@ def test_the_gap_of_a_wall_is_what_counts():
     v = np.zeros((5, 2, 9))
     v[:, 1] = np.where(truth == 1, 4, -4)
     v[2, 1, 4] = 3  # the wall has a gap: it decides all 20·20 pairs
-    found = ConnectivityLoss(loss=nothing)(v, truth)
+    found = ConnectivityLoss(merges=0.5, loss=nothing)(v, truth)
     assert found.derivative[2, 1, 4] == pytest.approx(0.5 / (1 + math.exp(-3)))
     assert found.derivative[2, 0, 4] == -found.derivative[2, 1, 4]
     assert (np.delete(found.derivative[:, 1, 4], 2) == 0).all()
@@ -119,11 +123,11 @@ def test_the_gap_of_a_wall_is_what_counts():
 def test_pixels_without_truth_connect_what_touches_them():
     v = np.array([[[0.0] * 7, [2.0, 1.5, -9, 1, -9, 3, 2.5]]])
     truth = np.array([[1, 1, -1, 1, 0, 1, -1]])
-    found = ConnectivityLoss(loss=nothing)(v, truth)  # segments {0, 1, 3} and {5}
+    found = ConnectivityLoss(merges=0.5, loss=nothing)(v, truth)  # segments {0, 1, 3} and {5}
     same = [math.log1p(math.exp(-s)) for s in (1.5, 1, 1)]
     assert found.value == pytest.approx(0.5 * np.mean(same) + 0.5 * math.log1p(math.exp(-9)))
     hidden = np.ma.masked_array(np.where(truth == -1, 0, truth), truth == -1)
-    assert ConnectivityLoss(loss=nothing)(v, hidden).value == found.value
+    assert ConnectivityLoss(merges=0.5, loss=nothing)(v, hidden).value == found.value
 
 
 @pytest.mark.parametrize("ones", [0, 1])
@@ -169,6 +173,16 @@ def test_descent_closes_a_gap():
         v = v - 2 * found.derivative
     assert values[-1] < 0.2 * values[0]
     assert (v[:, 1, 6] < v[:, 0, 6]).all()
+
+
+def test_weights_that_learn_connectivity_part_more_cells():
+    scene = voronoi_lines(32, sites=5, noise=0.5, seed=1)
+    l, found = log_likelihood(distances(scene.image, scene.prototypes), 0.1), []
+    for loss in (cross_entropy_loss, ConnectivityLoss()):
+        fit = fit_weights(l, scene.truth, loss=loss, steps=40)
+        v = Taylor().solve(LinearFlow(Grid(fit.weights), l), 3.0).v
+        found.append(rand_scores(segments(scene.truth), segments(v.argmax(axis=-2))).f_score)
+    assert found[1] > found[0] + 0.1
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,6 @@ def test_options_that_are_refused(options, error):
 
 def test_names_tell_options_apart():
     name = qualified_name(ConnectivityLoss(1, 0.5, loss=BoundaryLoss(2.0, 3.0)))
-    expected = "gpulaf.learning.connectivity.ConnectivityLoss(foreground=(1,), weight=0.5, merges=0.5, loss="
+    expected = "gpulaf.learning.connectivity.ConnectivityLoss(foreground=(1,), weight=0.5, merges=0.8, loss="
     assert name == f"{expected}gpulaf.learning.boundary.BoundaryLoss(weight=2.0, width=3.0))"
     assert qualified_name(BoundaryLoss) == "gpulaf.learning.boundary.BoundaryLoss"
