@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import numpy as np
 
 from .labeler import range_option
 from .options import (
@@ -89,8 +92,14 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--loss",
-    type=click.Choice(["cosine", "cross-entropy"]),
-    help="What to lower.  [default: cross-entropy; cosine of prototypes]",
+    type=click.Choice(["cosine", "cross-entropy", "boundary", "connectivity"]),
+    help="What to lower: boundary counts pixels near boundaries more, connectivity also broken and merged segments.  "
+    "[default: cross-entropy; cosine of prototypes]",
+)
+@click.option(
+    "--foreground",
+    type=int,
+    help="Value of the truth whose segments --loss connectivity keeps.  [default: the most frequent]",
 )
 @click.option("--balanced", is_flag=True, help="Every class counts alike, however rare.")
 @click.option("--patience", type=click.IntRange(1), help="Stop after so many steps without a better validation.")
@@ -114,7 +123,7 @@ def train(images: tuple[str, ...], truth: tuple[str, ...], output: Path, device:
 
     training, validation = _sets(images, truth, options)
     _check(output, [training, *([validation] if validation else [])], options)
-    predictor = _predictor(options)
+    predictor = _predictor(options, training.truths)
     sequences: list[tuple[Any, ...]] = [
         (image_sequence(files.images, device, options["channel_axis"]), files.truths, files.probabilities)
         for files in (training, validation)
@@ -181,7 +190,7 @@ def _tuned(predictor: FittedPredictor, files: tuple[Any, ...], unlabeled: int | 
 OWN = {"network": ("hidden", "state"), "prototypes": ("prototypes", "shared_layers")}
 
 
-def _predictor(options: dict[str, Any]) -> FittedPredictor:
+def _predictor(options: dict[str, Any], truths: Sequence[Any]) -> FittedPredictor:
     """The predictor that the options describe, untrained; what is not given is left to its own defaults."""
     from ..prediction.predictor import WeightPredictor
     from ..prediction.weight_network import WeightNetwork
@@ -209,7 +218,7 @@ def _predictor(options: dict[str, Any]) -> FittedPredictor:
         if options["probabilities"] and options["rho"] is None:
             given["rho"] = 1.0
         predictor = WeightPredictor(**given, shared_layers=options["shared_layers"])
-    return predictor.set_params(training=_training(predictor.training, options))
+    return predictor.set_params(training=_training(predictor.training, options, truths))
 
 
 def _widths(text: str) -> tuple[int, ...]:
@@ -222,18 +231,35 @@ def _widths(text: str) -> tuple[int, ...]:
     return widths
 
 
-def _training(usual: Training, options: dict[str, Any]) -> Training:
+def _training(usual: Training, options: dict[str, Any], truths: Sequence[Any]) -> Training:
     """The usual training with what is given."""
     from ..learning.loop import Checkpoint
-    from ..learning.loss import cosine_loss, cross_entropy_loss
 
     names = ("steps", "step_size", "decay", "flips", "batch", "crop", "patience", "seed")
     given = {name: options[name] for name in names if options[name] is not None}
     if options["loss"] is not None:
-        given["loss"] = {"cosine": cosine_loss, "cross-entropy": cross_entropy_loss}[options["loss"]]
+        given["loss"] = _loss(options["loss"], options["foreground"], truths, options["unlabeled"])
     path = options["checkpoint"]
     checkpoint = None if path is None else Checkpoint(path, resume=options["resume"])
     return replace(usual, **given, balanced=options["balanced"], checkpoint=checkpoint)
+
+
+def _loss(name: str, foreground: int | None, truths: Sequence[Any], unlabeled: int | None) -> Any:
+    """The loss of a name; that of connectivity is told which label its segments have."""
+    from ..io.images import read_values
+    from ..learning import BoundaryLoss, ConnectivityLoss, cosine_loss, cross_entropy_loss
+
+    if name != "connectivity":
+        return {"cosine": cosine_loss, "cross-entropy": cross_entropy_loss, "boundary": BoundaryLoss()}[name]
+    counts: Counter[int] = Counter()
+    for path in truths:
+        values, numbers = np.unique(read_values(path), return_counts=True)
+        counts.update(dict(zip(values.tolist(), numbers.tolist(), strict=True)))
+    known = sorted(counts.keys() - {-1, unlabeled})
+    value = max(known, key=lambda x: counts[x]) if foreground is None and known else foreground
+    if value not in known:
+        raise ValueError(f"--foreground is {foreground}; accepted are the values of the truths, {known[:10]}.")
+    return ConnectivityLoss(known.index(value))
 
 
 def _report(predictor: FittedPredictor, count: int) -> None:

@@ -12,14 +12,14 @@ import numpy as np
 from ..backend.validation import check_range
 from ..integrators import Euler, Krylov, Taylor
 from ..io.tensors import read_tensors, write_tensors
-from ..learning.loss import cosine_loss, cross_entropy_loss
+from ..learning.loss import cosine_loss
+from ..learning.loss_names import loss_of_options, loss_options
 from .features import Features, feature_names, features_name
 from .training import Training, TrainingStep
 
 __all__ = ["NEXT", "Model", "check_dimensions", "estimator_name", "read_model", "write_model"]
 
 SOLVERS = {kind.__name__: kind for kind in (Euler, Krylov, Taylor)}
-LOSSES = {loss.__name__: loss for loss in (cosine_loss, cross_entropy_loss)}
 
 #: Options that a file holds as they are, and their types.
 Stored = dict[str, Callable[[Any], Any]]
@@ -63,7 +63,7 @@ def write_model(path: str | os.PathLike[str], estimator: str, stored: Stored, mo
         "range": None if model.options["range"] is None else [float(x) for x in model.options["range"]],
         "solver": [type(solver).__name__, _plain(asdict(solver))],
         "training": _plain({f.name: getattr(training, f.name) for f in fields(training) if f.name not in NOT_STORED}),
-        "loss": next((name for name, loss in LOSSES.items() if loss is training.loss), None),
+        "loss": loss_options(training.loss),
         "features": {"names": named} if named else features_name(features) if callable(features) else int(features),
         "on_probabilities": model.on_probabilities,
         "history": [list(row) for row in model.history],
@@ -106,7 +106,9 @@ def read_model(
         bounds = metadata["range"]
         options["range"] = None if bounds is None else tuple(bounds)
         check_range(options["range"])
-        options["training"] = Training(**metadata["training"], loss=LOSSES.get(metadata["loss"], cosine_loss))
+        options["training"] = Training(
+            **metadata["training"], loss=cosine_loss if metadata["loss"] is None else loss_of_options(metadata["loss"])
+        )
         history = [TrainingStep(*row) for row in metadata["history"]]
         rest = bool(metadata["on_probabilities"]), history, str(metadata["reason"])
     except (KeyError, TypeError, ValueError, IndexError, OverflowError, AttributeError) as error:
