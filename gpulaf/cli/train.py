@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +20,16 @@ from .options import (
     files_argument,
     files_option,
     image_sequence,
+    tell_labels,
+    tell_void,
 )
 
 if TYPE_CHECKING:
     from ..prediction.predictor import WeightPredictor
     from ..prediction.training import Training
+
+#: Truths that are looked at for a value that means no ground truth.
+LOOKED_AT = 16
 
 
 @click.command()
@@ -81,6 +87,8 @@ def train(images: tuple[str, ...], truth: tuple[str, ...], output: Path, device:
 
     training, validation = _sets(images, truth, options)
     _check(output, [training, *([validation] if validation else [])], options)
+    if options["unlabeled"] is None:
+        _tell_void(training)
     soft = training.probabilities is not None
     predictor = _predictor(options, 1.0 if soft else 0.1)
     sequences: list[tuple[Any, ...]] = [
@@ -170,7 +178,21 @@ def _report(predictor: WeightPredictor, count: int) -> None:
     if kept is not None:
         first, last = (100 * (row.validation_wrong or 0.0) for row in (history[0], kept))
         click.echo(f"  validation: {first:.2f} % wrong at first, {last:.2f} % with the model")
+    tell_labels(predictor.label_table())
     click.echo(f"{predictor.reason_} {history[-1].seconds:.1f} s")
+
+
+def _tell_void(files: FileSet) -> None:
+    """Say which value of the first truths may stand for no ground truth."""
+    from ..io.truth import read_truth
+    from ..labeling.hints import void_value
+
+    for path in files.truths[:LOOKED_AT]:
+        with suppress(ValueError, OSError):  # what is wrong with it is said where it is learned from
+            found = void_value(*read_truth(path))
+            if found is not None:
+                tell_void(found)
+                return
 
 
 def _figure(predictor: WeightPredictor, files: tuple[Any, ...], unlabeled: int | None, unseen: bool) -> Any:

@@ -207,6 +207,7 @@ class WeightPredictor(TrainedPredictor):
         reason += f" The parameters are those of step {kept.step}." if kept else ""
         tensors = trained.best()._asdict() | {"feature_scale": scale}
         tensors |= {"classes": known.classes, "label_prototypes": known.label_prototypes}
+        tensors |= {"label_pixels": known.counts}
         return self._set(Model(tensors, options, probabilities is not None, history, reason))
 
     @classmethod

@@ -44,7 +44,7 @@ class Model(NamedTuple):
     """What a predictor has learned, and how it was made."""
 
     #: feature_prototypes (K, F), tangents (K, N), or (L, K, N) where L layers have their own, sigma (),
-    #: feature_scale (F,), label_prototypes (J, C), classes (J,).
+    #: feature_scale (F,), label_prototypes (J, C), label_pixels (J,), classes (J,).
     tensors: dict[str, np.ndarray]
     #: The arguments of the constructor.
     options: dict[str, Any]
@@ -148,6 +148,7 @@ def _check_tensors(path: Any, tensors: dict[str, np.ndarray], size: tuple[int, i
         "sigma": 0,
         "feature_scale": 1,
         "label_prototypes": 2,
+        "label_pixels": 1,
         "classes": 1,
     }
     missing = [name for name in dimensions if name not in tensors]
@@ -158,7 +159,7 @@ def _check_tensors(path: Any, tensors: dict[str, np.ndarray], size: tuple[int, i
     fits = all(len(shapes[name]) == n for name, n in dimensions.items())
     fits = fits and shapes["feature_scale"] == shapes["feature_prototypes"][1:]
     fits = fits and shapes["tangents"] == (*several, *K, (2 * radius + 1) ** 2)
-    fits = fits and shapes["label_prototypes"][:1] == J
+    fits = fits and shapes["label_prototypes"][:1] == shapes["label_pixels"] == J
     if fits and patch is not None:
         fits = shapes["feature_prototypes"][1] == C[0] * (2 * patch + 1) ** 2
     if not fits or 0 in K + J:

@@ -12,6 +12,8 @@ from ..averaging.patches import extended, masked_patches
 from ..backend.array import host_array
 from ..integrators.base import Integrator
 from ..labeling.labeler import Labeler, Labeling
+from ..labeling.likelihood import in_units
+from ..labeling.table import LabelTable
 from .dataset import Reader, check_sequence, read_image_array, read_probabilities
 from .estimator import Estimator
 from .features import check_channels
@@ -37,6 +39,7 @@ class TrainedPredictor(Estimator):
 
     classes_: np.ndarray
     label_prototypes_: np.ndarray
+    label_pixels_: np.ndarray
     feature_prototypes_: np.ndarray
     tangents_: np.ndarray
     sigma_: float
@@ -72,6 +75,15 @@ class TrainedPredictor(Estimator):
         source = self.weight_source()
         prototypes = None if self.on_probabilities_ else self.label_prototypes_
         return Labeler(prototypes, source, self.rho, self.times, self.solver, scaled=True, range=self.range)
+
+    def label_table(self) -> LabelTable:
+        """The classes, with their pixels in the ground truth and their mean values, in the units of `range` if given.
+
+        Of images without a range these are scaled, the largest value of an integer type to 1.
+        """
+        self._check_trained()
+        prototypes = in_units(self.label_prototypes_, self.range or (0.0, 1.0))
+        return LabelTable(self.classes_.tolist(), self.label_pixels_, prototypes)
 
     def weights(self, image: Any, *, mask: Any = None) -> Any:
         """Predict the weight patches of an image.
@@ -161,7 +173,15 @@ class TrainedPredictor(Estimator):
         the training, checkpoint, memory and a loss of your own are left out.
         """
         self._check_trained()
-        names = ("feature_prototypes", "tangents", "sigma", "feature_scale", "label_prototypes", "classes")
+        names = (
+            "feature_prototypes",
+            "tangents",
+            "sigma",
+            "feature_scale",
+            "label_prototypes",
+            "label_pixels",
+            "classes",
+        )
         tensors = {name: np.asarray(getattr(self, f"{name}_")) for name in names}
         options = self.get_params(deep=False)
         write_model(path, Model(tensors, options, self.on_probabilities_, self.history_, self.reason_))
