@@ -45,8 +45,8 @@ def label_jobs(options: dict[str, Any], described: Described) -> list[dict[str, 
     for name, path in folders.items():
         if path.suffix or path.is_file():
             raise ValueError(
-                f"--{name} is {path}, and {len(paths)} image(s) of a folder or a list are labeled; accepted is a "
-                "folder, in which each has a file of its name. Leave out what follows the dot."
+                f"--{name} is {path}, and the images of a folder or a list are labeled; accepted is a folder, in which "
+                f"each has a file of its own. Take --{name} {path.with_suffix('')}, or name one image."
             )
         check_folders(path)
     small = described.classes is None or (min(described.classes) >= 0 and max(described.classes) < 2**16)

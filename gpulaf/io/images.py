@@ -23,6 +23,8 @@ __all__ = [
 ]  # fmt: skip
 
 
+#: The largest whole number that doubles tell from its neighbors: a TIFF holds the value of no data as one.
+DOUBLE = 2**53 - 1
 #: How far sums of probabilities may be from 1 to be recognized.
 SUM = 0.05
 
@@ -228,7 +230,7 @@ def with_nodata(values: np.ndarray, nodata: int | None, *, masked: bool) -> tupl
     ----------
     values : (J,) integers
     nodata : int, optional
-        The largest value of the type if None.
+        The largest value of the type if None, of 64 bits the largest whole number that doubles tell apart.
     masked : bool
         Whether pixels may lack data.
 
@@ -243,11 +245,11 @@ def with_nodata(values: np.ndarray, nodata: int | None, *, masked: bool) -> tupl
     if not masked:
         return values.astype(dtype), None
     if nodata is None:
-        if values.max() == np.iinfo(np.int64).max:
-            raise ValueError(f"a label has the value {values.max()}, the largest of 64 bits. Choose a nodata.")
-        if np.iinfo(dtype).max in values:
+        if dtype.itemsize < 8 and np.iinfo(dtype).max in values:
             dtype = integer_type(np.append(values, values.max() + 1))
-        nodata = int(np.iinfo(dtype).max)
+        nodata = min(int(np.iinfo(dtype).max), DOUBLE)
+        if nodata in values.tolist():
+            raise ValueError(f"a label has the value {nodata}, which would stand for no data. Choose a nodata.")
     return values.astype(integer_type(np.append(values, nodata))), nodata
 
 

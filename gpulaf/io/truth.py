@@ -17,6 +17,9 @@ __all__ = ["read_truth", "read_values", "whole_values"]
 #: Values that lie between others from which on a truth may have been interpolated, and values that no truth has as many
 #: of without an area of one value.
 RAMP, MANY = 5, 64
+#: Share of their pixels that lies between their neighbors from which on they were interpolated, or are what a JPEG leaves
+#: around an edge; of single points and small cells hardly any do.
+BETWEEN = 0.25
 #: Pixels of one value and of its neighbors that make an area, and pixels that make an image.
 AREA, FEWEST = 3, 256
 #: Compressions of a TIFF that are a JPEG.
@@ -94,7 +97,9 @@ def whole_values(values: np.ndarray, missing: Any = False, what: str = "its trut
                 f"{most}, beyond which it rounds them. Store them as integers."
             )
     elif kind == np.uint64 and values.size and values.max() > np.iinfo(np.int64).max:
-        raise ValueError(f"{what} holds the value {values.max()}; accepted are labels up to {2**63 - 1}. Number them.")
+        raise ValueError(
+            f"{what} holds the value {values.max()}; accepted are labels up to {2**63 - 1}. Number them anew."
+        )
     return np.where(missing, -1, values.astype(np.int64))
 
 
@@ -135,7 +140,7 @@ def _check_areas(values: np.ndarray, path: Path) -> None:
     if not (few or (solid < 2 and thin > MANY)):
         return
     between = ((low < where) & (where < high))[~filled[where]]
-    if between.mean() > 0.5:
+    if between.mean() > BETWEEN:
         raise ValueError(
             f"{path} holds {len(known)} values, of which {thin} fill no area of {AREA}×{AREA} pixels and lie between "
             "those around them, as of a truth that was interpolated or stored as JPEG, or of a photograph; accepted "

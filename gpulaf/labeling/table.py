@@ -29,12 +29,15 @@ class LabelTable:
     prototypes : (J, C) array, optional
         In the units of the image.
     names : (J,) sequence of str, optional
+    heading : str
+        Of the prototypes.
     """
 
     values: Sequence[int]
     pixels: np.ndarray
     prototypes: np.ndarray | None = None
     names: Sequence[str] | None = None
+    heading: str = "prototype"
 
     def lines(self) -> list[str]:
         """A heading and a line for each label; of many labels for the first ones."""
@@ -44,8 +47,8 @@ class LabelTable:
         columns += [["pixels", *(str(n) for n in self.pixels[:ROWS].tolist())]]
         columns += [["share", *(f"{100 * n / total:.1f} %" for n in self.pixels[:ROWS].tolist())]]
         if self.prototypes is not None:
-            columns += [["prototype", *map(_row, self.prototypes[:ROWS])]]
-        left = {"name", "prototype"}
+            columns += [[self.heading, *map(_row, self.prototypes[:ROWS])]]
+        left = {"name", self.heading}
         widths = [max(map(len, column)) for column in columns]
         text = [
             "  ".join(

@@ -67,6 +67,8 @@ class WeightPredictor(TrainedPredictor):
         The value of the truth images that each label stands for.
     label_prototypes_ : (J, C) float64 array
         Mean value of each label's pixels, in scaled image units.
+    label_pixels_ : (J,) int64 array
+        How many pixels of the ground truth have each label.
     feature_prototypes_ : (K, F) float64 array
         Of scaled features.
     tangents_ : (K, N) float64 array, or (L, K, N) where L layers have their own

@@ -83,7 +83,8 @@ class TrainedPredictor(Estimator):
         """
         self._check_trained()
         prototypes = in_units(self.label_prototypes_, self.range or (0.0, 1.0))
-        return LabelTable(self.classes_.tolist(), self.label_pixels_, prototypes)
+        heading = "scaled prototype" if self.range is None else "prototype"
+        return LabelTable(self.classes_.tolist(), self.label_pixels_, prototypes, heading=heading)
 
     def weights(self, image: Any, *, mask: Any = None) -> Any:
         """Predict the weight patches of an image.
@@ -173,15 +174,8 @@ class TrainedPredictor(Estimator):
         the training, checkpoint, memory and a loss of your own are left out.
         """
         self._check_trained()
-        names = (
-            "feature_prototypes",
-            "tangents",
-            "sigma",
-            "feature_scale",
-            "label_prototypes",
-            "label_pixels",
-            "classes",
-        )
+        names = ["feature_prototypes", "tangents", "sigma", "feature_scale"]
+        names += ["label_prototypes", "label_pixels", "classes"]
         tensors = {name: np.asarray(getattr(self, f"{name}_")) for name in names}
         options = self.get_params(deep=False)
         write_model(path, Model(tensors, options, self.on_probabilities_, self.history_, self.reason_))
