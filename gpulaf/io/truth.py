@@ -17,8 +17,8 @@ __all__ = ["read_truth", "read_values", "whole_values"]
 #: Values that lie between others from which on a truth may have been interpolated, and values that no truth has as many
 #: of without an area of one value.
 RAMP, MANY = 5, 64
-#: Share of their pixels that lies between their neighbors from which on they were interpolated, or are what a JPEG leaves
-#: around an edge; of single points and small cells hardly any do.
+#: Share of their pixels that lies between their neighbors from which on they were interpolated, or are what a JPEG
+#: leaves around an edge; of single points and small cells hardly any do.
 BETWEEN = 0.25
 #: Pixels of one value and of its neighbors that make an area, and pixels that make an image.
 AREA, FEWEST = 3, 256

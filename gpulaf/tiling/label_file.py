@@ -128,7 +128,7 @@ def label_file(
     if targets.labels.exists() and targets.labels.samefile(source.path):
         raise ValueError(f"{targets.labels} is also the input. Choose another name for the result.")
     device = "cpu" if is_host_array(device_array(np.zeros(1), tiling.device)) else "gpu"
-    learned, labeler = labeler.scaled, with_prototypes(labeler, source)
+    learned, (labeler, told) = labeler.scaled, with_prototypes(labeler, source)
     if tiling.side is None and not tiling.restart:  # the memory that is free may have changed
         tiling = replace(tiling, side=stored_fingerprint(targets.partial).get("tile"))
     side = chosen_side(tiling, source, labeler, device)
@@ -154,7 +154,7 @@ def label_file(
             plan.finish(partial)
     table = LabelTable(named.tolist(), np.array(pixels), in_units(labeler.prototypes, value_range(source, labeler)))
     unused = unused_labels(table.pixels)
-    if not learned:
+    if not (told or learned):
         warn_of_labels(unused)
     return TiledLabeling(targets.labels, plan.shapes[0], len(named), side, count, kept, nodata, table, unused)
 

@@ -34,8 +34,10 @@ def sample_prototypes(
     return prototype_array(labels, pixels.features, pixels.range, valid=pixels.valid, seed=seed)
 
 
-def with_prototypes(labeler: Labeler, source: Source) -> Labeler:
-    """The labeler with its prototypes in the scaled units of an image file; a number of them is found in samples.
+def with_prototypes(labeler: Labeler, source: Source) -> tuple[Labeler, bool]:
+    """The labeler with its prototypes in the scaled units of an image file, found in samples where it has a number.
+
+    Also whether there was a warning about the values of the image.
 
     Raises
     ------
@@ -51,14 +53,15 @@ def with_prototypes(labeler: Labeler, source: Source) -> Labeler:
     if prototypes is not None and np.ndim(prototypes) == 0 and not is_device_array(prototypes):
         pixels = sample_pixels(source, labeler.range, SAMPLES)
         values = prototype_array(prototypes, pixels.features, pixels.range, valid=pixels.valid)
-        _warn(labeler, pixels, values)
+        told = _warn(labeler, pixels, values)
     else:
         pixel = np.zeros((1, 1, channels), np.float64 if source.dtype == np.float64 else np.float32)
         bounds = (0.0, 1.0) if labeler.scaled else value_range(source, labeler)
         values = prototype_array(prototypes, pixel, bounds)
+        told = False
         with suppress(Unreadable, OSError):  # what cannot be read is told by its tiles
-            _warn(labeler, sample_pixels(source, labeler.range, COMPARED), values)
-    return replace(labeler, prototypes=values, scaled=True)
+            told = _warn(labeler, sample_pixels(source, labeler.range, COMPARED), values)
+    return replace(labeler, prototypes=values, scaled=True), told
 
 
 def value_range(source: Source, labeler: Labeler) -> tuple[float, float]:
@@ -66,10 +69,10 @@ def value_range(source: Source, labeler: Labeler) -> tuple[float, float]:
     return image_features(np.zeros((1, 1, 1), source.dtype), range=labeler.range).range
 
 
-def _warn(labeler: Labeler, pixels: Pixels, prototypes: np.ndarray) -> None:
-    """Warn where sampled values do not go with the labeler."""
+def _warn(labeler: Labeler, pixels: Pixels, prototypes: np.ndarray) -> bool:
+    """Warn where sampled values do not go with the labeler; whether it did."""
     ranged = labeler.range is not None or pixels.range != (0, 1)
-    warn_of_values(pixels, prototypes, labeler.rho, ranged=ranged, learned=labeler.scaled)
+    return warn_of_values(pixels, prototypes, labeler.rho, ranged=ranged, learned=labeler.scaled)
 
 
 def sample_pixels(source: Source, bounds: tuple[float, float] | None, count: int = SAMPLES, seed: int = 0) -> Pixels:

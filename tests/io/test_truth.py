@@ -113,7 +113,7 @@ def test_truths_that_were_a_jpeg(tmp_path: Path, quality: int, values: list[int]
 def test_a_photograph(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     write_array(tmp_path / "t.png", (120 + 40 * np.sin(X / 9) + rng.normal(0, 20, X.shape)).clip(0, 255).astype("u1"))
-    with pytest.raises(ValueError, match="lie between those around them.*or of a photograph"):
+    with pytest.raises(ValueError, match=r"lie between those around them.*or of a photograph"):
         read_truth(tmp_path / "t.png")
 
 
@@ -160,7 +160,7 @@ def test_the_smallest_type_that_holds_values_and_no_data(values: list[int], dtyp
 def test_values_that_stand_for_no_data_and_a_label() -> None:
     with pytest.raises(ValueError, match="nodata is 7; accepted are whole numbers that stand for no label"):
         with_nodata(np.array([3, 7]), 7, masked=True)
-    with pytest.raises(ValueError, match="a label has the value 9007199254740991.*Choose a nodata"):
+    with pytest.raises(ValueError, match=r"a label has the value 9007199254740991.*Choose a nodata"):
         with_nodata(np.array([0, 2**53 - 1]), None, masked=True)
 
 
