@@ -126,14 +126,13 @@ def _check_areas(values: np.ndarray, path: Path) -> None:
     """Raise ValueError for values of which most fill no area and lie between those around them."""
     if values.size < FEWEST:
         return
-    known, where = np.unique(values, return_inverse=True)
-    if len(known) < RAMP + 2:
+    where, count = _ranks(values)
+    if count < RAMP + 2:
         return
     from scipy.ndimage import maximum_filter, minimum_filter
 
-    where = where.reshape(values.shape).astype(np.int32)
     low, high = minimum_filter(where, AREA), maximum_filter(where, AREA)
-    filled = np.zeros(len(known), bool)
+    filled = np.zeros(count, bool)
     filled[where[low == high]] = True
     thin, solid = int((~filled).sum()), int(filled.sum())
     few = RAMP <= thin >= 2 * solid and solid >= 2
@@ -142,7 +141,18 @@ def _check_areas(values: np.ndarray, path: Path) -> None:
     between = ((low < where) & (where < high))[~filled[where]]
     if between.mean() > BETWEEN:
         raise ValueError(
-            f"{path} holds {len(known)} values, of which {thin} fill no area of {AREA}×{AREA} pixels and lie between "
+            f"{path} holds {count} values, of which {thin} fill no area of {AREA}×{AREA} pixels and lie between "
             "those around them, as of a truth that was interpolated or stored as JPEG, or of a photograph; accepted "
             "are labels. Resize truths with nearest neighbors, and take the file that was no JPEG."
         )
+
+
+def _ranks(values: np.ndarray) -> tuple[np.ndarray, int]:
+    """The place of each value among all that occur, int32 of the same shape, and how many these are."""
+    low, width = int(values.min()), int(values.max()) - int(values.min())
+    if width < 2**20:  # without a sort
+        offsets = values - low
+        there = np.bincount(offsets.ravel(), minlength=width + 1) > 0
+        return (np.cumsum(there, dtype=np.int32) - 1)[offsets], int(there.sum())
+    known, where = np.unique(values, return_inverse=True)
+    return where.reshape(values.shape).astype(np.int32), len(known)

@@ -29,7 +29,7 @@ from gpulaf.tiling.engine import run_task
 from gpulaf.tiling.outputs import Targets
 from gpulaf.tiling.plan import Plan
 from gpulaf.tiling.sizing import BASE, chosen_side, chunk_side
-from gpulaf.tiling.store import TileIndex
+from gpulaf.tiling.store import TileIndex, Written
 
 PROGRAM = [sys.executable, "-m", "gpulaf", "label"]
 ENVIRONMENT = os.environ | {"NUMBA_NUM_THREADS": "1"}
@@ -519,8 +519,8 @@ class Echo:
     def compute(self, tile: TileIndex, read: None) -> int:
         return tile.column
 
-    def write(self, tile: TileIndex, blocks: int) -> dict[str, Any]:
-        return {"file": blocks}
+    def write(self, tile: TileIndex, blocks: int) -> Written:
+        return Written({"file": blocks})
 
 
 @pytest.mark.parametrize("threads", [0, 2])
@@ -542,7 +542,7 @@ def test_few_tiles_are_in_flight(threads: int) -> None:
             options = {"processes": False, "n_workers": 1, "threads_per_worker": threads, "dashboard_address": ":0"}
             client = stack.enter_context(Client(**options))
         for done in run_task(Echo(), tiles(), client):
-            assert done.files == {"file": done.tile.column}
+            assert done.written.files == {"file": done.tile.column}
             seen.add(done.tile)
             assert len(taken) <= len(seen) + max(3, 2 * threads)
             if len(seen) == 20:
