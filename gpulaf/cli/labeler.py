@@ -29,6 +29,11 @@ class Described(NamedTuple):
 
     def values(self, count: int) -> np.ndarray:
         """What stands for `count` labels in a label image."""
+        if self.classes is not None and len(self.classes) != count:
+            raise ValueError(
+                f"there are values of {len(self.classes)} labels and prototypes of {count}; accepted are as many. Make "
+                "the file that holds them again."
+            )
         return np.arange(count) if self.classes is None else np.array(self.classes)
 
 
@@ -106,6 +111,7 @@ def described_labeling(options: dict[str, Any], *, soft: bool = False) -> Descri
     from ..integrators.nonlinear import DormandPrince
     from ..io.prototypes import read_prototypes
     from ..labeling.labeler import Labeler
+    from ..labeling.likelihood import check_count
 
     bounds = options["range"]
     if options["model"] is not None:
@@ -121,8 +127,11 @@ def described_labeling(options: dict[str, Any], *, soft: bool = False) -> Descri
         prototypes = np.array(stored["prototypes"])
     elif not soft:
         found = read_prototypes("5" if prototypes is None else prototypes)
-        table = None if isinstance(found, int) else found
-        prototypes = found if table is None else table.prototypes
+        if isinstance(found, int):
+            check_count(found)
+            prototypes = found
+        else:
+            table, prototypes = found, found.prototypes
     if bounds is None and stored.get("range") is not None:
         bounds = tuple(stored["range"])
     given, time = options["rho"], options["time_"]

@@ -13,7 +13,7 @@ import numpy as np
 
 from .labeler import Described
 from .options import check_files, check_folders, with_bits
-from .tiled import tiled_source
+from .tiled import ASKING, tiled_source
 
 if TYPE_CHECKING:
     from ..backend.validation import Pixels
@@ -49,9 +49,10 @@ def label_jobs(options: dict[str, Any], described: Described) -> list[dict[str, 
                 f"each has a file of its own. Take --{name} {path.with_suffix('')}, or name one image."
             )
         check_folders(path)
+    tiles = any(options[name] for name in ASKING)
     small = described.classes is None or (min(described.classes) >= 0 and max(described.classes) < 2**16)
     jobs = [
-        options | {"image": path} | {name: folder / _name(path, name, small) for name, folder in folders.items()}
+        options | {"image": path} | {name: folder / _name(path, name, small, tiles) for name, folder in folders.items()}
         for path in paths
     ]
     written: dict[Path, Path] = {}
@@ -120,8 +121,8 @@ def _sampled(job: dict[str, Any], labeler: Labeler) -> Pixels:
         return image_features(record.pixels, axis, mask=record.valid, range=bounds)
 
 
-def _name(image: Path, result: str, small: bool) -> str:
-    """The name of a result of an image, of a type like that of the image."""
+def _name(image: Path, result: str, small: bool, tiles: bool) -> str:
+    """The name of a result of an image, of a type like that of the image, and that tiles can be written to."""
     from ..io.pictures import PICTURES
     from ..io.zarrs import is_zarr
 
@@ -131,6 +132,8 @@ def _name(image: Path, result: str, small: bool) -> str:
         return base + (".ome.zarr" if result == "output" and image.name.endswith(".ome.zarr") else ".zarr")
     if result == "preview":
         return f"{image.stem}.png"
+    if tiles:
+        return f"{image.stem}.{'tif' if result == 'output' else 'zarr'}"
     if suffix in (".npy", ".npz"):
         return f"{image.stem}.npy"
     return f"{image.stem}.png" if suffix in PICTURES and small and result == "output" else f"{image.stem}.tif"

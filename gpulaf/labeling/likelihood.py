@@ -15,7 +15,8 @@ from ..backend.validation import Pixels, check_rho, real_array
 from ..fields import field_shape, to_rows
 
 __all__ = [
-    "distances", "in_units", "kmeans_prototypes", "log_likelihood", "prototype_array", "shared_prototypes", "tempered",
+    "check_count", "distances", "in_units", "kmeans_prototypes", "log_likelihood", "prototype_array",
+    "shared_prototypes", "tempered",
 ]  # fmt: skip
 
 #: Significant digits of the prototypes that k-means finds, which a text file holds.
@@ -117,8 +118,7 @@ def prototype_array(
     if scalar and np.asarray(prototypes).dtype.kind not in "uif":
         raise TypeError(f"prototypes is {prototypes!r}; accepted are a number of labels or an array (J, C). {NEXT}")
     if scalar:
-        if not np.isfinite(prototypes) or int(prototypes) != prototypes or not 2 <= prototypes <= 65536:
-            raise ValueError(f"prototypes is {prototypes}; accepted are 2 to 65536 labels, or an array (J, C). {NEXT}")
+        check_count(prototypes)
         if valid is not None:
             features = host_array(features)[host_array(valid)]
             if not len(features):
@@ -144,6 +144,12 @@ def prototype_array(
             f"those up to {most:.2g}. Give them in the unit of the image."
         )
     return scaled
+
+
+def check_count(labels: float) -> None:
+    """Raise ValueError for a number of prototypes that k-means cannot find."""
+    if not np.isfinite(labels) or int(labels) != labels or not 2 <= labels <= 65536:
+        raise ValueError(f"prototypes is {labels}; accepted are 2 to 65536 labels, or an array (J, C). {NEXT}")
 
 
 def in_units(prototypes: np.ndarray, range: tuple[float, float]) -> np.ndarray:

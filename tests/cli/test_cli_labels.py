@@ -266,9 +266,52 @@ def test_probabilities_and_previews_have_folders_too(folder: Path, capsys: Any) 
     assert read_image("p/three.npy").shape == (40, 52, 3)
 
 
+def test_several_images_in_tiles(folder: Path, capsys: Any) -> None:
+    runs(capsys, "label", "images", "--prototypes", 3, "-o", "l", "--save-prototypes", "p.csv")
+    extra = ("--prototypes", 3, "--tile", 32, "--probabilities", "p", "--save-prototypes", "again.csv")
+    runs(capsys, "label", "images", *extra, "-o", "t")
+    assert sorted(path.name for path in Path("p").iterdir()) == ["one.zarr", "three.zarr", "two.zarr"]
+    for name in ("one.png", "two.tif", "three.npy"):
+        np.testing.assert_array_equal(read_image(f"t/{Path(name).stem}.tif"), read_image(f"l/{name}"))
+    assert Path("p.csv").read_bytes() == Path("again.csv").read_bytes()
+
+
+def test_twelve_bits_and_pixels_without_data_in_several_images(folder: Path, capsys: Any) -> None:
+    (folder / "deep").mkdir()
+    for k in range(2):
+        pixels = 16 * read_image("grey.png").astype(np.uint16)
+        pixels[:, : 5 * k] = 4095  # no data, nor a cluster
+        about = {"axes": "YX", "SignificantBits": 12}
+        tifffile.imwrite(f"deep/{k}.ome.tif", pixels, metadata=about, extratags=[(42113, "s", 0, "4095", True)])
+    status, output, errors = run_here(capsys, "label", "deep", "--prototypes", 3, "-o", "l")
+    assert status == 0
+    assert errors.count("12 bits are in use") == 2
+    means = [16 * read_image("grey.png")[j == CLASSES].mean() for j in range(3)]
+    found = sorted(float(row[2]) for row in table(output).values())
+    np.testing.assert_allclose(found, means, rtol=0.02)
+    assert (tifffile.imread("l/1.ome.tif")[:, :5] == 255).all()
+
+
 def test_an_image_of_several_that_fails_is_named(folder: Path, capsys: Any) -> None:
     write_array("images/grey.png", read_image("grey.png"))
     Path("p.csv").write_text("200,40,40\n40,200,40\n")
     status, _, errors = run_here(capsys, "label", "images", "--prototypes", "p.csv", "-o", "l")
     assert status == 2
     assert errors.startswith("gpulaf: images/grey.png: prototypes have shape (2, 3); accepted is (J, 1)")
+
+
+def test_a_weight_file_of_other_values_than_prototypes(folder: Path, capsys: Any) -> None:
+    stored = {"prototypes": [[0.2], [0.8]], "label_values": [7]}
+    gpulaf.io.write_tensors("w.safetensors", "weights", {"weights": gpulaf.uniform_weights((40, 52))}, stored)
+    said = refused(capsys, folder, "label", "grey.png", "--weights", "w.safetensors", "-o", "o.png")
+    assert "there are values of 1 labels and prototypes of 2; accepted are as many" in said
+
+
+@pytest.mark.parametrize(("number", "said"), [("0", "is 0"), ("-1", "is -1"), ("1", "is 1"), ("", "are ''")])
+def test_no_number_of_labels(folder: Path, capsys: Any, number: str, said: str) -> None:
+    for images in (["grey.png"], ["images"]):
+        command = ("label", *images, f"--prototypes={number}", "-o", "o")
+        assert f"prototypes {said}; accepted are " in refused(capsys, folder, *command)
+    train = ("train", "grey.png", "--truth", "truth.png", "-o", "m.safetensors", f"--prototypes={number}")
+    if number != "1":
+        assert "--prototypes" in refused(capsys, folder, *train)
