@@ -18,11 +18,11 @@ from ..backend.array import filled, host_array, namespace
 from ..backend.operands import check_floating
 from ..backend.validation import check_spacing, image_features, valid_pixels
 from ..fields import field_shape, from_rows, pixel_shape, to_rows
-from ..kernels.stencil import axes_of, neighbors, offsets, radius_of, shifted
+from ..kernels.stencil import axes_of, neighborhood, neighbors, offsets, radius_of, shifted
 
 __all__ = [
     "bilateral_weights", "check_weights", "extended", "inside", "mask_gradient", "mask_weights", "normalize_weights",
-    "spaced_weights", "uniform_weights",
+    "spaced_weights", "uniform_weights", "valid_neighbors",
 ]  # fmt: skip
 
 
@@ -284,7 +284,7 @@ def mask_weights(weights: Any, mask: Any) -> Any:
 
 def masked_patches(weights: Any, valid: Any, *, periodic: bool = False) -> Any:
     """:func:`mask_weights` of trusted weights and valid pixels, (H, W) bool of their library."""
-    xp, there = namespace(weights), _valid_neighbors(weights, valid, periodic)
+    xp, there = namespace(weights), valid_neighbors(valid, neighborhood(weights), periodic)
     kept = filled(weights, there)
     total = xp.sum(kept, axis=-2, keepdims=True)
     some = total > 0
@@ -299,7 +299,7 @@ def mask_gradient(gradient: Any, weights: Any, valid: Any) -> Any:
 
     With the weights s = Σ_k ω_k of valid neighbors, their masked patch is ω/s, and ∂ω_k = (G_k − ⟨ω/s, G⟩)/s.
     """
-    xp, there = namespace(weights), _valid_neighbors(weights, valid)
+    xp, there = namespace(weights), valid_neighbors(valid, neighborhood(weights))
     kept = filled(weights, there)
     total = xp.sum(kept, axis=-2, keepdims=True)
     some = total > 0
@@ -334,11 +334,10 @@ def _box(field: Any, axes: int) -> Any:
     return field
 
 
-def _valid_neighbors(weights: Any, valid: Any, periodic: bool = False) -> Any:
-    """Where a valid pixel has a valid neighbor inside the image, (H, N, W)."""
-    every = offsets(radius_of(weights), axes_of(weights))
-    there = [shifted(valid, offset, periodic, labels=False) for offset in every]
-    return namespace(valid).stack(there, axis=-2) & valid[..., None, :]
+def valid_neighbors(valid: Any, neighborhood: tuple[int, int], periodic: bool = False) -> Any:
+    """Where a valid pixel has a valid neighbor inside, (H, N, W) of bool for `valid` (H, W) and (radius, axes)."""
+    found = [shifted(valid, offset, periodic, labels=False) for offset in offsets(*neighborhood)]
+    return namespace(valid).stack(found, axis=-2) & valid[..., None, :]
 
 
 def check_weights(weights: Any, shape: tuple[int, ...]) -> None:

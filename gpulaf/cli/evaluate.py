@@ -44,12 +44,12 @@ def evaluate(
     IMAGES, --truth and --probabilities take files, folders and globs in quotes, and are paired by name.
     """
     from ..prediction.evaluation import evaluate
-    from ..prediction.predictor import WeightPredictor
+    from ..prediction.loading import load_predictor
 
     check_figure(confusion)
     results = [path for path in (confusion, json_file) if path is not None]
     check_folders(*results)
-    predictor = WeightPredictor.load(model)
+    predictor = load_predictor(model)
     if predictor.on_probabilities_ != bool(probabilities):
         done, now = ("on", "Give") if predictor.on_probabilities_ else ("without", "Leave out")
         raise ValueError(f"{model} was trained {done} probabilities. {now} --probabilities.")

@@ -166,13 +166,13 @@ def read_weights(path: str, device: str) -> tuple[Any, dict[str, Any]]:
 
 def _of_model(path: Path, soft: bool) -> Described:
     """The labeling of a model of gpulaf train, which brings everything itself."""
-    from ..prediction.predictor import WeightPredictor
+    from ..prediction.loading import load_predictor
 
     context, line = click.get_current_context(), click.core.ParameterSource.COMMANDLINE
     given = [f"--{name.rstrip('_')}" for name in OF_MODELS if context.get_parameter_source(name) == line]
     if given:
         raise ValueError(f"--model and {given[0]} are given; a model brings its own. Leave {', '.join(given)} out.")
-    predictor = WeightPredictor.load(path)
+    predictor = load_predictor(path)
     if soft and not predictor.on_probabilities_:
         raise ValueError(f"{path} was trained without probabilities. Use it with gpulaf label IMAGE --model.")
     if predictor.on_probabilities_ and not soft:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from ..prediction.predictor import WeightPredictor
+    from ..prediction.fitted import FittedPredictor
     from ..prediction.training import Training
 
 #: Truths that are looked at for a value that means no ground truth.
@@ -40,30 +41,60 @@ LOOKED_AT = 16
 @files_option("--validate-truth", "Their label images.")
 @files_option("--probabilities", "Soft predictions (H, W, labels) to refine, .npy or .tif; one for each image.")
 @files_option("--validate-probabilities", "Those of the validation images.")
-@click.option("--prototypes", type=click.IntRange(1), default=50, show_default=True, help="Prototypes of the features.")
+@click.option(
+    "--predictor",
+    type=click.Choice(["network", "prototypes"]),
+    default="network",
+    show_default=True,
+    help="What weights come from: perceptrons that see the image and the labeling so far, or prototypes of patches.",
+)
+@click.option("--hidden", metavar="N,N", help="Widths of the network's hidden layers.  [default: 64,64]")
+@click.option("--state", type=click.IntRange(-1), help="Radius of the labeling it sees, -1 for none.  [default: 2]")
+@click.option("--prototypes", type=click.IntRange(1), help="Number of prototypes.  [default: 50]")
 @click.option(
     "--features",
-    default="patch:1",
-    show_default=True,
     metavar="NAMES",
-    help="What weights depend on: patch:1 (3×3 pixels), patch:2, gaussian[:scales], or several joined by +.",
+    help="What weights depend on: patch:1 (3×3 pixels), patch:3, gaussian[:scales], affinity[:scales], or several "
+    "joined by +.  [default: patch:3+gaussian:1,2,4+affinity; patch:1 of prototypes]",
 )
 @click.option(
     "--radius", type=click.IntRange(1, 3), default=1, show_default=True, help="1 for 3×3 weights, 2 for 5×5, 3 for 7×7."
 )
 @click.option(
-    "--rho", type=float, help="Scale of the data in image units, 0 to 1.  [default: 0.1; 1 with --probabilities]"
+    "--rho",
+    type=float,
+    help="Scale of the data in image units, 0 to 1.  [default: from the noise; 0.1 of prototypes, 1 with "
+    "--probabilities]",
 )
-@click.option("--time", "time_", type=float, default=3.0, show_default=True, help="Integration time T.")
-@click.option("--layers", type=click.IntRange(1), default=1, show_default=True, help="Linearized flows, each over T/N.")
-@click.option("--shared-layers", is_flag=True, help="All layers have the same weights, not each its own.")
-@click.option("--steps", type=click.IntRange(0), default=60, show_default=True, help="Training steps.")
-@click.option("--step-size", type=float, default=0.05, show_default=True, help="Step of Adam.")
-@click.option("--decay", is_flag=True, help="Let the step size fall to 0: worth most with --batch and --crop.")
-@click.option("--batch", type=click.IntRange(1), help="Images per step.  [default: all]")
-@click.option("--crop", type=click.IntRange(1), help="Side of the random square of an image that a step looks at.")
+@click.option("--time", "time_", type=float, help="Integration time T.  [default: 6; 3 of prototypes]")
 @click.option(
-    "--loss", type=click.Choice(["cosine", "cross-entropy"]), default="cosine", show_default=True, help="What to lower."
+    "--layers", type=click.IntRange(1), help="Linearized flows, each over T/N.  [default: 3; 1 of prototypes]"
+)
+@click.option("--shared-layers", is_flag=True, help="All layers have the same weights, of prototypes.")
+@click.option("--steps", type=click.IntRange(0), help="Training steps.  [default: 600; 60 of prototypes]")
+@click.option("--step-size", type=float, help="Step of Adam.  [default: 0.003; 0.05 of prototypes]")
+@click.option(
+    "--decay/--no-decay",
+    default=None,
+    help="Let the step size fall to 0.  [default: of the network]",
+    show_default=False,
+)
+@click.option(
+    "--flips/--no-flips",
+    default=None,
+    help="Show images turned over, too.  [default: of the network]",
+    show_default=False,
+)
+@click.option("--batch", type=click.IntRange(1), help="Images per step.  [default: 2; all of prototypes]")
+@click.option(
+    "--crop",
+    type=click.IntRange(1),
+    help="Side of the random square that a step sees.  [default: 128; all of prototypes]",
+)
+@click.option(
+    "--loss",
+    type=click.Choice(["cosine", "cross-entropy"]),
+    help="What to lower.  [default: cross-entropy; cosine of prototypes]",
 )
 @click.option("--balanced", is_flag=True, help="Every class counts alike, however rare.")
 @click.option("--patience", type=click.IntRange(1), help="Stop after so many steps without a better validation.")
@@ -89,8 +120,7 @@ def train(images: tuple[str, ...], truth: tuple[str, ...], output: Path, device:
     _check(output, [training, *([validation] if validation else [])], options)
     if options["unlabeled"] is None:
         _tell_void(training)
-    soft = training.probabilities is not None
-    predictor = _predictor(options, 1.0 if soft else 0.1)
+    predictor = _predictor(options)
     sequences: list[tuple[Any, ...]] = [
         (image_sequence(files.images, device, options["channel_axis"]), files.truths, files.probabilities)
         for files in (training, validation)
@@ -139,41 +169,72 @@ def _check(output: Path, sets: list[FileSet], options: dict[str, Any]) -> None:
     check_files([path for files in sets for path in files.all()], results)
 
 
-def _predictor(options: dict[str, Any], rho: float) -> WeightPredictor:
-    from ..prediction.features import Features
+#: Options that one kind of predictor has alone.
+OWN = {"network": ("hidden", "state"), "prototypes": ("prototypes", "shared_layers")}
+
+
+def _predictor(options: dict[str, Any]) -> FittedPredictor:
+    """The predictor that the options describe, untrained; what is not given is left to its own defaults."""
     from ..prediction.predictor import WeightPredictor
+    from ..prediction.weight_network import WeightNetwork
 
-    names = options["features"]
-    raw = re.fullmatch(r"patch(?::([0-9]+))?", names)  # alone: raw patches, not scaled
-    return WeightPredictor(
-        options["prototypes"], features=int(raw[1] or 1) if raw else Features(names), radius=options["radius"],
-        rho=rho if options["rho"] is None else options["rho"], time=options["time_"],
-        n_layers=options["layers"], shared_layers=options["shared_layers"], training=_training(options),
-        seed=options["seed"], range=options["range"],
-    )  # fmt: skip
+    kind = options["predictor"]
+    for other, names in OWN.items():
+        for name in names:
+            if other != kind and options[name]:
+                option = f"--{name.replace('_', '-')}"
+                raise ValueError(f"{option} is of {other}, and --predictor is {kind}. Add --predictor {other}.")
+    same = {"radius": "radius", "rho": "rho", "time_": "time", "layers": "n_layers", "seed": "seed", "range": "range"}
+    given = {own: options[name] for name, own in same.items() if options[name] is not None}
+    if options["features"] is not None:
+        raw = re.fullmatch(r"patch(?::([0-9]+))?", options["features"])  # alone: raw patches, of prototypes not scaled
+        given["features"] = int(raw[1] or 1) if raw else options["features"]
+    if kind == "network":
+        if options["hidden"] is not None:
+            given["hidden"] = _widths(options["hidden"])
+        if options["state"] is not None:
+            given["state"] = None if options["state"] < 0 else options["state"]
+        predictor: FittedPredictor = WeightNetwork(**given)
+    else:
+        if options["prototypes"] is not None:
+            given["n_prototypes"] = options["prototypes"]
+        if options["probabilities"] and options["rho"] is None:
+            given["rho"] = 1.0
+        predictor = WeightPredictor(**given, shared_layers=options["shared_layers"])
+    return predictor.set_params(training=_training(predictor.training, options))
 
 
-def _training(options: dict[str, Any]) -> Training:
+def _widths(text: str) -> tuple[int, ...]:
+    try:
+        widths = tuple(int(x) for x in text.split(","))
+    except ValueError:
+        widths = (0,)
+    if min(widths) < 1:
+        raise ValueError(f"--hidden is {text!r}; accepted are widths of layers, as 64,64.")
+    return widths
+
+
+def _training(usual: Training, options: dict[str, Any]) -> Training:
+    """The usual training with what is given."""
     from ..learning.loop import Checkpoint
     from ..learning.loss import cosine_loss, cross_entropy_loss
-    from ..prediction.training import Training
 
-    own = {
-        name: options[name] for name in ("steps", "step_size", "decay", "batch", "crop", "balanced", "patience", "seed")
-    }
+    names = ("steps", "step_size", "decay", "flips", "batch", "crop", "patience", "seed")
+    given = {name: options[name] for name in names if options[name] is not None}
+    if options["loss"] is not None:
+        given["loss"] = {"cosine": cosine_loss, "cross-entropy": cross_entropy_loss}[options["loss"]]
     path = options["checkpoint"]
-    return Training(
-        **own, loss={"cosine": cosine_loss, "cross-entropy": cross_entropy_loss}[options["loss"]],
-        checkpoint=None if path is None else Checkpoint(path, resume=options["resume"]),
-    )  # fmt: skip
+    checkpoint = None if path is None else Checkpoint(path, resume=options["resume"])
+    return replace(usual, **given, balanced=options["balanced"], checkpoint=checkpoint)
 
 
-def _report(predictor: WeightPredictor, count: int) -> None:
+def _report(predictor: FittedPredictor, count: int) -> None:
     from ..learning.loop import best
 
     history, kept = predictor.history_, best(predictor.history_, "validation_loss")
     first, last = (100 * row.wrong for row in (history[0], history[-1]))
-    click.echo(f"{count} images, {len(predictor.classes_)} labels, {len(predictor.feature_prototypes_)} prototypes")
+    size = f"{predictor.weight_map().vector.size} numbers learned"
+    click.echo(f"{count} images, {len(predictor.classes_)} labels, {size}")
     click.echo(f"  training: {first:.2f} % wrong in the first step, {last:.2f} % in the last")
     if kept is not None:
         first, last = (100 * (row.validation_wrong or 0.0) for row in (history[0], kept))
@@ -195,7 +256,7 @@ def _tell_void(files: FileSet) -> None:
                 return
 
 
-def _figure(predictor: WeightPredictor, files: tuple[Any, ...], unlabeled: int | None, unseen: bool) -> Any:
+def _figure(predictor: FittedPredictor, files: tuple[Any, ...], unlabeled: int | None, unseen: bool) -> Any:
     """The figure of a model on the first image of a set."""
     from ..plots.predictor import predictor_figure
 

@@ -27,13 +27,13 @@ from ..backend.validation import (
 )
 from ..fields import from_rows, pixel_shape
 from ..flows.assignment import LONGEST, AssignmentFlow
-from ..flows.deep import DeepFlow
+from ..flows.deep import DeepFlow, Stage
 from ..integrators.base import Integrator, check_time, layer_times
 from ..integrators.nonlinear import Scheme
 from ..integrators.taylor import Taylor
 from ..simplex import softmax
 from .hints import unused_labels, warn_of_labels, warn_of_values
-from .likelihood import distances, in_units, log_likelihood, prototype_array, tempered
+from .likelihood import check_metric, distances, in_units, log_likelihood, prototype_array, tempered
 from .table import label_pixels
 
 __all__ = ["Labeler", "Labeling", "labels_dtype", "smallest_unsigned"]
@@ -101,6 +101,8 @@ class Labeler:
         The values of images that become 0 and 1, whatever their type: (0, 4095) of 12 bits in uint16, (0, 255) of
         floats that were bytes. None: integers of up to 16 bits are divided by the largest value of their type, floats
         are taken as they are.
+    metric : str
+        Distance of pixels to prototypes: "euclidean", or "sqeuclidean" for normal noise, whose variance is rho/2.
 
     Raises
     ------
@@ -124,9 +126,11 @@ class Labeler:
     solver: Integrator | Scheme = Taylor()
     scaled: bool = False
     range: tuple[float, float] | None = None
+    metric: str = "euclidean"
 
     def __post_init__(self) -> None:
         check_rho(self.rho)
+        check_metric(self.metric)
         check_range(self.range)
         if isinstance(self.solver, type) or not isinstance(self.solver, Integrator | Scheme):
             raise TypeError(
@@ -190,7 +194,8 @@ class Labeler:
         check_spacing(spacing, pixels.features.ndim - 1)
         values = self._prototypes(pixels)
         ranged = self.range is not None or pixels.range != (0, 1)
-        told = warn_of_values(pixels, values, self.rho, ranged=ranged, learned=self.scaled)
+        rho = float(self.rho) if self.metric == "euclidean" else float(self.rho) ** 0.5
+        told = warn_of_values(pixels, values, rho, ranged=ranged, learned=self.scaled)
         fields = self._fields(pixels, values)
         result = self.on_fields(fields, pixels.features, valid=pixels.valid, spacing=spacing)
         unused = unused_labels(label_pixels(result.labels, result.valid, len(values)))
@@ -251,6 +256,11 @@ class Labeler:
         averagings = self._averagings(log_likelihood, features, holes, spacing)
         with np.errstate(over="ignore", invalid="ignore"):
             if isinstance(self.solver, Scheme):
+                if isinstance(averagings[0], Stage):
+                    raise TypeError(
+                        f"the weights are made layer by layer; accepted are linearized flows, not {self.solver!r}. "
+                        "Leave solver out."
+                    )
                 end = AssignmentFlow(averagings[0], log_likelihood, holes).solve(self.solver, time=self.times[0])
                 return _labeling(end.v, valid, self.solver.accuracy, end.evaluations, end.converged, end.reason)
             shared = len(averagings) == 1
@@ -270,7 +280,7 @@ class Labeler:
     def _fields(self, pixels: Pixels, prototypes: np.ndarray) -> Any:
         """ℓ by the distances to scaled prototypes; MemoryError where the labeling does not fit."""
         self._check_memory(pixels.features, tuple(pixels.features.shape[:-1]), len(prototypes))
-        return log_likelihood(distances(pixels.features, prototypes), self.rho)
+        return log_likelihood(distances(pixels.features, prototypes, self.metric), self.rho)
 
     def _refine(self, fields: Any, valid: Any, pixels: Pixels | None, spacing: Any) -> Labeling:
         """Label by predictions (H, J, W) over rho, with the image where there is one."""
@@ -284,12 +294,15 @@ class Labeler:
         self._check_memory(fields, shape, fields.shape[-2])
         return self.on_fields(tempered(fields, self.rho), features, valid=valid, spacing=spacing)
 
-    def _averagings(self, fields: Any, features: Any, valid: Any, spacing: Any) -> list[Averaging]:
+    def _averagings(self, fields: Any, features: Any, valid: Any, spacing: Any) -> list[Averaging | Stage]:
         """Ω of each layer for these fields, or alone that which all of them share."""
         layers = self._made(self.weights, features, valid) if isinstance(self.weights, WeightSource) else self.layers
         plain = uniform_weights if spacing is None else partial(spaced_weights, spacing=spacing)
         shape, dtype = pixel_shape(fields), host_dtype(fields)
-        found = [as_averaging(plain(shape, dtype=dtype) if x is None else x).like(fields) for x in layers]
+        found = [
+            x if isinstance(x, Stage) else as_averaging(plain(shape, dtype=dtype) if x is None else x).like(fields)
+            for x in layers
+        ]
         return found if valid is None else [x.masked(valid) for x in found]
 
     def _made(self, source: WeightSource, features: Any, valid: Any) -> list[Any]:
@@ -303,7 +316,7 @@ class Labeler:
                 f"the weights made from the image are those of {len(made)} layers and time is {self.time}; accepted is "
                 "the time of each layer. Give times like [1.0, 1.0, 1.0]."
             )
-        for radius in (as_averaging(x).radius for x in made):
+        for radius in ((x if isinstance(x, Stage) else as_averaging(x)).radius for x in made):
             if radius != source.radius:
                 raise ValueError(
                     f"the weights made from the image are patches of radius {radius}; accepted is the radius "

@@ -15,10 +15,12 @@ from ..backend.validation import Pixels, check_rho, real_array
 from ..fields import field_shape, to_rows
 
 __all__ = [
-    "check_count", "distances", "in_units", "kmeans_prototypes", "log_likelihood", "prototype_array",
-    "shared_prototypes", "tempered",
+    "METRICS", "check_count", "check_metric", "distances", "in_units", "kmeans_prototypes", "log_likelihood",
+    "prototype_array", "shared_prototypes", "tempered",
 ]  # fmt: skip
 
+#: Distances between features and prototypes, as SciPy names them.
+METRICS = ("euclidean", "sqeuclidean")
 #: Significant digits of the prototypes that k-means finds, which a text file holds.
 DIGITS = 12
 #: Pixels that are clustered at most, and those that each of several images gives at least.
@@ -27,13 +29,22 @@ SAMPLE, FEWEST = 20_000, 64
 NEXT = "Give one row per label with one value per channel."
 
 
-def distances(features: Any, prototypes: Any) -> Any:
-    """Euclidean distance (not squared) of every pixel's feature to every prototype (2.15).
+def check_metric(metric: Any) -> None:
+    """Raise ValueError for a distance that is none of :data:`METRICS`."""
+    if metric not in METRICS:
+        raise ValueError(f"metric is {metric!r}; accepted are {' and '.join(METRICS)}.")
+
+
+def distances(features: Any, prototypes: Any, metric: str = "euclidean") -> Any:
+    """Distance of every pixel's feature to every prototype (2.15).
 
     Parameters
     ----------
     features : (H, W, C) floating array; (D, H, W, C) of a volume, (n, C) on a graph
     prototypes : (J, C) array
+    metric : str
+        "euclidean", or "sqeuclidean" for its square: with ρ = 2σ², ℓ is then the log-likelihood of normal noise of the
+        standard deviation σ.
 
     Returns
     -------
@@ -42,10 +53,11 @@ def distances(features: Any, prototypes: Any) -> Any:
     Raises
     ------
     ValueError
-        If prototypes and features have another number of channels.
+        If prototypes and features have another number of channels, or the metric is none of these.
     TypeError
         If the features are no array of floating numbers.
     """
+    check_metric(metric)
     check_floating(features, "features", "(H, W, C), (D, H, W, C) or (n, C)")
     xp, prototypes = namespace(features), real_array(prototypes, "prototypes")
     if prototypes.ndim != 2 or prototypes.shape[0] < 1 or prototypes.shape[1] != features.shape[-1]:
@@ -58,7 +70,7 @@ def distances(features: Any, prototypes: Any) -> Any:
     result = empty(field_shape(features.shape[:-1], labels), features)
     for j in range(labels):
         squares = ((channels[..., c, :] - prototypes[j, c]) ** 2 for c in range(count))
-        result[..., j, :] = xp.sqrt(sum(squares))
+        result[..., j, :] = xp.sqrt(sum(squares)) if metric == "euclidean" else sum(squares)
     return result
 
 

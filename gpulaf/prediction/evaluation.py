@@ -14,8 +14,8 @@ from ..fields import pixel_shape
 from ..labeling.likelihood import tempered
 from .dataset import Item, Samples, label_indices, read_item
 from .metrics import confusion_matrix, scores
-from .predictor import WeightPredictor
 from .statistics import naming
+from .trained import TrainedPredictor
 
 __all__ = ["METHODS", "Comparison", "Evaluation", "compare", "evaluate"]
 
@@ -45,7 +45,7 @@ class Evaluation(NamedTuple):
     wrong: dict[str, list[float]]
 
 
-def compare(predictor: WeightPredictor, item: Item) -> Comparison:
+def compare(predictor: TrainedPredictor, item: Item) -> Comparison:
     """Read an image, validate it once, and label it pixelwise, with uniform and with predicted weights.
 
     Raises
@@ -64,7 +64,7 @@ def compare(predictor: WeightPredictor, item: Item) -> Comparison:
         fields = reader.data_term(features, valid=valid)
     else:
         soft = namespace(features).asarray(probabilities)
-        fields = tempered(reader.log_probabilities(soft, valid), predictor.rho)
+        fields = tempered(reader.log_probabilities(soft, valid), predictor.rho_)
     check_memory(fields, pixel_shape(fields), fields.shape[-2], **labeler.memory_options)
     labelings = (x.on_fields(fields, features, valid=valid) for x in (replace(labeler, weights=None), labeler))
     found = [host_array(fields).argmax(axis=-2), *(host_array(x.labels) for x in labelings)]
@@ -74,7 +74,7 @@ def compare(predictor: WeightPredictor, item: Item) -> Comparison:
 
 
 def evaluate(
-    predictor: WeightPredictor,
+    predictor: TrainedPredictor,
     images: Sequence[Any],
     truths: Sequence[Any],
     *,
@@ -87,7 +87,7 @@ def evaluate(
 
     Parameters
     ----------
-    predictor : WeightPredictor
+    predictor : WeightPredictor or WeightNetwork
     images, truths, probabilities, masks
         As in :meth:`WeightPredictor.fit`.
     unlabeled : int, optional

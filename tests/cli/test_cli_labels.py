@@ -20,6 +20,8 @@ pytestmark = pytest.mark.usefixtures("without_cupy")
 Y, X = np.mgrid[:40, :52]
 #: A disk, a bar and the rest.
 CLASSES = np.where((Y - 18) ** 2 + (X - 16) ** 2 < 90, 1, np.where(X > 42, 2, 0))
+#: A predictor that is soon there.
+SMALL = ("--predictor", "prototypes", "--prototypes", 6)
 COLORS = np.array([[200, 40, 40], [40, 200, 40], [40, 40, 200]])
 
 
@@ -97,7 +99,7 @@ def test_learn_and_train_list_their_labels_and_keep_them(folder: Path, capsys: A
     _, metadata = read_tensors("w.safetensors", "weights")
     assert metadata["label_values"] == [0, 1, 7]
     assert metadata["label_pixels"] == counts
-    command = ("train", "grey.png", "--truth", "truth.png", "-o", "m.safetensors", "--steps", 1, "--prototypes", 6)
+    command = ("train", "grey.png", "--truth", "truth.png", "-o", "m.safetensors", "--steps", 1, *SMALL)
     rows = table(runs(capsys, *command))
     assert {value: int(row[0]) for value, row in rows.items()} == dict(zip([0, 1, 7], counts, strict=True))
     model = gpulaf.WeightPredictor.load("m.safetensors").label_table()
@@ -128,7 +130,7 @@ def test_values_come_back(folder: Path, capsys: Any, values: list[Any], kind: st
     if kind == "weights":
         runs(capsys, "learn", "grey.png", "t.npy", "-o", "f.safetensors", "--steps", 0)
     else:
-        command = ("train", "grey.png", "--truth", "t.npy", "-o", "f.safetensors", "--steps", 0, "--prototypes", 6)
+        command = ("train", "grey.png", "--truth", "t.npy", "-o", "f.safetensors", "--steps", 0, *SMALL)
         runs(capsys, *command)
     options = ["label", "grey.png", f"--{kind}", "f.safetensors", "-o"]
     outputs = ["o.tif", "o.npy", *(["o.zarr", "o.ome.zarr", "t.tif --tile 32"] if kind == "model" else [])]
@@ -168,7 +170,7 @@ def test_a_border_of_no_truth_is_hinted_at_unless_it_is_said(folder: Path, capsy
     hint = "note: if 255 means no ground truth, pass --unlabeled 255: it is taken for a label.\n"
     arguments = {
         "learn": ["learn", "grey.png", "t.png", "-o", "f.safetensors", "--steps", 0],
-        "train": ["train", "grey.png", "--truth", "t.png", "-o", "f.safetensors", "--steps", 0, "--prototypes", 6],
+        "train": ["train", "grey.png", "--truth", "t.png", "-o", "f.safetensors", "--steps", 0, *SMALL],
     }[command]
     assert list(table(runs(capsys, *arguments, told=hint))) == [0, 1, 2, 255]
     assert list(table(runs(capsys, *arguments, "--unlabeled", 255))) == [0, 1, 2]
@@ -180,7 +182,7 @@ def test_a_value_of_no_truth_that_no_pixel_has(folder: Path, capsys: Any) -> Non
 
 
 def test_a_value_that_a_model_does_not_know_may_be_no_truth(folder: Path, capsys: Any) -> None:
-    command = ("train", "grey.png", "--truth", "truth.png", "-o", "m.safetensors", "--steps", 0, "--prototypes", 6)
+    command = ("train", "grey.png", "--truth", "truth.png", "-o", "m.safetensors", "--steps", 0, *SMALL)
     runs(capsys, *command)
     write_array("t.png", np.where(X < 3, 255, read_image("truth.png")).astype(np.uint8))
     said = refused(capsys, folder, "evaluate", "grey.png", "--truth", "t.png", "--model", "m.safetensors")
@@ -312,6 +314,6 @@ def test_no_number_of_labels(folder: Path, capsys: Any, number: str, said: str) 
     for images in (["grey.png"], ["images"]):
         command = ("label", *images, f"--prototypes={number}", "-o", "o")
         assert f"prototypes {said}; accepted are " in refused(capsys, folder, *command)
-    train = ("train", "grey.png", "--truth", "truth.png", "-o", "m.safetensors", f"--prototypes={number}")
+    train = ("train", "grey.png", "--truth", "truth.png", "-o", "m.safetensors", *SMALL[:2], f"--prototypes={number}")
     if number != "1":
         assert "--prototypes" in refused(capsys, folder, *train)

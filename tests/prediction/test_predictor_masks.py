@@ -12,8 +12,8 @@ import tifffile
 from gpulaf import Taylor, WeightPredictor, cross_entropy_loss, evaluate
 from gpulaf.io import read_tensors, write_tensors
 from gpulaf.prediction import Features, Parameters
-from gpulaf.prediction.dataset import Files, Item, Reader, Samples, read_item
-from gpulaf.prediction.objective import Objective, from_vector, to_vector
+from gpulaf.prediction.dataset import Files, Item, Reader, Samples, View, read_item
+from gpulaf.prediction.objective import Objective
 from gpulaf.prediction.prepared import PreparedImages
 from gpulaf.scenes import voronoi_lines
 
@@ -51,11 +51,11 @@ def test_the_derivative_of_one_image_against_central_differences(layers: int, so
     shapes = Parameters(rng.random((4, 18)), tangents, 1.3)
     objective = Objective(reader, [1.0] * layers, Taylor(tol=1e-9), cross_entropy_loss)
     prepared = reader.with_features(reader(Item(image, truth, probabilities, mask=valid)))
-    vector = to_vector(shapes._replace(sigma=np.log(1.3)))
+    vector = shapes.vector
     gradient = objective(shapes, prepared).derivative
     for direction in rng.standard_normal((4, len(vector))):
         h = 1e-5
-        ends = [objective(from_vector(vector + s * h * direction, shapes), prepared, False).loss for s in (1, -1)]
+        ends = [objective(shapes.moved(vector + s * h * direction), prepared, False).loss for s in (1, -1)]
         assert abs((ends[0] - ends[1]) / (2 * h) - gradient @ direction) < 1e-6 * np.linalg.norm(gradient)
 
 
@@ -90,7 +90,7 @@ def test_crops_kept_or_read_are_the_same_bits() -> None:
     reader = Reader(Features("patch:2+gaussian:1"), 0.1, np.arange(2), np.array([[0.0], [1.0]]), np.ones(29))
     kept, read = PreparedImages(reader, 10**9), PreparedImages(reader, 0)
     for seed in ((0, 1), (2, 3)):
-        for x, y in zip(kept.get(samples, 1, 12, seed), read.get(samples, 1, 12, seed), strict=True):
+        for x, y in zip(kept.get(samples, 1, View(12), seed), read.get(samples, 1, View(12), seed), strict=True):
             np.testing.assert_array_equal(x, y)
 
 
