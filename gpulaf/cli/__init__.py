@@ -45,7 +45,8 @@ class OneLineErrors(click.Group):
 
 def _as_options(text: str) -> str:
     """A message in one line, with the option of the command line in the place of an argument in Python."""
-    return re.sub(r"\brange=\(([^,()]+), ([^,()]+)\)", r"--range \1,\2", " ".join(text.split()))
+    line = re.sub(r"\brange=\(([^,()]+), ([^,()]+)\)", r"--range \1,\2", " ".join(text.split()))
+    return re.sub(r"\bunlabeled=(-?\d+)", r"--unlabeled \1", line)
 
 
 def _one_line(

@@ -8,7 +8,7 @@ import click
 import numpy as np
 
 from .labeler import range_option
-from .options import check_folders, device_option
+from .options import check_folders, device_option, tell_labels, tell_notes, tell_void
 
 
 @click.command()
@@ -60,9 +60,12 @@ def learn(
     from ..backend.array import device_array
     from ..backend.validation import check_rho, image_features
     from ..integrators import Taylor
-    from ..io.images import read_image, read_truth
+    from ..io.images import read_image
     from ..io.tensors import write_tensors
-    from ..labeling.likelihood import distances, log_likelihood
+    from ..io.truth import read_truth
+    from ..labeling.hints import void_value
+    from ..labeling.likelihood import distances, in_units, log_likelihood
+    from ..labeling.table import LabelTable
     from ..learning.descent import RiemannianAdam
     from ..learning.fitting import FitOptions, fit_weights
     from ..learning.loop import Checkpoint
@@ -77,7 +80,7 @@ def learn(
     if checkpoint is not None and checkpoint.resolve() in {path.resolve() for path in (output, image, truth)}:
         raise ValueError(f"{checkpoint} is an input or the result, too. Choose another name for the checkpoint.")
     options = FitOptions(tau=tau, checkpoint=None if checkpoint is None else Checkpoint(checkpoint, resume=resume))
-    features, _, valid = image_features(read_image(image, channel_axis=channel_axis), range=range)
+    features, bounds, valid = image_features(read_image(image, channel_axis=channel_axis), range=range)
     labels, values = read_truth(truth, unlabeled=unlabeled)
     if labels.shape != features.shape[:2]:
         raise ValueError(
@@ -89,6 +92,10 @@ def learn(
     counts = np.bincount(labels[labels >= 0], minlength=len(values))
     if not counts.all():
         raise ValueError(f"{truth}: the label {values[counts.argmin()]} lies where {image} has no data. Leave it out.")
+    if unlabeled is None:
+        tell_void(void_value(labels, values))
+    elif unlabeled != -1 and (labels >= 0).all():
+        tell_notes([f"no pixel of {truth} has the value {unlabeled}, which stands for no ground truth."])
     prototypes = np.stack([features[labels == j].mean(axis=0, dtype=np.float64) for j, _ in enumerate(values)])
     start = uniform_weights(labels.shape, radius)
     result = fit_weights(
@@ -106,12 +113,14 @@ def learn(
     first, last = result.history[0], result.history[-1]
     metadata = {
         "prototypes": prototypes.tolist(), "rho": rho, "time": time_, "label_values": values.tolist(), "range": range,
+        "label_pixels": counts.tolist(),
         "steps": last.step, "loss": last.loss, "wrong": last.wrong,
     }  # fmt: skip
     arrays = {"weights": result.weights}
     if layers > 1:
         arrays = {f"weights[{s}]": patches for s, patches in enumerate(result.weights)}
     write_tensors(output, "weights", arrays, metadata)
+    tell_labels(LabelTable(values.tolist(), counts, in_units(prototypes, bounds)))
     shares = f"{100 * first.wrong:.2f} % with uniform weights, {100 * last.wrong:.2f} % after {last.step} steps"
     click.echo(f"wrong pixels: {shares}")
     click.echo(f"{result.reason} {last.seconds:.1f} s. weights: {output}")

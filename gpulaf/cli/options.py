@@ -14,6 +14,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from ..labeling.labeler import Labeler
+    from ..labeling.table import LabelTable
 
 
 def device_option(command: Any) -> Any:
@@ -39,7 +40,7 @@ preview_option = click.option(
 axes_option = click.option("--axes", help="A letter for each axis of the file, of t, z, c, y, x, as CYX.")
 series_option = click.option("--series", type=click.IntRange(0), help="The image of a file that holds several, from 0.")
 nodata_option = click.option(
-    "--nodata", type=click.IntRange(0, 65535),
+    "--nodata", type=int,
     help="What stands for pixels without data in the labels. [default: the largest value of the type]",
 )  # fmt: skip
 files_argument = click.argument("images", nargs=-1, required=True, metavar="IMAGES...")
@@ -56,15 +57,28 @@ def tell_notes(notes: Iterable[str]) -> None:
         click.echo(f"note: {note}", err=True)
 
 
-def with_bits(labeler: Labeler, bits: int | None) -> Labeler:
+def with_bits(labeler: Labeler, bits: int | None, *, told: bool = True) -> Labeler:
     """The labeler with the range of values that a file says it uses, as 0 to 4095 of 12 bits; that is told.
 
     A range that is given, and that of labels that were learned, goes first.
     """
     if bits is None or labeler.range is not None or labeler.scaled:
         return labeler
-    tell_notes([f"the file says that {bits} bits are in use: --range 0,{2**bits - 1}."])
+    if told:
+        tell_notes([f"the file says that {bits} bits are in use: --range 0,{2**bits - 1}."])
     return replace(labeler, range=(0, 2**bits - 1))
+
+
+def tell_labels(table: LabelTable) -> None:
+    """Print the labels: value, pixels, share and prototype of each."""
+    for line in table.lines():
+        click.echo(line)
+
+
+def tell_void(value: int | None) -> None:
+    """Say that a value of the truth may stand for no ground truth."""
+    if value is not None:
+        tell_notes([f"if {value} means no ground truth, pass --unlabeled {value}: it is taken for a label."])
 
 
 def tell_nodata(output: Path, nodata: int | None, percent: float | None = None) -> None:
@@ -131,7 +145,7 @@ def check_outputs(options: dict[str, Any], inputs: Sequence[Path]) -> None:
     volume = len(options["spacing"] or ()) == 3
     check_output(output, volume=volume)
     if probabilities is not None:
-        check_output(probabilities, "f", volume=volume)
+        check_output(probabilities, np.float32, volume=volume)
     if preview is not None:
         check_output(preview)
     results = [path for path in (output, probabilities, preview) if path is not None]

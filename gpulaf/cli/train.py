@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,11 +24,16 @@ from .options import (
     files_argument,
     files_option,
     image_sequence,
+    tell_labels,
+    tell_void,
 )
 
 if TYPE_CHECKING:
     from ..prediction.fitted import FittedPredictor
     from ..prediction.training import Training
+
+#: Truths that are looked at for a value that means no ground truth.
+LOOKED_AT = 16
 
 
 @click.command()
@@ -123,6 +129,8 @@ def train(images: tuple[str, ...], truth: tuple[str, ...], output: Path, device:
 
     training, validation = _sets(images, truth, options)
     _check(output, [training, *([validation] if validation else [])], options)
+    if options["unlabeled"] is None:
+        _tell_void(training)
     predictor = _predictor(options, training.truths)
     sequences: list[tuple[Any, ...]] = [
         (image_sequence(files.images, device, options["channel_axis"]), files.truths, files.probabilities)
@@ -246,7 +254,7 @@ def _training(usual: Training, options: dict[str, Any], truths: Sequence[Any]) -
 
 def _loss(name: str, foreground: int | None, truths: Sequence[Any], unlabeled: int | None) -> Any:
     """The loss of a name; that of connectivity is told which label its segments have."""
-    from ..io.images import read_values
+    from ..io.truth import read_values
     from ..learning import BoundaryLoss, ConnectivityLoss, cosine_loss, cross_entropy_loss
 
     if name != "connectivity":
@@ -273,7 +281,21 @@ def _report(predictor: FittedPredictor, count: int) -> None:
     if kept is not None:
         first, last = (100 * (row.validation_wrong or 0.0) for row in (history[0], kept))
         click.echo(f"  validation: {first:.2f} % wrong at first, {last:.2f} % with the model")
+    tell_labels(predictor.label_table())
     click.echo(f"{predictor.reason_} {history[-1].seconds:.1f} s")
+
+
+def _tell_void(files: FileSet) -> None:
+    """Say which value of the first truths may stand for no ground truth."""
+    from ..io.truth import read_truth
+    from ..labeling.hints import void_value
+
+    for path in files.truths[:LOOKED_AT]:
+        with suppress(ValueError, OSError):  # what is wrong with it is said where it is learned from
+            found = void_value(*read_truth(path))
+            if found is not None:
+                tell_void(found)
+                return
 
 
 def _figure(predictor: FittedPredictor, files: tuple[Any, ...], unlabeled: int | None, unseen: bool) -> Any:

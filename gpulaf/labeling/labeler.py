@@ -33,7 +33,8 @@ from ..integrators.nonlinear import Scheme
 from ..integrators.taylor import Taylor
 from ..simplex import softmax
 from .hints import unused_labels, warn_of_labels, warn_of_values
-from .likelihood import check_metric, distances, log_likelihood, prototype_array, tempered
+from .likelihood import check_metric, distances, in_units, log_likelihood, prototype_array, tempered
+from .table import label_pixels
 
 __all__ = ["Labeler", "Labeling", "labels_dtype", "smallest_unsigned"]
 
@@ -62,6 +63,8 @@ class Labeling(NamedTuple):
     reason: str
     #: (H, W) array of bool, True where there is data; None where no mask was given.
     valid: Any = None
+    #: (J, C) array on the host, in the units of the image: given, learned, or found by k-means; None without an image.
+    prototypes: np.ndarray | None = None
 
     @property
     def nodata(self) -> int | None:
@@ -195,10 +198,11 @@ class Labeler:
         told = warn_of_values(pixels, values, rho, ranged=ranged, learned=self.scaled)
         fields = self._fields(pixels, values)
         result = self.on_fields(fields, pixels.features, valid=pixels.valid, spacing=spacing)
-        unused = unused_labels(result.labels, result.valid, len(values))
+        unused = unused_labels(label_pixels(result.labels, result.valid, len(values)))
         if not (told or self.scaled):
             warn_of_labels(unused)
-        return result._replace(reason=f"{result.reason} {unused}".strip())
+        units = in_units(values, pixels.range)
+        return result._replace(reason=f"{result.reason} {unused}".strip(), prototypes=units)
 
     def of_part(self, image: Any, *, mask: Any = None) -> Labeling:
         """Label a part of an image, as :meth:`__call__` does, without warnings about its values."""

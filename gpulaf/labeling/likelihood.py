@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from math import ceil, log10
 from typing import Any
 from warnings import catch_warnings, simplefilter
 
@@ -9,13 +11,20 @@ import numpy as np
 
 from ..backend.array import empty, host_array, host_dtype, is_device_array, namespace
 from ..backend.operands import check_floating, unit_of
-from ..backend.validation import check_rho, real_array
+from ..backend.validation import Pixels, check_rho, real_array
 from ..fields import field_shape, to_rows
 
-__all__ = ["METRICS", "check_metric", "distances", "kmeans_prototypes", "log_likelihood", "prototype_array", "tempered"]
+__all__ = [
+    "METRICS", "check_count", "check_metric", "distances", "in_units", "kmeans_prototypes", "log_likelihood",
+    "prototype_array", "shared_prototypes", "tempered",
+]  # fmt: skip
 
 #: Distances between features and prototypes, as SciPy names them.
 METRICS = ("euclidean", "sqeuclidean")
+#: Significant digits of the prototypes that k-means finds, which a text file holds.
+DIGITS = 12
+#: Pixels that are clustered at most, and those that each of several images gives at least.
+SAMPLE, FEWEST = 20_000, 64
 #: The next step for prototypes that are none.
 NEXT = "Give one row per label with one value per channel."
 
@@ -108,7 +117,9 @@ def prototype_array(
 ) -> np.ndarray:
     """Check prototypes against (H, W, C) features, or find that many by k-means: (J, C) float64 on the host.
 
-    Given ones are scaled, the values of `range` to 0 and 1; k-means looks at `valid` pixels, (H, W) bool, alone.
+    Given ones are scaled, the values of `range` to 0 and 1; k-means looks at `valid` pixels, (H, W) bool, alone. Those
+    that it finds have :data:`DIGITS` digits in the units of the image: given as an array, or from a file, they are the
+    same numbers again.
     """
     scalar = not isinstance(prototypes, (list, tuple)) and np.ndim(prototypes) == 0 and not is_device_array(prototypes)
     if prototypes is None:
@@ -119,13 +130,12 @@ def prototype_array(
     if scalar and np.asarray(prototypes).dtype.kind not in "uif":
         raise TypeError(f"prototypes is {prototypes!r}; accepted are a number of labels or an array (J, C). {NEXT}")
     if scalar:
-        if not np.isfinite(prototypes) or int(prototypes) != prototypes or not 2 <= prototypes <= 65536:
-            raise ValueError(f"prototypes is {prototypes}; accepted are 2 to 65536 labels, or an array (J, C). {NEXT}")
+        check_count(prototypes)
         if valid is not None:
             features = host_array(features)[host_array(valid)]
             if not len(features):
                 raise ValueError("the mask leaves no valid pixel to find prototypes in. True marks valid pixels.")
-        return kmeans_prototypes(features, int(prototypes), seed=seed)
+        prototypes = in_units(kmeans_prototypes(features, int(prototypes), seed=seed), range)
     values = host_array(real_array(prototypes, "prototypes")).astype(np.float64)
     channels = int(features.shape[-1])
     if values.ndim == 1 and channels == 1:
@@ -148,7 +158,57 @@ def prototype_array(
     return scaled
 
 
-def kmeans_prototypes(features: Any, labels: int, *, seed: int = 0, sample: int = 20_000) -> np.ndarray:
+def check_count(labels: float) -> None:
+    """Raise ValueError for a number of prototypes that k-means cannot find."""
+    if not np.isfinite(labels) or int(labels) != labels or not 2 <= labels <= 65536:
+        raise ValueError(f"prototypes is {labels}; accepted are 2 to 65536 labels, or an array (J, C). {NEXT}")
+
+
+def in_units(prototypes: np.ndarray, range: tuple[float, float]) -> np.ndarray:
+    """Scaled prototypes in the units of the image, where 0 and 1 are `range`, rounded to :data:`DIGITS` digits.
+
+    Scaled and brought back into units once more, they are the same numbers.
+    """
+    values = range[0] + (range[1] - range[0]) * np.asarray(prototypes, np.float64)
+    largest = max(abs(range[0]), float(np.abs(values).max()))
+    return np.round(values, DIGITS - ceil(log10(largest))) if largest else values
+
+
+def shared_prototypes(images: Iterable[Pixels], names: Sequence[str], labels: int, *, seed: int = 0) -> np.ndarray:
+    """Label prototypes of several images together by k-means: (J, C) in the units of the images.
+
+    Parameters
+    ----------
+    images : iterable of Pixels
+        Looked at one at a time; all of one number of channels and one range.
+    names : sequence of str
+        Of the images, for messages. Each gives as many pixels.
+    labels : int
+        J.
+    seed : int
+
+    Raises
+    ------
+    ValueError
+        If the images differ in channels or range, or hold fewer than J different values.
+    """
+    rng, found, kinds = np.random.default_rng(seed), list[np.ndarray](), list[tuple[Any, ...]]()
+    for pixels in images:
+        kinds.append((int(pixels.features.shape[-1]), *pixels.range))
+        if kinds[-1] != kinds[0]:
+            first, other = (f"{n} channels and the range {low:g} to {high:g}" for n, low, high in (kinds[0], kinds[-1]))
+            raise ValueError(
+                f"{names[len(kinds) - 1]} has {other}, {names[0]} {first}; accepted are images of one kind. Label them "
+                "apart, or pass the range of all of them, as range=(0, 255)."
+            )
+        features = host_array(pixels.features)
+        features = features.reshape(-1, kinds[0][0]) if pixels.valid is None else features[host_array(pixels.valid)]
+        most = max(SAMPLE // len(names), FEWEST)
+        found.append(features if len(features) <= most else features[rng.choice(len(features), most, replace=False)])
+    return in_units(kmeans_prototypes(np.concatenate(found)[None], labels, seed=seed), kinds[0][1:])
+
+
+def kmeans_prototypes(features: Any, labels: int, *, seed: int = 0, sample: int = SAMPLE) -> np.ndarray:
     """Label prototypes as k-means centres of the pixels' features, the largest cluster first.
 
     Parameters

@@ -13,7 +13,8 @@ import numpy as np
 from ..averaging.patches import extended
 from ..backend.array import contiguous, device_array, filled, host_array, host_dtype, like, namespace
 from ..backend.validation import Pixels, image_features, log_probabilities, unmasked, valid_pixels
-from ..io.images import read_image, read_soft, read_values
+from ..io.images import read_image, read_soft
+from ..io.truth import read_values, whole_values
 from ..labeling.likelihood import distances, log_likelihood
 from .features import check_channels, known_reach, pixel_features
 
@@ -282,14 +283,7 @@ def _values(truth: Any) -> np.ndarray:
     if is_path(truth):
         return read_values(truth)
     values, known = unmasked(_array(truth))
-    values = host_array(values)
-    if values.ndim != 2 or values.dtype.kind not in "bui":
-        raise ValueError(
-            f"its truth has shape {values.shape} and dtype {values.dtype}; accepted are integers (H, W), -1 where "
-            "there is no ground truth."
-        )
-    values = values.astype(np.int64)
-    return values if known is None else np.where(known, values, -1)
+    return whole_values(host_array(values), False if known is None else ~known)
 
 
 def label_indices(values: np.ndarray, known: np.ndarray) -> np.ndarray:
@@ -298,7 +292,8 @@ def label_indices(values: np.ndarray, known: np.ndarray) -> np.ndarray:
     strange = (known[labels] != values) & (values != -1)
     if strange.any():
         raise ValueError(
-            f"its truth holds the value {values[strange][0]}; accepted are {known.tolist()} and -1, as in the training."
+            f"its truth holds the value {values[strange][0]}; accepted are {known.tolist()} and -1, as in the "
+            f"training. If it means no ground truth, pass unlabeled={values[strange][0]}."
         )
     return np.where(values == -1, -1, labels).astype(np.int32)
 

@@ -131,4 +131,5 @@ class FittedPredictor(TrainedPredictor):
         reason = f"{reason} {less}".strip()
         tensors = trained.best().tensors | {"feature_scale": scale, "rho": np.array(rho)}
         tensors |= {"classes": known.classes, "label_prototypes": known.label_prototypes}
+        tensors |= {"label_pixels": known.counts}
         return self._set(Model(tensors, options, probabilities is not None, history, reason))

@@ -63,6 +63,8 @@ class WeightPredictor(FittedPredictor):
         The value of the truth images that each label stands for.
     label_prototypes_ : (J, C) float64 array
         Mean value of each label's pixels, in scaled image units.
+    label_pixels_ : (J,) int64 array
+        How many pixels of the ground truth have each label.
     feature_prototypes_ : (K, F) float64 array
         Of scaled features.
     tangents_ : (K, N) float64 array, or (L, K, N) where L layers have their own
@@ -155,14 +157,14 @@ class WeightPredictor(FittedPredictor):
         several = (layers,) if layers > 1 else ()
         dimensions = {
             "feature_prototypes": 2, "tangents": 2 + len(several), "sigma": 0, "feature_scale": 1,
-            "label_prototypes": 2, "classes": 1, "rho": 0,
+            "label_prototypes": 2, "label_pixels": 1, "classes": 1, "rho": 0,
         }  # fmt: skip
         fits = check_dimensions(path, tensors, dimensions)
         shapes = {name: tensors[name].shape for name in dimensions}
         K, J, C = shapes["feature_prototypes"][:1], shapes["classes"], shapes["label_prototypes"][1:]
         fits = fits and shapes["feature_scale"] == shapes["feature_prototypes"][1:]
         fits = fits and shapes["tangents"] == (*several, *K, (2 * radius + 1) ** 2)
-        fits = fits and shapes["label_prototypes"][:1] == J
+        fits = fits and shapes["label_prototypes"][:1] == shapes["label_pixels"] == J
         patch = features if isinstance(features, int | np.integer) else None
         if fits and patch is not None:
             fits = shapes["feature_prototypes"][1] == C[0] * (2 * patch + 1) ** 2

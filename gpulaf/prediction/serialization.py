@@ -35,7 +35,7 @@ NEXT = "Set the options back to those of the fit, or fit the predictor again, an
 class Model(NamedTuple):
     """What a predictor has learned, and how it was made."""
 
-    #: Those of its map, and feature_scale (F,), label_prototypes (J, C), classes (J,), rho ().
+    #: Those of its map, and feature_scale (F,), label_prototypes (J, C), label_pixels (J,), classes (J,), rho ().
     tensors: dict[str, np.ndarray]
     #: The arguments of the constructor.
     options: dict[str, Any]
@@ -106,7 +106,8 @@ def read_model(
         bounds = metadata["range"]
         options["range"] = None if bounds is None else tuple(bounds)
         check_range(options["range"])
-        options["training"] = Training(
+        loss = cosine_loss if metadata["loss"] is None else loss_of_options(metadata["loss"])
+        options["training"] = Training(**metadata["training"], loss=loss)
             **metadata["training"], loss=cosine_loss if metadata["loss"] is None else loss_of_options(metadata["loss"])
         )
         history = [TrainingStep(*row) for row in metadata["history"]]

@@ -13,6 +13,8 @@ from ..backend.array import host_array
 from ..flows.deep import DeepFlow, Stage
 from ..integrators.base import Integrator
 from ..labeling.labeler import Labeler, Labeling
+from ..labeling.likelihood import in_units
+from ..labeling.table import LabelTable
 from .dataset import Reader, check_sequence, read_image_array, read_probabilities
 from .estimator import Estimator
 from .features import Features, check_channels
@@ -42,6 +44,7 @@ class TrainedPredictor(Estimator):
 
     classes_: np.ndarray
     label_prototypes_: np.ndarray
+    label_pixels_: np.ndarray
     feature_scale_: np.ndarray
     rho_: float
     n_channels_: int
@@ -91,6 +94,16 @@ class TrainedPredictor(Estimator):
         return Labeler(
             prototypes, source, self.rho_, self.times, self.solver, scaled=True, range=self.range, metric=self.metric
         )
+
+    def label_table(self) -> LabelTable:
+        """The classes, with their pixels in the ground truth and their mean values, in the units of `range` if given.
+
+        Of images without a range these are scaled, the largest value of an integer type to 1.
+        """
+        self._check_trained()
+        prototypes = in_units(self.label_prototypes_, self.range or (0.0, 1.0))
+        heading = "scaled prototype" if self.range is None else "prototype"
+        return LabelTable(self.classes_.tolist(), self.label_pixels_, prototypes, heading=heading)
 
     def weights(self, image: Any, probabilities: Any = None, *, mask: Any = None) -> Any:
         """Predict the weight patches of an image.
@@ -186,7 +199,7 @@ class TrainedPredictor(Estimator):
         the training, checkpoint, memory and a loss of your own are left out.
         """
         self._check_trained()
-        shared = ("feature_scale", "label_prototypes", "classes")
+        shared = ("feature_scale", "label_prototypes", "label_pixels", "classes")
         tensors = self.weight_map().tensors | {name: np.asarray(getattr(self, f"{name}_")) for name in shared}
         tensors["rho"] = np.array(self.rho_)
         options = self.get_params(deep=False)

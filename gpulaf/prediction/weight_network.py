@@ -74,6 +74,8 @@ class WeightNetwork(FittedPredictor):
         The value of the truth images that each label stands for.
     label_prototypes_ : (J, C) float64 array
         Mean value of each label's pixels, in scaled image units.
+    label_pixels_ : (J,) int64 array
+        How many pixels of the ground truth have each label.
     network_ : gpulaf.prediction.Network
         The perceptron of each flow, and the logarithm of what it multiplies the log-likelihood by, float64.
     rho_ : float
@@ -179,10 +181,11 @@ class WeightNetwork(FittedPredictor):
     @classmethod
     def check_tensors(cls, path: Any, tensors: dict[str, np.ndarray], options: dict[str, Any]) -> None:
         """Raise ValueError for tensors that do not fit to each other or to the options."""
-        own = {"feature_scale": 1, "label_prototypes": 2, "classes": 1, "rho": 0, "scales": 1}
+        own = {"feature_scale": 1, "label_prototypes": 2, "label_pixels": 1, "classes": 1, "rho": 0, "scales": 1}
         fits = check_dimensions(path, tensors, own)
         labels, features = (tensors[name].shape[:1] for name in ("classes", "feature_scale"))
         fits = fits and 0 not in labels + features and tensors["label_prototypes"].shape[:1] == labels
+        fits = fits and tensors["label_pixels"].shape == labels
         expected = cls(**options).shapes(*features, *labels) if fits else {}
         found = {name: x.shape for name, x in tensors.items() if name not in own or name == "scales"}
         if not fits or found != expected:

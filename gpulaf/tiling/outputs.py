@@ -9,11 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..io.images import check_output
 from ..io.place import Place, tiff_options
 from ..io.tiff import TIFFS
 from .store import flush, is_complete
 
-__all__ = ["Targets", "check_targets", "write_tiff"]
+__all__ = ["Targets", "check_targets", "check_type", "write_tiff"]
 
 
 class Targets(NamedTuple):
@@ -68,6 +69,12 @@ def check_targets(targets: Targets) -> None:
             raise ValueError(f"labels and probabilities both go to {labels}. Choose different names.")
         if probabilities.parent.stat().st_dev != labels.parent.stat().st_dev:
             raise ValueError(f"{probabilities} is on another disk than {labels}. Put them on the same one.")
+
+
+def check_type(path: Path, values: np.ndarray) -> None:
+    """Raise ValueError for values of labels that the format of a file cannot hold."""
+    if path.suffix.lower() in TIFFS:
+        check_output(path, values.dtype, labels=values)
 
 
 def write_tiff(path: Path, array_path: Path, side: int, *, name: str = "", place: Place | None = None) -> None:

@@ -32,7 +32,7 @@ class Plan:
     source : Source
     labeler : Labeler
         Its prototypes are in scaled image units.
-    values : (J,) unsigned array
+    values : (J,) integer array
         What stands for the labels in the result.
     targets : Targets
     side : int

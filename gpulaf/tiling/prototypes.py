@@ -15,7 +15,7 @@ from ..labeling.labeler import Labeler
 from ..labeling.likelihood import prototype_array
 from .source import Source
 
-__all__ = ["sample_prototypes", "with_prototypes"]
+__all__ = ["sample_pixels", "sample_prototypes", "value_range", "with_prototypes"]
 
 #: Windows that prototypes are found from, their side in pixels, and how often as many are tried where data are rare.
 SAMPLES, SAMPLE_SIDE, ROUNDS = 64, 128, 16
@@ -30,12 +30,14 @@ def sample_prototypes(
 
     Pixels without data are left out; `range` as of a :class:`gpulaf.Labeler`.
     """
-    pixels = _sample(source, range, SAMPLES, seed)
-    return prototype_array(labels, pixels.features, valid=pixels.valid, seed=seed)
+    pixels = sample_pixels(source, range, SAMPLES, seed)
+    return prototype_array(labels, pixels.features, pixels.range, valid=pixels.valid, seed=seed)
 
 
-def with_prototypes(labeler: Labeler, source: Source) -> Labeler:
-    """The labeler with its prototypes in the scaled units of an image file; a number of them is found in samples.
+def with_prototypes(labeler: Labeler, source: Source) -> tuple[Labeler, bool]:
+    """The labeler with its prototypes in the scaled units of an image file, found in samples where it has a number.
+
+    Also whether there was a warning about the values of the image.
 
     Raises
     ------
@@ -49,24 +51,31 @@ def with_prototypes(labeler: Labeler, source: Source) -> Labeler:
             "many. Take an image like those of the prototypes or the model."
         )
     if prototypes is not None and np.ndim(prototypes) == 0 and not is_device_array(prototypes):
-        pixels = _sample(source, labeler.range, SAMPLES)
-        values = prototype_array(prototypes, pixels.features, valid=pixels.valid)
-        _warn(labeler, pixels, values)
+        pixels = sample_pixels(source, labeler.range, SAMPLES)
+        values = prototype_array(prototypes, pixels.features, pixels.range, valid=pixels.valid)
+        told = _warn(labeler, pixels, values)
     else:
-        pixels = image_features(np.zeros((1, 1, channels), source.dtype), range=labeler.range)
-        values = prototype_array(prototypes, pixels.features, (0.0, 1.0) if labeler.scaled else pixels.range)
+        pixel = np.zeros((1, 1, channels), np.float64 if source.dtype == np.float64 else np.float32)
+        bounds = (0.0, 1.0) if labeler.scaled else value_range(source, labeler)
+        values = prototype_array(prototypes, pixel, bounds)
+        told = False
         with suppress(Unreadable, OSError):  # what cannot be read is told by its tiles
-            _warn(labeler, _sample(source, labeler.range, COMPARED), values)
-    return replace(labeler, prototypes=values, scaled=True)
+            told = _warn(labeler, sample_pixels(source, labeler.range, COMPARED), values)
+    return replace(labeler, prototypes=values, scaled=True), told
 
 
-def _warn(labeler: Labeler, pixels: Pixels, prototypes: np.ndarray) -> None:
-    """Warn where sampled values do not go with the labeler."""
+def value_range(source: Source, labeler: Labeler) -> tuple[float, float]:
+    """The values of an image file that are 0 and 1 to a labeler."""
+    return image_features(np.zeros((1, 1, 1), source.dtype), range=labeler.range).range
+
+
+def _warn(labeler: Labeler, pixels: Pixels, prototypes: np.ndarray) -> bool:
+    """Warn where sampled values do not go with the labeler; whether it did."""
     ranged = labeler.range is not None or pixels.range != (0, 1)
-    warn_of_values(pixels, prototypes, labeler.rho, ranged=ranged, learned=labeler.scaled)
+    return warn_of_values(pixels, prototypes, labeler.rho, ranged=ranged, learned=labeler.scaled)
 
 
-def _sample(source: Source, bounds: tuple[float, float] | None, count: int, seed: int = 0) -> Pixels:
+def sample_pixels(source: Source, bounds: tuple[float, float] | None, count: int = SAMPLES, seed: int = 0) -> Pixels:
     """Scaled pixels of windows here and there, more where data are rare; of the whole image if it is not larger."""
     height, width = source.shape[:2]
     if height * width <= SAMPLES * SAMPLE_SIDE**2:

@@ -212,7 +212,7 @@ def test_label_with_a_model_writes_the_values_of_the_truth(folder: Path) -> None
         folder, "label", "image_3.png", "--model", "m.safetensors", "-o", "new.png", "--probabilities", "new.npy",
         "--preview", "see.png",
     )  # fmt: skip
-    assert re.fullmatch(r"32×32 pixels, 2 labels, error \d\.\de-\d+: new\.png\n", output)
+    assert re.fullmatch(r"32×32 pixels, 2 labels, error \d\.\de-\d+: new\.png\n  label .*", output, re.S)
     expected = WeightPredictor.load(folder / "m.safetensors").label(PIXELS[3])
     np.testing.assert_array_equal(read_image(folder / "new.png"), VALUES[expected.labels])
     np.testing.assert_allclose(np.load(folder / "new.npy"), expected.probabilities, atol=1e-6)

@@ -634,7 +634,7 @@ def test_options_that_are_refused(options: dict[str, Any], message: str) -> None
         ([IMAGES[0], np.zeros((32, 32, 3))], TRUTHS[:2], "training image 1: it has 3 channels; accepted is 1 channels"),
         (IMAGES[:1], [TRUTHS[0] - TRUTHS[0]], r"the truths hold the labels \[0\]; accepted are at least two"),
         (IMAGES[:2], [TRUTHS[0], np.full((32, 32), -1)], "training image 1: its truth holds no labeled pixel"),
-        (IMAGES[:1], [TRUTHS[0] * 0.5], "training image 0: its truth has .* dtype float64; accepted are integers"),
+        (IMAGES[:1], [TRUTHS[0] * 0.5], "training image 0: its truth holds float64 .* no whole numbers, as 0.5"),
         (IMAGES[:1], [np.arange(1024).reshape(32, 32)], "its truth holds 1024 different values"),
         ([IMAGES[0] * np.nan], TRUTHS[:1], "training image 0: image holds 1024 value"),
         ([np.full((32, 32), "x")], TRUTHS[:1], "training image 0: image has dtype <U1"),

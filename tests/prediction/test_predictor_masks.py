@@ -158,6 +158,17 @@ def test_a_range_that_is_none() -> None:
         WeightPredictor(8, range=(1, 1)).fit(IMAGES, TRUTHS)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "uint64", "bool"])
+def test_truths_of_any_type_that_holds_whole_numbers(dtype: str) -> None:
+    truth = TRUTHS[0].astype(dtype)
+    _, values, _, _ = read_item(Item(IMAGES[0], truth))
+    assert values.dtype == np.int64
+    np.testing.assert_array_equal(values, truth)
+    if dtype == "uint64":
+        with pytest.raises(ValueError, match=r"its truth holds the value 922337203685477580.; accepted are labels up"):
+            read_item(Item(IMAGES[0], truth + np.uint64(2**63)))
+
+
 def test_what_files_say_to_be_no_data_is_a_mask(tmp_path: Path) -> None:
     for name, value in (("one", -9999.0), ("two", np.nan)):
         extra = [(42113, "s", 0, "-9999", True)] if name == "one" else []
