@@ -108,8 +108,6 @@ def read_model(
         check_range(options["range"])
         loss = cosine_loss if metadata["loss"] is None else loss_of_options(metadata["loss"])
         options["training"] = Training(**metadata["training"], loss=loss)
-            **metadata["training"], loss=cosine_loss if metadata["loss"] is None else loss_of_options(metadata["loss"])
-        )
         history = [TrainingStep(*row) for row in metadata["history"]]
         rest = bool(metadata["on_probabilities"]), history, str(metadata["reason"])
     except (KeyError, TypeError, ValueError, IndexError, OverflowError, AttributeError) as error:
