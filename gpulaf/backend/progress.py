@@ -38,11 +38,11 @@ class _StandardError:
     """Standard error as it is at the moment; what cannot be written to it is not."""
 
     def write(self, text: str) -> None:
-        with suppress(AttributeError, OSError, ValueError):
+        with suppress(Exception):
             sys.stderr.write(text)
 
     def flush(self) -> None:
-        with suppress(AttributeError, OSError, ValueError):
+        with suppress(Exception):
             sys.stderr.flush()
 
     def __getattr__(self, name: str) -> Any:

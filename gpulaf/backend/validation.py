@@ -50,10 +50,11 @@ def check_number(value: Any, name: str, low: float = 1e-12, high: float = 1e12, 
     """
     sort = "positive numbers" if low > 0 else "numbers"
     usual = f" {usual}" if usual else ""
+    ends = f"{',' * (low > 0)} from {low:g} to {high:g}".replace("e+", "e")
     if np.ndim(value) or np.asarray(value).dtype.kind not in "iuf":
         raise TypeError(f"{name} is {value!r}; accepted are {sort}.{usual}")
     if not low <= value <= high:
-        raise ValueError(f"{name} is {value}; accepted are {sort}, from {low:g} to {high:g}.{usual}")
+        raise ValueError(f"{name} is {value}; accepted are {sort}{ends}.{usual}")
     return float(value)
 
 
@@ -283,8 +284,8 @@ def real_array(x: Any, name: str) -> Any:
 
 
 def _axis(axis: int, ndim: int, name: str) -> int:
-    if int(axis) != axis or not -ndim <= axis < ndim:
-        raise ValueError(f"{name} is {axis}; accepted are {-ndim} to {ndim - 1}. Count the axes from 0.")
+    if np.ndim(axis) or np.asarray(axis).dtype.kind not in "iu" or not -ndim <= axis < ndim:
+        raise ValueError(f"{name} is {axis!r}; accepted are {-ndim} to {ndim - 1}. Count the axes from 0.")
     return int(axis)
 
 

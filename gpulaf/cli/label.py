@@ -118,7 +118,8 @@ def refine(soft: Path, logits: bool, label_axis: int | None, image: Path | None,
     from ..io.images import read_soft
 
     options = click.get_current_context().params
-    labeler, classes, _ = described = described_labeling(options, soft=True)
+    described = described_labeling(options, soft=True)
+    labeler, classes = described.labeler, described.classes
     check_outputs(options, [soft, image or Path(), Path(options["weights"]), options["model"] or Path()])
     if image is None and isinstance(labeler.weights, WeightSource):
         raise ValueError("bilateral weights, and those of a model, are made from the image. Name it with --image.")

@@ -16,7 +16,7 @@ import numpy as np
 from ..backend.array import empty, namespace, scalar
 from ..backend.products import combine
 from ..backend.validation import check_number
-from .base import Integrator, check_tol
+from .base import Integrator, check_integrator, check_tol
 from .taylor import Taylor
 
 __all__ = ["DormandPrince", "GeometricEuler", "LinearizedFlows", "Scheme"]
@@ -164,6 +164,8 @@ class LinearizedFlows:
         check_tol(self.tol, "1e-3")
         if self.length is not None:
             check_number(self.length, "length", usual="1 is usual.")
+        if self.solver is not None:
+            check_integrator(self.solver, "None takes Taylor.")
 
     @property
     def accuracy(self) -> float:

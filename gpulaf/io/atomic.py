@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from errno import EINVAL, ENOSYS, ENOTSUP
 from pathlib import Path
+from typing import BinaryIO
 
 __all__ = ["check_folder", "check_writable", "whole_file"]
 
@@ -57,7 +58,7 @@ def check_writable(path: str | os.PathLike[str], room: int = ROOM) -> None:
     temporary = _temporary(target)
     try:
         with open(temporary, "xb") as file:
-            _reserve(file.fileno(), max(room, ROOM), target.parent)
+            _reserve(file, max(room, ROOM), target.parent)
     except OSError as error:
         raise _unwritable(path, error) from error
     finally:
@@ -70,17 +71,18 @@ def check_folder(folder: str | os.PathLike[str]) -> None:
     check_writable(Path(folder, "file"))
 
 
-def _reserve(descriptor: int, room: int, folder: Path) -> None:
+def _reserve(file: BinaryIO, room: int, folder: Path) -> None:
     """Let the system set bytes of an empty file aside; where it cannot, look at what is free."""
     if hasattr(os, "posix_fallocate"):
         try:
-            os.posix_fallocate(descriptor, 0, room)
+            os.posix_fallocate(file.fileno(), 0, room)
             return
         except OSError as error:
             if error.errno not in (EINVAL, ENOSYS, ENOTSUP):
                 raise
-    os.write(descriptor, bytes(ROOM))
-    os.fsync(descriptor)
+    file.write(bytes(ROOM))
+    file.flush()
+    os.fsync(file.fileno())
     free = shutil.disk_usage(folder).free
     if free < room:
         raise OSError(f"it takes {room / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free")

@@ -64,12 +64,14 @@ def _elsewhere(path: Path, write: Callable[[Path], object]) -> Path | None:
 
 def _others(path: Path) -> Iterator[Path]:
     """Free names near a path, then one in a new folder for temporary files."""
-    folders = dict.fromkeys(folder.absolute() for folder in (path.parent, Path()))
-    names = [path.name, *(f"rescued-{k}-{path.name}" for k in range(1, 1000))]
-    for folder in folders:
-        free = (x for x in map(folder.joinpath, names) if x != path.absolute() and not os.path.lexists(x))
-        with suppress(OSError, StopIteration):
-            yield next(free)
+    names, seen = [path.name, *(f"rescued-{k}-{path.name}" for k in range(1, 1000))], set[Path]()
+    for folder in (path.parent, Path()):
+        with suppress(OSError, StopIteration):  # the current folder may be gone
+            folder = folder.absolute()
+            free = (x for x in map(folder.joinpath, names) if x != path.absolute() and not os.path.lexists(x))
+            if folder not in seen:
+                seen.add(folder)
+                yield next(free)
     with suppress(OSError):
         folder = Path(tempfile.mkdtemp(prefix="gpulaf-"))
         yield folder / path.name

@@ -163,6 +163,7 @@ def kmeans_prototypes(features: Any, labels: int, *, seed: int = 0, sample: int 
     check_floating(features, "features", "(H, W, C), (D, H, W, C) or (n, C)")
     check_count(labels, "labels")
     check_count(sample, "sample")
+    check_count(seed, "seed", 0, 2**63)
     rng = np.random.default_rng(seed)
     pixels = host_array(features).reshape(-1, features.shape[-1]).astype(np.float64)
     if not np.isfinite(pixels).all():

@@ -80,6 +80,8 @@ class FitOptions:
         check_number(self.tau, "tau", 0, usual="0.01 to 0.5 is usual.")
         check_patience(self.patience)
         check_checkpoint(self.checkpoint)
+        if not (self.callback is None or callable(self.callback)):
+            raise TypeError(f"callback is {self.callback!r}; accepted are functions of a FitStep and weights, or None.")
 
 
 def fit_weights(
@@ -159,7 +161,7 @@ def fit_weights(
             )
     if not callable(loss) or isinstance(loss, type):
         raise TypeError(
-            f"loss is {loss!r}; accepted are gpulaf.cosine_loss, gpulaf.cross_entropy_loss and functions of v and truth."
+            f"loss is {loss!r}; accepted are cosine_loss, cross_entropy_loss and functions of (v, truth) of your own."
         )
     if isinstance(descent, type) or not (hasattr(descent, "start") and hasattr(descent, "update")):
         raise TypeError(
