@@ -222,7 +222,7 @@ def test_a_checkpoint_that_fails_is_a_line_and_learning_goes_on(
     def full(path: Any, *_: Any) -> None:
         raise OSError(f"{path} cannot be written: No space left on device. Make room.")
 
-    monkeypatch.setattr("gpulaf.learning.loop.write_tensors", full)
+    monkeypatch.setattr("gpulaf.learning.checkpoint.write_tensors", full)
     run = command(f"{arguments} --checkpoint c --steps 30".replace("--steps 2 ", ""))
     assert run.code == 0
     (line,) = run.errors
