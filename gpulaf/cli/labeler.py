@@ -26,6 +26,8 @@ class Described(NamedTuple):
     #: What stands for the labels, where a model, learned weights or a file of prototypes say it, and their names.
     classes: list[int] | None = None
     names: list[str] | None = None
+    #: The digest of the image that the weights were learned on; None where they belong to none.
+    image: str | None = None
 
     def values(self, count: int) -> np.ndarray:
         """What stands for `count` labels in a label image."""
@@ -111,7 +113,7 @@ def described_labeling(options: dict[str, Any], *, soft: bool = False) -> Descri
     from ..integrators.nonlinear import DormandPrince
     from ..io.prototypes import read_prototypes
     from ..labeling.labeler import Labeler
-    from ..labeling.likelihood import check_count
+    from ..labeling.likelihood import check_label_count
 
     bounds = options["range"]
     if options["model"] is not None:
@@ -128,7 +130,7 @@ def described_labeling(options: dict[str, Any], *, soft: bool = False) -> Descri
     elif not soft:
         found = read_prototypes("5" if prototypes is None else prototypes)
         if isinstance(found, int):
-            check_count(found)
+            check_label_count(found)
             prototypes = found
         else:
             table, prototypes = found, found.prototypes
@@ -142,8 +144,9 @@ def described_labeling(options: dict[str, Any], *, soft: bool = False) -> Descri
         scaled=learned, range=bounds,
     )  # fmt: skip
     if learned:
-        return Described(labeler, stored.get("label_values"))
-    return Described(labeler) if table is None else Described(labeler, table.values, table.names)
+        return Described(labeler, stored.get("label_values"), image=stored.get("image"))
+    values, names = (None, None) if table is None else (table.values, table.names)
+    return Described(labeler, values, names, stored.get("image"))
 
 
 def read_weights(path: str, device: str) -> tuple[Any, dict[str, Any]]:

@@ -3,8 +3,8 @@
 From file to contents (`contents`): TIFF (`tiff`), Zarr (`zarrs`), pictures (`pictures`), .npy and others; which axis is
 which (`axes`), where the pixels lie (`place`), parts of stored arrays (`stored`), what is said where a file cannot be
 read (`failures`). Images and predictions in memory (`images`), ground truth (`truth`), label prototypes (`prototypes`),
-atomic replacement (`atomic`), tensors with metadata in safetensors (`tensors`), pairs of files by their names
-(`pairing`). Imports backend alone.
+atomic replacement (`atomic`), results that find another place where theirs fails (`results`), tensors with metadata in
+safetensors (`tensors`), pairs of files by their names (`pairing`). Imports backend alone.
 """
 
 from .atomic import whole_file

@@ -10,12 +10,13 @@ from warnings import catch_warnings, simplefilter
 import numpy as np
 
 from ..backend.array import empty, host_array, host_dtype, is_device_array, namespace
+from ..backend.numbers import check_count
 from ..backend.operands import check_floating, unit_of
 from ..backend.validation import Pixels, check_rho, real_array
 from ..fields import field_shape, to_rows
 
 __all__ = [
-    "METRICS", "check_count", "check_metric", "distances", "in_units", "kmeans_prototypes", "log_likelihood",
+    "METRICS", "check_label_count", "check_metric", "distances", "in_units", "kmeans_prototypes", "log_likelihood",
     "prototype_array", "shared_prototypes", "tempered",
 ]  # fmt: skip
 
@@ -130,7 +131,7 @@ def prototype_array(
     if scalar and np.asarray(prototypes).dtype.kind not in "uif":
         raise TypeError(f"prototypes is {prototypes!r}; accepted are a number of labels or an array (J, C). {NEXT}")
     if scalar:
-        check_count(prototypes)
+        check_label_count(prototypes)
         if valid is not None:
             features = host_array(features)[host_array(valid)]
             if not len(features):
@@ -158,7 +159,7 @@ def prototype_array(
     return scaled
 
 
-def check_count(labels: float) -> None:
+def check_label_count(labels: float) -> None:
     """Raise ValueError for a number of prototypes that k-means cannot find."""
     if not np.isfinite(labels) or int(labels) != labels or not 2 <= labels <= 65536:
         raise ValueError(f"prototypes is {labels}; accepted are 2 to 65536 labels, or an array (J, C). {NEXT}")
@@ -233,9 +234,9 @@ def kmeans_prototypes(features: Any, labels: int, *, seed: int = 0, sample: int 
         If the features are no array of floating numbers.
     """
     check_floating(features, "features", "(H, W, C), (D, H, W, C) or (n, C)")
-    for name, value in (("labels", labels), ("sample", sample)):
-        if int(value) != value or value < 1:
-            raise ValueError(f"{name} is {value}; accepted are whole numbers from 1.")
+    check_count(labels, "labels")
+    check_count(sample, "sample")
+    check_count(seed, "seed", 0, 2**63)
     rng = np.random.default_rng(seed)
     pixels = host_array(features).reshape(-1, features.shape[-1]).astype(np.float64)
     if not np.isfinite(pixels).all():
