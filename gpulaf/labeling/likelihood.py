@@ -9,8 +9,9 @@ import numpy as np
 
 from ..backend.array import empty, host_array, host_dtype, is_device_array, namespace
 from ..backend.operands import check_floating, unit_of
-from ..backend.validation import check_rho, real_array
+from ..backend.validation import Pixels, check_rho, real_array
 from ..fields import field_shape, to_rows
+from .sample import sampled_pixels
 
 __all__ = ["distances", "kmeans_prototypes", "log_likelihood", "prototype_array", "tempered"]
 
@@ -92,11 +93,11 @@ def tempered(logits: Any, rho: float) -> Any:
 
 
 def prototype_array(
-    prototypes: Any, features: Any, range: tuple[float, float] = (0.0, 1.0), *, valid: Any = None, seed: int = 0
+    prototypes: Any, features: Any, range: tuple[float, float] = (0.0, 1.0)
 ) -> np.ndarray:
-    """Check prototypes against (H, W, C) features, or find that many by k-means: (J, C) float64 on the host.
+    """Check prototypes against (…, C) features, or find that many by k-means: (J, C) float64 on the host.
 
-    Given ones are scaled, the values of `range` to 0 and 1; k-means looks at `valid` pixels, (H, W) bool, alone.
+    Given ones are scaled, the values of `range` to 0 and 1.
     """
     scalar = not isinstance(prototypes, (list, tuple)) and np.ndim(prototypes) == 0 and not is_device_array(prototypes)
     if prototypes is None:
@@ -109,11 +110,9 @@ def prototype_array(
     if scalar:
         if not np.isfinite(prototypes) or int(prototypes) != prototypes or not 2 <= prototypes <= 65536:
             raise ValueError(f"prototypes is {prototypes}; accepted are 2 to 65536 labels, or an array (J, C). {NEXT}")
-        if valid is not None:
-            features = host_array(features)[host_array(valid)]
-            if not len(features):
-                raise ValueError("the mask leaves no valid pixel to find prototypes in. True marks valid pixels.")
-        return kmeans_prototypes(features, int(prototypes), seed=seed)
+        if not len(features):
+            raise ValueError("the mask leaves no valid pixel to find prototypes in. True marks valid pixels.")
+        return kmeans_prototypes(features, int(prototypes))
     values = host_array(real_array(prototypes, "prototypes")).astype(np.float64)
     channels = int(features.shape[-1])
     if values.ndim == 1 and channels == 1:
@@ -139,13 +138,16 @@ def prototype_array(
 def kmeans_prototypes(features: Any, labels: int, *, seed: int = 0, sample: int = 20_000) -> np.ndarray:
     """Label prototypes as k-means centres of the pixels' features, the largest cluster first.
 
+    Of images of more than about a million pixels, those of windows are looked at, the same ones wherever the image is
+    stored (:mod:`gpulaf.labeling.sample`).
+
     Parameters
     ----------
-    features : (H, W, C) floating array
+    features : (H, W, C) floating array; (D, H, W, C) of a volume, (n, C) of nodes or any pixels
     labels : int
         J, the number of prototypes.
     seed : int
-        Of the sample and of the initial centres (k-means++).
+        Of the places of the windows, of the pixels in them, and of the initial centres (k-means++).
     sample : int
         Pixels that are clustered at most.
 
@@ -165,6 +167,7 @@ def kmeans_prototypes(features: Any, labels: int, *, seed: int = 0, sample: int 
         if int(value) != value or value < 1:
             raise ValueError(f"{name} is {value}; accepted are whole numbers from 1.")
     rng = np.random.default_rng(seed)
+    features = sampled_pixels(Pixels(features, (0.0, 1.0)), seed=seed).features
     pixels = host_array(features).reshape(-1, features.shape[-1]).astype(np.float64)
     if not np.isfinite(pixels).all():
         raise ValueError("features hold values that are NaN or infinite. Replace them, for example by a mask.")
@@ -177,7 +180,8 @@ def kmeans_prototypes(features: Any, labels: int, *, seed: int = 0, sample: int 
         colors, counts = np.unique(pixels, axis=0, return_counts=True)
     if len(colors) < labels:
         raise ValueError(
-            f"{labels} prototypes were asked for, but the image has only {len(colors)} different values. Ask for fewer."
+            f"{labels} prototypes were asked for, but the image has only {len(colors)} different values in the "
+            f"{len(pixels)} pixels that were looked at. Ask for fewer."
         )
     if len(colors) == labels:
         return colors[np.argsort(-counts, kind="stable")] * unit

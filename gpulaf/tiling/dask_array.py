@@ -14,14 +14,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..averaging.patches import uniform_weights
+from ..averaging.patches import closed_patches
 from ..averaging.sources import WeightSource
 from ..backend.array import empty, filled, floating_dtype, host_dtype, is_device_array, like, namespace
 from ..backend.validation import FEW, first_is_short
 from ..fields import field_shape, from_rows, pixel_shape
 from ..kernels.stencil import axes_of, radius_of
-from ..labeling.labeler import Labeler, Labeling, labels_dtype
+from ..labeling.labeler import Labeler, Labeling
 from ..labeling.likelihood import prototype_array
+from ..labeling.result import labels_dtype
+from ..labeling.sample import Window, sampled_values
 from .halo import check_labeler, tile_halo
 
 __all__ = ["Cuts", "LabelArrays", "dask_array", "label_array", "label_tiles", "refine_array"]
@@ -161,23 +163,9 @@ def _with_patches(labeler: Labeler, given: Sequence[bool], patches: Sequence[Any
     """The labeler with the weights of a tile in those layers that have some."""
     if not given:
         return labeler
-    cut = (_closed(x, cuts) for x in patches)
+    cut = (closed_patches(x, cuts) for x in patches)
     weights = [next(cut) if has else None for has in given]
     return replace(labeler, weights=weights if len(weights) > 1 else weights[0])
-
-
-def _closed(patches: Any, cuts: Cuts) -> Any:
-    """Weights of a tile, (h, N, w); at the cuts, where no result depends on them, uniform ones.
-
-    They are weight patches of the tile then: none points outside.
-    """
-    weights = namespace(patches).asarray(patches, copy=True)
-    r, (h, w) = radius_of(weights), pixel_shape(weights)
-    uniform = like(uniform_weights((h, w), r, dtype=host_dtype(weights)), weights)
-    for cut, edge in zip(cuts, (np.s_[:r], np.s_[h - r :], np.s_[..., :r], np.s_[..., w - r :]), strict=True):
-        if cut:
-            weights[edge] = uniform[edge]
-    return weights
 
 
 def _patches(labeler: Labeler, image: Any) -> list[Any]:

@@ -13,7 +13,8 @@ import numpy as np
 from ..averaging.sources import WeightSource
 from ..backend.array import device_array, is_host_array
 from ..io.images import with_nodata
-from ..labeling.labeler import Labeler, smallest_unsigned
+from ..labeling.labeler import Labeler
+from ..labeling.result import smallest_unsigned
 from .engine import TileTask, cluster, run_task
 from .halo import check_labeler, tile_halo
 from .outputs import Targets, check_targets
