@@ -10,7 +10,7 @@ from ..fields import to_rows
 from .array import contiguous, filled, floating_dtype, host_dtype, is_host_array, namespace
 
 __all__ = [
-    "FEW", "Pixels", "check_range", "check_rho", "check_spacing", "first_is_short", "image_features", "label_fields",
+    "Pixels", "channel_axis_of", "check_range", "check_rho", "check_spacing", "first_is_short", "image_features", "label_fields",
     "log_probabilities", "real_array", "unmasked", "valid_pixels",
 ]  # fmt: skip
 
@@ -86,7 +86,7 @@ def image_features(
     """
     image, valid = unmasked(image)
     image = real_array(image, "image")
-    axis = _channel_axis(image, channel_axis, on_graph)
+    axis = channel_axis_of(image, channel_axis, on_graph)
     _check_size(image.shape, "image")
     xp, bounds = namespace(image), _range(image, range)
     image = image[..., None] if axis is None else xp.moveaxis(image, axis, -1)
@@ -280,7 +280,7 @@ def _check_sums(sums: Any) -> None:
     )
 
 
-def _channel_axis(image: Any, channel_axis: int | None, on_graph: bool) -> int | None:
+def channel_axis_of(image: Any, channel_axis: int | None, on_graph: bool) -> int | None:
     """The axis of the channels of an image, None where it has none; ValueError for another number of axes."""
     fewest, shape = 1 if on_graph else 2, tuple(image.shape)
     grey = image.ndim == fewest and channel_axis in (-1, None)

@@ -29,7 +29,7 @@ class Bytes(click.ParamType):
         found = re.fullmatch(r"([0-9]*\.?[0-9]+) *([KMGT]?I?)B?", str(value).strip().upper())
         if found is None or found[2] not in UNITS or not float(found[1]):
             self.fail(f"{value!r} is no size; accepted are numbers like 4GB, 500MB or 2GiB.", param, context)
-        return int(float(found[1]) * UNITS[found[2]])
+        return int(min(float(found[1]) * UNITS[found[2]], 2.0**63))
 
 
 def tiling_options(command: Any) -> Any:
@@ -100,7 +100,7 @@ def label_tiled(options: dict[str, Any], source: Source, described: Described) -
             values=described.values, nodata=options["nodata"], tiling=tiling,
             say=lambda text: click.echo(text, err=True),
         )  # fmt: skip
-    if done.nodata is not None and source.told_gaps:
+    if done.nodata is not None:
         tell_nodata(options["output"], done.nodata)
     height, width = done.shape
     click.echo(f"{height}×{width} pixels, {done.labels} labels, {done.tiles} tiles: {options['output']}")

@@ -93,7 +93,7 @@ def tempered(logits: Any, rho: float) -> Any:
 
 
 def prototype_array(
-    prototypes: Any, features: Any, range: tuple[float, float] = (0.0, 1.0)
+    prototypes: Any, features: Any, range: tuple[float, float] = (0.0, 1.0), *, seed: int = 0
 ) -> np.ndarray:
     """Check prototypes against (…, C) features, or find that many by k-means: (J, C) float64 on the host.
 
@@ -112,7 +112,7 @@ def prototype_array(
             raise ValueError(f"prototypes is {prototypes}; accepted are 2 to 65536 labels, or an array (J, C). {NEXT}")
         if not len(features):
             raise ValueError("the mask leaves no valid pixel to find prototypes in. True marks valid pixels.")
-        return kmeans_prototypes(features, int(prototypes))
+        return kmeans_prototypes(features, int(prototypes), seed=seed)
     values = host_array(real_array(prototypes, "prototypes")).astype(np.float64)
     channels = int(features.shape[-1])
     if values.ndim == 1 and channels == 1:

@@ -48,7 +48,7 @@ def sampled_values(
         if sum(map(len, found)) < FEWEST:
             found = _from_bands(shape, read, rng)
     values = found[0] if len(found) == 1 else namespace(found[0]).concat(found)
-    return values[: CELLS * PIXELS, ...]
+    return values[: min(values.shape[0], CELLS * PIXELS), ...]
 
 
 def sampled_pixels(pixels: Pixels, *, seed: int = 0) -> Pixels:

@@ -51,7 +51,9 @@ def check_labeler(labeler: Any) -> None:
         raise TypeError(f"labeler is {labeler!r}; accepted is a gpulaf.Labeler, or what predictor.labeler() gives.")
 
 
-def largest_tile(memory: float, labeler: Labeler, labels: int, *, channels: int = 1, dtype: Any = np.uint8) -> int:
+def largest_tile(
+    memory: float, labeler: Labeler, labels: int, *, channels: int = 1, dtype: Any = np.uint8, device: str = "cpu"
+) -> int:
     """The side of the largest square tile that can be labeled in `memory` bytes, a multiple of 64.
 
     Parameters
@@ -64,6 +66,8 @@ def largest_tile(memory: float, labeler: Labeler, labels: int, *, channels: int 
         J and C; for :func:`gpulaf.tiling.refine_array` C + J.
     dtype : dtype
         Of the image, or of the probabilities.
+    device : "cpu" or "gpu"
+        The CPU labels a large tile in blocks, a GPU at once.
 
     Returns
     -------
@@ -84,7 +88,7 @@ def largest_tile(memory: float, labeler: Labeler, labels: int, *, channels: int 
     halo, result = tile_halo(labeler, masked=True), number.itemsize * (labels + 1)
     made = isinstance(labeler.weights, WeightSource)
     given = 0 if made else sum(x is not None for x in labeler.layers)
-    options = labeler.memory_options | {"given": given, "masked": True, "dtype": number}
+    options = labeler.memory_options | {"given": given, "masked": True, "dtype": number, "device": device}
     options["workspace"] = labeler.weights.workspace(channels) if made else 0
     # the tile, and the nine chunks that it is cut from; of given weights, too, a copy, and what its check takes
     window = channels * (number.itemsize + 9 * np.dtype(dtype).itemsize)

@@ -41,7 +41,7 @@ class TiledLabeling(NamedTuple):
     tiles: int
     #: Tiles that an earlier run had finished.
     kept: int
-    #: What stands for pixels without data; None where the file says that all hold some.
+    #: What stands for pixels without data; None where all hold some.
     nodata: int | None = None
 
 
@@ -137,7 +137,7 @@ def label_file(
             with cluster(tiling.workers, tiling.scheduler, device == "gpu") as client:
                 for level, task in enumerate(plan.tasks()):
                     _run_level(plan, partial, level, task, client, tiling.progress)
-            plan.finish(partial)
+            nodata = plan.finish(partial)
     return TiledLabeling(targets.labels, plan.shapes[0], len(plan.values), side, count, kept, nodata)
 
 

@@ -15,7 +15,7 @@ from ..backend.validation import Pixels, image_features
 from ..io.failures import Unreadable
 from ..labeling.hints import warn_of_values
 from ..labeling.labeler import Labeler
-from ..labeling.likelihood import kmeans_prototypes, prototype_array
+from ..labeling.likelihood import prototype_array
 from ..labeling.sample import Window, sampled_values
 from .source import Source
 
@@ -29,7 +29,7 @@ def sample_prototypes(
 
     Pixels without data are left out; `range` as of a :class:`gpulaf.Labeler`.
     """
-    return kmeans_prototypes(_sample(source, range, seed).features, labels, seed=seed)
+    return prototype_array(labels, _sample(source, range, seed).features, seed=seed)
 
 
 def with_prototypes(labeler: Labeler, source: Source) -> Labeler:

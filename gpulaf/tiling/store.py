@@ -17,8 +17,8 @@ import numpy as np
 from ..io.atomic import whole_file
 
 __all__ = [
-    "PartialResult", "TileIndex", "create_array", "flush", "is_complete", "open_partial", "stored_fingerprint",
-    "write_block",
+    "PartialResult", "TileIndex", "add_attributes", "create_array", "flush", "holds", "is_complete", "open_partial",
+    "stored_fingerprint", "write_block",
 ]  # fmt: skip
 
 #: Marks a folder as a partial result of this library, with the version of its layout.
@@ -143,6 +143,24 @@ def create_array(
         compressors=ZstdCodec(level=3, checksum=True), attributes=attributes or {}, overwrite=True,
     )  # fmt: skip
     flush(folder / name / "zarr.json")
+
+
+def add_attributes(folder: Path, name: str, attributes: Mapping[str, Any]) -> None:
+    """Add attributes to a Zarr v3 array or group."""
+    path = folder / name / "zarr.json"
+    about = json.loads(path.read_text(encoding="utf-8"))
+    _write_json(path, about | {"attributes": about.get("attributes", {}) | dict(attributes)})
+    flush(path)
+
+
+def holds(folder: Path, name: str, value: int) -> bool:
+    """Whether a stored array (H, W) has this value somewhere."""
+    import zarr
+
+    array = zarr.open_array(str(folder / name), mode="r")
+    (rows, columns), (height, width) = array.chunks, array.shape
+    corners = ((y, x) for y in range(0, height, rows) for x in range(0, width, columns))
+    return any(bool((array[y : y + rows, x : x + columns] == value).any()) for y, x in corners)
 
 
 def write_block(folder: Path, name: str, window: tuple[slice, slice], block: np.ndarray) -> dict[str, tuple[int, int]]:
