@@ -39,6 +39,8 @@ def memory_estimate(
     given: int = 0,
     workspace: int = 0,
     masked: bool = False,
+    channels: int = 1,
+    soft: bool = False,
     device: str = "cpu",
 ) -> int:
     """Estimate the bytes that labeling an image, or learning its weights, holds at once, the arguments included.
@@ -66,6 +68,10 @@ def memory_estimate(
         Numbers per pixel that are held while weights are made from the image.
     masked : bool
         Whether pixels lack data.
+    channels : int
+        C of the image that is labeled, or that weights are made from.
+    soft : bool
+        Whether the labels are those of predictions, (H, W, J).
     device : "cpu" or "gpu"
         A GPU holds the basis of a Taylor series where the CPU computes the gradient in one wave, and labels an image at
         once where the CPU takes blocks.
@@ -96,13 +102,16 @@ def memory_estimate(
         stages = (stages[0] + (2 * more + 5 if learn else 2), stages[1] + own * patch)
     floats, size = max(labels * (3 + stages[0]) + stages[1], workspace), np.dtype(dtype).itemsize
     if masked:  # ℓ with and without a mask; of the weights those given, masked and normalized, and where each looks
-        floats = max(floats, (2 if learn else 3) * labels + (5 + more) * patch + 6)
+        floats = max(floats, (2 if learn else 3) * labels + (6 + more) * patch + 3)
+    image = (1.5 + masked) * channels  # as given, mostly in less than a float; without invalid pixels; as features
     halo = None if learn or device != "cpu" or len(shape) != 2 else block_halo(solver, times, radius)
-    parts = [1, 1] if halo is None else block_counts(shape, block_side(floats * size, int(halo)))
+    parts = [1, 1] if halo is None else block_counts(shape, block_side(floats * size, halo))
     if halo is None or prod(parts) == 1:
-        return int(prod(shape) * floats * size)
+        return int(prod(shape) * (floats + max(0, image - 1.5 - masked)) * size)
     block = prod(min(n, -(-n // k) + 2 * halo) for n, k in zip(shape, parts, strict=True))
-    whole = labels + 5 + given * patch  # probabilities, image, labels
+    # beside a block: image, labels, valid pixels; predictions and their logarithm; probabilities, or what checks of
+    # given weights hold before that
+    whole = image + 1 + given * patch + 2 * labels * soft + max(labels, 2 * patch * (given > 0))
     return int((prod(shape) * whole + block * floats) * size)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..backend.array import empty
 from ..fields import field_shape, from_rows
@@ -38,7 +38,9 @@ class Block(NamedTuple):
 
 def blocks(counts: Iterable[int], shape: tuple[int, int], halo: int) -> Iterator[Block]:
     """Blocks of an image (H, W), as many below and beside each other as `counts` say, all of about one size."""
-    rows, columns = (list(pairwise(n * k // count for k in range(count + 1))) for count, n in zip(counts, shape, strict=True))
+    rows, columns = (
+        list(pairwise(n * k // count for k in range(count + 1))) for count, n in zip(counts, shape, strict=True)
+    )
     for top, bottom in rows:
         for left, right in columns:
             outer = (
@@ -53,7 +55,9 @@ def label_blocks(label: Callable[[Block], Labeling], parts: Iterable[Block], sha
 
     The error is the largest one of a block, relative to its own v, and the reason that of the same block.
     """
-    labels = probabilities = worst = None
+    labels: Any = None
+    probabilities: Any = None
+    worst: Any = None
     for block in parts:
         found = label(block)
         if worst is None:
@@ -62,4 +66,4 @@ def label_blocks(label: Callable[[Block], Labeling], parts: Iterable[Block], sha
         probabilities[block.inner] = found.probabilities[block.core]
         labels[block.inner] = found.labels[block.core]
         worst = found if worst is None or found.error > worst.error else worst
-    return worst._replace(labels=labels, probabilities=probabilities)  # type: ignore[union-attr]
+    return worst._replace(labels=labels, probabilities=probabilities)

@@ -160,10 +160,7 @@ class Labeler:
         """Label every pixel of an image or volume, or every node of a graph; see :func:`gpulaf.label`."""
         pixels = self._pixels(image, channel_axis, mask)
         check_spacing(spacing, pixels.features.ndim - 1)
-        sample = sampled_pixels(pixels)
-        values = self._prototypes(sample)
-        ranged = self.range is not None or pixels.range != (0, 1)
-        told = warn_of_values(sample, values, self.rho, ranged=ranged, learned=self.scaled)
+        values, told = self._looked_at(sampled_pixels(pixels))
         fields, blocks = self._fields(pixels, values)
         if blocks:
             result = self._in_blocks(blocks, fields, pixels.features, pixels.valid, spacing)
@@ -248,6 +245,11 @@ class Labeler:
         """Validate an image and convert it to features."""
         return image_features(image, channel_axis, mask=mask, range=self.range, on_graph=self.on_graph)
 
+    def _looked_at(self, sample: Pixels) -> tuple[np.ndarray, bool]:
+        """The label prototypes, and whether values of a sample of the image do not go with them, which is warned of."""
+        values, ranged = self._prototypes(sample), self.range is not None or sample.range != (0, 1)
+        return values, warn_of_values(sample, values, self.rho, ranged=ranged, learned=self.scaled)
+
     def _prototypes(self, pixels: Pixels) -> np.ndarray:
         """The label prototypes, (J, C), scaled like the image."""
         bounds = (0.0, 1.0) if self.scaled else pixels.range
@@ -263,7 +265,9 @@ class Labeler:
 
         return fields, self._blocks(features, tuple(features.shape[:-1]), labels, pixels.valid, features.shape[-1])
 
-    def _blocks(self, array: Any, shape: tuple[int, ...], labels: int, valid: Any, channels: int) -> list[Block]:
+    def _blocks(
+        self, array: Any, shape: tuple[int, ...], labels: int, valid: Any, channels: int, soft: bool = False
+    ) -> list[Block]:
         """The blocks that an image is labeled in; none where that is done at once. MemoryError where it does not fit.
 
         `array` has the library and dtype of the fields.
@@ -273,6 +277,8 @@ class Labeler:
             "given": 0 if made else sum(x is not None for x in self.layers),
             "workspace": self.weights.workspace(channels) if made else 0,
             "masked": valid is not None,
+            "channels": channels,
+            "soft": soft,
         }
         check_memory(array, shape, labels, **options)
         if len(shape) != 2 or not is_host_array(array):
@@ -295,10 +301,10 @@ class Labeler:
             field = fields(block)
             if not made and not layers:
                 layers.extend(self._layers(np.broadcast_to(field[:1, :1, :1], field_shape(shape, 1)), None, None))
+            cut = [None if x is None else x.part(*block.outer, block.cuts(shape)) for x in layers]
             return self.on_fields(
                 field, contiguous(features[block.outer]) if made and features is not None else None,
-                valid=None if valid is None else valid[block.outer], spacing=spacing,
-                layers=None if made else [None if x is None else x.part(*block.outer, block.cuts(shape)) for x in layers],
+                valid=None if valid is None else valid[block.outer], spacing=spacing, layers=cut or None,
             )  # fmt: skip
 
         return label_blocks(labeled, parts, shape)._replace(valid=valid)
@@ -312,7 +318,8 @@ class Labeler:
                 f"the image has {tuple(features.shape[:-1])} pixels and the predictions {shape}; "
                 "accepted are as many. Check the pair."
             )
-        parts = self._blocks(fields, shape, fields.shape[-2], valid, 0 if features is None else features.shape[-1])
+        channels = 0 if features is None else features.shape[-1]
+        parts = self._blocks(fields, shape, fields.shape[-2], valid, channels, soft=True)
         if not parts:
             return self.on_fields(tempered(fields, self.rho), features, valid=valid, spacing=spacing)
 

@@ -22,7 +22,8 @@ class Labeling(NamedTuple):
     #: (H, W, J) array: the probability of every label, W(T); NaN where there is no data.
     probabilities: Any
     #: Error of v relative to v, as the integrator states it, the sum of those of layers; with a scheme, the accepted
-    #: error of one of its steps relative to 1 + ‖v‖_∞, NaN where the steps are fixed.
+    #: error of one of its steps relative to 1 + ‖v‖_∞, NaN where the steps are fixed. Of a large image, which is
+    #: labeled in blocks, the largest error of a block.
     error: float
     #: Products with A, or evaluations of the right-hand side, that were spent.
     products: int

@@ -26,9 +26,7 @@ Window = tuple[slice, ...]
 CELLS, PIXELS, FEWEST = 256, 4096, 16384
 
 
-def sampled_values(
-    shape: tuple[int, ...], read: Callable[[list[Window]], Iterable[Any]], *, seed: int = 0
-) -> Any:
+def sampled_values(shape: tuple[int, ...], read: Callable[[list[Window]], Iterable[Any]], *, seed: int = 0) -> Any:
     """Sample the valid pixels of an image of any number of axes: (n, C), at most about a million.
 
     Parameters
@@ -97,7 +95,8 @@ def _from_bands(
 ) -> list[Any]:
     """Valid pixels of bands of an image, in any order, until there are as many as in the windows of a full one."""
     rows = max(1, CELLS * PIXELS // prod(shape[1:]))
-    found, count = [], 0
+    found: list[Any] = []
+    count = 0
     for band in rng.permutation(-(-shape[0] // rows)).tolist():
         found += read([(slice(rows * band, min(shape[0], rows * (band + 1))), *(slice(0, n) for n in shape[1:]))])
         count += len(found[-1])

@@ -16,10 +16,10 @@ import numpy as np
 
 from ..averaging.patches import closed_patches
 from ..averaging.sources import WeightSource
-from ..backend.array import empty, filled, floating_dtype, host_dtype, is_device_array, like, namespace
+from ..backend.array import empty, filled, floating_dtype, is_device_array, namespace
 from ..backend.validation import channel_axis_of, image_features
-from ..fields import field_shape, from_rows, pixel_shape
-from ..kernels.stencil import axes_of, radius_of
+from ..fields import field_shape, from_rows
+from ..kernels.stencil import axes_of
 from ..labeling.labeler import Labeler, Labeling
 from ..labeling.likelihood import prototype_array
 from ..labeling.result import labels_dtype

@@ -88,10 +88,11 @@ def largest_tile(
     halo, result = tile_halo(labeler, masked=True), number.itemsize * (labels + 1)
     made = isinstance(labeler.weights, WeightSource)
     given = 0 if made else sum(x is not None for x in labeler.layers)
-    options = labeler.memory_options | {"given": given, "masked": True, "dtype": number, "device": device}
+    options = labeler.memory_options | {"given": given, "masked": True, "channels": channels}
+    options |= {"dtype": number, "device": device}
     options["workspace"] = labeler.weights.workspace(channels) if made else 0
-    # the tile, and the nine chunks that it is cut from; of given weights, too, a copy, and what its check takes
-    window = channels * (number.itemsize + 9 * np.dtype(dtype).itemsize)
+    # the nine chunks that the tile is cut from; of given weights, too, a copy, and what its check takes
+    window = 9 * channels * np.dtype(dtype).itemsize
     window += 11 * number.itemsize * given * (2 * int(labeler.radius) + 1) ** 2
 
     def needed(side: int) -> int:

@@ -70,7 +70,7 @@ def label_file(
         ``.zarr`` (an array), ``.ome.zarr`` (a pyramid of every second pixel, OME-Zarr 0.5) or ``.tif`` (BigTIFF).
     labeler : Labeler
         With uniform weights or a WeightSource, whose ``repr`` tells it from others, and Taylor or Euler as its solver.
-        A number of prototypes is found by k-means in windows that are sampled from the whole image.
+        A number of prototypes is found by k-means, the same as in memory.
     probabilities : path, optional
         ``.zarr``: an array (H, W, J) of the probabilities.
     values : (J,) integers from 0, optional

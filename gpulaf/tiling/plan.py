@@ -133,7 +133,11 @@ class Plan:
             nodata = None
         if nodata is not None:
             about = {"_FillValue": nodata}
-            add_attributes(partial.folder, name, about if self.targets.is_pyramid else about | {"place": self.place(nodata).to_json()})
+            add_attributes(
+                partial.folder,
+                name,
+                about if self.targets.is_pyramid else about | {"place": self.place(nodata).to_json()},
+            )
         if self.targets.is_tiff:
             name = "labels.tif"
             source, target = partial.folder / "labels", self.targets.labels.name
