@@ -135,7 +135,7 @@ def block_counts(shape: tuple[int, ...], side: int) -> list[int]:
 
 
 def largest_multiple(step: int, fits: Callable[[int], bool]) -> int:
-    """The largest multiple of `step`, up to 2**30 steps, that fits where all smaller ones do; 0 if none does."""
+    """The largest multiple of `step`, below 2**31 steps, that fits where all smaller ones do; 0 if none does."""
     count = 1
     while count <= 2**30 and fits(step * count):
         count *= 2

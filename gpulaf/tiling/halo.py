@@ -82,7 +82,7 @@ def largest_tile(
     --------
     >>> import gpulaf
     >>> gpulaf.tiling.largest_tile(1e9, gpulaf.Labeler(), labels=8, channels=3)
-    1472
+    2688
     """
     number = np.dtype(np.float64 if np.dtype(dtype) == np.float64 else np.float32)
     halo, result = tile_halo(labeler, masked=True), number.itemsize * (labels + 1)

@@ -127,7 +127,8 @@ def test_layers_and_wide_patches_count_at_the_door(monkeypatch, radius, shared):
 @pytest.mark.parametrize("side", [144, 700])
 def test_estimate_with_a_mask_and_in_blocks(labels, channels, masked, kind, side):
     rng = np.random.default_rng(0)
-    image, prototypes = rng.integers(0, 255, (side, side, channels), dtype=np.uint8), rng.random((labels, channels))
+    image = rng.integers(0, 255, (side, side, channels), dtype=np.uint8)
+    prototypes = np.linspace(0, 1, labels)[:, None] * np.ones(channels)
     weights = {"uniform": None, "bilateral": BilateralWeights(), "given": uniform_weights((side, side))}[kind]
     mask = rng.random((side, side)) < 0.9 if masked else None
     labeler = Labeler(prototypes, weights, scaled=True)
