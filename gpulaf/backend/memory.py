@@ -111,7 +111,7 @@ def memory_estimate(
     block = prod(min(n, -(-n // k) + 2 * halo) for n, k in zip(shape, parts, strict=True))
     # beside a block: image, labels, valid pixels; predictions and their logarithm; probabilities, or what checks of
     # given weights hold before that
-    whole = image + 1 + given * patch + 2 * labels * soft + max(labels, 2 * patch * (given > 0))
+    whole = image + 1 + given * patch + 2 * labels * soft + max(labels, 1.8 * patch * (given > 0))
     return int((prod(shape) * whole + block * floats) * size)
 
 
