@@ -31,6 +31,7 @@ from .learning import RiemannianGradient as RiemannianGradient
 from .learning import cosine_loss as cosine_loss
 from .learning import cross_entropy_loss as cross_entropy_loss
 from .learning import fit_weights as fit_weights
+from .prediction import WeightNetwork as WeightNetwork
 from .prediction import WeightPredictor as WeightPredictor
 from .prediction import evaluate as evaluate
 from .tiling import label_file as label_file

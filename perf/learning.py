@@ -15,7 +15,7 @@ import numpy as np
 from measure import ASKED, megabytes
 
 import gpulaf
-from gpulaf.io.images import read_image, read_truth
+from gpulaf.io import read_image, read_truth
 from gpulaf.prediction import Training, gaussian_features, patch_features
 
 

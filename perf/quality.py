@@ -28,7 +28,7 @@ from threadpoolctl import threadpool_limits
 
 import gpulaf
 from gpulaf.fields import from_rows, to_rows
-from gpulaf.io.images import read_image, read_truth, write_figure
+from gpulaf.io import read_image, read_truth, write_figure
 from gpulaf.plots.style import ALARM, COLORS, canvas, plain
 from gpulaf.prediction import gaussian_features
 

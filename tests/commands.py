@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 
+from gpulaf.cli import main
 from gpulaf.io import write_array
 from gpulaf.scenes import voronoi_lines
 
@@ -24,6 +26,14 @@ def gpulaf_process(folder: Path, *arguments: Any) -> subprocess.CompletedProcess
     """Run the installed program in a folder."""
     command = [str(PROGRAM), *map(str, arguments)]
     return subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, encoding="utf-8", check=False)
+
+
+def run_here(capsys: pytest.CaptureFixture[str], *arguments: Any) -> tuple[Any, str, str]:
+    """Run the program within this process and folder: exit status, standard output and standard error."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stopped:
+        main(list(map(str, arguments)), prog_name="gpulaf")
+    return (stopped.value.code, *capsys.readouterr())
 
 
 def succeeds(folder: Path, *arguments: Any) -> str:

@@ -16,14 +16,15 @@ from typing import Any
 import numpy as np
 
 from ..backend.array import filled, host_array, host_dtype, like, namespace
+from ..backend.numbers import check_count, check_number
 from ..backend.operands import check_floating
-from ..backend.validation import check_spacing, image_features, valid_pixels
+from ..backend.validation import check_spacing, image_features, real_array, valid_pixels
 from ..fields import field_shape, from_rows, pixel_shape, to_rows
-from ..kernels.stencil import axes_of, neighbors, offsets, radius_of, shifted
+from ..kernels.stencil import axes_of, neighborhood, neighbors, offsets, radius_of, shifted
 
 __all__ = [
     "bilateral_weights", "check_weights", "closed_patches", "extended", "inside", "mask_gradient", "mask_weights",
-    "normalize_weights", "spaced_weights", "uniform_weights",
+    "normalize_weights", "spaced_weights", "uniform_weights", "valid_neighbors",
 ]  # fmt: skip
 
 
@@ -74,10 +75,9 @@ def uniform_weights(shape: tuple[int, ...], radius: int = 1, *, dtype: Any = np.
     >>> weights.shape, float(weights[0, 4, 0]), float(weights[2, 4, 2] * 9)
     ((4, 9, 5), 0.25, 1.0)
     """
-    if len(shape) not in (2, 3) or min(shape) < 1:
+    if np.ndim(shape) != 1 or len(shape) not in (2, 3) or np.asarray(shape).dtype.kind not in "iu" or min(shape) < 1:
         raise ValueError(
-            f"shape is {tuple(shape)}; accepted are two sides of at least 1 pixel, three of a volume. "
-            "Pass image.shape[:2]."
+            f"shape is {shape!r}; accepted are two sides of at least 1 pixel, three of a volume. Pass image.shape[:2]."
         )
     _check_radius(radius)
     mask = inside(tuple(shape), int(radius), dtype=dtype)
@@ -191,6 +191,7 @@ def bilateral_weights(
     -----
     C. Tomasi, R. Manduchi, Bilateral filtering for gray and color images, ICCV 1998, without the spatial factor.
     """
+    image = image if isinstance(image, np.ma.MaskedArray) else real_array(image, "image")
     xp = namespace(image)
     check_bilateral(sigma, radius)
     if not xp.isdtype(image.dtype, "real floating"):
@@ -202,11 +203,8 @@ def bilateral_weights(
 
 
 def check_bilateral(sigma: float, radius: int) -> None:
-    """Raise ValueError for a scale or a radius that bilateral weights cannot have."""
-    if not 1e-15 <= sigma <= 1e15:
-        raise ValueError(
-            f"sigma is {sigma}; accepted are positive numbers, from 1e-15 to 1e15. Take the noise level of the image."
-        )
+    """Raise an error for a scale or a radius that bilateral weights cannot have."""
+    check_number(sigma, "sigma", 1e-15, 1e15, "Take the noise level of the image.")
     _check_radius(radius)
 
 
@@ -299,7 +297,7 @@ def closed_patches(weights: Any, cuts: Sequence[bool]) -> Any:
 
 def masked_patches(weights: Any, valid: Any, *, periodic: bool = False) -> Any:
     """:func:`mask_weights` of trusted weights and valid pixels, (H, W) bool of their library."""
-    xp, there = namespace(weights), _valid_neighbors(weights, valid, periodic)
+    xp, there = namespace(weights), valid_neighbors(valid, neighborhood(weights), periodic)
     kept = filled(weights, there)
     total = xp.sum(kept, axis=-2, keepdims=True)
     some = total > 0
@@ -314,7 +312,7 @@ def mask_gradient(gradient: Any, weights: Any, valid: Any) -> Any:
 
     With the weights s = Σ_k ω_k of valid neighbors, their masked patch is ω/s, and ∂ω_k = (G_k − ⟨ω/s, G⟩)/s.
     """
-    xp, there = namespace(weights), _valid_neighbors(weights, valid)
+    xp, there = namespace(weights), valid_neighbors(valid, neighborhood(weights))
     kept = filled(weights, there)
     total = xp.sum(kept, axis=-2, keepdims=True)
     some = total > 0
@@ -349,11 +347,10 @@ def _box(field: Any, axes: int) -> Any:
     return field
 
 
-def _valid_neighbors(weights: Any, valid: Any, periodic: bool = False) -> Any:
-    """Where a valid pixel has a valid neighbor inside the image, (H, N, W)."""
-    every = offsets(radius_of(weights), axes_of(weights))
-    there = [shifted(valid, offset, periodic, labels=False) for offset in every]
-    return namespace(valid).stack(there, axis=-2) & valid[..., None, :]
+def valid_neighbors(valid: Any, neighborhood: tuple[int, int], periodic: bool = False) -> Any:
+    """Where a valid pixel has a valid neighbor inside, (H, N, W) of bool for `valid` (H, W) and (radius, axes)."""
+    found = [shifted(valid, offset, periodic, labels=False) for offset in offsets(*neighborhood)]
+    return namespace(valid).stack(found, axis=-2) & valid[..., None, :]
 
 
 def check_weights(weights: Any, shape: tuple[int, ...]) -> None:
@@ -401,5 +398,4 @@ def check_weights(weights: Any, shape: tuple[int, ...]) -> None:
 
 
 def _check_radius(radius: int) -> None:
-    if int(radius) != radius or radius < 1:
-        raise ValueError(f"radius is {radius}; accepted are whole numbers from 1. Take 1 for 3×3 patches.")
+    check_count(radius, "radius", usual="Take 1 for 3×3 patches.")

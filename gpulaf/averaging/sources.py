@@ -21,6 +21,8 @@ class WeightSource(Protocol):
     def __call__(self, features: Any) -> Any:
         """(H, W, C) features, scaled and trusted, to (H, N, W) patches, or to a list of those of each layer.
 
+        A layer may be a :class:`gpulaf.flows.Stage`, which makes its weights from the state it starts from.
+
         With a mask, features go on into invalid pixels as far as `reach`; what looks there is taken away afterwards.
         """
         ...

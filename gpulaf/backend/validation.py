@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..fields import to_rows
 from .array import contiguous, filled, floating_dtype, host_dtype, is_host_array, namespace
+from .numbers import check_number
 
 __all__ = [
-    "Pixels", "channel_axis_of", "check_range", "check_rho", "check_spacing", "first_is_short", "image_features",
-    "label_fields", "log_probabilities", "real_array", "unmasked", "valid_pixels",
+    "Pixels", "calling_level", "channel_axis_of", "check_range", "check_rho", "check_spacing", "first_is_short",
+    "image_features", "label_fields", "log_probabilities", "real_array", "unmasked", "valid_pixels",
 ]  # fmt: skip
 
 #: Channels that an image is taken to have where its first axis is that short and the last one is not.
@@ -29,12 +31,17 @@ class Pixels(NamedTuple):
     valid: Any = None
 
 
-def check_rho(rho: float, usual: str = "0.1 suits images with values in [0, 1]") -> None:
+def check_rho(rho: float) -> None:
     """Raise an error for a scale of the data that is no positive, finite number."""
-    if np.ndim(rho) or np.asarray(rho).dtype.kind not in "iuf":
-        raise TypeError(f"rho is {rho!r}; accepted are positive numbers. {usual}.")
-    if not 1e-12 <= rho <= 1e12:
-        raise ValueError(f"rho is {rho}; accepted are positive numbers, from 1e-12 to 1e12. {usual}.")
+    check_number(rho, "rho", usual="0.1 suits images with values in [0, 1].")
+
+
+def calling_level() -> int:
+    """Frames from a warning up to the first that is not of this package: where the user called."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith("gpulaf."):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def check_spacing(spacing: Any, axes: int) -> None:
@@ -230,8 +237,8 @@ def real_array(x: Any, name: str) -> Any:
 
 
 def _axis(axis: int, ndim: int, name: str) -> int:
-    if int(axis) != axis or not -ndim <= axis < ndim:
-        raise ValueError(f"{name} is {axis}; accepted are {-ndim} to {ndim - 1}. Count the axes from 0.")
+    if np.ndim(axis) or np.asarray(axis).dtype.kind not in "iu" or not -ndim <= axis < ndim:
+        raise ValueError(f"{name} is {axis!r}; accepted are {-ndim} to {ndim - 1}. Count the axes from 0.")
     return int(axis)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import warnings
 from typing import Any
@@ -24,6 +25,15 @@ class OneLineErrors(click.Group):
         cmd.params.append(click.Option(["--debug"], is_flag=True, expose_value=False, callback=_debug, help=DEBUG))
         super().add_command(cmd, name)
 
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Run the program; no file that it opens becomes a standard stream which was closed."""
+        for stream in range(3):
+            try:
+                os.fstat(stream)
+            except OSError:
+                os.open(os.devnull, os.O_RDWR)  # takes the smallest number that is free
+        return super().main(*args, **options)
+
     def invoke(self, context: click.Context) -> Any:
         """Run the command."""
         try:
@@ -45,7 +55,8 @@ class OneLineErrors(click.Group):
 
 def _as_options(text: str) -> str:
     """A message in one line, with the option of the command line in the place of an argument in Python."""
-    return re.sub(r"\brange=\(([^,()]+), ([^,()]+)\)", r"--range \1,\2", " ".join(text.split()))
+    line = re.sub(r"\brange=\(([^,()]+), ([^,()]+)\)", r"--range \1,\2", " ".join(text.split()))
+    return re.sub(r"\bunlabeled=(-?\d+)", r"--unlabeled \1", line)
 
 
 def _one_line(

@@ -43,13 +43,14 @@ def evaluate(
 
     IMAGES, --truth and --probabilities take files, folders and globs in quotes, and are paired by name.
     """
+    from ..io.results import Results
     from ..prediction.evaluation import evaluate
-    from ..prediction.predictor import WeightPredictor
+    from ..prediction.loading import load_predictor
 
     check_figure(confusion)
     results = [path for path in (confusion, json_file) if path is not None]
     check_folders(*results)
-    predictor = WeightPredictor.load(model)
+    predictor = load_predictor(model)
     if predictor.on_probabilities_ != bool(probabilities):
         done, now = ("on", "Give") if predictor.on_probabilities_ else ("without", "Leave out")
         raise ValueError(f"{model} was trained {done} probabilities. {now} --probabilities.")
@@ -59,13 +60,16 @@ def evaluate(
         predictor, image_sequence(files.images, device, channel_axis), files.truths,
         probabilities=files.probabilities, unlabeled=unlabeled,
     )  # fmt: skip
+    if not found.confusion["pixelwise"].any():
+        raise ValueError("the truths hold no labeled pixel; accepted is at least one. Check them, and --unlabeled.")
     _print(found, files.images, verbose)
-    if json_file is not None:
-        _write_json(json_file, model, found, files.images)
-        click.echo(f"numbers: {json_file}")
-    if confusion is not None:
-        _draw(confusion, found)
-        click.echo(f"confusion matrix of the predicted weights: {confusion}")
+    with Results() as written:
+        if json_file is not None:
+            numbers = written.write(json_file, lambda path: _write_json(path, model, found, files.images))
+            click.echo(f"numbers: {numbers}")
+        if confusion is not None:
+            drawn = written.write(confusion, lambda path: _draw(path, found))
+            click.echo(f"confusion matrix of the predicted weights: {drawn}")
 
 
 def _print(found: Evaluation, images: list[Path], verbose: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from warnings import warn
 
 import click
 import numpy as np
@@ -12,6 +13,8 @@ import numpy as np
 from .labeler import Described, described_labeling, labeler_options
 from .options import (
     axes_option,
+    check_files,
+    check_folders,
     check_outputs,
     compile_notice,
     nodata_option,
@@ -19,22 +22,28 @@ from .options import (
     preview_option,
     probabilities_option,
     series_option,
+    tell_labels,
     tell_nodata,
     tell_notes,
     with_bits,
 )
-from .tiled import label_tiled, tiled_source, tiling_options
+from .several import about, joined, label_jobs, make_folders, opened, with_shared_prototypes
+from .tiled import label_tiled, tiling_options
 
 if TYPE_CHECKING:
     from ..io.images import Record
+    from ..labeling.table import LabelTable
 
 
 @click.command()
-@click.argument("image", type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
 @output_option
 @click.option(
     "--prototypes",
     help="Number of labels (k-means), or a .json/.csv file with a row per label. [default: 5, or the weight file's]",
+)
+@click.option(
+    "--save-prototypes", type=click.Path(path_type=Path), help="Write those found to a .csv or .json for --prototypes."
 )
 @click.option(
     "--weights",
@@ -51,7 +60,7 @@ if TYPE_CHECKING:
 @preview_option
 @labeler_options
 @tiling_options
-def label(image: Path, **_: Any) -> None:
+def label(**_: Any) -> None:
     """Label the pixels of IMAGE (PNG, JPEG, TIFF, .npy, Zarr, OME-Zarr), or of a volume (TIFF, .npy, with --spacing).
 
     The labels lie where the image lies: a TIFF keeps the size and place of its pixels and its GeoTIFF tags, an .ome.tif
@@ -59,34 +68,62 @@ def label(image: Path, **_: Any) -> None:
     tiles) get no label, and their neighbors do not hear of them.
 
     Labels are found by k-means or given as prototypes: one value per channel and label, in the units of the image; or
-    they are those that a model of gpulaf train was trained on.
+    they are those that a model of gpulaf train was trained on. They are printed with the share of the pixels of each,
+    and --save-prototypes keeps them, so that the next image gets the same labels.
+
+    Several images, files, folders or globs in quotes, share the prototypes that k-means finds in all of them together;
+    -o is then a folder.
 
     Images of any size are labeled in tiles, into .zarr, .ome.zarr (a pyramid) or .tif, and probabilities into .zarr,
     where the input or the output is a .zarr, one of the last options is given, or a TIFF has more than 16 million
     pixels or does not fit into memory. The labels are those of the image in memory. Stopped at any moment and started
     again, the same command goes on where it was.
     """
-    from ..backend.array import device_array
+    from ..io.prototypes import PrototypeTable, write_prototypes
+    from ..labeling.hints import unused_labels
 
     options = click.get_current_context().params
     described = described_labeling(options)
-    source = tiled_source(options, described.labeler)
+    jobs, saved = label_jobs(options, described), options["save_prototypes"]
+    _check_saved(saved, jobs)
+    if len(jobs) > 1 and isinstance(described.labeler.prototypes, int):
+        described = with_shared_prototypes(jobs, described)
+    if jobs[0]["output"] != options["output"]:
+        make_folders(jobs)
+    tables = []
+    for job in jobs:
+        with about(job["image"], len(jobs) > 1):
+            tables.append(_label_one(job, described))
+    table = joined(tables)
+    unused = unused_labels(table.pixels).partition("No pixel got ")[2]
+    if unused and not described.labeler.scaled:
+        tell_notes([f"no pixel got {unused.rstrip('.')}. Take fewer prototypes, or check their units."])
+    tell_labels(table)
+    if saved is not None and table.prototypes is not None:
+        write_prototypes(saved, PrototypeTable(table.prototypes, list(table.values), described.names))
+        click.echo(f"prototypes: {saved}")
+
+
+def _label_one(options: dict[str, Any], described: Described) -> LabelTable:
+    """Label one image, in memory or in tiles, and tell what was done."""
+    from ..backend.array import device_array
+
+    source, image = opened(options, described.labeler), options["image"]
     if source is not None:
-        label_tiled(options, source, described)
-        return
+        return label_tiled(options, source, described)
     check_outputs(options, [image, Path(options["weights"]), options["model"] or Path()])
     record = _read(image, options)
     axis = _last_axis(record, len(options["spacing"] or (1, 1)))
     _check_channels(described, 1 if axis is None else record.pixels.shape[axis])
+    _check_image(described, record, image)
     labeler = with_bits(described.labeler, record.bits)
+    count = labeler.prototypes if isinstance(labeler.prototypes, int) else len(labeler.prototypes)
+    named = _named(options, described.values(count), record.valid is not None)
     with compile_notice():
         array = device_array(record.pixels, options["device"])
         masked = {} if record.valid is None else {"mask": record.valid}
         result = labeler(array, channel_axis=axis, spacing=options["spacing"], **masked)
-    unused = result.reason.partition("No pixel got ")[2]
-    if unused and not described.labeler.scaled:
-        tell_notes([f"no pixel got {unused.rstrip('.')}. Take fewer prototypes, or check their units."])
-    _write(options, result, described.values, record)
+    return replace(_write(options, result, named, record), names=described.names)
 
 
 @click.command()
@@ -117,7 +154,8 @@ def refine(soft: Path, logits: bool, label_axis: int | None, image: Path | None,
     from ..io.images import read_soft
 
     options = click.get_current_context().params
-    labeler, classes = described = described_labeling(options, soft=True)
+    described = described_labeling(options, soft=True)
+    labeler, classes = described.labeler, described.classes
     check_outputs(options, [soft, image or Path(), Path(options["weights"]), options["model"] or Path()])
     if image is None and isinstance(labeler.weights, WeightSource):
         raise ValueError("bilateral weights, and those of a model, are made from the image. Name it with --image.")
@@ -130,7 +168,10 @@ def refine(soft: Path, logits: bool, label_axis: int | None, image: Path | None,
             f"{soft} holds {count} labels, {options['model']} {len(classes)}; accepted are as many. Check --label-axis."
         )
     record = None if image is None else _read(image, options | {"axes": None})
+    if record is not None and image is not None:
+        _check_image(described, record, image)
     valid = [found.valid for found in (predictions, record) if found is not None and found.valid is not None]
+    named = _named(options, described.values(count), bool(valid))
     with compile_notice():
         values = device_array(predictions.pixels, options["device"])
         features = None if record is None else device_array(record.pixels, options["device"])
@@ -139,7 +180,7 @@ def refine(soft: Path, logits: bool, label_axis: int | None, image: Path | None,
         masked = {"mask": np.logical_and.reduce(valid)} if valid else {}
         last = {"label_axis": values.ndim - 1, "channel_axis": axis}
         result = call(values, image=features, spacing=options["spacing"], **last, **masked)
-    _write(options, result, described.values, record, predictions)
+    tell_labels(_write(options, result, named, record, predictions))
 
 
 def _read(path: Path, options: dict[str, Any]) -> Record:
@@ -170,41 +211,89 @@ def _check_channels(described: Described, channels: int) -> None:
         )
 
 
+def _named(options: dict[str, Any], values: np.ndarray, masked: bool) -> tuple[np.ndarray, int | None]:
+    """What stands for the labels and for no data, in a type that the output can hold."""
+    from ..io.images import check_output, with_nodata
+
+    names, nodata = with_nodata(values, options["nodata"], masked=masked)
+    check_output(options["output"], names.dtype, volume=len(options["spacing"] or ()) == 3, labels=names)
+    return names, nodata
+
+
+def _check_saved(path: Path | None, jobs: list[dict[str, Any]]) -> None:
+    """Raise ValueError or OSError where --save-prototypes cannot be written."""
+    from ..io.prototypes import check_prototype_file
+
+    if path is not None:
+        check_prototype_file(path)
+        check_folders(path)
+        check_files([job["image"] for job in jobs], [path])
+
+
+def _check_image(described: Described, record: Record, path: Path) -> None:
+    """Warn of weights that were learned on another image."""
+    from ..io.tensors import image_digest
+    from ..labeling.hints import DataWarning
+
+    if described.image is not None and described.image != image_digest(record.masked):
+        weights = click.get_current_context().params["weights"]
+        warn(
+            f"the weights of {weights} were learned on another image than {path}, and weights belong to one image. "
+            "Learn those of this image, or train a model for all images of a kind by gpulaf train.",
+            DataWarning,
+            stacklevel=2,
+        )
+
+
 def _write(
-    options: dict[str, Any], result: Any, values: list[int] | None, image: Record | None, soft: Record | None = None
-) -> None:
-    """Write the results at their place, `values` in place of the labels, and tell what was done."""
+    options: dict[str, Any],
+    result: Any,
+    named: tuple[np.ndarray, int | None],
+    image: Record | None,
+    soft: Record | None = None,
+) -> LabelTable:
+    """Write the results at their place, what stands for the labels in place of them, and tell what was done."""
     from ..backend.array import host_array
-    from ..io.images import with_nodata, write_array
+    from ..io.images import write_array
+    from ..io.results import Results
+    from ..labeling.table import LabelTable, label_pixels
     from ..plots.figures import colored
 
     labels, count, output = host_array(result.labels), result.probabilities.shape[-1], options["output"]
     preview, volume = options["preview"], labels.ndim == 3
     valid = None if getattr(result, "valid", None) is None else host_array(result.valid)
-    names, nodata = with_nodata(
-        np.arange(count) if values is None else np.array(values), options["nodata"], masked=valid is not None
-    )
+    names, nodata = named
+    table = LabelTable(names.tolist(), label_pixels(labels, valid, count), result.prototypes)
     if valid is not None:
         labels = np.where(valid, labels, 0)
         tell_nodata(output, nodata, 100 * (1 - valid.mean()))
     known = (image or soft).place  # type: ignore[union-attr]
     place = replace(known.with_spacing(options["spacing"]), nodata=nodata, colors=())
-    named = names[labels] if valid is None else np.where(valid, names[labels], names.dtype.type(nodata))
-    write_array(output, named, volume=volume, place=place)
-    if options["probabilities"] is not None:
-        floating = replace(place, nodata=None if valid is None else float("nan"))
-        write_array(options["probabilities"], host_array(result.probabilities), volume=volume, place=floating)
-    if preview is not None:
-        middle: Any = len(labels) // 2 if volume else slice(None)
-        write_array(preview, colored(labels[middle], count, None if image is None else image.pixels[middle]))
-        if volume:
-            click.echo(f"{preview} shows the middle plane, {middle} of 0 to {len(labels) - 1}.")
-    if (known.tags or known.scale) and output.suffix.lower() in (".png", ".npy"):
-        click.echo(f"{output} cannot hold the size and place of the pixels, as the image does: a .tif can.", err=True)
-    nonlinear = options["flow"] == "nonlinear"
-    error = f"error {result.error:.1e}{' per step' if nonlinear else ''}"
-    click.echo(f"{'×'.join(map(str, labels.shape))} pixels, {count} labels, {error}: {output}")
-    if nonlinear:
-        click.echo(result.reason)
-    elif not result.converged:
-        click.echo("The flow did not reach its tolerance: shorten --time or raise --tol.", err=True)
+    written = names[labels] if valid is None else np.where(valid, names[labels], names.dtype.type(nodata))
+    with Results() as results:
+        output = results.write(output, lambda path: write_array(path, written, volume=volume, place=place))
+        if options["probabilities"] is not None:
+            floating = replace(place, nodata=None if valid is None else float("nan"))
+            soft_labels = host_array(result.probabilities)
+            results.write(
+                options["probabilities"],
+                lambda path: write_array(path, soft_labels, volume=volume, place=floating),
+            )
+        if preview is not None:
+            middle: Any = len(labels) // 2 if volume else slice(None)
+            shown = colored(labels[middle], count, None if image is None else image.pixels[middle])
+            preview = results.write(preview, lambda path: write_array(path, shown))
+            if volume:
+                click.echo(f"{preview} shows the middle plane, {middle} of 0 to {len(labels) - 1}.")
+        if (known.tags or known.scale) and output.suffix.lower() in (".png", ".npy"):
+            click.echo(
+                f"{output} cannot hold the size and place of the pixels, as the image does: a .tif can.", err=True
+            )
+        nonlinear = options["flow"] == "nonlinear"
+        error = f"error {result.error:.1e}{' per step' if nonlinear else ''}"
+        click.echo(f"{'×'.join(map(str, labels.shape))} pixels, {count} labels, {error}: {output}")
+        if nonlinear:
+            click.echo(result.reason)
+        elif not result.converged:
+            click.echo("The flow did not reach its tolerance: shorten --time or raise --tol.", err=True)
+    return table

@@ -12,6 +12,7 @@ import numpy as np
 from .options import device_option
 
 if TYPE_CHECKING:
+    from ..io.prototypes import PrototypeTable
     from ..labeling.labeler import Labeler
 
 #: What a model brings itself.
@@ -22,13 +23,20 @@ class Described(NamedTuple):
     """The labeling that the options of a command describe."""
 
     labeler: Labeler
-    #: What stands for the labels in the ground truth of a model or of learned weights; None for other prototypes.
+    #: What stands for the labels, where a model, learned weights or a file of prototypes say it, and their names.
     classes: list[int] | None = None
+    names: list[str] | None = None
+    #: The digest of the image that the weights were learned on; None where they belong to none.
+    image: str | None = None
 
-    @property
-    def values(self) -> list[int] | None:
-        """The classes, where a label image can hold them."""
-        return self.classes if self.classes and min(self.classes) >= 0 and max(self.classes) < 65536 else None
+    def values(self, count: int) -> np.ndarray:
+        """What stands for `count` labels in a label image."""
+        if self.classes is not None and len(self.classes) != count:
+            raise ValueError(
+                f"there are values of {len(self.classes)} labels and prototypes of {count}; accepted are as many. Make "
+                "the file that holds them again."
+            )
+        return np.arange(count) if self.classes is None else np.array(self.classes)
 
 
 def labeler_options(command: Any) -> Any:
@@ -103,14 +111,16 @@ def described_labeling(options: dict[str, Any], *, soft: bool = False) -> Descri
     from ..averaging.sources import BilateralWeights
     from ..integrators import Taylor
     from ..integrators.nonlinear import DormandPrince
-    from ..io.images import read_prototypes
+    from ..io.prototypes import read_prototypes
     from ..labeling.labeler import Labeler
+    from ..labeling.likelihood import check_label_count
 
     bounds = options["range"]
     if options["model"] is not None:
         described = _of_model(options["model"], soft)
         return described if bounds is None else described._replace(labeler=replace(described.labeler, range=bounds))
     name, prototypes, stored = options["weights"], options.get("prototypes"), dict[str, Any]()
+    table: PrototypeTable | None = None
     weights: Any = None if name == "uniform" else BilateralWeights(options["sigma"], spacing=options["spacing"])
     if name not in ("uniform", "bilateral"):
         weights, stored = read_weights(name, options["device"])
@@ -118,7 +128,12 @@ def described_labeling(options: dict[str, Any], *, soft: bool = False) -> Descri
     if learned:
         prototypes = np.array(stored["prototypes"])
     elif not soft:
-        prototypes = read_prototypes(prototypes or "5")
+        found = read_prototypes("5" if prototypes is None else prototypes)
+        if isinstance(found, int):
+            check_label_count(found)
+            prototypes = found
+        else:
+            table, prototypes = found, found.prototypes
     if bounds is None and stored.get("range") is not None:
         bounds = tuple(stored["range"])
     given, time = options["rho"], options["time_"]
@@ -128,7 +143,10 @@ def described_labeling(options: dict[str, Any], *, soft: bool = False) -> Descri
         solver=Taylor(tol=options["tol"]) if linear else DormandPrince(tol=options["tol"]),
         scaled=learned, range=bounds,
     )  # fmt: skip
-    return Described(labeler, stored.get("label_values") if learned else None)
+    if learned:
+        return Described(labeler, stored.get("label_values"), image=stored.get("image"))
+    values, names = (None, None) if table is None else (table.values, table.names)
+    return Described(labeler, values, names, stored.get("image"))
 
 
 def read_weights(path: str, device: str) -> tuple[Any, dict[str, Any]]:
@@ -151,13 +169,13 @@ def read_weights(path: str, device: str) -> tuple[Any, dict[str, Any]]:
 
 def _of_model(path: Path, soft: bool) -> Described:
     """The labeling of a model of gpulaf train, which brings everything itself."""
-    from ..prediction.predictor import WeightPredictor
+    from ..prediction.loading import load_predictor
 
     context, line = click.get_current_context(), click.core.ParameterSource.COMMANDLINE
     given = [f"--{name.rstrip('_')}" for name in OF_MODELS if context.get_parameter_source(name) == line]
     if given:
         raise ValueError(f"--model and {given[0]} are given; a model brings its own. Leave {', '.join(given)} out.")
-    predictor = WeightPredictor.load(path)
+    predictor = load_predictor(path)
     if soft and not predictor.on_probabilities_:
         raise ValueError(f"{path} was trained without probabilities. Use it with gpulaf label IMAGE --model.")
     if predictor.on_probabilities_ and not soft:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,6 +13,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from ..labeling.labeler import Labeler
+    from ..labeling.table import LabelTable
 
 
 def device_option(command: Any) -> Any:
@@ -39,7 +39,7 @@ preview_option = click.option(
 axes_option = click.option("--axes", help="A letter for each axis of the file, of t, z, c, y, x, as CYX.")
 series_option = click.option("--series", type=click.IntRange(0), help="The image of a file that holds several, from 0.")
 nodata_option = click.option(
-    "--nodata", type=click.IntRange(0, 65535),
+    "--nodata", type=int,
     help="What stands for pixels without data in the labels. [default: the largest value of the type]",
 )  # fmt: skip
 files_argument = click.argument("images", nargs=-1, required=True, metavar="IMAGES...")
@@ -56,15 +56,28 @@ def tell_notes(notes: Iterable[str]) -> None:
         click.echo(f"note: {note}", err=True)
 
 
-def with_bits(labeler: Labeler, bits: int | None) -> Labeler:
+def with_bits(labeler: Labeler, bits: int | None, *, told: bool = True) -> Labeler:
     """The labeler with the range of values that a file says it uses, as 0 to 4095 of 12 bits; that is told.
 
     A range that is given, and that of labels that were learned, goes first.
     """
     if bits is None or labeler.range is not None or labeler.scaled:
         return labeler
-    tell_notes([f"the file says that {bits} bits are in use: --range 0,{2**bits - 1}."])
+    if told:
+        tell_notes([f"the file says that {bits} bits are in use: --range 0,{2**bits - 1}."])
     return replace(labeler, range=(0, 2**bits - 1))
+
+
+def tell_labels(table: LabelTable) -> None:
+    """Print the labels: value, pixels, share and prototype of each."""
+    for line in table.lines():
+        click.echo(line)
+
+
+def tell_void(value: int | None) -> None:
+    """Say that a value of the truth may stand for no ground truth."""
+    if value is not None:
+        tell_notes([f"if {value} means no ground truth, pass --unlabeled {value}: it is taken for a label."])
 
 
 def tell_nodata(output: Path, nodata: int | None, percent: float | None = None) -> None:
@@ -76,13 +89,14 @@ def tell_nodata(output: Path, nodata: int | None, percent: float | None = None) 
 @contextmanager
 def compile_notice() -> Iterator[None]:
     """Say on a terminal that kernels are being compiled, where they are."""
+    from ..backend.progress import is_terminal
     from ..kernels._numba import compiling
 
     told = False
 
     def notice(count: int) -> None:
         nonlocal told
-        if sys.stderr.isatty():
+        if is_terminal():
             told = True
             click.echo(f"\rcompiling kernels, once ({count})", nl=False, err=True)
 
@@ -131,7 +145,7 @@ def check_outputs(options: dict[str, Any], inputs: Sequence[Path]) -> None:
     volume = len(options["spacing"] or ()) == 3
     check_output(output, volume=volume)
     if probabilities is not None:
-        check_output(probabilities, "f", volume=volume)
+        check_output(probabilities, np.float32, volume=volume)
     if preview is not None:
         check_output(preview)
     results = [path for path in (output, probabilities, preview) if path is not None]
@@ -140,10 +154,8 @@ def check_outputs(options: dict[str, Any], inputs: Sequence[Path]) -> None:
 
 
 def check_files(inputs: Sequence[Path], files: Sequence[Path]) -> None:
-    """Raise ValueError or OSError for a result that is a folder, an input or another result."""
+    """Raise ValueError for a result that is an input or another result."""
     for path in files:
-        if path.is_dir():
-            raise IsADirectoryError(f"{path} is a folder. Choose the name of a file.")
         if path.exists() and any(path.samefile(other) for other in inputs if other.is_file()):
             raise ValueError(f"{path} is also an input. Choose another name for the result.")
     if len({path.resolve() for path in files}) < len(files):
@@ -153,10 +165,24 @@ def check_files(inputs: Sequence[Path], files: Sequence[Path]) -> None:
 
 
 def check_folders(*paths: Path | None) -> None:
-    """Raise FileNotFoundError where the folder of a result does not exist."""
+    """Prove that results can be written where they are to go; raise OSError where they cannot."""
+    from ..io.atomic import check_writable
+
     for path in paths:
-        if path is not None and not path.parent.is_dir():
-            raise FileNotFoundError(f"folder {path.parent} does not exist. Create it first, or choose another path.")
+        if path is not None:
+            check_writable(path)
+
+
+def result_folder(folder: Path) -> Path:
+    """Make a folder of results, and prove that they can be written to it."""
+    from ..io.atomic import check_folder
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise type(error)(f"folder {folder} cannot be made: {error.strerror or error}. Choose another path.") from error
+    check_folder(folder)
+    return folder
 
 
 def check_figure(path: Path | None) -> None:

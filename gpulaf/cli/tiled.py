@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from .options import compile_notice, tell_nodata, tell_notes, with_bits
 
 if TYPE_CHECKING:
     from ..labeling.labeler import Labeler
+    from ..labeling.table import LabelTable
     from ..tiling.source import Source
 
 #: Options that ask for tiles.
@@ -88,7 +90,7 @@ def tiled_source(options: dict[str, Any], labeler: Labeler) -> Source | None:
     return source
 
 
-def label_tiled(options: dict[str, Any], source: Source, described: Described) -> None:
+def label_tiled(options: dict[str, Any], source: Source, described: Described) -> LabelTable:
     """Label an opened image in tiles, and tell what was done."""
     from ..tiling import Tiling, label_file
 
@@ -101,13 +103,14 @@ def label_tiled(options: dict[str, Any], source: Source, described: Described) -
     with compile_notice():
         done = label_file(
             source, options["output"], labeler, probabilities=options["probabilities"],
-            values=described.values, nodata=options["nodata"], tiling=tiling,
+            values=described.classes, nodata=options["nodata"], tiling=tiling,
             say=lambda text: click.echo(text, err=True),
         )  # fmt: skip
     if done.nodata is not None:
         tell_nodata(options["output"], done.nodata)
     height, width = done.shape
     click.echo(f"{height}×{width} pixels, {done.labels} labels, {done.tiles} tiles: {options['output']}")
+    return replace(done.table, names=described.names)
 
 
 def _may_be_tiled(options: dict[str, Any], labeler: Labeler) -> bool:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import numpy as np
 
 from .labeler import range_option
 from .options import (
@@ -19,11 +24,16 @@ from .options import (
     files_argument,
     files_option,
     image_sequence,
+    tell_labels,
+    tell_void,
 )
 
 if TYPE_CHECKING:
-    from ..prediction.predictor import WeightPredictor
+    from ..prediction.fitted import FittedPredictor
     from ..prediction.training import Training
+
+#: Truths that are looked at for a value that means no ground truth.
+LOOKED_AT = 16
 
 
 @click.command()
@@ -34,30 +44,68 @@ if TYPE_CHECKING:
 @files_option("--validate-truth", "Their label images.")
 @files_option("--probabilities", "Soft predictions (H, W, labels) to refine, .npy or .tif; one for each image.")
 @files_option("--validate-probabilities", "Those of the validation images.")
-@click.option("--prototypes", type=click.IntRange(1), default=50, show_default=True, help="Prototypes of the features.")
+@click.option(
+    "--predictor",
+    type=click.Choice(["network", "prototypes"]),
+    help="What weights come from: a network that sees the image and the labeling so far, or prototypes of features.  "
+    "[default: network; prototypes where options of theirs are given]",
+)
+@click.option("--hidden", metavar="N,N", help="Widths of the network's hidden layers.  [default: 64,64]")
+@click.option("--state", type=click.IntRange(-1), help="Radius of the labeling it sees, -1 for none.  [default: 2]")
+@click.option("--prototypes", type=click.IntRange(1), help="Number of prototypes.  [default: 50]")
 @click.option(
     "--features",
-    default="patch:1",
-    show_default=True,
     metavar="NAMES",
-    help="What weights depend on: patch:1 (3×3 pixels), patch:2, gaussian[:scales], or several joined by +.",
+    help="What weights depend on: patch:1 (3×3 pixels), patch:3, gaussian[:scales], affinity[:scales], or several "
+    "joined by +.  [default: patch:3+gaussian:1,2,4+affinity; patch:1 of prototypes]",
 )
 @click.option(
     "--radius", type=click.IntRange(1, 3), default=1, show_default=True, help="1 for 3×3 weights, 2 for 5×5, 3 for 7×7."
 )
 @click.option(
-    "--rho", type=float, help="Scale of the data in image units, 0 to 1.  [default: 0.1; 1 with --probabilities]"
+    "--rho",
+    type=float,
+    help="Scale of the data in image units, 0 to 1.  [default: from the noise; 0.1 of prototypes, 1 with "
+    "--probabilities]",
 )
-@click.option("--time", "time_", type=float, default=3.0, show_default=True, help="Integration time T.")
-@click.option("--layers", type=click.IntRange(1), default=1, show_default=True, help="Linearized flows, each over T/N.")
-@click.option("--shared-layers", is_flag=True, help="All layers have the same weights, not each its own.")
-@click.option("--steps", type=click.IntRange(0), default=60, show_default=True, help="Training steps.")
-@click.option("--step-size", type=float, default=0.05, show_default=True, help="Step of Adam.")
-@click.option("--decay", is_flag=True, help="Let the step size fall to 0: worth most with --batch and --crop.")
-@click.option("--batch", type=click.IntRange(1), help="Images per step.  [default: all]")
-@click.option("--crop", type=click.IntRange(1), help="Side of the random square of an image that a step looks at.")
+@click.option("--time", "time_", type=float, help="Integration time T.  [default: 6; 3 of prototypes]")
 @click.option(
-    "--loss", type=click.Choice(["cosine", "cross-entropy"]), default="cosine", show_default=True, help="What to lower."
+    "--layers", type=click.IntRange(1), help="Linearized flows, each over T/N.  [default: 3; 1 of prototypes]"
+)
+@click.option("--shared-layers", is_flag=True, help="All layers have the same weights, of prototypes.")
+@click.option(
+    "--auto", is_flag=True, help="First choose time, radius and features by short trainings on images held back."
+)
+@click.option("--steps", type=click.IntRange(0), help="Training steps.  [default: 600; 60 of prototypes]")
+@click.option("--step-size", type=float, help="Step of Adam.  [default: 0.003; 0.05 of prototypes]")
+@click.option(
+    "--decay/--no-decay",
+    default=None,
+    help="Let the step size fall to 0.  [default: of the network]",
+    show_default=False,
+)
+@click.option(
+    "--flips/--no-flips",
+    default=None,
+    help="Show images turned over, too.  [default: of the network]",
+    show_default=False,
+)
+@click.option("--batch", type=click.IntRange(1), help="Images per step.  [default: 2; all of prototypes]")
+@click.option(
+    "--crop",
+    type=click.IntRange(1),
+    help="Side of the random square that a step sees.  [default: 128; all of prototypes]",
+)
+@click.option(
+    "--loss",
+    type=click.Choice(["cosine", "cross-entropy", "boundary", "connectivity"]),
+    help="What to lower: boundary counts pixels near boundaries more, connectivity also broken and merged segments.  "
+    "[default: cross-entropy; cosine of prototypes]",
+)
+@click.option(
+    "--foreground",
+    type=int,
+    help="Value of the truth whose segments --loss connectivity keeps.  [default: the most frequent]",
 )
 @click.option("--balanced", is_flag=True, help="Every class counts alike, however rare.")
 @click.option("--patience", type=click.IntRange(1), help="Stop after so many steps without a better validation.")
@@ -78,26 +126,31 @@ def train(images: tuple[str, ...], truth: tuple[str, ...], output: Path, device:
     with gpulaf label IMAGE --model FILE.
     """
     from ..io.images import write_figure
+    from ..io.results import Results
 
     training, validation = _sets(images, truth, options)
     _check(output, [training, *([validation] if validation else [])], options)
-    soft = training.probabilities is not None
-    predictor = _predictor(options, 1.0 if soft else 0.1)
+    if options["unlabeled"] is None:
+        _tell_void(training)
+    predictor = _predictor(options, training.truths)
     sequences: list[tuple[Any, ...]] = [
         (image_sequence(files.images, device, options["channel_axis"]), files.truths, files.probabilities)
         for files in (training, validation)
         if files is not None
     ]
+    if options["auto"]:
+        predictor = _tuned(predictor, sequences[0], options["unlabeled"])
     predictor.fit(
         *sequences[0][:2], probabilities=sequences[0][2], unlabeled=options["unlabeled"],
         validation=sequences[1] if validation else None,
     )  # fmt: skip
-    predictor.save(output)
-    _report(predictor, len(training.images))
-    if options["figure"] is not None:
-        write_figure(options["figure"], _figure(predictor, sequences[-1], options["unlabeled"], validation is not None))
-        click.echo(f"figure: {options['figure']}")
-    click.echo(f"model: {output}")
+    with Results() as results:
+        written = results.write(output, predictor.save)
+        _report(predictor, len(training.images))
+        if options["figure"] is not None:
+            figure = _figure(predictor, sequences[-1], options["unlabeled"], validation is not None)
+            click.echo(f"figure: {results.write(options['figure'], lambda path: write_figure(path, figure))}")
+        click.echo(f"model: {written}")
 
 
 def _sets(images: tuple[str, ...], truth: tuple[str, ...], options: dict[str, Any]) -> tuple[FileSet, FileSet | None]:
@@ -113,9 +166,10 @@ def _sets(images: tuple[str, ...], truth: tuple[str, ...], options: dict[str, An
     if bool(held[2]) != bool(options["probabilities"]):
         raise ValueError("--probabilities and --validate-probabilities go together. Give both, or neither.")
     validation = file_set(*held)
-    both = set(training.images) & set(validation.images)
+    known = {path.resolve() for path in training.images}
+    both = [path for path in validation.images if path.resolve() in known]
     if both:
-        raise ValueError(f"{min(both)} is an image of the training and of the validation. Leave it out of one of them.")
+        raise ValueError(f"{both[0]} is an image of the training and of the validation. Leave it out of one of them.")
     return training, validation
 
 
@@ -131,49 +185,123 @@ def _check(output: Path, sets: list[FileSet], options: dict[str, Any]) -> None:
     check_files([path for files in sets for path in files.all()], results)
 
 
-def _predictor(options: dict[str, Any], rho: float) -> WeightPredictor:
-    from ..prediction.features import Features
+def _tuned(predictor: FittedPredictor, files: tuple[Any, ...], unlabeled: int | None) -> FittedPredictor:
+    """The predictor with the best options of short trainings; says what each of them gave."""
+    from ..prediction.tuning import Trial, tune
+
+    def told(trial: Trial) -> None:
+        named = ", ".join(f"{name} {value}" for name, value in trial.options.items()) or "as given"
+        click.echo(f"  tried {named}: {100 * trial.wrong:.2f} % of images held back wrong ({trial.seconds:.0f} s)")
+
+    images, truths, probabilities = files
+    return tune(predictor, images, truths, probabilities=probabilities, unlabeled=unlabeled, callback=told).predictor
+
+
+#: Options that one kind of predictor has alone.
+OWN = {"network": ("hidden", "state"), "prototypes": ("prototypes", "shared_layers")}
+
+
+def _predictor(options: dict[str, Any], truths: Sequence[Any]) -> FittedPredictor:
+    """The predictor that the options describe, untrained; what is not given is left to its own defaults."""
     from ..prediction.predictor import WeightPredictor
+    from ..prediction.weight_network import WeightNetwork
 
-    names = options["features"]
-    raw = re.fullmatch(r"patch(?::([0-9]+))?", names)  # alone: raw patches, not scaled
-    return WeightPredictor(
-        options["prototypes"], features=int(raw[1] or 1) if raw else Features(names), radius=options["radius"],
-        rho=rho if options["rho"] is None else options["rho"], time=options["time_"],
-        n_layers=options["layers"], shared_layers=options["shared_layers"], training=_training(options),
-        seed=options["seed"], range=options["range"],
-    )  # fmt: skip
+    kind = options["predictor"] or next((k for k in reversed(OWN) if any(options[name] for name in OWN[k])), "network")
+    for other, names in OWN.items():
+        for name in names:
+            if other != kind and options[name]:
+                option = f"--{name.replace('_', '-')}"
+                raise ValueError(f"{option} is an option of {other} and the predictor is {kind}. Take one of them.")
+    same = {"radius": "radius", "rho": "rho", "time_": "time", "layers": "n_layers", "seed": "seed", "range": "range"}
+    given = {own: options[name] for name, own in same.items() if options[name] is not None}
+    if options["features"] is not None:
+        raw = re.fullmatch(r"patch(?::([0-9]+))?", options["features"])  # alone: raw patches, of prototypes not scaled
+        given["features"] = int(raw[1] or 1) if raw else options["features"]
+    if kind == "network":
+        if options["hidden"] is not None:
+            given["hidden"] = _widths(options["hidden"])
+        if options["state"] is not None:
+            given["state"] = None if options["state"] < 0 else options["state"]
+        predictor: FittedPredictor = WeightNetwork(**given)
+    else:
+        if options["prototypes"] is not None:
+            given["n_prototypes"] = options["prototypes"]
+        if options["probabilities"] and options["rho"] is None:
+            given["rho"] = 1.0
+        predictor = WeightPredictor(**given, shared_layers=options["shared_layers"])
+    return predictor.set_params(training=_training(predictor.training, options, truths))
 
 
-def _training(options: dict[str, Any]) -> Training:
-    from ..learning.loop import Checkpoint
-    from ..learning.loss import cosine_loss, cross_entropy_loss
-    from ..prediction.training import Training
+def _widths(text: str) -> tuple[int, ...]:
+    try:
+        widths = tuple(int(x) for x in text.split(","))
+    except ValueError:
+        widths = (0,)
+    if min(widths) < 1:
+        raise ValueError(f"--hidden is {text!r}; accepted are widths of layers, as 64,64.")
+    return widths
 
-    own = {
-        name: options[name] for name in ("steps", "step_size", "decay", "batch", "crop", "balanced", "patience", "seed")
-    }
+
+def _training(usual: Training, options: dict[str, Any], truths: Sequence[Any]) -> Training:
+    """The usual training with what is given."""
+    from ..learning.checkpoint import Checkpoint
+
+    names = ("steps", "step_size", "decay", "flips", "batch", "crop", "patience", "seed")
+    given = {name: options[name] for name in names if options[name] is not None}
+    if options["loss"] is not None:
+        given["loss"] = _loss(options["loss"], options["foreground"], truths, options["unlabeled"])
     path = options["checkpoint"]
-    return Training(
-        **own, loss={"cosine": cosine_loss, "cross-entropy": cross_entropy_loss}[options["loss"]],
-        checkpoint=None if path is None else Checkpoint(path, resume=options["resume"]),
-    )  # fmt: skip
+    checkpoint = None if path is None else Checkpoint(path, resume=options["resume"])
+    return replace(usual, **given, balanced=options["balanced"], checkpoint=checkpoint)
 
 
-def _report(predictor: WeightPredictor, count: int) -> None:
+def _loss(name: str, foreground: int | None, truths: Sequence[Any], unlabeled: int | None) -> Any:
+    """The loss of a name; that of connectivity is told which label its segments have."""
+    from ..io.truth import read_values
+    from ..learning import BoundaryLoss, ConnectivityLoss, cosine_loss, cross_entropy_loss
+
+    if name != "connectivity":
+        return {"cosine": cosine_loss, "cross-entropy": cross_entropy_loss, "boundary": BoundaryLoss()}[name]
+    counts: Counter[int] = Counter()
+    for path in truths:
+        values, numbers = np.unique(read_values(path), return_counts=True)
+        counts.update(dict(zip(values.tolist(), numbers.tolist(), strict=True)))
+    known = sorted(counts.keys() - {-1, unlabeled})
+    value = max(known, key=lambda x: counts[x]) if foreground is None and known else foreground
+    if value not in known:
+        raise ValueError(f"--foreground is {foreground}; accepted are the values of the truths, {known[:10]}.")
+    return ConnectivityLoss(known.index(value))
+
+
+def _report(predictor: FittedPredictor, count: int) -> None:
     from ..learning.loop import best
 
     history, kept = predictor.history_, best(predictor.history_, "validation_loss")
     first, last = (100 * row.wrong for row in (history[0], history[-1]))
-    click.echo(f"{count} images, {len(predictor.classes_)} labels, {len(predictor.feature_prototypes_)} prototypes")
+    size = f"{predictor.weight_map().vector.size} numbers learned"
+    click.echo(f"{count} images, {len(predictor.classes_)} labels, {size}")
     click.echo(f"  training: {first:.2f} % wrong in the first step, {last:.2f} % in the last")
     if kept is not None:
         first, last = (100 * (row.validation_wrong or 0.0) for row in (history[0], kept))
         click.echo(f"  validation: {first:.2f} % wrong at first, {last:.2f} % with the model")
+    tell_labels(predictor.label_table())
     click.echo(f"{predictor.reason_} {history[-1].seconds:.1f} s")
 
 
-def _figure(predictor: WeightPredictor, files: tuple[Any, ...], unlabeled: int | None, unseen: bool) -> Any:
+def _tell_void(files: FileSet) -> None:
+    """Say which value of the first truths may stand for no ground truth."""
+    from ..io.truth import read_truth
+    from ..labeling.hints import void_value
+
+    for path in files.truths[:LOOKED_AT]:
+        with suppress(ValueError, OSError):  # what is wrong with it is said where it is learned from
+            found = void_value(*read_truth(path))
+            if found is not None:
+                tell_void(found)
+                return
+
+
+def _figure(predictor: FittedPredictor, files: tuple[Any, ...], unlabeled: int | None, unseen: bool) -> Any:
     """The figure of a model on the first image of a set."""
     from ..plots.predictor import predictor_figure
 

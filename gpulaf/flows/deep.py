@@ -2,28 +2,51 @@
 
     ℓ_{s+1} = ℓ_s + v_s,   v_s = solution at h_s of the flow linearized at ℓ_s with weights Ω_s,   v = Σ_s v_s
 
-With g = ∂f/∂v and g_n = g the adjoint of layer s is g_s = g_{s+1} + ∂ℓ_s(g_{s+1}): every layer has its closed-form
-gradient, and nothing is backpropagated through a solver.
+With g = ∂f/∂v and e_n = 0 the adjoint of layer s is g_s = g + e_{s+1}, e_s = e_{s+1} + ∂ℓ_s(g_s): every layer has its
+closed-form gradient, and nothing is backpropagated through a solver. A :class:`Stage` makes the weights of its layer
+from the ℓ_s where it starts, and may change ℓ_s before: it takes e_s and ∂Ω_s to the derivative in the ℓ_s that it got.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
 from ..averaging.grid import as_averaging
 from ..backend.array import namespace, reused
 from ..backend.products import combine
-from ..integrators.base import Integrator, Solution, layer_times
+from ..integrators.base import Integrator, Solution, check_integrator, layer_times
 from ..integrators.taylor import Taylor
-from .gradient import WeightGradient, weight_gradient
+from .gradient import weight_gradient
 from .linear import LinearFlow, derivative_like
 
-__all__ = ["DeepFlow", "DeepGradient", "DeepSolution"]
+__all__ = ["DeepFlow", "DeepGradient", "DeepSolution", "Stage"]
+
+
+@runtime_checkable
+class Stage(Protocol):
+    """A layer that makes its weights from the state it starts from; each layer has one of its own."""
+
+    @property
+    def radius(self) -> int:
+        """Of its weight patches."""
+        ...
+
+    def __call__(self, log_likelihood: Any) -> tuple[Any, Any]:
+        """ℓ_s to the weights Ω_s and to the ℓ that the flow is linearized at, both like it."""
+        ...
+
+    def pull(self, weights: Any, log_likelihood: Any) -> Any:
+        """∂ℓ_s from the derivatives in what the last call gave."""
+        ...
+
+    def masked(self, valid: Any) -> Stage:
+        """The stage that looks at valid pixels, (H, W) bool, alone."""
+        ...
 
 
 class DeepSolution(NamedTuple):
@@ -76,14 +99,12 @@ class DeepGradient:
 
     weights: list[Any]
     rank: int
-    _lowest: WeightGradient = field(repr=False)
-    _above: Any = field(repr=False)
-    _g: Any = field(repr=False)
+    _below: Callable[[], Any] = field(repr=False)
 
     @cached_property
     def log_likelihood(self) -> Any:
         """∂ℓ, (H, J, W); one more product, on first use."""
-        return self._lowest.added_to(self._above) - self._g
+        return self._below()
 
 
 class DeepFlow:
@@ -91,7 +112,7 @@ class DeepFlow:
 
     Parameters
     ----------
-    weights : (H, N, W) array, Grid or Graph, or a list of them
+    weights : (H, N, W) array, Grid, Graph or Stage, or a list of them
         Weights that all layers share, or in a list those of each layer.
     times : float or sequence of float
         h_s of each layer; layers with weights of their own share one number in equal parts.
@@ -111,18 +132,22 @@ class DeepFlow:
 
     def __init__(self, weights: Any, times: float | Sequence[float], *, solver: Integrator = Taylor()) -> None:
         self.times = layer_times(times, weights)
+        check_integrator(solver, "A deep flow is a sequence of linearized ones.")
         self.solver = solver
         self.shared = not isinstance(weights, (list, tuple))
         layers = [weights] * len(self.times) if self.shared else list(weights)
-        self.averagings = [as_averaging(x) for x in layers]
+        self.stages = [x if isinstance(x, Stage) else as_averaging(x) for x in layers]
 
     def solve(self, log_likelihood: Any, *, keep_basis: bool = True) -> DeepSolution:
         """The forward pass: ℓ (H, J, W) to v; `keep_basis` keeps what the gradient needs."""
         layers: list[Any] = []
         v, last = None, len(self.times) - 1
         with reused():
-            for s, (averaging, time) in enumerate(zip(self.averagings, self.times, strict=True)):
-                flow = LinearFlow(averaging, log_likelihood)
+            for s, (stage, time) in enumerate(zip(self.stages, self.times, strict=True)):
+                if isinstance(stage, Stage):
+                    weights, log_likelihood = stage(log_likelihood)
+                    stage = as_averaging(weights)
+                flow = LinearFlow(stage, log_likelihood)
                 solution = self.solver.solve(flow, time, keep_basis=keep_basis and s == last)
                 v = solution.v if v is None else _sum(v, solution.v)
                 if s < last:
@@ -168,9 +193,15 @@ class DeepFlow:
                     weights = [weights[0] + gradient.weights]
                 else:
                     weights.insert(0, gradient.weights)
-                if s:
+                stage = self.stages[s]
+                if isinstance(stage, Stage):
+                    below = stage.pull(gradient.weights, gradient.added_to(above) - g)
+                    above = g + below if s else below
+                elif s:
                     above = gradient.added_to(above)
-        return DeepGradient(weights, max(ranks), gradient, above, g)
+        if isinstance(stage, Stage):
+            return DeepGradient(weights, max(ranks), lambda: above)
+        return DeepGradient(weights, max(ranks), lambda: gradient.added_to(above) - g)
 
 
 def _lean(flow: LinearFlow) -> LinearFlow:

@@ -1,11 +1,8 @@
-"""Read images, ground truth and predictions with their place; write labels and probabilities, whole or not at all."""
+"""Read images and predictions with their place; write labels and probabilities, whole or not at all."""
 
 from __future__ import annotations
 
-import csv
-import json
 import os
-import re
 import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,11 +18,13 @@ from .stored import block
 from .tiff import TIFFS
 
 __all__ = [
-    "FileWarning", "Record", "read_image", "read_prototypes", "read_record", "read_soft", "read_truth", "read_values",
-    "read_volume", "with_nodata", "write_array", "write_figure",
+    "FileWarning", "Record", "check_output", "integer_type", "read_image", "read_record", "read_soft", "read_volume",
+    "read_whole", "with_nodata", "write_array", "write_figure",
 ]  # fmt: skip
 
 
+#: The largest whole number that doubles tell from its neighbors: a TIFF holds the value of no data as one.
+DOUBLE = 2**53 - 1
 #: How far sums of probabilities may be from 1 to be recognized.
 SUM = 0.05
 
@@ -98,7 +97,7 @@ def read_record(
         If the file is missing, of another type, packed by a missing codec, beyond a library or damaged, or it is not
         clear which axis is which.
     """
-    return _record(Path(path), Ask(axes, channel_axis, volume, series))
+    return read_whole(Path(path), Ask(axes, channel_axis, volume, series))
 
 
 def read_image(
@@ -142,87 +141,14 @@ def read_soft(
     """
     ask = Ask(axes, label_axis, volume, soft=True)
     try:
-        return _record(Path(path), ask)
+        return read_whole(Path(path), ask)
     except Unclear:
         if not logits:
             for axis in range(-1, -4 - volume, -1):
-                record = _record(Path(path), ask._replace(channel_axis=axis))
+                record = read_whole(Path(path), ask._replace(channel_axis=axis))
                 if abs(record.pixels.sum(axis=-1, dtype=np.float64) - 1).max() < SUM:
                     return record
         raise
-
-
-def read_truth(path: str | os.PathLike[str], *, unlabeled: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Read ground truth: (H, W) int32 labels 0 … J−1 in the order of the file's values, and those values.
-
-    Parameters
-    ----------
-    path : path
-        A grey image whose values stand for labels, or an .npy array of integers.
-    unlabeled : int, optional
-        The value of pixels without ground truth; they become −1. The value −1 always does.
-    """
-    values = read_values(path)
-    known = np.unique(values[(values != -1) & (values != (unlabeled if unlabeled is not None else -1))])
-    if not 2 <= len(known) <= 256:
-        raise ValueError(
-            f"{path} holds {len(known)} different value(s); accepted are 2 to 256 labels. "
-            "Check that it is a label image and no photograph."
-        )
-    labels = np.searchsorted(known, values).clip(0, len(known) - 1)
-    return np.where(known[labels] == values, labels, -1).astype(np.int32), known
-
-
-def read_values(path: str | os.PathLike[str]) -> np.ndarray:
-    """Read a label image as the (H, W) int64 values that it holds, whatever they stand for; indices of a palette.
-
-    Whole numbers in a floating type are labels, too; pixels without data are −1.
-    """
-    if Path(path).suffix.lower() in (".jpg", ".jpeg"):
-        raise ValueError(f"{path} is a JPEG, which changes the values of labels. Take the PNG or TIFF that it was.")
-    record = _record(Path(path), Ask(indices=True))
-    values = record.pixels
-    if values.ndim == 3 and values.dtype == np.uint8 and (values == values[..., :1]).all():
-        values = values[..., 0]
-    if values.ndim == 2 and values.dtype.kind == "f":
-        values = np.where(record.masked_out, -1, values)
-        if np.isfinite(values).all() and (values == np.rint(values)).all() and abs(values).max() < 2**53:
-            values = values.astype(np.int64)
-    if values.ndim != 2 or not (np.issubdtype(values.dtype, np.integer) or values.dtype == bool):
-        raise ValueError(
-            f"{path} holds {values.dtype} values of shape {values.shape}; "
-            "accepted is one integer label per pixel, (H, W)."
-        )
-    return np.where(record.masked_out, -1, values.astype(np.int64))
-
-
-def read_prototypes(text: str) -> int | np.ndarray:
-    """A number of labels, or a JSON or CSV file with one row of channel values per label.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        If the file is missing or does not hold a table of numbers.
-    """
-    if re.fullmatch(r"[+-]?[0-9]+", text.strip()):
-        return int(text)
-    path = Path(text)
-    if not path.is_file():
-        raise FileNotFoundError(f"prototypes are {text!r}; accepted are a number of labels or a .json or .csv file.")
-    try:
-        if path.suffix.lower() == ".json":
-            table = json.loads(path.read_text(encoding="utf-8-sig"))
-        else:
-            with open(path, newline="", encoding="utf-8-sig") as file:
-                table = [[float(cell) for cell in row] for row in csv.reader(file) if row]
-        values = np.array(table, dtype=np.float64)
-        if values.ndim == 0 or values.size == 0:
-            raise ValueError("it is empty or a single value")
-        return values
-    except (ValueError, TypeError) as error:
-        raise ValueError(
-            f"{path} holds no table of numbers ({error}). Write one row per label with one value per channel."
-        ) from error
 
 
 def write_array(
@@ -247,7 +173,7 @@ def write_array(
     """
     path = Path(path)
     suffix = path.suffix.lower()
-    check_output(path, array.dtype.kind, volume=volume)
+    check_output(path, array.dtype, volume=volume, labels=array if array.dtype.kind in "ui" else None)
     place = place or Place()
     with whole_file(path) as temporary:
         if suffix == ".npy":
@@ -262,13 +188,39 @@ def write_array(
             iio.imwrite(temporary, array, extension=".png", **({"dpi": inches[:2]} if inches else {}))
 
 
-def check_output(path: str | os.PathLike[str], kind: str = "u", *, volume: bool = False) -> None:
-    """Raise ValueError where a file name asks for a type that cannot hold data of this NumPy kind, or a volume."""
-    suffix = Path(path).suffix.lower()
-    accepted = {".npy"} | TIFFS | ({".png"} if kind in "ub" and not volume else set())
+def check_output(
+    path: str | os.PathLike[str], dtype: Any = np.uint8, *, volume: bool = False, labels: np.ndarray | None = None
+) -> None:
+    """Raise ValueError where a file name asks for a type that cannot hold data of this dtype, or a volume.
+
+    Parameters
+    ----------
+    path : path
+    dtype : dtype
+    volume : bool
+    labels : integers, optional
+        The values that it is to hold, for the message.
+    """
+    name, dtype = Path(path).name.lower(), np.dtype(dtype)
+    suffix, pictures = Path(name).suffix, dtype.kind in "bui" and not volume
+    png = pictures and str(dtype) in ("bool", "uint8", "uint16")
+    accepted = {".npy"} | TIFFS | ({".png"} if png else set())
+    if labels is not None and (suffix == ".png" and pictures and not png):
+        raise ValueError(f"{path} {_too_small(labels)} 0 to 65535. Write them to .tif, .npy or .zarr.")
+    if labels is not None and dtype.itemsize > 4 and name.endswith((".ome.tif", ".ome.tiff")):
+        raise ValueError(f"{path} {_too_small(labels)} those of 32 bits. Write them to a plain .tif, .npy or .zarr.")
     if suffix not in accepted:
-        what = "volumes" if volume else "labels and pictures" if kind in "ub" else "floating-point values"
+        what = "volumes" if volume else "labels and pictures" if pictures else "floating-point values"
         raise ValueError(f"{path} ends in {suffix!r}; accepted for {what} are {', '.join(sorted(accepted))}.")
+
+
+def integer_type(values: np.ndarray) -> np.dtype[Any]:
+    """The smallest type that holds whole numbers of any sign, and that other programs read in a TIFF."""
+    low, high = int(values.min()), int(values.max())
+    for name in ("uint8", "uint16", "int16", "uint32", "int32"):
+        if np.iinfo(name).min <= low and high <= np.iinfo(name).max:
+            return np.dtype(name)
+    return np.dtype("int64")
 
 
 def with_nodata(values: np.ndarray, nodata: int | None, *, masked: bool) -> tuple[np.ndarray, int | None]:
@@ -276,29 +228,29 @@ def with_nodata(values: np.ndarray, nodata: int | None, *, masked: bool) -> tupl
 
     Parameters
     ----------
-    values : (J,) integers from 0
+    values : (J,) integers
     nodata : int, optional
-        The largest value of the type if None.
+        The largest value of the type if None, of 64 bits the largest whole number that doubles tell apart.
     masked : bool
         Whether pixels may lack data.
 
     Raises
     ------
     ValueError
-        If that value is the one of a label, or no number of 16 bits.
+        If that value is the one of a label, or no number of 64 bits.
     """
-    if nodata is not None and (nodata in values or not 0 <= nodata < 2**16):
-        raise ValueError(
-            f"nodata is {nodata}; accepted are whole numbers from 0 to 65535 that stand for no label. Choose another."
-        )
-    dtype = np.min_scalar_type(int(values.max()))
+    if nodata is not None and (nodata in values.tolist() or not -(2**63) <= nodata < 2**63):
+        raise ValueError(f"nodata is {nodata}; accepted are whole numbers that stand for no label. Choose another.")
+    dtype = integer_type(values)
     if not masked:
         return values.astype(dtype), None
     if nodata is None:
-        if np.iinfo(dtype).max in values:
-            dtype = np.min_scalar_type(int(values.max()) + 1)
-        nodata = int(np.iinfo(dtype).max)
-    return values.astype(np.result_type(dtype, np.min_scalar_type(nodata))), nodata
+        if dtype.itemsize < 8 and np.iinfo(dtype).max in values:
+            dtype = integer_type(np.append(values, values.max() + 1))
+        nodata = min(int(np.iinfo(dtype).max), DOUBLE)
+        if nodata in values.tolist():
+            raise ValueError(f"a label has the value {nodata}, which would stand for no data. Choose a nodata.")
+    return values.astype(integer_type(np.append(values, nodata))), nodata
 
 
 def write_figure(path: str | os.PathLike[str], figure: Any) -> None:
@@ -319,8 +271,8 @@ def _write_tiff(temporary: Path, name: str, array: np.ndarray, volume: bool, pla
     )  # fmt: skip
 
 
-def _record(path: Path, ask: Ask) -> Record:
-    """Read a whole file."""
+def read_whole(path: Path, ask: Ask) -> Record:
+    """Read a whole file, with what was said of it that it does not say itself."""
     contents = file_contents(path, ask)
     with reading(path):
         stored = stored_array(path, ask, contents)
@@ -329,6 +281,10 @@ def _record(path: Path, ask: Ask) -> Record:
         if isinstance(stored.array, np.memmap):
             pixels = np.array(pixels)
     return Record(pixels, valid, contents.place, contents.notes, contents.bits)
+
+
+def _too_small(labels: np.ndarray) -> str:
+    return f"is to hold values of labels from {labels.min()} to {labels.max()}; accepted in this format are"
 
 
 def _told(record: Record) -> Any:

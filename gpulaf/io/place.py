@@ -198,7 +198,8 @@ def tiff_options(
             about |= {f"{key}origin": -at / size} if at else {}
         counts = tuple(1 / size for size in sizes[:-3:-1])
         return options | {"imagej": True, "metadata": about, "resolution": counts, "resolutionunit": 1}
-    if named_ome or (place.scale is not None and not place.tags and (place.flavor or spatial == 3)):
+    small = str(dtype) not in ("int64", "uint64")  # OME-TIFF holds integers of 32 bits
+    if named_ome or (small and place.scale is not None and not place.tags and (place.flavor or spatial == 3)):
         return options | {
             "ome": True,
             "metadata": {"axes": axes} | _ome_metadata(place, spatial, shape[0] if spatial == 3 else 1),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from math import ceil, log2, prod
 from typing import Any
 from warnings import warn
@@ -10,16 +9,21 @@ from warnings import warn
 import numpy as np
 
 from ..backend.array import host_array, namespace
-from ..backend.validation import Pixels
+from ..backend.validation import Pixels, calling_level
 
-__all__ = ["DataWarning", "unused_labels", "warn_of_labels", "warn_of_values"]
+__all__ = ["DataWarning", "unused_labels", "void_value", "warn_of_labels", "warn_of_values"]
 
 #: Share of a range under which an image uses little of it, and how much larger than 1 values of floats are large.
 LITTLE, LARGE = 1 / 8, 10
+#: How much larger than the differences of values rho may be.
+HUGE = 1000
 #: Pixels from which on an image tells something.
 FEWEST = 64
 #: Labels that a message lists.
 LISTED = 5
+#: Values that often stand for no ground truth; how many times as far from the others one is as they from each other;
+#: the share of pixels under which it is small; and the side of a window that is nearby.
+VOIDS, APART, SMALL, NEARBY = (255, 65535), 2, 0.1, 7
 
 
 class DataWarning(UserWarning):
@@ -50,27 +54,60 @@ def warn_of_values(pixels: Pixels, prototypes: np.ndarray, rho: float, *, ranged
     text = text or _about_range(pixels.range, float(low.min()), float(high.max()), rho, ranged)
     text = text or (None if learned else _about_prototypes(pixels.range, low, high, prototypes))
     if text:
-        warn(text, DataWarning, stacklevel=_level())
+        warn(text, DataWarning, stacklevel=calling_level())
     return bool(text)
 
 
-def unused_labels(labels: Any, valid: Any, count: int) -> str:
-    """A sentence about labels of 0 … count−1 that no pixel got; empty where there are none."""
-    found = host_array(labels)  # synchronize
-    found = found.ravel() if valid is None else found[host_array(valid)]
-    unused = np.flatnonzero(np.bincount(found, minlength=count)[:count] == 0)
-    if not unused.size or not found.size:
+def unused_labels(pixels: np.ndarray) -> str:
+    """A sentence about labels that no pixel got, by the number of `pixels` of each; empty where there are none."""
+    unused, last = np.flatnonzero(pixels == 0), len(pixels) - 1
+    if not unused.size or not pixels.any():
         return ""
-    if len(unused) == count - 1 and found.size >= FEWEST:
-        return f"Every pixel got the label {int(found[0])} of 0 to {count - 1}."
-    return f"No pixel got the label{'s' if len(unused) > 1 else ''} {_listed(unused)} of 0 to {count - 1}."
+    if len(unused) == last and pixels.sum() >= FEWEST:
+        return f"Every pixel got the label {int(pixels.argmax())} of 0 to {last}."
+    return f"No pixel got the label{'s' if len(unused) > 1 else ''} {_listed(unused)} of 0 to {last}."
+
+
+def void_value(labels: np.ndarray, values: np.ndarray) -> int | None:
+    """The value of a truth that looks like no ground truth: far from the others, or a thin border between them.
+
+    Parameters
+    ----------
+    labels : (H, W) integer array
+        Indices of `values`, −1 where there is no ground truth.
+    values : (J,) integer array
+        Sorted.
+
+    Returns
+    -------
+    int or None
+    """
+    pixels = np.bincount(labels[labels >= 0], minlength=len(values))
+    if len(values) < 3 or not pixels.any():
+        return None
+    gaps = np.diff(values.astype(np.float64))
+    apart, small = gaps[-1] > APART * gaps[:-1].max(), pixels[-1] < SMALL * pixels.sum()
+    last = int(values[-1])
+    if (apart and (last in VOIDS or small)) or (last in VOIDS and _is_border(labels, len(values) - 1)):
+        return last
+    return 0 if int(values[0]) == 0 and _is_border(labels, 0) else None
+
+
+def _is_border(labels: np.ndarray, label: int) -> bool:
+    """Whether most pixels of a label have two other labels nearby."""
+    from scipy.ndimage import maximum_filter, minimum_filter
+
+    here, other = labels == label, (labels != label) & (labels >= 0)
+    low = minimum_filter(np.where(other, labels, np.iinfo(np.int32).max).astype(np.int32), NEARBY)
+    high = maximum_filter(np.where(other, labels, -1).astype(np.int32), NEARBY)
+    return bool(here.any() and (low < high)[here].mean() > 0.5)
 
 
 def warn_of_labels(unused: str) -> None:
     """Warn where every pixel got one label."""
     if unused.startswith("Every"):
         text = "Check that the prototypes are in the units of the image, or take a smaller rho or time."
-        warn(f"{unused} {text}", DataWarning, stacklevel=_level())
+        warn(f"{unused} {text}", DataWarning, stacklevel=calling_level())
 
 
 def _about_range(bounds: tuple[float, float], low: float, high: float, rho: float, ranged: bool) -> str | None:
@@ -89,6 +126,11 @@ def _about_range(bounds: tuple[float, float], low: float, high: float, rho: floa
         return (
             f"{values}, and rho {rho:g}, which suits values from 0 to 1, is {100 * rho / share:.2g} % of that. {step}, "
             "or rho in the units of the image."
+        )
+    if rho > HUGE * share:
+        return (
+            f"rho {rho:g} is {rho / share:.2g} times as large as the differences of the image's values, which then "
+            "hardly tell the labels apart. Take a smaller rho, as 0.1."
         )
     return None
 
@@ -135,14 +177,6 @@ def _proposed(low: float, high: float) -> tuple[float, float]:
     if low >= 0 and 1.5 < high < 2**32:
         return (0, 2 ** max(8, 2 * ceil(log2(round(high) + 1) / 2)) - 1)
     return float(f"{low:.3g}"), float(f"{high:.3g}")
-
-
-def _level() -> int:
-    """Frames from a warning up to the first that is not of this package: where the user called."""
-    frame, level = sys._getframe(1), 1
-    while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith("gpulaf."):
-        frame, level = frame.f_back, level + 1
-    return level
 
 
 def _listed(numbers: np.ndarray) -> str:

@@ -27,16 +27,17 @@ from ..backend.validation import (
 )
 from ..fields import field_shape, pixel_shape
 from ..flows.assignment import LONGEST, AssignmentFlow
-from ..flows.deep import DeepFlow
+from ..flows.deep import DeepFlow, Stage
 from ..integrators.base import Integrator, check_time, layer_times
 from ..integrators.nonlinear import Scheme
 from ..integrators.taylor import Taylor
 from .blocks import Block, blocks, label_blocks
 from .halo import label_halo
 from .hints import unused_labels, warn_of_labels, warn_of_values
-from .likelihood import distances, log_likelihood, prototype_array, tempered
+from .likelihood import check_metric, distances, in_units, log_likelihood, prototype_array, tempered
 from .result import Labeling, rounded
 from .sample import sampled_pixels
+from .table import label_pixels
 
 __all__ = ["Labeler", "Labeling"]
 
@@ -73,6 +74,8 @@ class Labeler:
         The values of images that become 0 and 1, whatever their type: (0, 4095) of 12 bits in uint16, (0, 255) of
         floats that were bytes. None: integers of up to 16 bits are divided by the largest value of their type, floats
         are taken as they are.
+    metric : str
+        Distance of pixels to prototypes: "euclidean", or "sqeuclidean" for normal noise, whose variance is rho/2.
 
     Raises
     ------
@@ -96,9 +99,11 @@ class Labeler:
     solver: Integrator | Scheme = Taylor()
     scaled: bool = False
     range: tuple[float, float] | None = None
+    metric: str = "euclidean"
 
     def __post_init__(self) -> None:
         check_rho(self.rho)
+        check_metric(self.metric)
         check_range(self.range)
         if isinstance(self.solver, type) or not isinstance(self.solver, Integrator | Scheme):
             raise TypeError(
@@ -160,16 +165,17 @@ class Labeler:
         """Label every pixel of an image or volume, or every node of a graph; see :func:`gpulaf.label`."""
         pixels = self._pixels(image, channel_axis, mask)
         check_spacing(spacing, pixels.features.ndim - 1)
-        values, told = self._looked_at(sampled_pixels(pixels))
+        values, told = self.looked_at(sampled_pixels(pixels))
         fields, blocks = self._fields(pixels, values)
         if blocks:
             result = self._in_blocks(blocks, fields, pixels.features, pixels.valid, spacing)
         else:
             result = self.on_fields(fields(), pixels.features, valid=pixels.valid, spacing=spacing)
-        unused = unused_labels(result.labels, result.valid, len(values))
+        unused = unused_labels(label_pixels(result.labels, result.valid, len(values)))
         if not (told or self.scaled):
             warn_of_labels(unused)
-        return result._replace(reason=f"{result.reason} {unused}".strip())
+        units = in_units(values, pixels.range)
+        return result._replace(reason=f"{result.reason} {unused}".strip(), prototypes=units)
 
     def of_part(self, image: Any, *, mask: Any = None) -> Labeling:
         """Label a part of an image, as :meth:`__call__` does, without warnings about its values."""
@@ -178,6 +184,12 @@ class Labeler:
         if blocks:
             return self._in_blocks(blocks, fields, pixels.features, pixels.valid, None)
         return self.on_fields(fields(), pixels.features, valid=pixels.valid)
+
+    def looked_at(self, sample: Pixels) -> tuple[np.ndarray, bool]:
+        """The label prototypes, scaled, and whether a sample of the image does not go with them, which is warned of."""
+        values, ranged = self._prototypes(sample), self.range is not None or sample.range != (0, 1)
+        rho = float(self.rho) if self.metric == "euclidean" else float(self.rho) ** 0.5
+        return values, warn_of_values(sample, values, rho, ranged=ranged, learned=self.scaled)
 
     def refine(
         self,
@@ -220,7 +232,7 @@ class Labeler:
         *,
         valid: Any = None,
         spacing: tuple[float, ...] | None = None,
-        layers: Sequence[Averaging | None] | None = None,
+        layers: Sequence[Averaging | Stage | None] | None = None,
     ) -> Labeling:
         """Label by ℓ (H, J, W), and where the weights are made from them by features (H, W, C), at `valid` pixels.
 
@@ -234,6 +246,11 @@ class Labeler:
         averagings = self._averagings(layers, log_likelihood, holes, spacing)
         with np.errstate(over="ignore", invalid="ignore"):
             if isinstance(self.solver, Scheme):
+                if isinstance(averagings[0], Stage):
+                    raise TypeError(
+                        f"the weights are made layer by layer; accepted are linearized flows, not {self.solver!r}. "
+                        "Leave solver out."
+                    )
                 end = AssignmentFlow(averagings[0], log_likelihood, holes).solve(self.solver, time=self.times[0])
                 return rounded(end.v, valid, self.solver.accuracy, end.evaluations, end.converged, end.reason)
             shared = len(averagings) == 1
@@ -244,11 +261,6 @@ class Labeler:
     def _pixels(self, image: Any, channel_axis: int | None, mask: Any) -> Pixels:
         """Validate an image and convert it to features."""
         return image_features(image, channel_axis, mask=mask, range=self.range, on_graph=self.on_graph)
-
-    def _looked_at(self, sample: Pixels) -> tuple[np.ndarray, bool]:
-        """The label prototypes, and whether values of a sample of the image do not go with them, which is warned of."""
-        values, ranged = self._prototypes(sample), self.range is not None or sample.range != (0, 1)
-        return values, warn_of_values(sample, values, self.rho, ranged=ranged, learned=self.scaled)
 
     def _prototypes(self, pixels: Pixels) -> np.ndarray:
         """The label prototypes, (J, C), scaled like the image."""
@@ -261,7 +273,7 @@ class Labeler:
 
         def fields(block: Block | None = None) -> Any:
             part = features[...] if block is None else features[block.outer]
-            return log_likelihood(distances(part, prototypes), self.rho)
+            return log_likelihood(distances(part, prototypes, self.metric), self.rho)
 
         return fields, self._blocks(features, tuple(features.shape[:-1]), labels, pixels.valid, features.shape[-1])
 
@@ -329,12 +341,12 @@ class Labeler:
 
         return self._in_blocks(parts, part, features, valid, spacing)
 
-    def _layers(self, fields: Any, features: Any, valid: Any) -> list[Averaging | None]:
+    def _layers(self, fields: Any, features: Any, valid: Any) -> list[Averaging | Stage | None]:
         """Given and made weights of each layer, or alone those that all share, checked; None for uniform ones."""
         given = self._made(self.weights, features, valid) if isinstance(self.weights, WeightSource) else self.layers
-        return [None if x is None else as_averaging(x).like(fields) for x in given]
+        return [x if x is None or isinstance(x, Stage) else as_averaging(x).like(fields) for x in given]
 
-    def _averagings(self, layers: Sequence[Any], fields: Any, valid: Any, spacing: Any) -> list[Averaging]:
+    def _averagings(self, layers: Sequence[Any], fields: Any, valid: Any, spacing: Any) -> list[Averaging | Stage]:
         """Ω of each layer for these fields, or alone that which all of them share."""
         plain = uniform_weights if spacing is None else partial(spaced_weights, spacing=spacing)
         shape, dtype = pixel_shape(fields), host_dtype(fields)
@@ -352,7 +364,7 @@ class Labeler:
                 f"the weights made from the image are those of {len(made)} layers and time is {self.time}; accepted is "
                 "the time of each layer. Give times like [1.0, 1.0, 1.0]."
             )
-        for radius in (as_averaging(x).radius for x in made):
+        for radius in ((x if isinstance(x, Stage) else as_averaging(x)).radius for x in made):
             if radius != source.radius:
                 raise ValueError(
                     f"the weights made from the image are patches of radius {radius}; accepted is the radius "

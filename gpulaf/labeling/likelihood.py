@@ -2,30 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from math import ceil, log10
 from typing import Any
 from warnings import catch_warnings, simplefilter
 
 import numpy as np
 
 from ..backend.array import empty, host_array, host_dtype, is_device_array, namespace
+from ..backend.numbers import check_count
 from ..backend.operands import check_floating, unit_of
 from ..backend.validation import Pixels, check_rho, real_array
 from ..fields import field_shape, to_rows
 from .sample import sampled_pixels
 
-__all__ = ["distances", "kmeans_prototypes", "log_likelihood", "prototype_array", "tempered"]
+__all__ = [
+    "METRICS", "check_label_count", "check_metric", "distances", "in_units", "kmeans_prototypes", "log_likelihood",
+    "prototype_array", "shared_prototypes", "tempered",
+]  # fmt: skip
 
+#: Distances between features and prototypes, as SciPy names them.
+METRICS = ("euclidean", "sqeuclidean")
+#: Significant digits of the prototypes that k-means finds, which a text file holds.
+DIGITS = 12
+#: Pixels that are clustered at most, and those that each of several images gives at least.
+SAMPLE, FEWEST = 20_000, 64
 #: The next step for prototypes that are none.
 NEXT = "Give one row per label with one value per channel."
 
 
-def distances(features: Any, prototypes: Any) -> Any:
-    """Euclidean distance (not squared) of every pixel's feature to every prototype (2.15).
+def check_metric(metric: Any) -> None:
+    """Raise ValueError for a distance that is none of :data:`METRICS`."""
+    if metric not in METRICS:
+        raise ValueError(f"metric is {metric!r}; accepted are {' and '.join(METRICS)}.")
+
+
+def distances(features: Any, prototypes: Any, metric: str = "euclidean") -> Any:
+    """Distance of every pixel's feature to every prototype (2.15).
 
     Parameters
     ----------
     features : (H, W, C) floating array; (D, H, W, C) of a volume, (n, C) on a graph
     prototypes : (J, C) array
+    metric : str
+        "euclidean", or "sqeuclidean" for its square: with ρ = 2σ², ℓ is then the log-likelihood of normal noise of the
+        standard deviation σ.
 
     Returns
     -------
@@ -34,10 +55,11 @@ def distances(features: Any, prototypes: Any) -> Any:
     Raises
     ------
     ValueError
-        If prototypes and features have another number of channels.
+        If prototypes and features have another number of channels, or the metric is none of these.
     TypeError
         If the features are no array of floating numbers.
     """
+    check_metric(metric)
     check_floating(features, "features", "(H, W, C), (D, H, W, C) or (n, C)")
     xp, prototypes = namespace(features), real_array(prototypes, "prototypes")
     if prototypes.ndim != 2 or prototypes.shape[0] < 1 or prototypes.shape[1] != features.shape[-1]:
@@ -50,7 +72,7 @@ def distances(features: Any, prototypes: Any) -> Any:
     result = empty(field_shape(features.shape[:-1], labels), features)
     for j in range(labels):
         squares = ((channels[..., c, :] - prototypes[j, c]) ** 2 for c in range(count))
-        result[..., j, :] = xp.sqrt(sum(squares))
+        result[..., j, :] = xp.sqrt(sum(squares)) if metric == "euclidean" else sum(squares)
     return result
 
 
@@ -97,7 +119,8 @@ def prototype_array(
 ) -> np.ndarray:
     """Check prototypes against (…, C) features, or find that many by k-means: (J, C) float64 on the host.
 
-    Given ones are scaled, the values of `range` to 0 and 1.
+    Given ones are scaled, the values of `range` to 0 and 1. Those that k-means finds have :data:`DIGITS` digits in the
+    units of the image: given as an array, or from a file, they are the same numbers again.
     """
     scalar = not isinstance(prototypes, (list, tuple)) and np.ndim(prototypes) == 0 and not is_device_array(prototypes)
     if prototypes is None:
@@ -108,11 +131,10 @@ def prototype_array(
     if scalar and np.asarray(prototypes).dtype.kind not in "uif":
         raise TypeError(f"prototypes is {prototypes!r}; accepted are a number of labels or an array (J, C). {NEXT}")
     if scalar:
-        if not np.isfinite(prototypes) or int(prototypes) != prototypes or not 2 <= prototypes <= 65536:
-            raise ValueError(f"prototypes is {prototypes}; accepted are 2 to 65536 labels, or an array (J, C). {NEXT}")
+        check_label_count(prototypes)
         if not len(features):
             raise ValueError("the mask leaves no valid pixel to find prototypes in. True marks valid pixels.")
-        return kmeans_prototypes(features, int(prototypes), seed=seed)
+        prototypes = in_units(kmeans_prototypes(features, int(prototypes), seed=seed), range)
     values = host_array(real_array(prototypes, "prototypes")).astype(np.float64)
     channels = int(features.shape[-1])
     if values.ndim == 1 and channels == 1:
@@ -135,7 +157,56 @@ def prototype_array(
     return scaled
 
 
-def kmeans_prototypes(features: Any, labels: int, *, seed: int = 0, sample: int = 20_000) -> np.ndarray:
+def check_label_count(labels: float) -> None:
+    """Raise ValueError for a number of prototypes that k-means cannot find."""
+    if not np.isfinite(labels) or int(labels) != labels or not 2 <= labels <= 65536:
+        raise ValueError(f"prototypes is {labels}; accepted are 2 to 65536 labels, or an array (J, C). {NEXT}")
+
+
+def in_units(prototypes: np.ndarray, range: tuple[float, float]) -> np.ndarray:
+    """Scaled prototypes in the units of the image, where 0 and 1 are `range`, rounded to :data:`DIGITS` digits.
+
+    Scaled and brought back into units once more, they are the same numbers.
+    """
+    values = range[0] + (range[1] - range[0]) * np.asarray(prototypes, np.float64)
+    largest = max(abs(range[0]), float(np.abs(values).max()))
+    return np.round(values, DIGITS - ceil(log10(largest))) if largest else values
+
+
+def shared_prototypes(images: Iterable[Pixels], names: Sequence[str], labels: int, *, seed: int = 0) -> np.ndarray:
+    """Label prototypes of several images together by k-means: (J, C) in the units of the images.
+
+    Parameters
+    ----------
+    images : iterable of Pixels
+        Looked at one at a time, large ones in a sample; all of one number of channels and one range.
+    names : sequence of str
+        Of the images, for messages. Each gives as many pixels.
+    labels : int
+        J.
+    seed : int
+
+    Raises
+    ------
+    ValueError
+        If the images differ in channels or range, or hold fewer than J different values.
+    """
+    rng, found, kinds = np.random.default_rng(seed), list[np.ndarray](), list[tuple[Any, ...]]()
+    for pixels in images:
+        kinds.append((int(pixels.features.shape[-1]), *pixels.range))
+        if kinds[-1] != kinds[0]:
+            first, other = (f"{n} channels and the range {low:g} to {high:g}" for n, low, high in (kinds[0], kinds[-1]))
+            raise ValueError(
+                f"{names[len(kinds) - 1]} has {other}, {names[0]} {first}; accepted are images of one kind. Label them "
+                "apart, or pass the range of all of them, as range=(0, 255)."
+            )
+        features = host_array(sampled_pixels(pixels, seed=seed).features).reshape(-1, kinds[0][0])
+        most = max(SAMPLE // len(names), FEWEST)
+        found.append(features if len(features) <= most else features[rng.choice(len(features), most, replace=False)])
+    return in_units(kmeans_prototypes(np.concatenate(found)[None], labels, seed=seed), kinds[0][1:])
+
+
+def kmeans_prototypes(features: Any, labels: int, *, seed: int = 0, sample: int = SAMPLE) -> np.ndarray:
     """Label prototypes as k-means centres of the pixels' features, the largest cluster first.
 
     Of images of more than about a million pixels, those of windows are looked at, the same ones wherever the image is
@@ -163,9 +234,9 @@ def kmeans_prototypes(features: Any, labels: int, *, seed: int = 0, sample: int 
         If the features are no array of floating numbers.
     """
     check_floating(features, "features", "(H, W, C), (D, H, W, C) or (n, C)")
-    for name, value in (("labels", labels), ("sample", sample)):
-        if int(value) != value or value < 1:
-            raise ValueError(f"{name} is {value}; accepted are whole numbers from 1.")
+    check_count(labels, "labels")
+    check_count(sample, "sample")
+    check_count(seed, "seed", 0, 2**63)
     rng = np.random.default_rng(seed)
     features = sampled_pixels(Pixels(features, (0.0, 1.0)), seed=seed).features
     pixels = host_array(features).reshape(-1, features.shape[-1]).astype(np.float64)

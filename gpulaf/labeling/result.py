@@ -35,6 +35,8 @@ class Labeling(NamedTuple):
     reason: str
     #: (H, W) array of bool, True where there is data; None where no mask was given.
     valid: Any = None
+    #: (J, C) array on the host, in the units of the image: given, learned, or found by k-means; None without an image.
+    prototypes: np.ndarray | None = None
 
     @property
     def nodata(self) -> int | None:

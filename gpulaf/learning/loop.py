@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import time as clock
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from math import isfinite
-from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
 
 from ..backend.array import reused
-from ..io.tensors import read_tensors, write_tensors
+from ..backend.numbers import check_count
+from ..backend.progress import progress_bar
+from .checkpoint import Checkpoint, check_checkpoint, resumed, save_checkpoint
 
 __all__ = ["Checkpoint", "Row", "Trainable", "best", "check_checkpoint", "check_finite", "check_patience", "run"]
 
@@ -92,29 +91,6 @@ class Trainable(Protocol[R_co]):
         ...
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """Where and how often a run saves its state.
-
-    Parameters
-    ----------
-    path : path
-        A safetensors file, written whole or not at all.
-    every : int
-        Steps between two saves.
-    resume : bool
-        Continue from the file if it is there. Without it, an existing file is an error: it is never overwritten.
-    """
-
-    path: str | os.PathLike[str]
-    every: int = 10
-    resume: bool = False
-
-    def __post_init__(self) -> None:
-        if int(self.every) != self.every or self.every < 1:
-            raise ValueError(f"every is {self.every}; accepted are whole numbers of steps from 1.")
-
-
 def run(
     trainable: Trainable[R],
     *,
@@ -148,22 +124,20 @@ def run(
 
     Raises
     ------
-    FileExistsError, FileNotFoundError
-        If the checkpoint exists and is not to be resumed, or there is no folder for it.
+    OSError
+        If the checkpoint exists and is not to be resumed, or cannot be written. Where that is so later on, it is a
+        CheckpointWarning, and the run goes on.
     ValueError
-        If the checkpoint belongs to another run, or took more steps than are asked for.
+        If the checkpoint belongs to another run, is damaged, or took more steps than are asked for.
     FloatingPointError
         If a loss is not finite.
     """
-    from tqdm import tqdm
-
     from ..kernels._numba import compiling
 
     kind, watched = trainable.kind, trainable.watched
-    history = [] if checkpoint is None else _resumed(trainable, checkpoint, steps)
-    began = clock.perf_counter() - (history[-1].seconds if history else 0.0)
-    hidden = None if progress is None else not progress
-    bar = tqdm(total=steps, initial=len(history), desc=kind, unit="step", disable=hidden)
+    history = [] if checkpoint is None else resumed(trainable, checkpoint, steps)
+    began, told = clock.perf_counter() - (history[-1].seconds if history else 0.0), False
+    bar = progress_bar(total=steps, initial=len(history), desc=kind, unit="step", shown=progress)
     with bar, reused(), compiling(lambda count: bar.set_description(f"compiling kernels, once ({count})")):
         for count in range(len(history), steps + 1):
             row = trainable.evaluate(count)
@@ -182,8 +156,7 @@ def run(
             trainable.advance(count)
             bar.update()
             if checkpoint is not None and (count + 1) % checkpoint.every == 0:
-                metadata = {"fingerprint": trainable.fingerprint, "history": [list(row) for row in history]}
-                write_tensors(checkpoint.path, kind, trainable.state(), metadata)
+                told = save_checkpoint(trainable, checkpoint, history, told)
     return history, f"All {steps} steps were taken."
 
 
@@ -208,36 +181,6 @@ def check_finite(value: float, count: int, name: str = "loss") -> None:
         raise FloatingPointError(f"the {name} is {value} after {count} steps. Take a shorter time or smaller steps.")
 
 
-def check_checkpoint(checkpoint: Checkpoint | None) -> None:
-    """Raise TypeError for what is neither None nor a Checkpoint."""
-    if not isinstance(checkpoint, Checkpoint | None):
-        raise TypeError(f"checkpoint is {checkpoint!r}; accepted is a gpulaf.learning.Checkpoint(path), or None.")
-
-
 def check_patience(patience: int | None) -> None:
-    """Raise ValueError for a patience that is neither None nor a whole number of steps."""
-    if patience is not None and (int(patience) != patience or patience < 1):
-        raise ValueError(f"patience is {patience}; accepted are whole numbers of steps from 1, or None.")
-
-
-def _resumed(trainable: Trainable[R], checkpoint: Checkpoint, steps: int) -> list[R]:
-    """Restore the state of a checkpoint and return its history, which is empty where there is no checkpoint yet."""
-    path, kind = checkpoint.path, trainable.kind
-    if not Path(path).parent.is_dir():
-        raise FileNotFoundError(f"{Path(path).parent} is no folder, so that {path} cannot be saved. Make it first.")
-    if not Path(path).exists():
-        return []
-    if not checkpoint.resume:
-        raise FileExistsError(f"{path} exists. Resume from it, or name another checkpoint.")
-    state, metadata = read_tensors(path, kind)
-    saved, taken = metadata["fingerprint"], len(metadata["history"])
-    different = [name for name, value in trainable.fingerprint.items() if saved.get(name) != value]
-    if different:
-        raise ValueError(
-            f"{path} belongs to a {kind} with other {', '.join(different)}. "
-            "Resume with the same input and options, or name another checkpoint."
-        )
-    if taken > steps:
-        raise ValueError(f"{path} has taken {taken} steps, not {steps}. Ask for {taken} steps or more.")
-    trainable.restore(state)
-    return [trainable.row(*row) for row in metadata["history"]]
+    """Raise an error for a patience that is neither None nor a whole number of steps."""
+    check_count(patience, "patience", optional=True)

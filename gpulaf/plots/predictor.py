@@ -14,6 +14,7 @@ from ..prediction.evaluation import compare
 from ..prediction.metrics import confusion_matrix, scores
 from ..prediction.model import Parameters, predict_weights
 from ..prediction.predictor import WeightPredictor
+from ..prediction.trained import TrainedPredictor
 from .figures import label_colors
 from .style import ALARM, COLORS, error_axis, frame
 
@@ -26,7 +27,7 @@ CELL = 105
 
 
 def predictor_figure(
-    predictor: WeightPredictor,
+    predictor: TrainedPredictor,
     image: Any,
     truth: Any,
     *,
@@ -34,11 +35,14 @@ def predictor_figure(
     unlabeled: int | None = None,
     title: str = "unseen image",
 ) -> Any:
-    """Draw labelings of an image without learning and by a predictor, its prototypes with their weights, its history.
+    """Draw labelings of an image without learning and by a predictor, what it learned, and its history.
+
+    Of a :class:`gpulaf.WeightPredictor` the prototypes with their weights are shown, of a :class:`gpulaf.WeightNetwork`
+    how many neighbors a pixel averages over.
 
     Parameters
     ----------
-    predictor : WeightPredictor
+    predictor : WeightPredictor or WeightNetwork
     image : (H, W) or (H, W, C) array, or a path
         Better one that was not trained on.
     truth : (H, W) integer array, or a path
@@ -72,7 +76,11 @@ def predictor_figure(
     for axis, (method, found) in zip(axes[2:], labels.items(), strict=True):
         wrong = scores(confusion_matrix(known, found, len(shown))).wrong
         _show(axis, _colored(found, shown), f"{method}: {100 * wrong:.2f} % wrong")
-    _prototypes(figure.add_subplot(grid[1, :7]), predictor, image)
+    lower = figure.add_subplot(grid[1, :7])
+    if isinstance(predictor, WeightPredictor):
+        _prototypes(lower, predictor, image)
+    else:
+        _neighbors(lower, predictor.weights(item.image, item.probabilities))
     _curves(figure.add_subplot(grid[1, 7:]), predictor)
     return figure
 
@@ -141,8 +149,8 @@ def prototype_patches(predictor: WeightPredictor, image: Any) -> tuple[np.ndarra
     features = from_rows(host_array(reader.pixel_features(image)))
     f = features.reshape(-1, features.shape[2]).astype(np.float64)
     used = np.bincount(cKDTree(p).query(f)[1], minlength=len(p))
-    if not callable(predictor.features):
-        side = 2 * predictor.features + 1
+    if isinstance(predictor.features, int | np.integer):
+        side = 2 * int(predictor.features) + 1
         return display_colors(p.reshape(len(p), side, side, -1)), used
     height, width = features.shape[:2]
     rows, columns = np.unravel_index(cKDTree(f).query(p)[1], (height, width))
@@ -165,7 +173,7 @@ def _show(axis: Any, colors: np.ndarray, title: str) -> None:
     frame(axis, title)
 
 
-def _label_colors(predictor: WeightPredictor) -> np.ndarray:
+def _label_colors(predictor: TrainedPredictor) -> np.ndarray:
     """(J, 3) uint8: the mean colors of color images, black and white for two labels of grey ones, else a scheme."""
     values = predictor.label_prototypes_
     if values.shape[1] == 3:
@@ -200,10 +208,24 @@ def _prototypes(axis: Any, predictor: WeightPredictor, image: Any) -> None:
             canvas[top - 3 : top + cell + 3, left - 3 : left + cell + 3] = 0.6  # a frame
             canvas[top : top + cell, left : left + cell] = _enlarged(colors, cell)
     axis.imshow(canvas, interpolation="nearest")
-    kind = "surroundings of the pixel nearest to a prototype" if callable(predictor.features) else "prototype patches"
+    raw = isinstance(predictor.features, int | np.integer)
+    kind = "prototype patches" if raw else "surroundings of the pixel nearest to a prototype"
     said = f"{kind} (left) and the {side}×{side} weights that they predict{_where(predictor, len(weights))}"
     said += f" (white 0, blue {weights.max():.2f})"
     frame(axis, f"{said}\n{len(order)} of {len(patches)} prototypes, most used first")
+    axis.spines[:].set_visible(False)
+
+
+def _neighbors(axis: Any, weights: Any) -> None:
+    """How many neighbors every pixel averages over in each layer: the exponential of the entropy of its weights."""
+    layers = [host_array(x) for x in (weights if isinstance(weights, list) else [weights])]
+    counts = [np.exp(-(w * np.log(np.maximum(w, 1e-30))).sum(axis=-2)) for w in layers]
+    gap = np.full((len(counts[0]), max(2, len(counts[0]) // 20)), np.nan)
+    parts = [x for count in counts for x in (count, gap)][:-1]
+    shown = axis.imshow(np.concatenate(parts, axis=1), cmap="viridis", vmin=1, vmax=layers[0].shape[-2])
+    axis.figure.colorbar(shown, ax=axis, shrink=0.7, label="neighbors")
+    where = "" if len(layers) == 1 else f" in layers 1 to {len(layers)}, from left to right"
+    frame(axis, f"how many neighbors a pixel averages over{where}: few where it would blur an edge")
     axis.spines[:].set_visible(False)
 
 
@@ -220,7 +242,7 @@ def _enlarged(colors: np.ndarray, side: int) -> np.ndarray:
     return colors[at][:, at]
 
 
-def _curves(axis: Any, predictor: WeightPredictor) -> None:
+def _curves(axis: Any, predictor: TrainedPredictor) -> None:
     """Wrong pixels over the steps, on the training and on the validation images."""
     history = predictor.history_
     validated = [row for row in history if row.validation_loss is not None]

@@ -1,10 +1,13 @@
 """Weights for images without ground truth, predicted from their features.
 
-* `features`: features of pixels; `model`: the map from features to weights and its derivative
+* `features`: features of pixels; `model`: what maps from features to weights have in common, and that by prototypes;
+  `perceptron`, `network`: that by a network, stage by stage
 * `dataset`, `statistics`: images with ground truth; `prepared`: those kept in memory
 * `initialization`, `objective`, `training`: where training starts, its loss, its steps
-* `predictor`: :class:`gpulaf.WeightPredictor`; `trained`: the half of it that is used after training; `checks`,
-  `estimator` (parameters by name), `serialization` (its file)
+* `predictor`: :class:`gpulaf.WeightPredictor`; `weight_network`: :class:`gpulaf.WeightNetwork`; what both have in
+  common: `fitted` (training), `trained` (use), `checks`, `estimator` (parameters by name), `serialization` (files),
+  `loading` (of either kind)
+* `tuning`: options chosen on images held back; `summary`: what is said about a training at its end
 * `weights`: predicted weights as a WeightSource
 * `evaluation`, `metrics`: comparison with ground truth
 
@@ -12,15 +15,20 @@ Imports labeling, learning and what is below them.
 """
 
 from .evaluation import Evaluation, evaluate
-from .features import Features, gaussian_features, patch_features
-from .metrics import Scores, confusion_matrix, scores
+from .features import Features, affinity_features, gaussian_features, patch_features
+from .loading import load_predictor
+from .metrics import RandScores, Scores, confusion_matrix, rand_scores, scores, segments
 from .model import Parameters, predict_weights, prediction_gradient
+from .network import Network
 from .predictor import WeightPredictor
 from .training import Training, TrainingStep
+from .tuning import Trial, Tuning, tune
+from .weight_network import WeightNetwork
 from .weights import PredictedWeights
 
 __all__ = [
-    "Evaluation", "Features", "Parameters", "PredictedWeights", "Scores", "Training", "TrainingStep",
-    "WeightPredictor", "confusion_matrix", "evaluate", "gaussian_features", "patch_features", "predict_weights",
-    "prediction_gradient", "scores",
+    "Evaluation", "Features", "Network", "Parameters", "PredictedWeights", "RandScores", "Scores", "Training",
+    "TrainingStep", "Trial", "Tuning", "WeightNetwork", "WeightPredictor", "affinity_features", "confusion_matrix",
+    "evaluate", "gaussian_features", "load_predictor", "patch_features", "predict_weights", "prediction_gradient",
+    "rand_scores", "scores", "segments", "tune",
 ]  # fmt: skip

@@ -9,27 +9,37 @@ import numpy as np
 
 from ..backend.validation import check_range, check_rho
 from ..integrators.base import check_integrator, check_time
+from ..labeling.likelihood import check_metric
 from .dataset import Samples
+from .features import Features
 from .training import Training
 
 __all__ = ["check_fit", "check_options", "validation_samples"]
 
 #: The least value of arguments that are whole numbers.
-LEAST = {"n_prototypes": 1, "radius": 1, "seed": 0, "n_layers": 1, "features": 0}
+LEAST = {"n_prototypes": 1, "radius": 1, "seed": 0, "n_layers": 1, "features": 0, "state": 0}
 
 
 def check_options(options: dict[str, Any]) -> None:
-    """Raise an error for arguments of :class:`gpulaf.WeightPredictor` that cannot work."""
+    """Raise an error for arguments of a predictor that cannot work."""
     for name, least in LEAST.items():
-        value = options[name]
-        if name == "features" and callable(value):
+        if name not in options:
+            continue
+        value, free = options[name], (name == "state" and options[name] is None)
+        if name == "features" and isinstance(value, str):
+            Features(value)
+            continue
+        if free or (name == "features" and callable(value)):
             continue
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-            more = ", or a callable" if name == "features" else ""
+            more = {"features": ", names, or a callable", "state": ", or None"}.get(name, "")
             raise ValueError(f"{name} is {value!r}; accepted are whole numbers from {least}{more}.")
-    if not isinstance(options["shared_layers"], bool):
-        raise ValueError(f"shared_layers is {options['shared_layers']!r}; accepted are True and False.")
-    check_rho(options["rho"])
+    for name in ("shared_layers", "correction"):
+        if name in options and not isinstance(options[name], bool):
+            raise ValueError(f"{name} is {options[name]!r}; accepted are True and False.")
+    if not ("hidden" in options and options["rho"] is None):
+        check_rho(options["rho"])
+    check_metric(options["metric"])
     check_range(options["range"])
     check_time(options["time"])
     check_integrator(options["solver"], "Weights are learned by the linearized flow.")

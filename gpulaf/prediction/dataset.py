@@ -13,13 +13,14 @@ import numpy as np
 from ..averaging.patches import extended
 from ..backend.array import contiguous, device_array, filled, host_array, host_dtype, like, namespace
 from ..backend.validation import Pixels, image_features, log_probabilities, unmasked, valid_pixels
-from ..io.images import read_image, read_soft, read_values
+from ..io.images import read_image, read_soft
+from ..io.truth import read_values, whole_values
 from ..labeling.likelihood import distances, log_likelihood
 from .features import check_channels, known_reach, pixel_features
 
 __all__ = [
-    "Files", "Item", "Prepared", "Reader", "Samples", "batch_of", "check_sequence", "is_path", "label_indices",
-    "read_image_array", "read_item", "read_probabilities",
+    "Files", "Item", "Prepared", "Reader", "Samples", "View", "batch_of", "check_sequence", "is_path", "label_indices",
+    "read_image_array", "read_item", "read_probabilities", "turned",
 ]  # fmt: skip
 
 
@@ -54,13 +55,39 @@ class Prepared(NamedTuple):
         """Of all arrays."""
         return sum(prod(x.shape) * host_dtype(x).itemsize for x in self if x is not None)
 
-    def cropped(self, side: int, seed: Sequence[int]) -> Prepared:
-        """A square of this side at a place that `seed` chooses, without features."""
-        y, x = _window(host_array(self.truth), side, np.random.default_rng(seed))
-        truth = namespace(self.truth).asarray(self.truth[y, x], copy=True)
-        valid = None if self.valid is None else self.valid[y, x]
-        fields = contiguous(self.log_likelihood[y, :, x])
-        return Prepared(contiguous(self.image[y, x, :]), truth, fields, valid=valid)
+    def viewed(self, view: View, seed: Sequence[int]) -> Prepared:
+        """The part that a view with this seed shows, without features."""
+        (y, x), turn = view.choose(host_array(self.truth), seed)
+        image, truth = turned(self.image[y, x, :], turn), turned(self.truth[y, x], turn)
+        valid = None if self.valid is None else turned(self.valid[y, x], turn)
+        fields = turned(self.log_likelihood[y, :, x], turn, fields=True)
+        truth = namespace(truth).asarray(truth, copy=True)
+        return Prepared(contiguous(image), truth, contiguous(fields), valid=valid)
+
+
+class View(NamedTuple):
+    """What a step sees of an image: a square at a random place or all of it, turned over at random or as it is."""
+
+    #: Side in pixels; None for the whole image.
+    side: int | None = None
+    #: Whether it is mirrored and transposed, one way of eight.
+    flips: bool = False
+
+    def choose(self, truth: np.ndarray, seed: Sequence[int]) -> tuple[tuple[slice, slice], int]:
+        """The window, and the number of the way, of a seed."""
+        rng = np.random.default_rng(seed)
+        window = (slice(None), slice(None)) if self.side is None else _window(truth, self.side, rng)
+        return window, int(rng.integers(8)) if self.flips else 0
+
+
+def turned(x: Any, way: int, *, fields: bool = False) -> Any:
+    """An image (H, W) or (H, W, C), or `fields` (H, J, W), mirrored and transposed in one way of eight."""
+    xp, columns = namespace(x), 2 if fields else 1
+    x = xp.flip(x, axis=0) if way & 1 else x
+    x = xp.flip(x, axis=columns) if way & 2 else x
+    if not way & 4:
+        return x
+    return xp.permute_dims(x, (2, 1, 0) if fields else (1, 0, 2)[: x.ndim])
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,6 +167,8 @@ class Reader:
         What the features of a callable are multiplied by.
     range : (low, high), optional
         The values of images that become 0 and 1.
+    metric : str
+        Distance of pixels to label prototypes.
     """
 
     features: int | Callable[[Any], Any]
@@ -148,14 +177,15 @@ class Reader:
     label_prototypes: np.ndarray
     feature_scale: np.ndarray | None = None
     range: tuple[float, float] | None = None
+    metric: str = "euclidean"
 
-    def __call__(self, item: Item, crop: int | None = None, seed: Sequence[int] = ()) -> Prepared:
-        """Read an item, or a crop of that side at a place that `seed` chooses."""
+    def __call__(self, item: Item, view: View | None = None, seed: Sequence[int] = ()) -> Prepared:
+        """Read an item, or what a view with this seed shows of it."""
         image, truth, probabilities, valid = read_item(item)
-        if crop is not None:
-            window = _window(truth, crop, np.random.default_rng(seed))
-            image, truth = image[window], truth[window]
-            probabilities, valid = (None if x is None else x[window] for x in (probabilities, valid))
+        if view is not None:
+            window, way = view.choose(truth, seed)
+            image, truth = turned(image[window], way), np.asarray(turned(truth[window], way))
+            probabilities, valid = (None if x is None else turned(x[window], way) for x in (probabilities, valid))
         features = self.pixels(image, valid).features
         labels = namespace(features).asarray(label_indices(truth, self.classes))
         return Prepared(features, labels, self.data_term(features, probabilities, valid), valid=valid)
@@ -185,7 +215,7 @@ class Reader:
         It is 0 at invalid pixels.
         """
         if probabilities is None:
-            fields = log_likelihood(distances(image, self.label_prototypes), self.rho)
+            fields = log_likelihood(distances(image, self.label_prototypes, self.metric), self.rho)
         else:
             logs = self.log_probabilities(probabilities, valid)
             fields = contiguous(like(logs, image) * float(1 / self.rho))
@@ -253,14 +283,7 @@ def _values(truth: Any) -> np.ndarray:
     if is_path(truth):
         return read_values(truth)
     values, known = unmasked(_array(truth))
-    values = host_array(values)
-    if values.ndim != 2 or values.dtype.kind not in "bui":
-        raise ValueError(
-            f"its truth has shape {values.shape} and dtype {values.dtype}; accepted are integers (H, W), -1 where "
-            "there is no ground truth."
-        )
-    values = values.astype(np.int64)
-    return values if known is None else np.where(known, values, -1)
+    return whole_values(host_array(values), False if known is None else ~known)
 
 
 def label_indices(values: np.ndarray, known: np.ndarray) -> np.ndarray:
@@ -269,7 +292,8 @@ def label_indices(values: np.ndarray, known: np.ndarray) -> np.ndarray:
     strange = (known[labels] != values) & (values != -1)
     if strange.any():
         raise ValueError(
-            f"its truth holds the value {values[strange][0]}; accepted are {known.tolist()} and -1, as in the training."
+            f"its truth holds the value {values[strange][0]}; accepted are {known.tolist()} and -1, as in the "
+            f"training. If it means no ground truth, pass unlabeled={values[strange][0]}."
         )
     return np.where(values == -1, -1, labels).astype(np.int32)
 

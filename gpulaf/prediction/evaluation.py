@@ -10,12 +10,13 @@ import numpy as np
 
 from ..backend.array import host_array, namespace
 from ..backend.memory import check_memory
+from ..backend.progress import progress_bar
 from ..fields import pixel_shape
 from ..labeling.likelihood import tempered
 from .dataset import Item, Samples, label_indices, read_item
 from .metrics import confusion_matrix, scores
-from .predictor import WeightPredictor
 from .statistics import naming
+from .trained import TrainedPredictor
 
 __all__ = ["METHODS", "Comparison", "Evaluation", "compare", "evaluate"]
 
@@ -45,7 +46,7 @@ class Evaluation(NamedTuple):
     wrong: dict[str, list[float]]
 
 
-def compare(predictor: WeightPredictor, item: Item) -> Comparison:
+def compare(predictor: TrainedPredictor, item: Item) -> Comparison:
     """Read an image, validate it once, and label it pixelwise, with uniform and with predicted weights.
 
     Raises
@@ -64,7 +65,7 @@ def compare(predictor: WeightPredictor, item: Item) -> Comparison:
         fields = reader.data_term(features, valid=valid)
     else:
         soft = namespace(features).asarray(probabilities)
-        fields = tempered(reader.log_probabilities(soft, valid), predictor.rho)
+        fields = tempered(reader.log_probabilities(soft, valid), predictor.rho_)
     check_memory(fields, pixel_shape(fields), fields.shape[-2], **labeler.memory_options)
     labelings = (x.on_fields(fields, features, valid=valid) for x in (replace(labeler, weights=None), labeler))
     found = [host_array(fields).argmax(axis=-2), *(host_array(x.labels) for x in labelings)]
@@ -74,7 +75,7 @@ def compare(predictor: WeightPredictor, item: Item) -> Comparison:
 
 
 def evaluate(
-    predictor: WeightPredictor,
+    predictor: TrainedPredictor,
     images: Sequence[Any],
     truths: Sequence[Any],
     *,
@@ -87,7 +88,7 @@ def evaluate(
 
     Parameters
     ----------
-    predictor : WeightPredictor
+    predictor : WeightPredictor or WeightNetwork
     images, truths, probabilities, masks
         As in :meth:`WeightPredictor.fit`.
     unlabeled : int, optional
@@ -104,16 +105,13 @@ def evaluate(
     ValueError, TypeError
         With the number of the image that cannot be used, and why.
     """
-    from tqdm import tqdm
-
     from ..kernels._numba import compiling
 
     samples = Samples(images, truths, probabilities, -1 if unlabeled is None else int(unlabeled), "evaluated", masks)
     count = len(predictor.reader.classes)
     confusion = {method: np.zeros((count, count), np.int64) for method in METHODS}
     wrong: dict[str, list[float]] = {method: [] for method in METHODS}
-    hidden = None if progress is None else not progress
-    bar = tqdm(range(len(samples)), desc="evaluating", unit="image", disable=hidden)
+    bar = progress_bar(range(len(samples)), desc="evaluating", unit="image", shown=progress)
     with compiling(lambda count: bar.set_description(f"compiling kernels, once ({count})")):
         for k in bar:
             with naming(samples, k):

@@ -11,19 +11,22 @@ from typing import Any
 from ..backend.array import contiguous, floating_dtype, is_device_array, is_host_array, like, namespace
 from ..fields import to_rows
 from ..io.tensors import qualified_name
+from ..kernels.stencil import offsets
 
 __all__ = [
-    "Features", "check_channels", "feature_names", "feature_reach", "features_name", "gaussian_features",
-    "known_reach", "patch_features", "pixel_features",
+    "Features", "affinity_features", "check_channels", "feature_names", "feature_reach", "features_name",
+    "gaussian_features", "known_reach", "patch_features", "pixel_features",
 ]  # fmt: skip
 
 SCALES = (1, 2, 4)
+#: Those of affinities.
+AFFINITY_SCALES = (0.7, 1.5, 3)
 #: Standard deviations after which a Gaussian is cut off, the default of SciPy and CuPy.
 TRUNCATE = 4.0
 #: The smallest scale at which a Gaussian reaches the next pixel; below it, SciPy and CuPy disagree about derivatives.
 SMALLEST = 0.5 / TRUNCATE
 #: What the names of features look like.
-EXAMPLES = "patch:1, patch:2, gaussian, gaussian:1,2,4, or several joined by +"
+EXAMPLES = "patch:1, patch:3, gaussian:1,2,4, affinity:0.7,1.5,3, or several joined by +"
 
 
 def patch_features(image: Any, radius: int = 1) -> Any:
@@ -109,6 +112,47 @@ def gaussian_features(image: Any, scales: Sequence[float] = SCALES) -> Any:
     return xp.stack(parts, axis=-2)
 
 
+def affinity_features(image: Any, scales: Sequence[float] = AFFINITY_SCALES, radius: int = 2) -> Any:
+    """Distances between the smoothed image at every pixel and at its neighbors, at every scale.
+
+    Parameters
+    ----------
+    image : (H, W, C) floating array
+        NumPy or CuPy; mirrored at its border.
+    scales : sequence of float
+        Standard deviations of the Gaussian, in pixels.
+    radius : int
+        r of the neighborhood, (2r+1)² − 1 distances for each scale.
+
+    Returns
+    -------
+    (H, F, W) array, same library; float64 for float64 images, float32 otherwise: Euclidean distances of the C channels.
+
+    Raises
+    ------
+    ValueError
+        If there is no scale or one below 0.125, or the radius is no whole number from 1.
+    """
+    _check_scales(scales)
+    _check_radius(radius)
+    _check_image(image)
+    xp, smooth, parts = namespace(image), _gaussian_filter(image), []
+    neighbors = [o for o in offsets(int(radius)) if any(o)]
+    rows, columns = (
+        {o: xp.asarray([_mirrored(i + o, n) for i in range(n)]) for o in range(-radius, radius + 1)}
+        for n in image.shape[:2]
+    )
+    for s in scales:
+        channels = [
+            smooth(xp.astype(image[..., c], floating_dtype(image)), s, mode="mirror", truncate=TRUNCATE)
+            for c in range(image.shape[2])
+        ]
+        for dy, dx in neighbors:
+            moved = (xp.take(xp.take(x, rows[dy], axis=0), columns[dx], axis=1) for x in channels)
+            parts.append(xp.sqrt(sum((x - y) ** 2 for x, y in zip(channels, moved, strict=True))))
+    return xp.stack(parts, axis=-2)
+
+
 @dataclass(frozen=True)
 class Features:
     """Features by their names, side by side: a callable that the file of a model can hold.
@@ -116,8 +160,8 @@ class Features:
     Parameters
     ----------
     names : str
-        ``patch:R`` (R in pixels) and ``gaussian:S,S,…`` (scales in pixels), joined by ``+``; ``patch`` is ``patch:1``,
-        ``gaussian`` is ``gaussian:1,2,4``.
+        ``patch:R`` (R in pixels), ``gaussian:S,S,…`` and ``affinity:S,S,…`` (scales in pixels), joined by ``+``;
+        ``patch`` is ``patch:1``, ``gaussian`` is ``gaussian:1,2,4``, ``affinity`` is ``affinity:0.7,1.5,3``.
 
     Raises
     ------
@@ -152,16 +196,18 @@ def feature_names(features: Any) -> str | None:
     if isinstance(features, Features):
         return "+".join(str(feature_names(part)) for part in features.parts())
     bound = features if isinstance(features, partial) else partial(features)
-    if bound.args or bound.func not in (patch_features, gaussian_features):
+    if bound.args or bound.func not in (patch_features, gaussian_features, affinity_features):
         return None
     if bound.func is patch_features:
         return f"patch:{bound.keywords.get('radius', 1)}"
-    scales = bound.keywords.get("scales", SCALES)
-    return f"gaussian:{','.join(repr(float(s)).removesuffix('.0') for s in scales)}"
+    if bound.func is affinity_features and bound.keywords.get("radius", 2) != 2:
+        return None
+    name, usual = ("gaussian", SCALES) if bound.func is gaussian_features else ("affinity", AFFINITY_SCALES)
+    return f"{name}:{','.join(repr(float(s)).removesuffix('.0') for s in bound.keywords.get('scales', usual))}"
 
 
 def feature_reach(features: int | Callable[[Any], Any]) -> int:
-    """Pixels around a pixel that its features depend on: r of raw patches, ⌊4s + 1/2⌋ of a Gaussian of scale s.
+    """Pixels around a pixel that its features depend on: r of patches, ⌊4s + 1/2⌋ of a Gaussian, 2 more of affinities.
 
     A callable of others tells it by its attribute ``reach``; without one there is a ValueError.
     """
@@ -174,6 +220,9 @@ def feature_reach(features: int | Callable[[Any], Any]) -> int:
         return int(bound.keywords.get("radius", 1))
     if bound.func is gaussian_features and not bound.args:
         return max(int(TRUNCATE * s + 0.5) for s in bound.keywords.get("scales", SCALES))
+    if bound.func is affinity_features and not bound.args:
+        smooth = max(int(TRUNCATE * s + 0.5) for s in bound.keywords.get("scales", AFFINITY_SCALES))
+        return smooth + int(bound.keywords.get("radius", 2))
     reach = getattr(features, "reach", None)
     if reach is None or isinstance(reach, bool) or int(reach) != reach or reach < 0:
         raise ValueError(
@@ -244,6 +293,9 @@ def _part(name: str, names: str) -> Callable[[Any], Any]:
         if kind == "gaussian":
             _check_scales(numbers or SCALES)
             return partial(gaussian_features, scales=tuple(numbers or SCALES))
+        if kind == "affinity":
+            _check_scales(numbers or AFFINITY_SCALES)
+            return partial(affinity_features, scales=tuple(numbers or AFFINITY_SCALES))
     except (ValueError, OverflowError) as error:
         raise ValueError(f"features are {names!r}: {str(error).rstrip('.')}. Write them like {EXAMPLES}.") from None
     raise ValueError(f"features are {names!r}; accepted are {EXAMPLES}.")

@@ -15,7 +15,7 @@ from ..labeling.likelihood import kmeans_prototypes
 from .dataset import Item, Reader, Samples, is_path
 from .model import Parameters
 
-__all__ = ["starting_parameters"]
+__all__ = ["feature_moments", "starting_parameters"]
 
 #: Numbers of features that are clustered, at most.
 CLUSTERED = 400_000
@@ -46,8 +46,7 @@ def starting_parameters(
     f, same, known = (np.concatenate(x) for x in zip(*parts, strict=True))
     scale = np.ones(f.shape[1])
     if callable(reader.features):
-        deviation = f.std(axis=0)
-        scale = 1 / np.where(deviation > 1e-6 * np.abs(f).max(), deviation, 1.0)  # constant ones stay
+        scale = _unit_scale(f)
         f = f * scale
     distinct = len(np.unique(f, axis=0))
     centres = kmeans_prototypes(f[:, None, :], min(prototypes, distinct), seed=seed)
@@ -55,6 +54,26 @@ def starting_parameters(
     same, known = (np.stack([np.bincount(member, c, len(centres)) for c in x.T], axis=1) for x in (same, known))
     logs = np.log((same + 1) / (known + 2))
     return Parameters(centres, logs - logs.mean(axis=1, keepdims=True), 1.0), scale
+
+
+def feature_moments(samples: Samples, reader: Reader, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Mean of the features times their scale, and the scale: one over the standard deviation, 1 for constant ones.
+
+    Returns
+    -------
+    two (F,) float64 arrays on the host
+    """
+    f = np.concatenate(
+        [_neighborhoods(samples[k], None, reader, 1, (seed, k, len(samples)))[0] for k in range(len(samples))]
+    )
+    scale = _unit_scale(f)
+    return f.mean(axis=0) * scale, scale
+
+
+def _unit_scale(f: np.ndarray) -> np.ndarray:
+    """What makes the standard deviation of features (n, F) 1."""
+    deviation = f.std(axis=0)
+    return 1 / np.where(deviation > 1e-6 * np.abs(f).max(), deviation, 1.0)  # constant ones stay
 
 
 def _neighborhoods(

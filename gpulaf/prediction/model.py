@@ -2,15 +2,71 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, Self
 
-from ..backend.array import contiguous, like, namespace
+import numpy as np
+
+from ..averaging.patches import mask_gradient, masked_patches
+from ..backend.array import contiguous, host_array, like, namespace
 from ..backend.dispatch import implementation
 from ..backend.operands import check_floating
 from ..backend.validation import real_array
 from ..fields import field_shape, pixel_shape
+from ..flows.deep import DeepGradient
 
-__all__ = ["Parameters", "predict_weights", "prediction_gradient"]
+__all__ = ["BoundMap", "Parameters", "WeightMap", "predict_weights", "prediction_gradient"]
+
+
+class BoundMap(Protocol):
+    """A map from features to weights on one image."""
+
+    @property
+    def layers(self) -> Any:
+        """Weights or stages, as :class:`gpulaf.flows.DeepFlow` takes them."""
+        ...
+
+    def keep(self) -> Self:
+        """Let it keep what the derivative needs."""
+        ...
+
+    def derivative(self, gradient: DeepGradient) -> np.ndarray:
+        """The derivative of a loss in the vector of the map, from that in the weights."""
+        ...
+
+
+class WeightMap(Protocol):
+    """What training moves: a differentiable map from the features of an image to the weights of its flow."""
+
+    @property
+    def radius(self) -> int:
+        """Of the weight patches."""
+        ...
+
+    @property
+    def tensors(self) -> dict[str, np.ndarray]:
+        """The arrays of its file, by name."""
+        ...
+
+    @property
+    def vector(self) -> np.ndarray:
+        """What steps are taken in, (n,) float64 on the host."""
+        ...
+
+    def moved(self, vector: np.ndarray) -> Self:
+        """The map with another vector."""
+        ...
+
+    def bound(self, features: Any, valid: Any = None) -> BoundMap:
+        """The map on an image with features (H, F, W)."""
+        ...
+
+    def reach_with(self, reach: int) -> int:
+        """Pixels that the weights of a pixel look around, for features that look around `reach`."""
+        ...
+
+    def workspace(self) -> int:
+        """Numbers per pixel that are held while the weights are made, at most, features included."""
+        ...
 
 
 class Parameters(NamedTuple):
@@ -22,6 +78,66 @@ class Parameters(NamedTuple):
     tangents: Any
     #: σ > 0: the inverse scale of the distances between features and prototypes.
     sigma: float
+
+    @property
+    def radius(self) -> int:
+        """Of the weight patches, 1 for 3×3."""
+        return (round(self.tangents.shape[-1] ** 0.5) - 1) // 2
+
+    @property
+    def tensors(self) -> dict[str, np.ndarray]:
+        """The arrays of its file, by name."""
+        return {name: np.asarray(x) for name, x in self._asdict().items()}
+
+    @property
+    def vector(self) -> np.ndarray:
+        """p, ν and log σ, (n,) float64 on the host."""
+        return np.concatenate([np.ravel(host_array(x)) for x in (*self[:2], np.log(self.sigma))]).astype(np.float64)
+
+    def moved(self, vector: np.ndarray) -> Parameters:
+        """Parameters of the same shapes from p, ν and log σ in one vector."""
+        p, nu = self.feature_prototypes, self.tangents
+        parts = vector[: p.size].reshape(p.shape), vector[p.size : -1].reshape(nu.shape)
+        return Parameters(*parts, float(np.exp(vector[-1])))
+
+    def bound(self, features: Any, valid: Any = None) -> BoundPrototypes:
+        """The prediction on an image with features (H, F, W)."""
+        return BoundPrototypes(self, features, valid)
+
+    def reach_with(self, reach: int) -> int:
+        """Pixels that the weights of a pixel look around: those of its features."""
+        return reach
+
+    def workspace(self) -> int:
+        """Numbers per pixel that are held while the weights are made, at most, features included."""
+        layers = self.tangents.shape[0] if self.tangents.ndim == 3 else 1
+        return 2 * self.feature_prototypes.shape[1] + int(layers * self.tangents.shape[-1])
+
+
+class BoundPrototypes:
+    """Predicted weights of one image, and the derivative in the parameters after the gradient of the flow."""
+
+    def __init__(self, parameters: Parameters, features: Any, valid: Any) -> None:
+        self._operands = parameters, features, valid
+        weights = predict_weights(parameters, features)
+        self._several = isinstance(weights, list)
+        self._plain = weights if self._several else [weights]
+        masked = self._plain if valid is None else [masked_patches(x, valid) for x in self._plain]
+        self.layers = masked if self._several else masked[0]
+
+    def keep(self) -> BoundPrototypes:
+        """Return itself: weights are kept anyway."""
+        return self
+
+    def derivative(self, gradient: DeepGradient) -> np.ndarray:
+        """∂p, ∂ν and σ∂σ, the derivative in log σ, as one float64 vector on the host."""
+        parameters, features, valid = self._operands
+        G = gradient.weights
+        if valid is not None:
+            G = [mask_gradient(g, x, valid) for g, x in zip(G, self._plain, strict=True)]
+        p, nu, sigma = prediction_gradient(parameters, features, G if self._several else G[0])
+        parts = (p, nu, sigma * parameters.sigma)
+        return np.concatenate([np.ravel(host_array(x)) for x in parts]).astype(np.float64)
 
 
 def predict_weights(parameters: Parameters, features: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The objective of one image: the loss of its labeling under the parameters of a prediction, and the derivative."""
+"""The objective of one image: the loss of its labeling under a map from features to weights, and the derivative."""
 
 from __future__ import annotations
 
@@ -6,17 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from ..averaging.patches import mask_gradient, masked_patches
-from ..backend.array import host_array
 from ..flows.deep import DeepFlow
 from ..integrators.base import Integrator
 from ..learning.loss import Loss, wrong_share
-from .dataset import Item, Prepared, Reader
-from .model import Parameters, predict_weights, prediction_gradient
+from .dataset import Item, Prepared, Reader, View
+from .model import WeightMap
 
-__all__ = ["ImageLoss", "Objective", "from_vector", "to_vector"]
+__all__ = ["ImageLoss", "Objective"]
 
 
 class ImageLoss(NamedTuple):
@@ -25,13 +21,13 @@ class ImageLoss(NamedTuple):
     loss: float
     #: Share of the labeled pixels that are wrong, 0 to 1.
     wrong: float
-    #: ∂p, ∂ν and σ∂σ, the derivative in log σ, as one float64 vector on the host; None where it was not asked for.
+    #: That in the vector of the map, float64 on the host; None where it was not asked for.
     derivative: Any
 
 
 @dataclass(frozen=True, eq=False)
 class Objective:
-    """Loss of an image as a function of the parameters, from features to weights to labeling.
+    """Loss of an image as a function of a map, from features to weights to labeling.
 
     Parameters
     ----------
@@ -48,40 +44,18 @@ class Objective:
     solver: Integrator
     loss: Callable[[Any, Any], Loss]
 
-    def __call__(self, parameters: Parameters, prepared: Prepared, gradient: bool = True) -> ImageLoss:
+    def __call__(self, weights: WeightMap, prepared: Prepared, gradient: bool = True) -> ImageLoss:
         """Loss of an image with its features, and its derivative where asked for."""
-        weights, valid = predict_weights(parameters, prepared.features), prepared.valid
-        several = isinstance(weights, list)
-        layers = weights if several else [weights]
-        masked = layers if valid is None else [masked_patches(x, valid) for x in layers]
-        flow = DeepFlow(masked if several else masked[0], self.times, solver=self.solver)
+        bound = weights.bound(prepared.features, prepared.valid)
+        flow = DeepFlow((bound.keep() if gradient else bound).layers, self.times, solver=self.solver)
         solution = flow.solve(prepared.log_likelihood, keep_basis=gradient)
         value, g = self.loss(solution.v, prepared.truth)
         wrong = wrong_share(solution.v, prepared.truth)
-        if not gradient:
-            return ImageLoss(float(value), wrong, None)
-        G = flow.gradient(solution, g).weights
-        if valid is not None:
-            G = [mask_gradient(g, x, valid) for g, x in zip(G, layers, strict=True)]
-        p, nu, sigma = prediction_gradient(parameters, prepared.features, G if several else G[0])
-        return ImageLoss(float(value), wrong, to_vector(Parameters(p, nu, sigma * parameters.sigma)))
+        derivative = bound.derivative(flow.gradient(solution, g)) if gradient else None
+        return ImageLoss(float(value), wrong, derivative)
 
     def of_item(
-        self, parameters: Parameters, item: Item, crop: int | None, seed: tuple[int, ...], gradient: bool
+        self, weights: WeightMap, item: Item, view: View | None, seed: tuple[int, ...], gradient: bool
     ) -> ImageLoss:
-        """Read an item, or a crop of it, and evaluate: the task of a worker of a cluster."""
-        return self(parameters, self.reader.with_features(self.reader(item, crop, seed)), gradient)
-
-
-def to_vector(parameters: Parameters) -> np.ndarray:
-    """p, ν and the third parameter, which is log σ where steps are taken, as one float64 vector on the host."""
-    p, nu, last = parameters
-    return np.concatenate([host_array(p).ravel(), host_array(nu).ravel(), [last]]).astype(np.float64)
-
-
-def from_vector(vector: np.ndarray, shapes: Parameters) -> Parameters:
-    """Parameters from p, ν and log σ in one vector; p and ν have the shapes of those of `shapes`."""
-    p, nu = shapes.feature_prototypes, shapes.tangents
-    return Parameters(
-        vector[: p.size].reshape(p.shape), vector[p.size : -1].reshape(nu.shape), float(np.exp(vector[-1]))
-    )
+        """Read an item, or a view of it, and evaluate: the task of a worker of a cluster."""
+        return self(weights, self.reader.with_features(self.reader(item, view, seed)), gradient)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ..backend.array import is_device_array, namespace
 from ..backend.memory import free_bytes
-from .dataset import Prepared, Reader, Samples
+from .dataset import Prepared, Reader, Samples, View
 
 __all__ = ["PreparedImages"]
 
@@ -28,18 +28,18 @@ class PreparedImages:
         self._left = memory
         self._kept: dict[tuple[str, int], Prepared] = {}
 
-    def get(self, samples: Samples, k: int, crop: int | None = None, seed: Sequence[int] = ()) -> Prepared:
-        """The k-th image with its features, or the crop of it that `seed` chooses; the same bits, kept or read."""
+    def get(self, samples: Samples, k: int, view: View | None = None, seed: Sequence[int] = ()) -> Prepared:
+        """The k-th image with its features, or what a view of it shows; the same bits, kept or read."""
         prepared = self._kept.get((samples.name, k))
         if prepared is None and self._left == 0:
-            prepared = self.reader(samples[k], crop, seed)
+            prepared = self.reader(samples[k], view, seed)
             return self.reader.with_features(prepared)
         if prepared is None:
             prepared = self.reader(samples[k])
-            if crop is None:
+            if view is None:
                 prepared = self.reader.with_features(prepared)
             self._keep((samples.name, k), prepared)
-        return prepared if crop is None else self.reader.with_features(prepared.cropped(crop, seed))
+        return prepared if view is None else self.reader.with_features(prepared.viewed(view, seed))
 
     def _keep(self, key: tuple[str, int], prepared: Prepared) -> None:
         """Keep a prepared image if the budget allows it; else it is spent."""

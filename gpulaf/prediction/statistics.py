@@ -29,6 +29,8 @@ class Survey(NamedTuple):
     label_prototypes: np.ndarray
     #: SHA-256 of all images, truths and probabilities.
     digest: str
+    #: Mean variance of a channel of the labels' pixels around their mean value.
+    variance: float
 
 
 def survey(samples: Samples, bounds: tuple[float, float] | None = None) -> Survey:
@@ -47,23 +49,28 @@ def survey(samples: Samples, bounds: tuple[float, float] | None = None) -> Surve
     """
     counts: Counter[int] = Counter()
     sums: dict[int, Any] = {}
+    squares = 0.0
     sizes: set[tuple[int, int | None]] = set()
     whole = hashlib.sha256()
     for k in range(len(samples)):
         with naming(samples, k):
-            found, size = _survey_one(samples[k], counts, sums, bounds)
+            found, size, own = _survey_one(samples[k], counts, sums, bounds)
             if sizes and size not in sizes:
                 raise ValueError(
                     f"it has {_sizes(size)}; accepted is {_sizes(*sizes)}, as in the images before. Train on one kind."
                 )
         sizes.add(size)
+        squares += own
         whole.update(found.encode())
     values = _classes(sorted(counts), sizes.pop()[1])
     if len(values) < 2:
         raise ValueError(f"the truths hold the labels {values}; accepted are at least two. Check how they are stored.")
     everything = sum(sums.values()) / sum(counts.values())
     means = [sums[v] / counts[v] if v in counts else everything for v in values]
-    return Survey(np.array(values, np.int64), np.array([counts[v] for v in values]), np.array(means), whole.hexdigest())
+    number = sum(counts.values()) * len(everything)
+    variance = max(0.0, squares - sum(float((x**2).sum()) / counts[v] for v, x in sums.items())) / number
+    counted = np.array([counts[v] for v in values])
+    return Survey(np.array(values, np.int64), counted, np.array(means), whole.hexdigest(), variance)
 
 
 def checked_digest(samples: Samples, reader: Reader) -> str:
@@ -99,8 +106,8 @@ def _digest(item: Item) -> str:
 
 def _survey_one(
     item: Item, counts: Counter[int], sums: dict[int, Any], bounds: tuple[float, float] | None
-) -> tuple[str, tuple[int, int | None]]:
-    """Add one image; its digest, and the numbers of its channels and of the labels of its probabilities."""
+) -> tuple[str, tuple[int, int | None], float]:
+    """Add one image; its digest, the numbers of its channels and of its probabilities' labels, its sum of squares."""
     image, truth, probabilities, valid = read_item(item)
     found = _digest(Item(image, truth, probabilities, mask=valid))
     pixels = image_features(image, -1 if image.ndim < 3 else 2, mask=valid, range=bounds)
@@ -120,7 +127,7 @@ def _survey_one(
     if probabilities is not None:
         mask = None if valid is None else host_array(valid)
         labels = int(log_probabilities(probabilities, 2, mask=mask)[0].shape[-2])
-    return found, (features.shape[2], labels)
+    return found, (features.shape[2], labels), float((features[truth != -1] ** 2).sum())
 
 
 def _classes(values: list[int], labels: int | None) -> list[int]:

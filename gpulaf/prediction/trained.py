@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from ..averaging.patches import extended, masked_patches
 from ..backend.array import host_array
+from ..flows.deep import DeepFlow, Stage
 from ..integrators.base import Integrator
 from ..labeling.labeler import Labeler, Labeling
+from ..labeling.likelihood import in_units
+from ..labeling.table import LabelTable
 from .dataset import Reader, check_sequence, read_image_array, read_probabilities
 from .estimator import Estimator
-from .features import check_channels
-from .model import Parameters
-from .serialization import Model, write_model
+from .features import Features, check_channels
+from .model import WeightMap
+from .serialization import Model, read_model, write_model
 from .training import Training, TrainingStep
 from .weights import PredictedWeights
 
@@ -24,11 +27,15 @@ __all__ = ["TrainedPredictor"]
 
 
 class TrainedPredictor(Estimator):
-    """The half of :class:`gpulaf.WeightPredictor` that applies what was learned; see there for all attributes."""
+    """What :class:`gpulaf.WeightPredictor` and :class:`gpulaf.WeightNetwork` have in common once they are trained."""
 
-    features: int | Callable[[Any], Any]
+    #: Options that a file holds as they are, and their types.
+    STORED: ClassVar[dict[str, Callable[[Any], Any]]]
+
+    features: int | str | Callable[[Any], Any]
     radius: int
-    rho: float
+    rho: float | None
+    metric: str
     time: float
     n_layers: int
     solver: Integrator
@@ -37,14 +44,22 @@ class TrainedPredictor(Estimator):
 
     classes_: np.ndarray
     label_prototypes_: np.ndarray
-    feature_prototypes_: np.ndarray
-    tangents_: np.ndarray
-    sigma_: float
+    label_pixels_: np.ndarray
     feature_scale_: np.ndarray
+    rho_: float
     n_channels_: int
     on_probabilities_: bool
     history_: list[TrainingStep]
     reason_: str
+
+    @abstractmethod
+    def weight_map(self) -> WeightMap:
+        """The map from features to weights that was learned."""
+
+    @classmethod
+    @abstractmethod
+    def check_tensors(cls, path: Any, tensors: dict[str, np.ndarray], options: dict[str, Any]) -> None:
+        """Raise ValueError for tensors that do not fit to each other or to the options."""
 
     @property
     def times(self) -> list[float]:
@@ -52,17 +67,22 @@ class TrainedPredictor(Estimator):
         return [float(self.time) / self.n_layers] * self.n_layers
 
     @property
+    def pixel_features(self) -> int | Callable[[Any], Any]:
+        """The features, names as a callable."""
+        return Features(self.features) if isinstance(self.features, str) else self.features
+
+    @property
     def reader(self) -> Reader:
         """How images and truths are validated and converted to fields; ValueError before a fit."""
         self._check_trained()
-        scale = self.feature_scale_ if callable(self.features) else None
-        return Reader(self.features, float(self.rho), self.classes_, self.label_prototypes_, scale, self.range)
+        features = self.pixel_features
+        scale = self.feature_scale_ if callable(features) else None
+        return Reader(features, self.rho_, self.classes_, self.label_prototypes_, scale, self.range, self.metric)
 
     def weight_source(self) -> PredictedWeights:
         """The map from an image to its weights, what a :class:`gpulaf.Labeler` takes."""
         scale = self.reader.feature_scale
-        parameters = Parameters(self.feature_prototypes_, self.tangents_, self.sigma_)
-        return PredictedWeights(parameters, self.features, self.n_channels_, scale)
+        return PredictedWeights(self.weight_map(), self.pixel_features, self.n_channels_, scale)
 
     def labeler(self) -> Labeler:
         """The labeling with predicted weights, of images, files and arrays of Dask; label j is the class classes_[j].
@@ -71,15 +91,29 @@ class TrainedPredictor(Estimator):
         """
         source = self.weight_source()
         prototypes = None if self.on_probabilities_ else self.label_prototypes_
-        return Labeler(prototypes, source, self.rho, self.times, self.solver, scaled=True, range=self.range)
+        return Labeler(
+            prototypes, source, self.rho_, self.times, self.solver, scaled=True, range=self.range, metric=self.metric
+        )
 
-    def weights(self, image: Any, *, mask: Any = None) -> Any:
+    def label_table(self) -> LabelTable:
+        """The classes, with their pixels in the ground truth and their mean values, in the units of `range` if given.
+
+        Of images without a range these are scaled, the largest value of an integer type to 1.
+        """
+        self._check_trained()
+        prototypes = in_units(self.label_prototypes_, self.range or (0.0, 1.0))
+        heading = "scaled prototype" if self.range is None else "prototype"
+        return LabelTable(self.classes_.tolist(), self.label_pixels_, prototypes, heading=heading)
+
+    def weights(self, image: Any, probabilities: Any = None, *, mask: Any = None) -> Any:
         """Predict the weight patches of an image.
 
         Parameters
         ----------
         image : (H, W) or (H, W, C) array, or a path
             Of the kind that the predictor was trained on.
+        probabilities : (H, W, J) array, or a path, optional
+            Of a classifier, for one that was trained on them and whose layers look at the labeling before them.
         mask : (H, W) array of bool, optional
             True where a pixel is valid; others get no weight from their neighbors.
 
@@ -93,12 +127,16 @@ class TrainedPredictor(Estimator):
         ValueError, TypeError
             If the predictor is not trained or the image is of another kind.
         """
-        source, (features, _, valid) = self.weight_source(), self.reader.pixels(read_image_array(image), mask)
-        if valid is None:
-            return source(features)
-        weights = source(extended(features, valid, source.reach))
-        several = isinstance(weights, list)
-        return [masked_patches(x, valid) for x in weights] if several else masked_patches(weights, valid)
+        reader, (features, _, valid) = self.reader, self.reader.pixels(read_image_array(image), mask)
+        bound = self.weight_map().bound(reader.pixel_features(features, valid), valid)
+        if not any(isinstance(x, Stage) for x in (bound.layers if isinstance(bound.layers, list) else [bound.layers])):
+            return bound.layers
+        soft = None if probabilities is None else read_probabilities(probabilities)
+        if soft is None and self.on_probabilities_:
+            raise ValueError("its layers look at the labeling before them. Give the probabilities, too.")
+        flow = DeepFlow(bound.keep().layers, self.times, solver=self.solver)
+        flow.solve(reader.data_term(features, soft, valid), keep_basis=False)
+        return [stage.weights for stage in bound.layers]
 
     def label(self, image: Any, *, mask: Any = None) -> Labeling:
         """Label an image, an array or a path, with predicted weights; label j stands for ``classes_[j]``.
@@ -161,10 +199,38 @@ class TrainedPredictor(Estimator):
         the training, checkpoint, memory and a loss of your own are left out.
         """
         self._check_trained()
-        names = ("feature_prototypes", "tangents", "sigma", "feature_scale", "label_prototypes", "classes")
-        tensors = {name: np.asarray(getattr(self, f"{name}_")) for name in names}
+        shared = ("feature_scale", "label_prototypes", "label_pixels", "classes")
+        tensors = self.weight_map().tensors | {name: np.asarray(getattr(self, f"{name}_")) for name in shared}
+        tensors["rho"] = np.array(self.rho_)
         options = self.get_params(deep=False)
-        write_model(path, Model(tensors, options, self.on_probabilities_, self.history_, self.reason_))
+        self.check_tensors(f"this {type(self).__name__}", tensors, options)
+        write_model(
+            path,
+            type(self).__name__,
+            self.STORED,
+            Model(tensors, options, self.on_probabilities_, self.history_, self.reason_),
+        )
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, features: Callable[[Any], Any] | None = None) -> Self:
+        """Read a predictor that :meth:`save` wrote.
+
+        Parameters
+        ----------
+        path : path
+        features : callable, optional
+            The feature callable of a predictor that was trained with one of your own.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If the file is damaged, incomplete, of another kind or of a newer version, or `features` is missing.
+        """
+        model = read_model(path, cls.__name__, cls.STORED, features)
+        cls.check_tensors(path, model.tensors, model.options)
+        return cls(**model.options)._set(model)
 
     def _classes(self, result: Labeling) -> np.ndarray:
         """The classes of labels; −1 where there is no data."""
@@ -177,14 +243,15 @@ class TrainedPredictor(Estimator):
     def _set(self, model: Model) -> Self:
         """Take over what was learned."""
         for name, value in model.tensors.items():
-            setattr(self, f"{name}_", value)
-        self.sigma_, self.n_channels_ = float(self.sigma_), self.label_prototypes_.shape[1]
+            setattr(self, f"{name}_", value if value.ndim else float(value))
+        self.n_channels_ = self.label_prototypes_.shape[1]
         self.on_probabilities_, self.history_, self.reason_ = model.on_probabilities, model.history, model.reason
         return self
 
     def _check_trained(self) -> None:
         if not hasattr(self, "classes_"):
-            raise ValueError("this WeightPredictor is not trained. Call fit, or WeightPredictor.load for a saved one.")
+            name = type(self).__name__
+            raise ValueError(f"this {name} is not trained. Call fit, or {name}.load for a saved one.")
 
     def _check_use(self, *, soft: bool) -> None:
         """Raise ValueError where it was trained for the other of labeling images and refining probabilities."""

@@ -14,9 +14,9 @@ import numpy as np
 from ..io.tensors import digest, qualified_name
 from ..learning.loop import Checkpoint, check_checkpoint, check_finite
 from ..learning.loss import Loss, cosine_loss
-from .dataset import Samples, batch_of, is_path
-from .model import Parameters
-from .objective import ImageLoss, Objective, from_vector, to_vector
+from .dataset import Samples, View, batch_of, is_path
+from .model import WeightMap
+from .objective import ImageLoss, Objective
 from .prepared import PreparedImages
 
 __all__ = ["PredictorTraining", "Training", "TrainingStep"]
@@ -51,13 +51,17 @@ class Training:
     steps : int
         The most steps to take.
     step_size : float
-        Of Adam, for the prototypes in units of the features, for the tangent vectors and for log σ.
+        Of Adam, for prototypes in units of the features, tangent vectors and log σ, or all numbers of a network.
     decay : bool
         Let the step size fall to 0 over the steps, along half a cosine: worth most with batches and crops.
     batch : int, optional
         Images per step, in one random order after the other; None takes every image each step.
     crop : int, optional
         Side in pixels of the random square of each image that a step looks at; None takes whole images.
+    flips : bool
+        Show each image mirrored and transposed, in one of eight ways at random: for images without an upright.
+    warmup : int
+        Steps over which the step size grows to its full value.
     loss : callable
         ``loss(v, truth)``: :func:`gpulaf.cosine_loss`, :func:`gpulaf.cross_entropy_loss` or your own.
     balanced : bool
@@ -81,6 +85,8 @@ class Training:
     decay: bool = False
     batch: int | None = None
     crop: int | None = None
+    flips: bool = False
+    warmup: int = 0
     loss: Callable[..., Loss] = cosine_loss
     balanced: bool = False
     validate: int = 1
@@ -91,7 +97,7 @@ class Training:
 
     def __post_init__(self) -> None:
         optional = {"batch": 1, "crop": 1, "patience": 1, "memory": 0}
-        for name, least in ({"steps": 0, "validate": 1, "seed": 0} | optional).items():
+        for name, least in ({"steps": 0, "validate": 1, "seed": 0, "warmup": 0} | optional).items():
             value = getattr(self, name)
             if value is None and name in optional:
                 continue
@@ -109,11 +115,12 @@ class Training:
 
     def size(self, count: int) -> float:
         """The step size of step `count`, from 0."""
-        return self.step_size * (0.5 * (1 + cos(pi * count / self.steps)) if self.decay else 1.0)
+        size = self.step_size * (0.5 * (1 + cos(pi * count / self.steps)) if self.decay else 1.0)
+        return size * min(1.0, (count + 1) / (self.warmup + 1))
 
     def fingerprint(self) -> dict[str, str]:
         """Names and values that a checkpoint must agree with."""
-        named = ("step_size", "batch", "crop", "balanced", "validate", "seed")
+        named = ("step_size", "batch", "crop", "flips", "warmup", "balanced", "validate", "seed")
         decay = f"over {self.steps} steps" if self.decay else "none"
         return {name: repr(getattr(self, name)) for name in named} | {
             "loss": qualified_name(self.loss),
@@ -122,12 +129,12 @@ class Training:
 
 
 class PredictorTraining:
-    """The parameters of a prediction under Adam, for :func:`gpulaf.learning.loop.run`.
+    """A map from features to weights under Adam, for :func:`gpulaf.learning.loop.run`.
 
     Parameters
     ----------
-    start : Parameters
-        Where they start, on the host.
+    start : WeightMap
+        Where it starts, on the host.
     objective : Objective
     samples, validation : Samples
         Images to learn from; images to choose the parameters by, or None.
@@ -140,7 +147,7 @@ class PredictorTraining:
     Attributes
     ----------
     vector, first, second : (n,) float64 arrays
-        p, ν and log σ, and the moments of Adam.
+        The vector of the map, and the moments of Adam.
     kept, lowest : (n,) float64 array, float
         The vector of the smallest validation loss, and that loss; the start and ∞ without validation.
     """
@@ -149,7 +156,7 @@ class PredictorTraining:
 
     def __init__(
         self,
-        start: Parameters,
+        start: WeightMap,
         objective: Objective,
         samples: Samples,
         validation: Samples | None,
@@ -158,18 +165,19 @@ class PredictorTraining:
         cluster: Any = None,
     ) -> None:
         self.objective, self.samples, self.validation = objective, samples, validation
-        self.training, self.cluster, self._shapes = training, cluster, start
-        self.vector = self.kept = to_vector(start._replace(sigma=float(np.log(start.sigma))))
+        self.training, self.cluster, self._start = training, cluster, start
+        self.vector = self.kept = start.vector
         self.first, self.second, self.lowest = np.zeros_like(self.vector), np.zeros_like(self.vector), inf
-        self.fingerprint = fingerprint | training.fingerprint() | {"start": digest(to_vector(start))}
+        self.fingerprint = fingerprint | training.fingerprint() | {"start": digest(start.vector)}
         self._prepared = PreparedImages(objective.reader, training.memory)
 
     def evaluate(self, count: int) -> TrainingStep:
         """Loss and derivative, means over the images of the step in their order, and the validation."""
         training = self.training
         batch = batch_of(count, len(self.samples), training.batch, training.seed)
-        crops = ((k, training.crop, (training.seed, count, k)) for k in batch)
-        loss, wrong, derivative = self._mean(self.samples, crops, gradient=True)
+        view = View(training.crop, training.flips) if training.crop is not None or training.flips else None
+        views = ((k, view, (training.seed, count, k)) for k in batch)
+        loss, wrong, derivative = self._mean(self.samples, views, gradient=True)
         check_finite(loss, count)
         check_finite(float(np.abs(derivative).sum()), count, "derivative of the loss")
         self._derivative = derivative
@@ -190,13 +198,13 @@ class PredictorTraining:
         size = self.training.size(count)
         self.vector = self.vector - size * self.first / (1 - BETA1 ** (count + 1)) / (root + EPSILON)
 
-    def presented(self) -> Parameters:
-        """The present parameters."""
-        return from_vector(self.vector, self._shapes)
+    def presented(self) -> WeightMap:
+        """The present map."""
+        return self._start.moved(self.vector)
 
-    def best(self) -> Parameters:
-        """The parameters of the smallest validation loss; the present ones without validation."""
-        return from_vector(self.kept, self._shapes) if np.isfinite(self.lowest) else self.presented()
+    def best(self) -> WeightMap:
+        """The map of the smallest validation loss; the present one without validation."""
+        return self._start.moved(self.kept) if np.isfinite(self.lowest) else self.presented()
 
     def state(self) -> dict[str, Any]:
         """The arrays of a checkpoint."""
@@ -208,9 +216,9 @@ class PredictorTraining:
         self.lowest = float(state["lowest"])
 
     def _mean(
-        self, samples: Samples, tasks: Iterable[tuple[int, int | None, tuple[int, ...]]], *, gradient: bool
+        self, samples: Samples, tasks: Iterable[tuple[int, View | None, tuple[int, ...]]], *, gradient: bool
     ) -> tuple[float, float, Any]:
-        """Means of loss, error and derivative over the images k of tasks (k, crop, seed)."""
+        """Means of loss, error and derivative over the images k of tasks (k, view, seed)."""
         losses = self._on_workers if self.cluster is not None else self._here
         found = list(losses(samples, tasks, gradient))
         derivative = sum(x.derivative for x in found) / len(found) if gradient else None
@@ -218,21 +226,21 @@ class PredictorTraining:
 
     def _here(self, samples: Samples, tasks: Iterable[Any], gradient: bool) -> Iterator[ImageLoss]:
         """Losses of images in their order, one image at a time."""
-        parameters = self.presented()
-        for k, crop, seed in tasks:
-            yield self.objective(parameters, self._prepared.get(samples, k, crop, seed), gradient)
+        weights = self.presented()
+        for k, view, seed in tasks:
+            yield self.objective(weights, self._prepared.get(samples, k, view, seed), gradient)
 
     def _on_workers(self, samples: Samples, tasks: Iterable[Any], gradient: bool) -> Iterator[ImageLoss]:
         """Losses of images in their order, on the workers of the cluster, which read paths themselves."""
-        parameters, waiting = self.presented(), deque[Any]()
+        weights, waiting = self.presented(), deque[Any]()
         most = 2 * max(1, len(self.cluster.nthreads()))
-        for k, crop, seed in tasks:
+        for k, view, seed in tasks:
             if len(waiting) == most:
                 yield waiting.popleft().result()
             item: Any = samples[k]
             if not all(x is None or is_path(x) for x in (*item[:3], item.mask)):
                 item = self.cluster.scatter([item], hash=False)[0]
-            task = (self.objective.of_item, parameters, item, crop, seed, gradient)
+            task = (self.objective.of_item, weights, item, view, seed, gradient)
             waiting.append(self.cluster.submit(*task, pure=False))
         while waiting:
             yield waiting.popleft().result()

@@ -204,7 +204,7 @@ def _with_prototypes(labeler: Labeler, image: Any, mask: Any) -> Labeler:
             yield part.reshape(-1, part.shape[-1]) if valid is None else part[namespace(part).asarray(valid)]
 
     pixels = image_features(sampled_values(image.shape[:2], read)[None, ...], 2, range=labeler.range)
-    return replace(labeler, prototypes=prototype_array(prototypes, pixels.features), scaled=True)
+    return replace(labeler, prototypes=prototype_array(prototypes, pixels.features, pixels.range), scaled=True)
 
 
 def _checked(x: Any, name: str, mask: Any, channel_axis: int | None = -1) -> tuple[Any, Any]:

@@ -11,7 +11,7 @@ from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
-from .store import TileIndex
+from .store import TileIndex, Written
 
 __all__ = ["TileResult", "TileTask", "cluster", "run_task"]
 
@@ -28,15 +28,15 @@ class TileTask(Protocol):
     def compute(self, tile: TileIndex, read: Any) -> Any:
         """Compute the blocks of the tile."""
 
-    def write(self, tile: TileIndex, blocks: Any) -> dict[str, Any]:
-        """Write the blocks; return the files with sizes and checksums."""
+    def write(self, tile: TileIndex, blocks: Any) -> Written:
+        """Write the blocks; return what it left."""
 
 
 class TileResult(NamedTuple):
-    """A tile that was tried: its files, or what went wrong."""
+    """A tile that was tried: what was written, or what went wrong."""
 
     tile: TileIndex
-    files: dict[str, Any]
+    written: Written
     error: Exception | None
 
 
@@ -70,7 +70,7 @@ def _run_in_process(task: TileTask, tiles: Iterator[TileIndex]) -> Iterator[Tile
                 found = task.compute(tile, found)
                 write = partial(_attempt, task.write, tile, found)
             except Exception as error:  # of any kind: the other tiles go on
-                write = partial(TileResult, tile, {}, error)
+                write = partial(TileResult, tile, Written({}), error)
                 ahead = ahead or [(after, files.submit(task.read, after)) for after in islice(tiles, 1)]
             if written is not None:
                 yield written.result()
@@ -79,14 +79,14 @@ def _run_in_process(task: TileTask, tiles: Iterator[TileIndex]) -> Iterator[Tile
             yield written.result()
 
 
-def _attempt(function: Callable[..., dict[str, Any]], tile: TileIndex, *operands: Any) -> TileResult:
+def _attempt(function: Callable[..., Written], tile: TileIndex, *operands: Any) -> TileResult:
     try:
         return TileResult(tile, function(tile, *operands), None)
     except Exception as error:  # of any kind: the other tiles go on
-        return TileResult(tile, {}, error)
+        return TileResult(tile, Written({}), error)
 
 
-def _read_compute_write(task: TileTask, tile: TileIndex) -> dict[str, Any]:
+def _read_compute_write(task: TileTask, tile: TileIndex) -> Written:
     return task.write(tile, task.compute(tile, task.read(tile)))
 
 
@@ -110,7 +110,7 @@ def _run_on_cluster(task: TileTask, tiles: Iterator[TileIndex], client: Any) -> 
             raise ConnectionError("the scheduler was lost. What is finished is kept: start again.") from lost
         for future in ready:
             tile, died = waiting.pop(future), future.exception()  # of a worker that was killed again and again
-            yield future.result() if died is None else TileResult(tile, {}, died)
+            yield future.result() if died is None else TileResult(tile, Written({}), died)
             waiting |= submit(1)
 
 

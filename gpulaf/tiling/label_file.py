@@ -12,14 +12,17 @@ import numpy as np
 
 from ..averaging.sources import WeightSource
 from ..backend.array import device_array, is_host_array
+from ..backend.progress import progress_bar
 from ..io.images import with_nodata
+from ..labeling.hints import unused_labels, warn_of_labels
 from ..labeling.labeler import Labeler
-from ..labeling.result import smallest_unsigned
+from ..labeling.likelihood import in_units
+from ..labeling.table import LabelTable
 from .engine import TileTask, cluster, run_task
 from .halo import check_labeler, tile_halo
-from .outputs import Targets, check_targets
+from .outputs import Targets, check_targets, check_type
 from .plan import Plan
-from .prototypes import with_prototypes
+from .prototypes import value_range, with_prototypes
 from .sizing import Tiling, check_disk, chosen_side
 from .source import Source, open_source
 from .store import PartialResult, TileIndex, open_partial, stored_fingerprint
@@ -42,7 +45,11 @@ class TiledLabeling(NamedTuple):
     #: Tiles that an earlier run had finished.
     kept: int
     #: What stands for pixels without data; None where all hold some.
-    nodata: int | None = None
+    nodata: int | None
+    #: Value, pixels and prototype of each label.
+    table: LabelTable
+    #: A sentence about labels that no pixel got; empty where there are none.
+    unused: str
 
 
 def label_file(
@@ -73,8 +80,8 @@ def label_file(
         A number of prototypes is found by k-means, the same as in memory.
     probabilities : path, optional
         ``.zarr``: an array (H, W, J) of the probabilities.
-    values : (J,) integers from 0, optional
-        What stands for the labels in the output; 0 … J−1 if None.
+    values : (J,) integers, optional
+        What stands for the labels in the output, in the smallest type that holds them; 0 … J−1 if None.
     nodata : int, optional
         What stands for pixels without data in the output, if there may be such: the largest number of its type if None.
     tiling : Tiling, optional
@@ -93,6 +100,11 @@ def label_file(
         has no room.
     RuntimeError
         If tiles failed, after all others are done: with their rows and columns. The same call does only those again.
+
+    Warns
+    -----
+    DataWarning
+        If the values of the image do not go with its range, rho or the prototypes, or every pixel got one label.
 
     Examples
     --------
@@ -117,11 +129,12 @@ def label_file(
     if targets.labels.exists() and targets.labels.samefile(source.path):
         raise ValueError(f"{targets.labels} is also the input. Choose another name for the result.")
     device = "cpu" if is_host_array(device_array(np.zeros(1), tiling.device)) else "gpu"
-    labeler = with_prototypes(labeler, source)
+    learned, (labeler, told) = labeler.scaled, with_prototypes(labeler, source)
     if tiling.side is None and not tiling.restart:  # the memory that is free may have changed
         tiling = replace(tiling, side=stored_fingerprint(targets.partial).get("tile"))
     side = chosen_side(tiling, source, labeler, device)
     named, nodata = with_nodata(_label_values(values, len(labeler.prototypes)), nodata, masked=source.gaps)
+    check_type(targets.labels, named)
     plan = Plan(source, labeler, named, targets, side, device, nodata)
     if not targets.partial.exists() or tiling.restart:
         check_disk(targets.labels.parent, plan.disk_bytes())
@@ -131,14 +144,21 @@ def label_file(
         if partial.resumed:
             say(f"Going on with {targets.partial.name}: {kept} of {count} tiles are done.")
         if partial.complete:
+            pixels = partial.pixels
             partial.finish_moves()
         else:
             plan.create_arrays()
             with cluster(tiling.workers, tiling.scheduler, device == "gpu") as client:
                 for level, task in enumerate(plan.tasks()):
                     _run_level(plan, partial, level, task, client, tiling.progress)
-            nodata = plan.finish(partial)
-    return TiledLabeling(targets.labels, plan.shapes[0], len(plan.values), side, count, kept, nodata)
+            pixels = partial.pixels
+            plan.finish(partial)
+    table = LabelTable(named.tolist(), np.array(pixels), in_units(labeler.prototypes, value_range(source, labeler)))
+    unused = unused_labels(table.pixels)
+    if not (told or learned):
+        warn_of_labels(unused)
+    nodata = None if plan.is_full(pixels) else nodata
+    return TiledLabeling(targets.labels, plan.shapes[0], len(named), side, count, kept, nodata, table, unused)
 
 
 def _check_labeler(labeler: Labeler) -> None:
@@ -153,20 +173,19 @@ def _check_labeler(labeler: Labeler) -> None:
 
 
 def _label_values(values: Any, labels: int) -> np.ndarray:
-    """Check the values of the labels, (J,), and convert them to the smallest unsigned type; 0 … J−1 if None."""
+    """Check the values of the labels, (J,); 0 … J−1 if None."""
     if values is None:
-        return np.arange(labels, dtype=smallest_unsigned(labels))
+        return np.arange(labels)
     array = np.asarray(values)
-    if array.shape != (labels,) or array.dtype.kind not in "ui" or array.min() < 0:
-        raise ValueError(f"values are {values}; accepted are {labels} whole numbers from 0, one for each label.")
-    return array.astype(np.min_scalar_type(int(array.max())))
+    if array.shape != (labels,) or array.dtype.kind not in "ui" or int(array.max()) >= 2**63:
+        raise ValueError(f"values are {values}; accepted are {labels} whole numbers, one for each label.")
+    return array.astype(np.int64)
 
 
 def _run_level(
     plan: Plan, partial: PartialResult, level: int, task: TileTask, client: Any, progress: bool | None
 ) -> None:
     """Run the task on all tiles of a level that are not finished; tell which failed when the others are."""
-    from tqdm import tqdm
 
     def megapixels(tile: TileIndex) -> float:
         rows, columns = tile.window(plan.side, plan.shapes[level])
@@ -177,11 +196,10 @@ def _run_level(
     rest = (tile for tile in plan.tiles(level) if tile not in partial.done)
     form = "{l_bar}{bar}| {n:.0f}/{total:.0f} Mpixel [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
     name = "labeling" if level == 0 else f"level {level}"
-    hidden = None if progress is None else not progress
-    with tqdm(total=total, initial=done, unit="Mpixel", bar_format=form, desc=name, disable=hidden) as bar:
-        for tile, files, error in run_task(task, rest, client):
+    with progress_bar(total=total, initial=done, unit="Mpixel", bar_format=form, desc=name, shown=progress) as bar:
+        for tile, written, error in run_task(task, rest, client):
             if error is None:
-                partial.record(tile, files)
+                partial.record(tile, written)
                 bar.update(megapixels(tile))
             else:
                 failed.append((tile, error))

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..backend.array import device_array, host_array
 from ..labeling.labeler import Labeler
+from ..labeling.table import label_pixels
 from .source import Source
-from .store import TileIndex, write_block
+from .store import TileIndex, Written, write_block
 
-__all__ = ["LabelTask"]
+__all__ = ["Blocks", "LabelTask"]
+
+
+class Blocks(NamedTuple):
+    """A labeled tile."""
+
+    #: What is written to each array.
+    arrays: dict[str, np.ndarray]
+    #: Number of pixels of each label.
+    pixels: list[int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +35,7 @@ class LabelTask:
     source : Source
     labeler : Labeler
         Its prototypes are in scaled image units.
-    values : (J,) unsigned array
+    values : (J,) integer array
         What stands for the labels in the result.
     device : "cpu" or "gpu"
     side, halo : int
@@ -53,14 +63,15 @@ class LabelTask:
         """Read the tile with its halo, (h, w) or (h, w, C), and which of its pixels hold data; None where all do."""
         return self.source.read(tile.window(self.side, self.source.shape, self.halo))
 
-    def compute(self, tile: TileIndex, read: tuple[np.ndarray, np.ndarray | None]) -> dict[str, np.ndarray]:
-        """Label the tile with its halo, and cut out what lies inside, for each array."""
+    def compute(self, tile: TileIndex, read: tuple[np.ndarray, np.ndarray | None]) -> Blocks:
+        """Label the tile with its halo, cut out what lies inside, for each array, and count its labels."""
         outer, inner = (tile.window(self.side, self.source.shape, halo) for halo in (self.halo, 0))
         core = tuple(slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, outer, strict=True))
         pixels, valid = read
         mask = None if valid is None else device_array(valid, self.device)
         result = self.labeler.of_part(device_array(pixels, self.device), mask=mask)
         labels = host_array(result.labels[core])
+        pixels = label_pixels(labels, None if valid is None else valid[core], len(self.values)).tolist()
         if valid is not None:
             labels = np.where(valid[core], labels, 0)
         blocks = {self.labels: self.values[labels]}
@@ -68,11 +79,11 @@ class LabelTask:
             blocks[self.labels][~valid[core]] = self.nodata
         if self.probabilities is not None:
             blocks[self.probabilities] = host_array(result.probabilities[core]).copy()  # no view of the whole window
-        return blocks
+        return Blocks(blocks, pixels)
 
-    def write(self, tile: TileIndex, blocks: dict[str, np.ndarray]) -> dict[str, Any]:
-        """Write the blocks; return the files with sizes and checksums."""
+    def write(self, tile: TileIndex, blocks: Blocks) -> Written:
+        """Write the blocks; return their files, and the number of pixels of each label."""
         inner, files = tile.window(self.side, self.source.shape), dict[str, Any]()
-        for name, block in blocks.items():
+        for name, block in blocks.arrays.items():
             files |= write_block(self.folder, name, inner, block)
-        return files
+        return Written(files, blocks.pixels)

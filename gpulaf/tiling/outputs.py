@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from ..io.atomic import check_folder
+from ..io.images import check_output
 from ..io.place import Place, tiff_options
 from ..io.tiff import TIFFS
 from .store import flush, is_complete
 
-__all__ = ["Targets", "check_targets", "write_tiff"]
+__all__ = ["Targets", "check_targets", "check_type", "write_tiff"]
 
 
 class Targets(NamedTuple):
@@ -56,10 +57,7 @@ def check_targets(targets: Targets) -> None:
     for path in (labels, probabilities):
         if path is None:
             continue
-        if not path.parent.is_dir():
-            raise FileNotFoundError(f"folder {path.parent} does not exist. Create it first, or choose another path.")
-        if not os.access(path.parent, os.W_OK):
-            raise PermissionError(f"folder {path.parent} cannot be written. Choose another, or have it opened for you.")
+        check_folder(path.parent)
         in_the_way = path.is_dir() or (path.exists() and path.suffix.lower() == ".zarr")  # a file is no folder
         if in_the_way and not is_complete(targets.partial):
             raise FileExistsError(f"{path} exists. Delete it, or choose another name.")
@@ -68,6 +66,12 @@ def check_targets(targets: Targets) -> None:
             raise ValueError(f"labels and probabilities both go to {labels}. Choose different names.")
         if probabilities.parent.stat().st_dev != labels.parent.stat().st_dev:
             raise ValueError(f"{probabilities} is on another disk than {labels}. Put them on the same one.")
+
+
+def check_type(path: Path, values: np.ndarray) -> None:
+    """Raise ValueError for values of labels that the format of a file cannot hold."""
+    if path.suffix.lower() in TIFFS:
+        check_output(path, values.dtype, labels=values)
 
 
 def write_tiff(path: Path, array_path: Path, side: int, *, name: str = "", place: Place | None = None) -> None:

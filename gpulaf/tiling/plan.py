@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from .outputs import Targets, write_tiff
 from .pyramid import Downsampling, create_pyramid, level_shapes
 from .sizing import chunk_side
 from .source import Source
-from .store import PartialResult, TileIndex, add_attributes, create_array, holds
+from .store import PartialResult, TileIndex, add_attributes, create_array
 
 __all__ = ["Plan"]
 
@@ -32,7 +33,7 @@ class Plan:
     source : Source
     labeler : Labeler
         Its prototypes are in scaled image units.
-    values : (J,) unsigned array
+    values : (J,) integer array
         What stands for the labels in the result.
     targets : Targets
     side : int
@@ -126,25 +127,22 @@ class Plan:
         floats = 0 if self.targets.probabilities is None else len(self.values) * self._floating.itemsize
         return float(labels + pixels[0] * floats)
 
-    def finish(self, partial: PartialResult) -> int | None:
-        """Move the results to where they belong; what stands for pixels without data, where there are some."""
-        name, nodata = "labels", self.nodata
-        if nodata is not None and not holds(partial.folder, self._full, nodata):
-            nodata = None
-        if nodata is not None:
-            about = {"_FillValue": nodata}
-            add_attributes(
-                partial.folder,
-                name,
-                about if self.targets.is_pyramid else about | {"place": self.place(nodata).to_json()},
-            )
+    def is_full(self, pixels: Sequence[int]) -> bool:
+        """Whether every pixel has a label, by the number of pixels of each."""
+        return sum(pixels) == prod(self.shapes[0])
+
+    def finish(self, partial: PartialResult) -> None:
+        """Say what stands for pixels without data, where there are some, and move the results to where they belong."""
+        name, place = "labels", self.place(None if self.is_full(partial.pixels) else self.nodata)
+        if place.nodata is not None:
+            about = {} if self.targets.is_pyramid else {"place": place.to_json()}
+            add_attributes(partial.folder, name, about | {"_FillValue": place.nodata})
         if self.targets.is_tiff:
             name = "labels.tif"
             source, target = partial.folder / "labels", self.targets.labels.name
-            write_tiff(partial.folder / name, source, chunk_side(self.side), name=target, place=self.place(nodata))
+            write_tiff(partial.folder / name, source, chunk_side(self.side), name=target, place=place)
         moves = {} if self.targets.probabilities is None else {"probabilities": self.targets.probabilities}
         partial.move_results(moves | {name: self.targets.labels})
-        return nodata
 
     @property
     def _full(self) -> str:

@@ -13,13 +13,12 @@ import numpy as np
 from ..backend.array import is_device_array
 from ..backend.validation import Pixels, image_features
 from ..io.failures import Unreadable
-from ..labeling.hints import warn_of_values
 from ..labeling.labeler import Labeler
 from ..labeling.likelihood import prototype_array
 from ..labeling.sample import Window, sampled_values
 from .source import Source
 
-__all__ = ["sample_prototypes", "with_prototypes"]
+__all__ = ["sample_pixels", "sample_prototypes", "value_range", "with_prototypes"]
 
 
 def sample_prototypes(
@@ -29,11 +28,14 @@ def sample_prototypes(
 
     Pixels without data are left out; `range` as of a :class:`gpulaf.Labeler`.
     """
-    return prototype_array(labels, _sample(source, range, seed).features, seed=seed)
+    pixels = sample_pixels(source, range, seed)
+    return prototype_array(labels, pixels.features, pixels.range, seed=seed)
 
 
-def with_prototypes(labeler: Labeler, source: Source) -> Labeler:
-    """The labeler with its prototypes in the scaled units of an image file; a number of them is found in a sample.
+def with_prototypes(labeler: Labeler, source: Source) -> tuple[Labeler, bool]:
+    """The labeler with its prototypes in the scaled units of an image file, found in a sample where it has a number.
+
+    Also whether there was a warning about the values of the image.
 
     Raises
     ------
@@ -47,24 +49,23 @@ def with_prototypes(labeler: Labeler, source: Source) -> Labeler:
             "many. Take an image like those of the prototypes or the model."
         )
     if prototypes is not None and np.ndim(prototypes) == 0 and not is_device_array(prototypes):
-        pixels = _sample(source, labeler.range)
-        values = prototype_array(prototypes, pixels.features)
-        _warn(labeler, pixels, values)
+        values, told = labeler.looked_at(sample_pixels(source, labeler.range))
     else:
-        pixels = image_features(np.zeros((1, 1, channels), source.dtype), range=labeler.range)
-        values = prototype_array(prototypes, pixels.features, (0.0, 1.0) if labeler.scaled else pixels.range)
+        pixel = np.zeros((1, 1, channels), np.float64 if source.dtype == np.float64 else np.float32)
+        bounds = (0.0, 1.0) if labeler.scaled else value_range(source, labeler)
+        values = prototype_array(prototypes, pixel, bounds)
+        told = False
         with suppress(Unreadable, OSError):  # what cannot be read is told by its tiles
-            _warn(labeler, _sample(source, labeler.range), values)
-    return replace(labeler, prototypes=values, scaled=True)
+            _, told = labeler.looked_at(sample_pixels(source, labeler.range))
+    return replace(labeler, prototypes=values, scaled=True), told
 
 
-def _warn(labeler: Labeler, pixels: Pixels, prototypes: np.ndarray) -> None:
-    """Warn where sampled values do not go with the labeler."""
-    ranged = labeler.range is not None or pixels.range != (0, 1)
-    warn_of_values(pixels, prototypes, labeler.rho, ranged=ranged, learned=labeler.scaled)
+def value_range(source: Source, labeler: Labeler) -> tuple[float, float]:
+    """The values of an image file that are 0 and 1 to a labeler."""
+    return image_features(np.zeros((1, 1, 1), source.dtype), range=labeler.range).range
 
 
-def _sample(source: Source, bounds: tuple[float, float] | None, seed: int = 0) -> Pixels:
+def sample_pixels(source: Source, bounds: tuple[float, float] | None, seed: int = 0) -> Pixels:
     """Scaled valid pixels of an image file, (1, n, C), as they are sampled of an image in memory."""
     values = sampled_values(source.shape[:2], partial(_read, source), seed=seed)
     if not len(values):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..io.place import Place, label_colors
-from .store import TileIndex, create_array, flush, write_block
+from .store import TileIndex, Written, create_array, flush, write_block
 
 __all__ = ["Downsampling", "create_pyramid", "level_shapes"]
 
@@ -75,7 +75,7 @@ class Downsampling:
         """Return the tile: reading has halved it."""
         return read
 
-    def write(self, tile: TileIndex, blocks: Any) -> dict[str, Any]:
-        """Write the tile; return the files with sizes and checksums."""
+    def write(self, tile: TileIndex, blocks: Any) -> Written:
+        """Write the tile; return its files."""
         rows, columns = (slice(k * self.side, k * self.side + n) for k, n in zip(tile[1:], blocks.shape, strict=True))
-        return write_block(self.folder, f"{self.name}/{tile.level}", (rows, columns), blocks)
+        return Written(write_block(self.folder, f"{self.name}/{tile.level}", (rows, columns), blocks))

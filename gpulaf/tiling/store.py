@@ -17,12 +17,12 @@ import numpy as np
 from ..io.atomic import whole_file
 
 __all__ = [
-    "PartialResult", "TileIndex", "add_attributes", "create_array", "flush", "holds", "is_complete", "open_partial",
+    "PartialResult", "TileIndex", "Written", "add_attributes", "create_array", "flush", "is_complete", "open_partial",
     "stored_fingerprint", "write_block",
 ]  # fmt: skip
 
 #: Marks a folder as a partial result of this library, with the version of its layout.
-FORMAT = "gpulaf partial result 1"
+FORMAT = "gpulaf partial result 2"
 RUN, JOURNAL = "run.json", "journal"
 
 
@@ -42,6 +42,15 @@ class TileIndex(NamedTuple):
         return rows, columns
 
 
+class Written(NamedTuple):
+    """What writing a tile has left."""
+
+    #: Names of files, with their sizes and checksums.
+    files: dict[str, Any]
+    #: Number of pixels of each label, where they are labels of the whole image.
+    pixels: list[int] | None = None
+
+
 @dataclass
 class PartialResult:
     """The folder OUT.partial, held by one run at a time.
@@ -52,24 +61,33 @@ class PartialResult:
 
     folder: Path
     journal: BinaryIO
-    done: set[TileIndex] = field(default_factory=set)
+    #: Finished tiles, with the number of pixels of each label where they were counted.
+    done: dict[TileIndex, list[int] | None] = field(default_factory=dict)
     #: Whether an earlier run began it, and whether that run had finished all tiles.
     resumed: bool = False
     complete: bool = False
 
-    def record(self, tile: TileIndex, files: Mapping[str, Any]) -> None:
+    @property
+    def pixels(self) -> list[int]:
+        """Number of pixels of each label in the finished tiles; of a complete result, as it was noted."""
+        if self.complete:
+            return list(_read_run(self.folder)["pixels"])
+        return [sum(counts) for counts in zip(*(x for x in self.done.values() if x is not None), strict=True)]
+
+    def record(self, tile: TileIndex, written: Written) -> None:
         """Note a tile whose files are on disk."""
-        self.journal.write(_line(tile, files))
+        self.journal.write(_line(tile, written))
         self.journal.flush()
         os.fsync(self.journal.fileno())
-        self.done.add(tile)
+        self.done[tile] = written.pixels
 
     def move_results(self, moves: Mapping[str, Path]) -> None:
         """Move parts of the folder to where they belong, and remove the rest.
 
         The moves are noted first: a run that is killed in between is ended by the next one.
         """
-        run = _read_run(self.folder) | {"moves": {name: str(target) for name, target in moves.items()}}
+        moved = {name: str(target) for name, target in moves.items()}
+        run = _read_run(self.folder) | {"moves": moved, "pixels": self.pixels}
         _write_json(self.folder / RUN, run)
         self.finish_moves()
 
@@ -153,16 +171,6 @@ def add_attributes(folder: Path, name: str, attributes: Mapping[str, Any]) -> No
     flush(path)
 
 
-def holds(folder: Path, name: str, value: int) -> bool:
-    """Whether a stored array (H, W) has this value somewhere."""
-    import zarr
-
-    array = zarr.open_array(str(folder / name), mode="r")
-    (rows, columns), (height, width) = array.chunks, array.shape
-    corners = ((y, x) for y in range(0, height, rows) for x in range(0, width, columns))
-    return any(bool((array[y : y + rows, x : x + columns] == value).any()) for y, x in corners)
-
-
 def write_block(folder: Path, name: str, window: tuple[slice, slice], block: np.ndarray) -> dict[str, tuple[int, int]]:
     """Write a block that covers whole chunks; the names of its files, with sizes and checksums, flushed to disk."""
     import zarr
@@ -200,8 +208,8 @@ def _is_whole(folder: Path, files: Mapping[str, Any]) -> bool:
         return False
 
 
-def _line(tile: TileIndex, files: Mapping[str, Any]) -> bytes:
-    text = json.dumps([*tile, files], separators=(",", ":")).encode()
+def _line(tile: TileIndex, written: Written) -> bytes:
+    text = json.dumps([*tile, *written], separators=(",", ":")).encode()
     return b"%08x %s\n" % (crc32(text), text)
 
 
@@ -213,9 +221,9 @@ def _read_journal(partial: PartialResult) -> None:
             check, _, text = line.rstrip(b"\n").partition(b" ")
             if not line.endswith(b"\n") or check != b"%08x" % crc32(text):
                 continue  # torn when the run was killed
-            *index, files = json.loads(text)
+            *index, files, pixels = json.loads(text)
             if (tile := TileIndex(*index)) not in partial.done and _is_whole(partial.folder, files):
-                partial.done.add(tile)
+                partial.done[tile] = pixels
                 kept.write(line)
     partial.journal.close()
     partial.journal = _locked_journal(partial.folder)

@@ -97,7 +97,7 @@ def test_label_with_clusters_writes_labels_probabilities_and_preview(tmp_path: P
         tmp_path, "label", "im.png", "-o", "labels.png", "--prototypes", 2,
         "--probabilities", "probabilities.npy", "--preview", "preview.png",
     )  # fmt: skip
-    assert re.fullmatch(r"32×32 pixels, 2 labels, error \d\.\de-\d+: labels\.png\n", output)
+    assert re.fullmatch(r"32×32 pixels, 2 labels, error \d\.\de-\d+: labels\.png\n  label .*", output, re.S)
     expected = gpulaf.label(example.image, 2)
     labels, probabilities = read_image(tmp_path / "labels.png"), np.load(tmp_path / "probabilities.npy")
     assert labels.dtype == np.uint8
@@ -126,7 +126,7 @@ def test_label_by_the_nonlinear_flow_says_when_and_why_it_ended(tmp_path: Path, 
     command = ["label", "im.png", "-o", "labels.png", "--prototypes", 2, "--flow", "nonlinear"]
     output = succeeds(tmp_path, *command, "--tol", 1e-3, "--probabilities", "probabilities.npy")
     expected = gpulaf.label(example.image, 2, solver=gpulaf.DormandPrince(tol=1e-3))
-    assert output == f"32×32 pixels, 2 labels, error 1.0e-03 per step: labels.png\n{expected.reason}\n"
+    assert output.startswith(f"32×32 pixels, 2 labels, error 1.0e-03 per step: labels.png\n{expected.reason}\n  label ")
     assert re.search(r"\nThe mean entropy fell under 0\.001 at time [\d.]+, after \d+ steps\.\n", output)
     np.testing.assert_array_equal(read_image(tmp_path / "labels.png"), expected.labels)
     np.testing.assert_allclose(np.load(tmp_path / "probabilities.npy"), expected.probabilities, atol=1e-5)
@@ -391,6 +391,9 @@ def test_a_gpu_that_is_not_there(tmp_path: Path, example: Example) -> None:
         ("refine p.npy -o new.png --image im.png --model m.safetensors --flow nonlinear", r"Leave --flow out"),
         ("label im.png -o new.png --weights bilateral --sigma 0", r"sigma is 0"),
         ("label im.png -o new.png --prototypes 1", r"prototypes is 1"),
+        ("label im.png -o new.png --prototypes 0", r"prototypes is 0"),
+        ("label im.png -o new.png --prototypes -1", r"prototypes is -1"),
+        ("label im.png -o new.png --prototypes=", r"prototypes are ''; accepted are a number of labels or a"),
         ("label im.png -o new.png --prototypes none.csv", r"'none\.csv'"),
         ("label im.png -o new.png --prototypes text.csv", r"text\.csv holds no table of numbers"),
         ("label im.png -o new.png --prototypes two.csv", r"\(2, 2\).*\(J, 1\)"),
@@ -398,7 +401,7 @@ def test_a_gpu_that_is_not_there(tmp_path: Path, example: Example) -> None:
         ("label nan.npy -o new.png", r"nan\.npy has no pixel with data"),
         ("label stack.npy -o new.png", r"\(2, 3, 8, 9\)"),
         ("label empty.png -o new.png", r"empty\.png cannot be read"),
-        ("label . -o new.png", r"\. is a folder"),
+        ("label . -o new.png", r"accepted is a folder, in which each"),
         ("label im.png -o new", r"''.*\.png"),
         ("label im.png -o folder.png", r"folder\.png"),
         ("label im.png -o new.png --channel-axis 0", r"channel.axis"),
@@ -492,12 +495,12 @@ def test_a_disk_that_fills_up_leaves_whole_files_only(
     arguments = ["label", "im.png", "-o", "new.png", "--prototypes", "2", "--preview", "old.png"]
     with pytest.raises(SystemExit) as stopped:
         main(arguments, prog_name="gpulaf")
-    check_mistake(stopped.value.code, capsys.readouterr().err, "No space left")
-    after = snapshot(tmp_path)
-    if "new.png" in after:
-        assert read_image("new.png").shape == (32, 32)
-        del after["new.png"]
-    assert after == before
+    said = r"old\.png cannot be written: No space left on device\. .* It is in \S+rescued-1-old\.png instead\."
+    check_mistake(stopped.value.code, capsys.readouterr().err, said)
+    for name in ("new.png", "rescued-1-old.png"):
+        assert read_image(name).shape[:2] == (32, 32)
+        (tmp_path / name).unlink()
+    assert snapshot(tmp_path) == before
 
 
 @pytest.mark.parametrize("arguments", ["--debug label none.png -o new.png", "label none.png -o new.png --debug"])

@@ -102,7 +102,7 @@ def test_train_writes_what_fit_learns(folder: Path) -> None:
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
     rows = expected.history_
     kept = rows[int(np.argmin([row.validation_loss for row in rows]))]
-    assert output.startswith("3 images, 2 labels, 8 prototypes\n")
+    assert output.startswith(f"3 images, 2 labels, {8 * 9 + 8 * 9 + 1} numbers learned\n")
     assert f"  training: {100 * rows[0].wrong:.2f} % wrong in the first step, {100 * rows[-1].wrong:.2f} % in" in output
     first, last = 100 * rows[0].validation_wrong, 100 * kept.validation_wrong
     assert f"{first:.2f} % wrong at first, {last:.2f} % with the model\n" in output
@@ -212,7 +212,7 @@ def test_label_with_a_model_writes_the_values_of_the_truth(folder: Path) -> None
         folder, "label", "image_3.png", "--model", "m.safetensors", "-o", "new.png", "--probabilities", "new.npy",
         "--preview", "see.png",
     )  # fmt: skip
-    assert re.fullmatch(r"32×32 pixels, 2 labels, error \d\.\de-\d+: new\.png\n", output)
+    assert re.fullmatch(r"32×32 pixels, 2 labels, error \d\.\de-\d+: new\.png\n  label .*", output, re.S)
     expected = WeightPredictor.load(folder / "m.safetensors").label(PIXELS[3])
     np.testing.assert_array_equal(read_image(folder / "new.png"), VALUES[expected.labels])
     np.testing.assert_allclose(np.load(folder / "new.npy"), expected.probabilities, atol=1e-6)
@@ -356,7 +356,7 @@ def test_mistakes_of_a_process(folder: Path, arguments: str, said: str) -> None:
         (f"{TRAIN} -o new.safetensors --checkpoint new.safetensors", "two results go to the same file"),
         (f"{TRAIN} -o new.safetensors --checkpoint none/s", "folder none does not exist"),
         (f"{TRAIN} -o new.safetensors --checkpoint m.safetensors", r"m\.safetensors exists\. Resume from it"),
-        (f"{TRAIN} -o new.safetensors --checkpoint m.safetensors --resume", "holds predictor; accepted"),
+        (f"{TRAIN} -o new.safetensors --checkpoint m.safetensors --resume", "holds a model of"),
         (f"{TRAIN} -o new.safetensors --resume", "Name the file with --checkpoint"),
         (f"{TRAIN} -o new.safetensors --patience 3", "--patience needs images to watch"),
         (f"{TRAIN} -o new.safetensors --validate image_3.png", "Give both --validate and --validate-truth"),
@@ -385,8 +385,8 @@ def test_mistakes_of_a_process(folder: Path, arguments: str, said: str) -> None:
         ("train part.png --truth truth_3.png -o new.safetensors", r"part\.png cannot be read"),
         ("train image_3.png --truth color.png -o new.safetensors", r"the labels \[0\]; accepted are at least two"),
         ("label image_3.png --model none.safetensors -o new.png", r"none\.safetensors does not exist"),
-        ("label image_3.png --model w.safetensors -o new.png", "holds weights; accepted are files of predictor"),
-        ("label image_3.png --weights m.safetensors -o new.png", "holds predictor; accepted are files of weights"),
+        ("label image_3.png --model w.safetensors -o new.png", "holds weights of gpulaf learn; accepted is a model"),
+        ("label image_3.png --weights m.safetensors -o new.png", "holds a model of gpulaf train; accepted is weights"),
         ("label color.png --model m.safetensors -o new.png", "image has 3 channels; accepted are 1"),
         ("label part.png --model m.safetensors -o new.png", r"part\.png cannot be read"),
         ("label image_3.png --model soft.safetensors -o new.png", "on probabilities. Use it with gpulaf refine"),
@@ -407,7 +407,7 @@ def test_mistakes_of_a_process(folder: Path, arguments: str, said: str) -> None:
         ("refine soft_3.npy --model soft.safetensors --image image_3.png -o new.png --label-axis 7", "label.axis is 7"),
         (EVALUATE, "--model"),
         (f"{EVALUATE} --model half.safetensors", r"half\.safetensors is no readable"),
-        (f"{EVALUATE} --model w.safetensors", "holds weights; accepted are files of predictor"),
+        (f"{EVALUATE} --model w.safetensors", "holds weights of gpulaf learn; accepted is a model"),
         (f"{EVALUATE} --model soft.safetensors", "trained on probabilities. Give --probabilities"),
         (f"{EVALUATE} --model m.safetensors --probabilities soft_3.npy", "Leave out --probabilities"),
         (f"{EVALUATE} --model m.safetensors --confusion new.txt", r"'\.txt'; accepted for figures"),

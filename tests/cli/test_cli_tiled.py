@@ -40,7 +40,7 @@ def refused(folder: Path, *arguments: object) -> str:
 def test_a_zarr_output_goes_by_tiles_and_a_png_input_may(tmp_path: Path) -> None:
     example = write_example(tmp_path, 96)
     said = succeeds(tmp_path, "label", "im.png", "--prototypes", 2, "-o", "out.zarr", "--tile", 32)
-    assert said == "96×96 pixels, 2 labels, 9 tiles: out.zarr\n"
+    assert said.startswith("96×96 pixels, 2 labels, 9 tiles: out.zarr\n  label ")
     succeeds(tmp_path, "label", "im.png", "--prototypes", 2, "-o", "out.png")
     labels = zarr.open_array(tmp_path / "out.zarr", mode="r")[:]
     assert np.array_equal(labels, read_image(tmp_path / "out.png"))

@@ -178,7 +178,7 @@ def test_another_value_without_data(tmp_path: Path) -> None:
         assert found.pixels.dtype == (np.uint8 if value == 7 else np.uint16)
     done = gpulaf_process(tmp_path, "label", "i.tif", "--prototypes", 3, "-o", "n.tif", "--nodata", 1)
     assert done.returncode == 2
-    assert "nodata is 1; accepted are whole numbers from 0 to 65535 that stand for no label" in done.stderr
+    assert "nodata is 1; accepted are whole numbers that stand for no label" in done.stderr
 
 
 # --- microscopes ----------------------------------------------------------------------------------------------------

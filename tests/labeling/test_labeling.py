@@ -273,7 +273,7 @@ def test_a_photograph_in_six_labels() -> None:
 
 @realdata
 def test_weights_of_an_electron_micrograph_are_learned() -> None:
-    from gpulaf.io.images import read_image, read_truth
+    from gpulaf.io import read_image, read_truth
 
     window = np.s_[100:228, 100:228]
     image = read_image(DATA / "em" / "image_00.png")[window].astype(np.float32) / 255

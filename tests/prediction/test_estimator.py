@@ -22,9 +22,9 @@ from gpulaf.prediction import Features, Training, gaussian_features
 def test_parameters_are_stored_as_they_are() -> None:
     features = partial(gaussian_features, scales=(1,))
     options = {
-        "n_prototypes": 7, "features": features, "radius": 2, "rho": 0.3, "time": 1, "n_layers": 2,
-        "shared_layers": True, "solver": gpulaf.Euler(), "training": Training(steps=2), "seed": 5,
-        "range": (0, 255),
+        "n_prototypes": 7, "features": features, "radius": 2, "rho": 0.3, "metric": "sqeuclidean",
+        "time": 1, "n_layers": 2, "shared_layers": True, "solver": gpulaf.Euler(), "training": Training(steps=2),
+        "seed": 5, "range": (0, 255),
     }  # fmt: skip
     predictor = WeightPredictor(**options)
     assert all(predictor.get_params()[name] is value for name, value in options.items())

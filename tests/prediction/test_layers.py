@@ -25,7 +25,7 @@ from gpulaf.prediction import Parameters, Training, predict_weights
 from gpulaf.prediction.dataset import Item, Reader
 from gpulaf.prediction.evaluation import compare
 from gpulaf.prediction.model import prediction_gradient
-from gpulaf.prediction.objective import Objective, from_vector, to_vector
+from gpulaf.prediction.objective import Objective
 from gpulaf.simplex import softmax
 
 TIMES = [1.0, 0.5, 2.0]
@@ -94,11 +94,11 @@ def test_the_derivative_of_one_image_against_central_differences(shared: bool, d
     loss = partial(gpulaf.cross_entropy_loss, class_weights=[1.0, 2.0, 0.5])
     objective = Objective(reader, [4 / 3] * 3, Taylor(degree=14), loss)
     shapes = Parameters(rng.random((3, 2)), rng.standard_normal((3, 9) if shared else (3, 3, 9)), 0.3)
-    vector, prepared = to_vector(shapes), reader.with_features(reader(Item(image, truth, probabilities)))
-    found = objective(from_vector(vector, shapes), prepared).derivative
+    vector, prepared = shapes.vector, reader.with_features(reader(Item(image, truth, probabilities)))
+    found = objective(shapes.moved(vector), prepared).derivative
     steps = h * np.eye(len(vector))
     values = [
-        [objective(from_vector(vector + sign * s, shapes), prepared, False).loss for sign in (1, -1)] for s in steps
+        [objective(shapes.moved(vector + sign * s), prepared, False).loss for sign in (1, -1)] for s in steps
     ]
     assert relative(found, [(up - down) / (2 * h) for up, down in values]) < 1e-6
 
@@ -115,7 +115,7 @@ def test_one_layer_is_one_flow_bit_for_bit(solver: Any) -> None:
     G = gpulaf.flows.weight_gradient(flow, solution, g, tol=0.0 if isinstance(solver, Taylor) else 1e-3).weights
     p, nu, sigma = prediction_gradient(own, features, G)
     assert (found.loss, found.wrong) == (value, wrong_share(solution.v, prepared.truth))
-    np.testing.assert_array_equal(found.derivative, to_vector(Parameters(p, nu, sigma * own.sigma)))
+    np.testing.assert_array_equal(found.derivative, np.concatenate([p.ravel(), nu.ravel(), [sigma * own.sigma]]))
 
 
 # --- the predictor --------------------------------------------------------------------------------------------------

@@ -24,10 +24,10 @@ from gpulaf.io.images import write_array
 from gpulaf.learning import Checkpoint
 from gpulaf.learning.loss import wrong_share
 from gpulaf.prediction import Features, Parameters, Training, gaussian_features, patch_features
-from gpulaf.prediction.dataset import Item, Reader, Samples, batch_of
+from gpulaf.prediction.dataset import Item, Reader, Samples, View, batch_of
 from gpulaf.prediction.features import feature_names
 from gpulaf.prediction.initialization import starting_parameters
-from gpulaf.prediction.objective import Objective, from_vector, to_vector
+from gpulaf.prediction.objective import Objective
 from gpulaf.prediction.statistics import survey
 
 # --- learning -------------------------------------------------------------------------------------------------------
@@ -59,11 +59,11 @@ def test_the_derivative_of_one_image_against_central_differences(data_term: str,
     reader = Reader(1, 0.5, np.array([3, 5, 9]), rng.random((3, 2)))
     objective = Objective(reader, [2.0], gpulaf.Taylor(degree=14), partial(loss, class_weights=[1.0, 2.0, 0.5]))
     shapes = Parameters(rng.random((3, 18)), rng.standard_normal((3, 9)), 0.3)
-    vector, prepared = to_vector(shapes), reader.with_features(reader(Item(image, truth, probabilities)))
-    found = objective(from_vector(vector, shapes), prepared).derivative
+    vector, prepared = shapes.vector, reader.with_features(reader(Item(image, truth, probabilities)))
+    found = objective(shapes.moved(vector), prepared).derivative
     steps = h * np.eye(len(vector))
     values = [
-        [objective(from_vector(vector + sign * s, shapes), prepared, False).loss for sign in (1, -1)] for s in steps
+        [objective(shapes.moved(vector + sign * s), prepared, False).loss for sign in (1, -1)] for s in steps
     ]
     assert relative(found, [(up - down) / (2 * h) for up, down in values]) < 1e-6
 
@@ -78,14 +78,14 @@ def test_adam_by_its_formula(decay: bool) -> None:
     start, _ = starting_parameters(samples, reader, 8, 1)
     objective = Objective(reader, [3.0], gpulaf.Taylor(), gpulaf.cosine_loss)
     prepared = [reader.with_features(reader(samples[i])) for i in range(2)]
-    x = to_vector(start._replace(sigma=0.0))
+    x = start.vector
     m = s = 0.0
     for k in range(1, 4):
-        g = sum(objective(from_vector(x, start), image).derivative for image in prepared) / 2
+        g = sum(objective(start.moved(x), image).derivative for image in prepared) / 2
         m, s = 0.9 * m + 0.1 * g, 0.999 * s + 0.001 * g**2
         h = 0.05 * (np.cos(np.pi * (k - 1) / 6) ** 2 if decay else 1)
         x = x - h * (m / (1 - 0.9**k)) / (np.sqrt(s / (1 - 0.999**k)) + 1e-8)
-    found = to_vector(Parameters(predictor.feature_prototypes_, predictor.tangents_, np.log(predictor.sigma_)))
+    found = predictor.weight_map().vector
     assert relative(found, x) < 1e-12
 
 
@@ -427,7 +427,7 @@ def test_objectives_travel() -> None:
     loss = partial(gpulaf.cosine_loss, class_weights=np.ones(2))
     objective = Objective(reader, [3.0], gpulaf.Taylor(tol=1e-3), loss)
     parameters = Parameters(np.random.default_rng(0).random((5, 4)), np.eye(5, 9), 1.0)
-    task = (parameters, Item(IMAGES[0], TRUTHS[0]), 16, (0, 1, 2), True)
+    task = (parameters, Item(IMAGES[0], TRUTHS[0]), View(16, True), (0, 1, 2), True)
     there, arguments = pickle.loads(pickle.dumps((objective.of_item, task)))
     np.testing.assert_array_equal(there(*arguments).derivative, objective.of_item(*task).derivative)
 
@@ -540,7 +540,7 @@ def test_an_unchanged_file_is_read(tmp_path: Path) -> None:
         ({"feature_prototypes": np.zeros((8, 10))}, "do not fit together .* raw patches of radius 1"),
         ({"classes": np.zeros(3, np.int64)}, "do not fit together"),
         ({"sigma": np.zeros(1)}, "do not fit together"),
-        ({"sigma": np.array(0.0)}, "σ is not positive"),
+        ({"sigma": np.array(0.0)}, "which is not positive"),
         ({"tangents": np.full((8, 9), np.nan)}, "holds values that are not finite"),
         ({"metadata": {"integrator": ["Taylor", {}]}}, r"f was written by gpulaf 0\.1; .*Train the predictor again"),
         ({"metadata": {"options": None}}, r"damaged metadata \(KeyError\('options'\)\)"),
@@ -563,7 +563,7 @@ def test_options_that_do_not_fit_what_was_learned_are_not_saved(tmp_path: Path, 
     predictor = fitted()
     before = predictor.get_params(deep=False)
     predictor.set_params(**changed)
-    with pytest.raises(ValueError, match=r"the predictor holds .* do not fit together .*Set the options back"):
+    with pytest.raises(ValueError, match=r"this WeightPredictor holds .* do not fit together .*Set the options back"):
         predictor.save(tmp_path / "f")
     assert os.listdir(tmp_path) == []
     predictor.set_params(**before).save(tmp_path / "f")
@@ -579,7 +579,7 @@ def test_files_that_are_no_models(tmp_path: Path) -> None:
     for name, message in (
         ("half", "no readable safetensors file"),
         ("pickle", "no readable safetensors file"),
-        ("weights", "weights holds weights; accepted are files of predictor"),
+        ("weights", "weights holds weights of gpulaf learn; accepted is a model"),
     ):
         with pytest.raises(ValueError, match=message):
             WeightPredictor.load(tmp_path / name)
@@ -604,7 +604,7 @@ def test_solvers_of_your_own_cannot_be_stored(tmp_path: Path) -> None:
     [
         ({"n_prototypes": 0}, "n_prototypes is 0; accepted are whole numbers from 1"),
         ({"radius": 0.5}, "radius is 0.5; accepted are whole numbers from 1"),
-        ({"features": -1}, "features is -1; accepted are whole numbers from 0, or a callable"),
+        ({"features": -1}, "features is -1; accepted are whole numbers from 0, names, or a callable"),
         ({"features": lambda i: to_rows(i[:3])}, r"the features have shape \(3, 1, 32\); accepted is \(32, F, 32\)"),
         ({"features": lambda image: image}, r"the features have shape \(32, 32, 1\); .*gpulaf\.fields\.to_rows"),
         ({"features": lambda image: to_rows(image * np.nan)}, "features hold values that are NaN"),
@@ -634,7 +634,7 @@ def test_options_that_are_refused(options: dict[str, Any], message: str) -> None
         ([IMAGES[0], np.zeros((32, 32, 3))], TRUTHS[:2], "training image 1: it has 3 channels; accepted is 1 channels"),
         (IMAGES[:1], [TRUTHS[0] - TRUTHS[0]], r"the truths hold the labels \[0\]; accepted are at least two"),
         (IMAGES[:2], [TRUTHS[0], np.full((32, 32), -1)], "training image 1: its truth holds no labeled pixel"),
-        (IMAGES[:1], [TRUTHS[0] * 0.5], "training image 0: its truth has .* dtype float64; accepted are integers"),
+        (IMAGES[:1], [TRUTHS[0] * 0.5], "training image 0: its truth holds float64 .* no whole numbers, as 0.5"),
         (IMAGES[:1], [np.arange(1024).reshape(32, 32)], "its truth holds 1024 different values"),
         ([IMAGES[0] * np.nan], TRUTHS[:1], "training image 0: image holds 1024 value"),
         ([np.full((32, 32), "x")], TRUTHS[:1], "training image 0: image has dtype <U1"),

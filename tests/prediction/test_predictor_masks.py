@@ -12,8 +12,8 @@ import tifffile
 from gpulaf import Taylor, WeightPredictor, cross_entropy_loss, evaluate
 from gpulaf.io import read_tensors, write_tensors
 from gpulaf.prediction import Features, Parameters
-from gpulaf.prediction.dataset import Files, Item, Reader, Samples, read_item
-from gpulaf.prediction.objective import Objective, from_vector, to_vector
+from gpulaf.prediction.dataset import Files, Item, Reader, Samples, View, read_item
+from gpulaf.prediction.objective import Objective
 from gpulaf.prediction.prepared import PreparedImages
 from gpulaf.scenes import voronoi_lines
 
@@ -51,11 +51,11 @@ def test_the_derivative_of_one_image_against_central_differences(layers: int, so
     shapes = Parameters(rng.random((4, 18)), tangents, 1.3)
     objective = Objective(reader, [1.0] * layers, Taylor(tol=1e-9), cross_entropy_loss)
     prepared = reader.with_features(reader(Item(image, truth, probabilities, mask=valid)))
-    vector = to_vector(shapes._replace(sigma=np.log(1.3)))
+    vector = shapes.vector
     gradient = objective(shapes, prepared).derivative
     for direction in rng.standard_normal((4, len(vector))):
         h = 1e-5
-        ends = [objective(from_vector(vector + s * h * direction, shapes), prepared, False).loss for s in (1, -1)]
+        ends = [objective(shapes.moved(vector + s * h * direction), prepared, False).loss for s in (1, -1)]
         assert abs((ends[0] - ends[1]) / (2 * h) - gradient @ direction) < 1e-6 * np.linalg.norm(gradient)
 
 
@@ -90,7 +90,7 @@ def test_crops_kept_or_read_are_the_same_bits() -> None:
     reader = Reader(Features("patch:2+gaussian:1"), 0.1, np.arange(2), np.array([[0.0], [1.0]]), np.ones(29))
     kept, read = PreparedImages(reader, 10**9), PreparedImages(reader, 0)
     for seed in ((0, 1), (2, 3)):
-        for x, y in zip(kept.get(samples, 1, 12, seed), read.get(samples, 1, 12, seed), strict=True):
+        for x, y in zip(kept.get(samples, 1, View(12), seed), read.get(samples, 1, View(12), seed), strict=True):
             np.testing.assert_array_equal(x, y)
 
 
@@ -156,6 +156,17 @@ def test_masks_that_do_not_fit(masks: Any, words: str) -> None:
 def test_a_range_that_is_none() -> None:
     with pytest.raises(ValueError, match="two increasing"):
         WeightPredictor(8, range=(1, 1)).fit(IMAGES, TRUTHS)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "uint64", "bool"])
+def test_truths_of_any_type_that_holds_whole_numbers(dtype: str) -> None:
+    truth = TRUTHS[0].astype(dtype)
+    _, values, _, _ = read_item(Item(IMAGES[0], truth))
+    assert values.dtype == np.int64
+    np.testing.assert_array_equal(values, truth)
+    if dtype == "uint64":
+        with pytest.raises(ValueError, match=r"its truth holds the value 922337203685477580.; accepted are labels up"):
+            read_item(Item(IMAGES[0], truth + np.uint64(2**63)))
 
 
 def test_what_files_say_to_be_no_data_is_a_mask(tmp_path: Path) -> None:

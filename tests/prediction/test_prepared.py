@@ -20,7 +20,7 @@ from gpulaf.integrators import Taylor
 from gpulaf.io.images import write_array
 from gpulaf.plots import predictor_figure
 from gpulaf.prediction import Features, Training
-from gpulaf.prediction.dataset import Item, Reader, Samples
+from gpulaf.prediction.dataset import Item, Reader, Samples, View
 from gpulaf.prediction.initialization import starting_parameters
 from gpulaf.prediction.objective import Objective
 from gpulaf.prediction.prepared import PreparedImages
@@ -141,8 +141,8 @@ def test_a_crop_of_a_prepared_image_is_the_prepared_crop(channels: int) -> None:
         item = Item(image, truth, probabilities)
         whole = reader(item)
         for seed in range(5):
-            for side in (1, 4, 23, 40):
-                for one, other in zip(whole.cropped(side, (seed,)), reader(item, side, (seed,)), strict=True):
+            for view in (View(side, flips) for side in (1, 4, 23, 40, None) for flips in (False, True)):
+                for one, other in zip(whole.viewed(view, (seed,)), reader(item, view, (seed,)), strict=True):
                     np.testing.assert_array_equal(one, other)
 
 

@@ -29,7 +29,7 @@ from gpulaf.tiling.engine import run_task
 from gpulaf.tiling.outputs import Targets
 from gpulaf.tiling.plan import Plan
 from gpulaf.tiling.sizing import BASE, chosen_side, chunk_side
-from gpulaf.tiling.store import TileIndex
+from gpulaf.tiling.store import TileIndex, Written
 
 PROGRAM = [sys.executable, "-m", "gpulaf", "label"]
 ENVIRONMENT = os.environ | {"NUMBA_NUM_THREADS": "1"}
@@ -78,7 +78,7 @@ def test_labels_and_probabilities_equal_those_in_memory_bit_for_bit(tmp_path: Pa
     tifffile.imwrite(tmp_path / "in.tif", pixels, tile=(SIDE, SIDE), photometric=photometric)
     labeler = Labeler(3, weights)
     prototypes = sample_prototypes(open_source(tmp_path / "in.tif"), 3)
-    assert np.array_equal(prototypes, gpulaf.labeling.kmeans_prototypes(image_features(pixels)[0], 3))
+    np.testing.assert_allclose(prototypes, gpulaf.labeling.kmeans_prototypes(image_features(pixels)[0], 3), 1e-9)
     expected = [host_array(x) for x in labeler(device_array(pixels, device))[:2]]
     assert 0 < (expected[0] == 0).mean() < 1
     options: dict[str, Any] = {"probabilities": tmp_path / "soft.zarr", "device": device}
@@ -149,8 +149,8 @@ def test_values_that_stand_for_labels(tmp_path: Path, image: Path) -> None:
     labels = zarr.open_array(tmp_path / "out.zarr", mode="r")
     assert labels.dtype == np.uint16
     assert np.array_equal(labels[:], values[Labeler(PROTOTYPES)(stripes()).labels])
-    for wrong in ([1], [-1, 1], [0.5, 1], [[1, 2]]):
-        with pytest.raises(ValueError, match=r"values are .*; accepted are 2 whole numbers from 0"):
+    for wrong in ([1], [0.5, 1], [[1, 2]], np.array([1, 2**63], np.uint64)):
+        with pytest.raises(ValueError, match=r"values are .*; accepted are 2 whole numbers, one for each"):
             labeled(image, tmp_path / "no.zarr", values=wrong)
 
 
@@ -519,8 +519,8 @@ class Echo:
     def compute(self, tile: TileIndex, read: None) -> int:
         return tile.column
 
-    def write(self, tile: TileIndex, blocks: int) -> dict[str, Any]:
-        return {"file": blocks}
+    def write(self, tile: TileIndex, blocks: int) -> Written:
+        return Written({"file": blocks})
 
 
 @pytest.mark.parametrize("threads", [0, 2])
@@ -542,7 +542,7 @@ def test_few_tiles_are_in_flight(threads: int) -> None:
             options = {"processes": False, "n_workers": 1, "threads_per_worker": threads, "dashboard_address": ":0"}
             client = stack.enter_context(Client(**options))
         for done in run_task(Echo(), tiles(), client):
-            assert done.files == {"file": done.tile.column}
+            assert done.written.files == {"file": done.tile.column}
             seen.add(done.tile)
             assert len(taken) <= len(seen) + max(3, 2 * threads)
             if len(seen) == 20:
@@ -635,15 +635,13 @@ def test_names_that_cannot_be_results(tmp_path: Path, image: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file.zarr", "in.tif", "there.zarr"]
 
 
-def test_a_folder_that_cannot_be_written_is_refused_before_the_work(
-    tmp_path: Path, image: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "closed").mkdir()
-    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "closed")
-    for output, soft in (("closed/out.zarr", None), ("out.zarr", "closed/soft.zarr")):
-        with pytest.raises(PermissionError, match=r"folder .*closed cannot be written\. Choose another"):
-            labeled(image, tmp_path / output, probabilities=soft and tmp_path / soft)
-    assert sorted(path.name for path in tmp_path.rglob("*")) == ["closed", "in.tif"]
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="/proc is a folder of Linux that takes no files")
+def test_a_folder_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path, image: Path) -> None:
+    closed = Path("/proc")
+    for output, soft in ((closed / "out.zarr", None), (tmp_path / "out.zarr", closed / "soft.zarr")):
+        with pytest.raises(OSError, match=r"^folder /proc cannot be written: .*choose another path\.$"):
+            labeled(image, output, probabilities=soft)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["in.tif"]
 
 
 def test_prototypes_of_another_kind_of_image(tmp_path: Path, image: Path) -> None:

@@ -1,0 +1,135 @@
+"""How a predictor is trained: read the images, start, lower the loss of their labelings, keep the best."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, Self
+
+import numpy as np
+
+from ..learning.loop import best, run
+from .checks import check_fit, validation_samples
+from .dataset import Reader, Samples
+from .features import features_name
+from .model import WeightMap
+from .objective import Objective
+from .serialization import Model
+from .statistics import Survey, checked_digest, survey
+from .summary import less_is_more, still_falling
+from .trained import TrainedPredictor
+from .training import PredictorTraining, TrainingStep
+
+__all__ = ["FittedPredictor"]
+
+
+class FittedPredictor(TrainedPredictor):
+    """A predictor that learns: :class:`gpulaf.WeightPredictor` and :class:`gpulaf.WeightNetwork`."""
+
+    @abstractmethod
+    def check_options(self) -> None:
+        """Raise an error for arguments of the constructor that cannot work."""
+
+    @abstractmethod
+    def starting_rho(self, known: Survey, soft: bool) -> float:
+        """The scale of the data term, of images or where `soft` of probabilities."""
+
+    @abstractmethod
+    def starting_map(self, samples: Samples, reader: Reader, clean: Any) -> tuple[WeightMap, np.ndarray]:
+        """Where learning starts, and what the features of a callable are multiplied by."""
+
+    def fit(
+        self,
+        images: Sequence[Any],
+        truths: Sequence[Any],
+        *,
+        probabilities: Sequence[Any] | None = None,
+        masks: Sequence[Any] | None = None,
+        clean: Sequence[Any] | None = None,
+        validation: tuple[Any, ...] | None = None,
+        unlabeled: int | None = None,
+        callback: Callable[[TrainingStep, WeightMap], object] | None = None,
+        progress: bool | None = None,
+        cluster: Any = None,
+    ) -> Self:
+        """Learn from images with ground truth.
+
+        Every sequence has a length and holds arrays or paths; items are fetched one at a time. Prepared images are
+        kept between steps as far as ``training.memory`` allows.
+
+        Parameters
+        ----------
+        images : sequence of (H, W) or (H, W, C) arrays, or of paths
+            As in :func:`gpulaf.label`; sizes may differ, the number of channels not. CuPy arrays run on the GPU.
+        truths : sequence of (H, W) integer arrays, or of paths
+            Any values: the sorted set of them all is `classes_`. −1 and `unlabeled` mark pixels without ground
+            truth.
+        probabilities : sequence of (H, W, J) arrays, or of paths, optional
+            Soft predictions of a classifier, which then are the data term.
+        masks : sequence of (H, W) arrays of bool, or of None, optional
+            True where a pixel is valid, as in :func:`gpulaf.label`. Others have no ground truth, and weights and
+            features of their neighbors do not look at them. What is masked in images that are masked arrays, or that
+            their files say to be no data, is not valid either.
+        clean : sequence of images, optional
+            Images without noise, whose features the prototypes start from; without them, raw patches are taken from
+            the truth, each label shown as its mean value.
+        validation : (images, truths), (images, truths, probabilities) or with masks as a fourth, optional
+            Images that are not learned from: the parameters of the smallest loss on them are kept.
+        unlabeled : int, optional
+            A value of the truths that is no label.
+        callback : callable, optional
+            ``callback(training_step, weight_map)`` after each evaluation; a true return value ends the training.
+        progress : bool, optional
+            Progress bar on standard error; None shows it where that is a terminal.
+        cluster : distributed.Client, optional
+            Spreads the images of each step over its workers, which read those given as paths themselves. The result
+            is the same bit for bit.
+
+        Returns
+        -------
+        This one.
+
+        Raises
+        ------
+        ValueError, TypeError
+            With the number of the image that cannot be used, the value, what is accepted and the next step.
+        FileExistsError, FloatingPointError
+            As in :func:`gpulaf.fit_weights`.
+        """
+        options, training = self.get_params(deep=False), self.training
+        self.check_options()
+        nothing = -1 if unlabeled is None else int(unlabeled)
+        samples = Samples(images, truths, probabilities, nothing, masks=masks)
+        held = None if validation is None else validation_samples(validation, nothing)
+        check_fit(samples, held, training, clean, cluster)
+        known = survey(samples, self.range)
+        rho = self.starting_rho(known, probabilities is not None)
+        reader = Reader(
+            self.pixel_features, rho, known.classes, known.label_prototypes, range=self.range, metric=self.metric
+        )
+        start, scale = self.starting_map(samples, reader, clean)
+        reader = replace(reader, feature_scale=scale if callable(reader.features) else None)
+        digests = {"images": known.digest, "validation": checked_digest(held, reader) if held else ""}
+        named = {k: repr(v) for k, v in options.items() if k not in ("training", "seed")}
+        counts, loss = np.maximum(known.counts, 1), training.loss
+        if training.balanced:
+            loss = partial(loss, class_weights=counts.sum() / (len(counts) * counts))
+        fingerprint = named | {"features": features_name(reader.features)} | digests
+        objective = Objective(reader, self.times, self.solver, loss)
+        trained = PredictorTraining(start, objective, samples, held, training, fingerprint, cluster)
+        history, reason = run(
+            trained, steps=training.steps, patience=training.patience, checkpoint=training.checkpoint,
+            callback=callback, progress=progress,
+        )  # fmt: skip
+        kept = best(history, trained.watched)
+        reason += f" The parameters are those of step {kept.step}." if kept else ""
+        if still_falling([row.loss for row in history]):
+            reason += " The loss was still falling: more steps would lower it."
+        less = less_is_more(objective, trained.best(), held or samples, steps=history[-1].step)
+        reason = f"{reason} {less}".strip()
+        tensors = trained.best().tensors | {"feature_scale": scale, "rho": np.array(rho)}
+        tensors |= {"classes": known.classes, "label_prototypes": known.label_prototypes}
+        tensors |= {"label_pixels": known.counts}
+        return self._set(Model(tensors, options, probabilities is not None, history, reason))

@@ -1,0 +1,74 @@
+"""What is said about a training at its end: whether it should go on, and whether anything simpler is better."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from warnings import warn
+
+import numpy as np
+
+from ..averaging.patches import masked_patches, uniform_weights
+from ..backend.array import like
+from ..fields import pixel_shape
+from ..flows.deep import DeepFlow
+from ..labeling.hints import DataWarning
+from ..learning.loss import wrong_share
+from .dataset import Samples, View
+from .model import WeightMap
+from .objective import Objective
+
+__all__ = ["less_is_more", "simpler_methods", "still_falling"]
+
+#: Images that methods are compared on, at most, and the side of the square that is taken of each.
+COMPARED, SIDE = 4, 256
+#: Steps that are only a trial.
+FEW = 20
+
+
+def still_falling(losses: Sequence[float]) -> bool:
+    """Whether the mean of the last fifth of the losses is below that of the fifth before, by more than
+    chance and 2 %."""
+    count = len(losses) // 5
+    if count < 4:
+        return False
+    before, last = np.array(losses[-2 * count : -count]), np.array(losses[-count:])
+    chance = ((before.var(ddof=1) + last.var(ddof=1)) / count) ** 0.5
+    return bool(before.mean() - last.mean() > max(3 * chance, 0.02 * last.mean()))
+
+
+def simpler_methods(objective: Objective, weights: WeightMap, samples: Samples) -> dict[str, float]:
+    """Shares of wrong pixels, 0 to 1, of the model and of two methods without learning, mean over some
+    images."""
+    rows = []
+    for k in range(min(COMPARED, len(samples))):
+        prepared = objective.reader.with_features(objective.reader(samples[k], View(SIDE), (k,)))
+        l, truth, valid = prepared.log_likelihood, prepared.truth, prepared.valid
+        plain = DeepFlow(_uniform(l, valid), objective.times, solver=objective.solver)
+        v = plain.solve(l, keep_basis=False).v
+        rows.append((objective(weights, prepared, False).wrong, wrong_share(l, truth), wrong_share(v, truth)))
+    return dict(zip(("the model", "pixelwise labels", "uniform weights"), np.mean(rows, axis=0).tolist(), strict=True))
+
+
+def less_is_more(objective: Objective, weights: WeightMap, samples: Samples, *, steps: int) -> str:
+    """A sentence where pixelwise labels or uniform weights have fewer wrong pixels than what was learned, else "".
+
+    After more than a few steps it is a warning, too.
+    """
+    model, *others = simpler_methods(objective, weights, samples).items()
+    name, wrong = min(others, key=lambda item: item[1])
+    if wrong >= model[1]:
+        return ""
+    text = (
+        f"{name.capitalize()} have {100 * wrong:.2f} % wrong pixels on the {samples.name} images and {model[0]} "
+        f"{100 * model[1]:.2f} %: take more steps, more images, or options by gpulaf.prediction.tune."
+    )
+    if steps > FEW:
+        warn(text, DataWarning, stacklevel=3)
+    return text
+
+
+def _uniform(l: Any, valid: Any) -> Any:
+    """Uniform weights for ℓ, masked where there is a mask."""
+    patches = like(uniform_weights(pixel_shape(l)), l)
+    return patches if valid is None else masked_patches(patches, valid)
