@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -12,7 +13,7 @@ from ..backend.operands import check_floating, check_real
 from ..fields import pixel_shape
 from ..kernels.stencil import axes_of, radius_of
 from .base import Averaging
-from .patches import check_weights, masked_patches
+from .patches import check_weights, closed_patches, masked_patches
 
 __all__ = ["Grid", "as_averaging"]
 
@@ -95,6 +96,10 @@ class Grid(Averaging):
         """Check the weights against fields (H, J, W), and bring them to their library, device and dtype."""
         check_weights(self.weights, pixel_shape(fields))
         return Grid(contiguous(like(self.weights, fields)), self.periodic)
+
+    def part(self, rows: slice, columns: slice, cuts: Sequence[bool]) -> Grid:
+        """Return the grid of a part of an image; see :func:`gpulaf.averaging.patches.closed_patches`."""
+        return Grid(closed_patches(self.weights[rows, :, columns], cuts), self.periodic)
 
     def masked(self, valid: Any) -> Grid:
         """Return the grid without its invalid pixels; see :func:`gpulaf.averaging.mask_weights`."""

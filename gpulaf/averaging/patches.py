@@ -8,13 +8,14 @@ order, those of a volume as (D, H, N, W) with N = (2r+1)³.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import reduce
 from math import prod
 from typing import Any
 
 import numpy as np
 
-from ..backend.array import filled, host_array, namespace
+from ..backend.array import filled, host_array, host_dtype, like, namespace
 from ..backend.numbers import check_count, check_number
 from ..backend.operands import check_floating
 from ..backend.validation import check_spacing, image_features, real_array, valid_pixels
@@ -22,8 +23,8 @@ from ..fields import field_shape, from_rows, pixel_shape, to_rows
 from ..kernels.stencil import axes_of, neighborhood, neighbors, offsets, radius_of, shifted
 
 __all__ = [
-    "bilateral_weights", "check_weights", "extended", "inside", "mask_gradient", "mask_weights", "normalize_weights",
-    "spaced_weights", "uniform_weights", "valid_neighbors",
+    "bilateral_weights", "check_weights", "closed_patches", "extended", "inside", "mask_gradient", "mask_weights",
+    "normalize_weights", "spaced_weights", "uniform_weights", "valid_neighbors",
 ]  # fmt: skip
 
 
@@ -278,6 +279,20 @@ def mask_weights(weights: Any, mask: Any) -> Any:
     valid = valid_pixels(mask, pixel_shape(weights), weights)
     check_weights(weights, pixel_shape(weights))
     return weights if valid is None else masked_patches(weights, valid)
+
+
+def closed_patches(weights: Any, cuts: Sequence[bool]) -> Any:
+    """Weights of a part of an image, (h, N, w), that ends inside it above, below, on the left or right: a new array.
+
+    At those cuts, where no result may depend on them, they are uniform, so that none points outside the part.
+    """
+    weights = namespace(weights).asarray(weights, copy=True)
+    r, (h, w) = radius_of(weights), pixel_shape(weights)
+    uniform = like(uniform_weights((h, w), r, dtype=host_dtype(weights)), weights)
+    for cut, edge in zip(cuts, (np.s_[:r], np.s_[h - r :], np.s_[..., :r], np.s_[..., w - r :]), strict=True):
+        if cut:
+            weights[edge] = uniform[edge]
+    return weights
 
 
 def masked_patches(weights: Any, valid: Any, *, periodic: bool = False) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,10 @@ USABLE = 0.9
 TILE_STEP = 64
 STEPS = {1: 1024, 2: TILE_STEP, 3: 16}
 
+#: Bytes that labeling a block of an image may hold: about what the last cache does, as the system's fresh pages for
+#: the fields of a whole image take longer than computing them.
+BLOCK = 32e6
+
 
 def memory_estimate(
     shape: tuple[int, ...],
@@ -32,6 +36,11 @@ def memory_estimate(
     dtype: Any = np.float32,
     radius: float = 1,
     shared: bool = False,
+    given: int = 0,
+    workspace: int = 0,
+    masked: bool = False,
+    channels: int = 1,
+    soft: bool = False,
     device: str = "cpu",
 ) -> int:
     """Estimate the bytes that labeling an image, or learning its weights, holds at once, the arguments included.
@@ -53,8 +62,19 @@ def memory_estimate(
         Of the weight patches.
     shared : bool
         Whether layers share their weights.
+    given : int
+        Arrays of weights of the whole image that are given, one for each layer that has its own.
+    workspace : int
+        Numbers per pixel that are held while weights are made from the image.
+    masked : bool
+        Whether pixels lack data.
+    channels : int
+        C of the image that is labeled, or that weights are made from.
+    soft : bool
+        Whether the labels are those of predictions, (H, W, J).
     device : "cpu" or "gpu"
-        A GPU holds the basis of a Taylor series where the CPU computes the gradient in one wave.
+        A GPU holds the basis of a Taylor series where the CPU computes the gradient in one wave, and labels an image at
+        once where the CPU takes blocks.
 
     Returns
     -------
@@ -80,8 +100,49 @@ def memory_estimate(
     if more:
         own = 2 if shared else (7 if learn else 1) * more  # the sum of ∂Ω where the weights are shared
         stages = (stages[0] + (2 * more + 5 if learn else 2), stages[1] + own * patch)
-    floats = labels * (3 + stages[0]) + stages[1]
-    return int(prod(shape) * floats * np.dtype(dtype).itemsize)
+    floats, size = max(labels * (3 + stages[0]) + stages[1], workspace), np.dtype(dtype).itemsize
+    if masked:  # ℓ with and without a mask; of the weights those given, masked and normalized, and where each looks
+        floats = max(floats, (2 if learn else 3) * labels + (6 + more) * patch + 3)
+    image = (1.5 + masked) * channels  # as given, mostly in less than a float; without invalid pixels; as features
+    halo = None if learn or device != "cpu" or len(shape) != 2 else block_halo(solver, times, radius)
+    parts = [1, 1] if halo is None else block_counts(shape, block_side(floats * size, halo))
+    if halo is None or prod(parts) == 1:
+        return int(prod(shape) * (floats + max(0, image - 1.5 - masked)) * size)
+    block = prod(min(n, -(-n // k) + 2 * halo) for n, k in zip(shape, parts, strict=True))
+    # beside a block: image, labels, valid pixels; predictions and their logarithm; probabilities, or what checks of
+    # given weights hold before that
+    whole = image + 1 + given * patch + 2 * labels * soft + max(labels, 1.8 * patch * (given > 0))
+    return int((prod(shape) * whole + block * floats) * size)
+
+
+def block_halo(solver: Any, times: Sequence[float], radius: float) -> int | None:
+    """Pixels around a block that a labeling of the image depends on, besides what weights are made of.
+
+    None where the solver looks at the whole image.
+    """
+    reaches = [solver.reach(time) for time in times]
+    return None if None in reaches else int(sum(reaches) * radius)
+
+
+def block_side(pixel: float, halo: int) -> int:
+    """The side of the blocks that an image is labeled in, by the bytes per pixel that are held."""
+    return max(int((BLOCK / pixel) ** 0.5), 6 * halo, TILE_STEP)
+
+
+def block_counts(shape: tuple[int, ...], side: int) -> list[int]:
+    """Blocks below and beside each other, of about that side."""
+    return [max(1, round(n / side)) for n in shape]
+
+
+def largest_multiple(step: int, fits: Callable[[int], bool]) -> int:
+    """The largest multiple of `step`, below 2**31 steps, that fits where all smaller ones do; 0 if none does."""
+    count = 1
+    while count <= 2**30 and fits(step * count):
+        count *= 2
+    found = count // 2
+    for part in (2**k for k in reversed(range(max(0, found.bit_length() - 1)))):
+        found += part if fits(step * (found + part)) else 0
+    return step * found
 
 
 def check_memory(array: Any, shape: tuple[int, ...], labels: int, **options: Any) -> None:
@@ -96,8 +157,8 @@ def check_memory(array: Any, shape: tuple[int, ...], labels: int, **options: Any
     free, needed = free_bytes(is_device_array(array)), memory_estimate(shape, labels, **options)
     if free is None or needed <= USABLE * free:
         return
-    axes, step = len(shape), STEPS[len(shape)]
-    side = step * int((USABLE * free / memory_estimate((step,) * axes, labels, **options)) ** (1 / axes))
+    axes, usable = len(shape), USABLE * free
+    side = largest_multiple(STEPS[axes], lambda n: memory_estimate((n,) * axes, labels, **options) <= usable)
     part, unit = ("graph", "nodes") if axes == 1 else ("tile", "pixels")
     largest = "×".join([str(side)] * axes)
     fits = f"A {part} of {largest} {unit} would fit." if side else f"Not even a small {part} would fit."

@@ -12,8 +12,8 @@ from .array import contiguous, filled, floating_dtype, host_dtype, is_host_array
 from .numbers import check_number
 
 __all__ = [
-    "FEW", "Pixels", "calling_level", "check_range", "check_rho", "check_spacing",
-    "first_is_short", "image_features", "label_fields", "log_probabilities", "real_array", "unmasked", "valid_pixels",
+    "Pixels", "calling_level", "channel_axis_of", "check_range", "check_rho", "check_spacing", "first_is_short",
+    "image_features", "label_fields", "log_probabilities", "real_array", "unmasked", "valid_pixels",
 ]  # fmt: skip
 
 #: Channels that an image is taken to have where its first axis is that short and the last one is not.
@@ -93,7 +93,7 @@ def image_features(
     """
     image, valid = unmasked(image)
     image = real_array(image, "image")
-    axis = _channel_axis(image, channel_axis, on_graph)
+    axis = channel_axis_of(image, channel_axis, on_graph)
     _check_size(image.shape, "image")
     xp, bounds = namespace(image), _range(image, range)
     image = image[..., None] if axis is None else xp.moveaxis(image, axis, -1)
@@ -252,8 +252,8 @@ def _check_size(shape: tuple[int, ...], name: str) -> None:
 def _check_finite(x: Any, name: str, mask: str) -> None:
     xp = namespace(x)
     most = float(xp.finfo(x.dtype).max) ** 0.5 / 256  # sums of squares of such numbers are numbers
-    bad = ~(xp.abs(x) <= most)
-    if not bool(xp.any(bad)):  # synchronize
+    least, largest = float(xp.min(x)), float(xp.max(x))  # synchronize
+    if -most <= least and largest <= most:  # of NaN neither is true
         return
     infinite = ~xp.isfinite(x)
     if bool(xp.any(infinite)):  # synchronize
@@ -262,7 +262,6 @@ def _check_finite(x: Any, name: str, mask: str) -> None:
             f"{name} holds {count} value(s) that are NaN or infinite. Leave those pixels out, with mask={mask} or a "
             "masked array, or replace the values."
         )
-    least, largest = float(xp.min(x)), float(xp.max(x))  # synchronize
     raise ValueError(
         f"{name} holds values from {least:.4g} to {largest:.4g}; accepted in {x.dtype} are those from {-most:.2g} to "
         f"{most:.2g}. Leave pixels without data out by a mask, or divide by the unit of the values."
@@ -287,7 +286,7 @@ def _check_sums(sums: Any) -> None:
     )
 
 
-def _channel_axis(image: Any, channel_axis: int | None, on_graph: bool) -> int | None:
+def channel_axis_of(image: Any, channel_axis: int | None, on_graph: bool) -> int | None:
     """The axis of the channels of an image, None where it has none; ValueError for another number of axes."""
     fewest, shape = 1 if on_graph else 2, tuple(image.shape)
     grey = image.ndim == fewest and channel_axis in (-1, None)
@@ -338,5 +337,7 @@ def _scaled(image: Any, range: tuple[float, float]) -> Any:
     wide = host_dtype(image).kind in "iu" and host_dtype(image).itemsize > 2  # the difference may have more digits
     features = xp.asarray(image, dtype=xp.float64 if wide else floating_dtype(image), copy=True)
     if low:
-        features = features - low
-    return xp.astype(features, floating_dtype(image), copy=False) * (1 / (high - low))
+        features -= low
+    features = xp.astype(features, floating_dtype(image), copy=False)
+    features *= 1 / (high - low)
+    return features

@@ -75,8 +75,9 @@ def label(**_: Any) -> None:
     -o is then a folder.
 
     Images of any size are labeled in tiles, into .zarr, .ome.zarr (a pyramid) or .tif, and probabilities into .zarr,
-    where the input or the output is a .zarr, one of the last options is given, or a TIFF does not fit into memory.
-    Stopped at any moment and started again, the same command goes on where it was.
+    where the input or the output is a .zarr, one of the last options is given, or a TIFF has more than 16 million
+    pixels or does not fit into memory. The labels are those of the image in memory. Stopped at any moment and started
+    again, the same command goes on where it was.
     """
     from ..io.prototypes import PrototypeTable, write_prototypes
     from ..labeling.hints import unused_labels

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Options that ask for tiles.
 ASKING = ("tile", "memory", "workers", "scheduler", "restart")
+#: Pixels of a TIFF from which on it is labeled in tiles, as that takes less memory: whatever is free, the same file.
+LARGE = 2**24
 UNITS = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
 
 
@@ -31,7 +34,7 @@ class Bytes(click.ParamType):
         found = re.fullmatch(r"([0-9]*\.?[0-9]+) *([KMGT]?I?)B?", str(value).strip().upper())
         if found is None or found[2] not in UNITS or not float(found[1]):
             self.fail(f"{value!r} is no size; accepted are numbers like 4GB, 500MB or 2GiB.", param, context)
-        return int(float(found[1]) * UNITS[found[2]])
+        return int(min(float(found[1]) * UNITS[found[2]], 2.0**63))
 
 
 def tiling_options(command: Any) -> Any:
@@ -53,7 +56,7 @@ def tiling_options(command: Any) -> Any:
 
 
 def tiled_source(options: dict[str, Any], labeler: Labeler) -> Source | None:
-    """The opened image where it is labeled in tiles: that is asked for, or it does not fit into memory.
+    """The opened image where it is labeled in tiles: that is asked for, or it is large, or does not fit into memory.
 
     Raises
     ------
@@ -77,10 +80,11 @@ def tiled_source(options: dict[str, Any], labeler: Labeler) -> Source | None:
         return None  # what is wrong with it is said where it is read
     labels = labeler.prototypes if isinstance(labeler.prototypes, int) else len(labeler.prototypes)
     number = "float64" if source.dtype == "float64" else "float32"
-    needed = memory_estimate(source.shape[:2], labels, dtype=number, **labeler.memory_options)
+    about = labeler.memory_options | {"channels": source.layout.channels or 1, "masked": source.gaps}
+    needed = memory_estimate(source.shape[:2], labels, dtype=number, **about)
     free = free_bytes()
     if free is None or needed <= USABLE * free:
-        return None
+        return source if prod(source.shape[:2]) > LARGE and _may_be_tiled(options, labeler) else None
     click.echo(f"{image} takes about {needed / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free: tile by tile.", err=True)
     _check_tiles(options, labeler)
     return source
@@ -102,11 +106,23 @@ def label_tiled(options: dict[str, Any], source: Source, described: Described) -
             values=described.classes, nodata=options["nodata"], tiling=tiling,
             say=lambda text: click.echo(text, err=True),
         )  # fmt: skip
-    if done.nodata is not None and source.told_gaps:
+    if done.nodata is not None:
         tell_nodata(options["output"], done.nodata)
     height, width = done.shape
     click.echo(f"{height}×{width} pixels, {done.labels} labels, {done.tiles} tiles: {options['output']}")
     return replace(done.table, names=described.names)
+
+
+def _may_be_tiled(options: dict[str, Any], labeler: Labeler) -> bool:
+    """Whether tiles can follow all options."""
+    from ..tiling.outputs import Targets, check_targets
+
+    try:
+        _check_tiles(options, labeler)
+        check_targets(Targets(options["output"].absolute(), options["probabilities"]))
+    except (ValueError, OSError):
+        return False
+    return True
 
 
 def _check_tiles(options: dict[str, Any], labeler: Labeler) -> None:

@@ -82,6 +82,10 @@ class Integrator(Protocol):
         """Fields (H, J, W) that a solution holds at once besides ℓ, S and B, at most."""
         ...
 
+    def reach(self, time: float) -> int | None:
+        """Steps from a pixel to its neighbors that its value depends on; None where it does on the whole image."""
+        ...
+
     def gradient_fields(self, time: float, wave_rows: int | None) -> float:
         """Fields that the gradient holds, at most; of `wave_rows` rows, where a kernel computes that of a series."""
         ...

@@ -52,6 +52,10 @@ class Euler:
         """Fields (H, J, W) that a solution holds at once besides ℓ, S and B, at most."""
         return 5
 
+    def reach(self, time: float) -> int:
+        """Steps from a pixel to its neighbors that its value depends on."""
+        return int(self.steps)
+
     def gradient_fields(self, time: float, wave_rows: int | None) -> float:
         """Fields that the gradient holds, at most: v and μ of every step, and their products."""
         return 4 * self.steps + 14

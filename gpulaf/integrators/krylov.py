@@ -93,6 +93,9 @@ class Krylov:
         """Fields (H, J, W) that a solution holds at once besides ℓ, S and B, at most."""
         return self._largest_dimension(time) + 5
 
+    def reach(self, time: float) -> None:
+        """None: inner products are over the whole image."""
+
     def gradient_fields(self, time: float, wave_rows: int | None) -> float:
         """Fields that the gradient holds, at most: both bases and their combinations."""
         return 4 * self._largest_dimension(time) + 4

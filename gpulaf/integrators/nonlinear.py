@@ -49,6 +49,10 @@ class Scheme(Protocol):
         """Fields (H, J, W) that are held at once besides ℓ, S and B, at most."""
         ...
 
+    def reach(self, time: float) -> None:
+        """None: the whole image tells when the flow has come to rest."""
+        ...
+
 
 @dataclass(frozen=True)
 class GeometricEuler:
@@ -73,6 +77,9 @@ class GeometricEuler:
     def fields(self, time: float) -> int:
         """Fields (H, J, W) that are held at once besides ℓ, S and B, at most."""
         return 3
+
+    def reach(self, time: float) -> None:
+        """None: the whole image tells when the flow has come to rest."""
 
     def step(self, flow: Any, v: Any, length: float) -> Step:
         """One step."""
@@ -119,6 +126,9 @@ class DormandPrince:
     def fields(self, time: float) -> int:
         """Fields (H, J, W) that are held at once besides ℓ, S and B, at most."""
         return len(TABLEAU) + 5
+
+    def reach(self, time: float) -> None:
+        """None: the whole image tells when the flow has come to rest."""
 
     def step(self, flow: Any, v: Any, length: float) -> Step:
         """One accepted step, after as many shorter tries as it takes."""
@@ -176,6 +186,9 @@ class LinearizedFlows:
         """Fields (H, J, W) that are held at once besides ℓ, S and B, at most."""
         own = 6 if self.length is None else 3
         return own + self._linear_solver.fields(min(time, self.length or time))
+
+    def reach(self, time: float) -> None:
+        """None: the whole image tells when the flow has come to rest."""
 
     def step(self, flow: Any, v: Any, length: float) -> Step:
         """One accepted step, after as many shorter tries as it takes."""

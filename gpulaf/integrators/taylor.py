@@ -140,6 +140,11 @@ class Taylor:
         """Fields (H, J, W) that a solution holds at once besides ℓ, S and B, at most."""
         return 5 if self.plan(time)[0] == 1 else 8
 
+    def reach(self, time: float) -> int:
+        """Steps from a pixel to its neighbors that its value depends on: products with A, and those in B."""
+        substeps, degree, _ = self.plan(time)
+        return int(substeps * degree)
+
     def gradient_fields(self, time: float, wave_rows: int | None) -> float:
         """Fields that the exact gradient holds, at most; a wave keeps about (d + 2)² rows on each thread."""
         substeps, degree, _ = self.plan(time)

@@ -1,14 +1,16 @@
 """Labels of images, volumes and the nodes of graphs.
 
-One description of a labeling (`labeler`), three functions that make it and apply it (`label`), distances to label
-prototypes and log-likelihoods (`likelihood`), the table of labels (`table`), warnings of numbers that look wrong
-(`hints`). Imports flows and what is below them.
+One description of a labeling (`labeler`) and its result (`result`), three functions that make it and apply it
+(`label`), the blocks of a large image (`blocks`) and how far around them a labeling looks (`halo`), a sample of its
+pixels (`sample`), distances to label prototypes and log-likelihoods (`likelihood`), the table of labels (`table`),
+warnings of numbers that look wrong (`hints`). Imports flows and what is below them.
 """
 
 from .hints import DataWarning
 from .label import label, refine, refine_logits
-from .labeler import Labeler, Labeling
+from .labeler import Labeler
 from .likelihood import distances, kmeans_prototypes, log_likelihood
+from .result import Labeling
 from .table import LabelTable
 
 __all__ = [

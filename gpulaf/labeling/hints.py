@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from math import ceil, log2, prod
+from typing import Any
 from warnings import warn
 
 import numpy as np
 
-from ..backend.array import filled, host_array, namespace
+from ..backend.array import host_array, namespace
 from ..backend.validation import Pixels, calling_level
 
 __all__ = ["DataWarning", "unused_labels", "void_value", "warn_of_labels", "warn_of_values"]
@@ -35,6 +36,7 @@ def warn_of_values(pixels: Pixels, prototypes: np.ndarray, rho: float, *, ranged
     Parameters
     ----------
     pixels : Pixels
+        Valid ones, of a sample.
     prototypes : (J, C) array
         Scaled.
     rho : float
@@ -43,9 +45,11 @@ def warn_of_values(pixels: Pixels, prototypes: np.ndarray, rho: float, *, ranged
     learned : bool
         Whether the prototypes come from other images.
     """
-    low, high = _extremes(pixels)
-    if prod(pixels.features.shape[:-1]) < FEWEST or not high.max() > low.min():
-        return False  # too few pixels, no valid one, or all alike
+    if prod(pixels.features.shape[:-1]) < FEWEST:
+        return False
+    low, high = _extremes(pixels.features)
+    if not high.max() > low.min():
+        return False
     text = _about_learned(pixels.range, float(low.min()), float(high.max()), prototypes) if learned else None
     text = text or _about_range(pixels.range, float(low.min()), float(high.max()), rho, ranged)
     text = text or (None if learned else _about_prototypes(pixels.range, low, high, prototypes))
@@ -161,14 +165,10 @@ def _about_prototypes(
     )
 
 
-def _extremes(pixels: Pixels) -> tuple[np.ndarray, np.ndarray]:
-    """The smallest and the largest scaled value of every channel over the valid pixels; ∞ and −∞ without any."""
-    features, valid = pixels.features, pixels.valid
-    xp, axes, inf = namespace(features), tuple(range(features.ndim - 1)), float("inf")
-    ends = (features, features)
-    if valid is not None:
-        ends = (filled(features, valid[..., None], inf), filled(features, valid[..., None], -inf))
-    low, high = (host_array(f(x, axis=axes)) for f, x in zip((xp.min, xp.max), ends, strict=True))  # synchronize
+def _extremes(features: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The smallest and the largest scaled value of every channel."""
+    xp, axes = namespace(features), tuple(range(features.ndim - 1))
+    low, high = (host_array(f(features, axis=axes)) for f in (xp.min, xp.max))  # synchronize
     return low.astype(np.float64), high.astype(np.float64)
 
 

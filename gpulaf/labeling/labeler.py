@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from ..averaging.base import Averaging
 from ..averaging.graph import Graph
-from ..averaging.grid import as_averaging
+from ..averaging.grid import Grid, as_averaging
 from ..averaging.patches import extended, spaced_weights, uniform_weights
 from ..averaging.sources import WeightSource
-from ..backend.array import filled, host_dtype, is_array, namespace
-from ..backend.memory import check_memory
+from ..backend.array import contiguous, filled, host_dtype, is_array, is_host_array, like, namespace
+from ..backend.memory import block_counts, block_side, check_memory, memory_estimate
 from ..backend.validation import (
     Pixels,
     check_range,
@@ -25,51 +25,24 @@ from ..backend.validation import (
     label_fields,
     log_probabilities,
 )
-from ..fields import from_rows, pixel_shape
+from ..fields import field_shape, pixel_shape
 from ..flows.assignment import LONGEST, AssignmentFlow
 from ..flows.deep import DeepFlow, Stage
 from ..integrators.base import Integrator, check_time, layer_times
 from ..integrators.nonlinear import Scheme
 from ..integrators.taylor import Taylor
-from ..simplex import softmax
+from .blocks import Block, blocks, label_blocks
+from .halo import label_halo
 from .hints import unused_labels, warn_of_labels, warn_of_values
 from .likelihood import check_metric, distances, in_units, log_likelihood, prototype_array, tempered
+from .result import Labeling, rounded
+from .sample import sampled_pixels
 from .table import label_pixels
 
-__all__ = ["Labeler", "Labeling", "labels_dtype", "smallest_unsigned"]
+__all__ = ["Labeler", "Labeling"]
 
 #: Integration time of the linearized flow where none is given.
 TIME = 3.0
-
-
-class Labeling(NamedTuple):
-    """A labeled image (H, W), volume (D, H, W) or set of nodes (n,)."""
-
-    #: (H, W) array of label indices, in the smallest unsigned type that holds them; with a mask, in the smallest that
-    #: holds one number more: its largest one, 255 of uint8, stands for no data.
-    labels: Any
-    #: (H, W, J) array: the probability of every label, W(T); NaN where there is no data.
-    probabilities: Any
-    #: Error of v relative to v, as the integrator states it, the sum of those of layers; with a scheme, the accepted
-    #: error of one of its steps relative to 1 + ‖v‖_∞, NaN where the steps are fixed.
-    error: float
-    #: Products with A, or evaluations of the right-hand side, that were spent.
-    products: int
-    #: Whether the integrator met its tolerance, that of Taylor relative to the largest v which any flow over this time
-    #: may reach, so that `error` may be larger; with a scheme, whether the flow came to rest: the mean entropy of the
-    #: probabilities fell under a thousandth of log J, and the labels are their rounding.
-    converged: bool
-    #: Why it stopped, in one sentence; of images a second one where no pixel got some label.
-    reason: str
-    #: (H, W) array of bool, True where there is data; None where no mask was given.
-    valid: Any = None
-    #: (J, C) array on the host, in the units of the image: given, learned, or found by k-means; None without an image.
-    prototypes: np.ndarray | None = None
-
-    @property
-    def nodata(self) -> int | None:
-        """The number that stands for no data in `labels`, the largest of its type; None where no mask was given."""
-        return None if self.valid is None else int(np.iinfo(host_dtype(self.labels)).max)
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,12 +165,12 @@ class Labeler:
         """Label every pixel of an image or volume, or every node of a graph; see :func:`gpulaf.label`."""
         pixels = self._pixels(image, channel_axis, mask)
         check_spacing(spacing, pixels.features.ndim - 1)
-        values = self._prototypes(pixels)
-        ranged = self.range is not None or pixels.range != (0, 1)
-        rho = float(self.rho) if self.metric == "euclidean" else float(self.rho) ** 0.5
-        told = warn_of_values(pixels, values, rho, ranged=ranged, learned=self.scaled)
-        fields = self._fields(pixels, values)
-        result = self.on_fields(fields, pixels.features, valid=pixels.valid, spacing=spacing)
+        values, told = self.looked_at(sampled_pixels(pixels))
+        fields, blocks = self._fields(pixels, values)
+        if blocks:
+            result = self._in_blocks(blocks, fields, pixels.features, pixels.valid, spacing)
+        else:
+            result = self.on_fields(fields(), pixels.features, valid=pixels.valid, spacing=spacing)
         unused = unused_labels(label_pixels(result.labels, result.valid, len(values)))
         if not (told or self.scaled):
             warn_of_labels(unused)
@@ -207,7 +180,16 @@ class Labeler:
     def of_part(self, image: Any, *, mask: Any = None) -> Labeling:
         """Label a part of an image, as :meth:`__call__` does, without warnings about its values."""
         pixels = self._pixels(image, -1 if image.ndim < 3 else 2, mask)
-        return self.on_fields(self._fields(pixels, self._prototypes(pixels)), pixels.features, valid=pixels.valid)
+        fields, blocks = self._fields(pixels, self._prototypes(pixels))
+        if blocks:
+            return self._in_blocks(blocks, fields, pixels.features, pixels.valid, None)
+        return self.on_fields(fields(), pixels.features, valid=pixels.valid)
+
+    def looked_at(self, sample: Pixels) -> tuple[np.ndarray, bool]:
+        """The label prototypes, scaled, and whether a sample of the image does not go with them, which is warned of."""
+        values, ranged = self._prototypes(sample), self.range is not None or sample.range != (0, 1)
+        rho = float(self.rho) if self.metric == "euclidean" else float(self.rho) ** 0.5
+        return values, warn_of_values(sample, values, rho, ranged=ranged, learned=self.scaled)
 
     def refine(
         self,
@@ -244,16 +226,24 @@ class Labeler:
         )
 
     def on_fields(
-        self, log_likelihood: Any, features: Any = None, *, valid: Any = None, spacing: tuple[float, ...] | None = None
+        self,
+        log_likelihood: Any,
+        features: Any = None,
+        *,
+        valid: Any = None,
+        spacing: tuple[float, ...] | None = None,
+        layers: Sequence[Averaging | Stage | None] | None = None,
     ) -> Labeling:
         """Label by ℓ (H, J, W), and where the weights are made from them by features (H, W, C), at `valid` pixels.
 
-        All of them are trusted.
+        All of them are trusted; so are `layers`, in place of the weights of the labeler where these are given.
         """
         holes = None if valid is None or bool(namespace(valid).all(valid)) else valid  # synchronize
         if holes is not None:
             log_likelihood = filled(log_likelihood, holes[..., None, :])
-        averagings = self._averagings(log_likelihood, features, holes, spacing)
+        if layers is None:
+            layers = self._layers(log_likelihood, features, holes)
+        averagings = self._averagings(layers, log_likelihood, holes, spacing)
         with np.errstate(over="ignore", invalid="ignore"):
             if isinstance(self.solver, Scheme):
                 if isinstance(averagings[0], Stage):
@@ -262,11 +252,11 @@ class Labeler:
                         "Leave solver out."
                     )
                 end = AssignmentFlow(averagings[0], log_likelihood, holes).solve(self.solver, time=self.times[0])
-                return _labeling(end.v, valid, self.solver.accuracy, end.evaluations, end.converged, end.reason)
+                return rounded(end.v, valid, self.solver.accuracy, end.evaluations, end.converged, end.reason)
             shared = len(averagings) == 1
             flow = DeepFlow(averagings[0] if shared else averagings, self.times, solver=self.solver)
             solution = flow.solve(log_likelihood, keep_basis=False)
-        return _labeling(solution.v, valid, *solution.summary)
+        return rounded(solution.v, valid, *solution.summary)
 
     def _pixels(self, image: Any, channel_axis: int | None, mask: Any) -> Pixels:
         """Validate an image and convert it to features."""
@@ -275,12 +265,61 @@ class Labeler:
     def _prototypes(self, pixels: Pixels) -> np.ndarray:
         """The label prototypes, (J, C), scaled like the image."""
         bounds = (0.0, 1.0) if self.scaled else pixels.range
-        return prototype_array(self.prototypes, pixels.features, bounds, valid=pixels.valid)
+        return prototype_array(self.prototypes, pixels.features, bounds)
 
-    def _fields(self, pixels: Pixels, prototypes: np.ndarray) -> Any:
-        """ℓ by the distances to scaled prototypes; MemoryError where the labeling does not fit."""
-        self._check_memory(pixels.features, tuple(pixels.features.shape[:-1]), len(prototypes))
-        return log_likelihood(distances(pixels.features, prototypes, self.metric), self.rho)
+    def _fields(self, pixels: Pixels, prototypes: np.ndarray) -> tuple[Callable[..., Any], list[Block]]:
+        """ℓ of the image or a part of it, by the distances to scaled prototypes; and the blocks to label it in."""
+        features, labels = pixels.features, len(prototypes)
+
+        def fields(block: Block | None = None) -> Any:
+            part = features[...] if block is None else features[block.outer]
+            return log_likelihood(distances(part, prototypes, self.metric), self.rho)
+
+        return fields, self._blocks(features, tuple(features.shape[:-1]), labels, pixels.valid, features.shape[-1])
+
+    def _blocks(
+        self, array: Any, shape: tuple[int, ...], labels: int, valid: Any, channels: int, soft: bool = False
+    ) -> list[Block]:
+        """The blocks that an image is labeled in; none where that is done at once. MemoryError where it does not fit.
+
+        `array` has the library and dtype of the fields.
+        """
+        made = isinstance(self.weights, WeightSource)
+        options = self.memory_options | {
+            "given": 0 if made else sum(x is not None for x in self.layers),
+            "workspace": self.weights.workspace(channels) if made else 0,
+            "masked": valid is not None,
+            "channels": channels,
+            "soft": soft,
+        }
+        check_memory(array, shape, labels, **options)
+        if len(shape) != 2 or not is_host_array(array):
+            return []
+        try:
+            halo = label_halo(self, masked=valid is not None)
+        except (TypeError, ValueError):  # it looks at the whole image
+            return []
+        counts = block_counts(shape, block_side(memory_estimate((1, 1), labels, dtype=array.dtype, **options), halo))
+        return [] if max(counts) == 1 else list(blocks(counts, shape, halo))
+
+    def _in_blocks(
+        self, parts: list[Block], fields: Callable[[Block], Any], features: Any, valid: Any, spacing: Any
+    ) -> Labeling:
+        """Label an image block by block, by ℓ of each of them."""
+        shape, made = (parts[-1].inner[0].stop, parts[-1].inner[1].stop), isinstance(self.weights, WeightSource)
+        layers: list[Any] = []
+
+        def labeled(block: Block) -> Labeling:
+            field = fields(block)
+            if not made and not layers:
+                layers.extend(self._layers(np.broadcast_to(field[:1, :1, :1], field_shape(shape, 1)), None, None))
+            cut = [None if x is None else x.part(*block.outer, block.cuts(shape)) for x in layers]
+            return self.on_fields(
+                field, contiguous(features[block.outer]) if made and features is not None else None,
+                valid=None if valid is None else valid[block.outer], spacing=spacing, layers=cut or None,
+            )  # fmt: skip
+
+        return label_blocks(labeled, parts, shape)._replace(valid=valid)
 
     def _refine(self, fields: Any, valid: Any, pixels: Pixels | None, spacing: Any) -> Labeling:
         """Label by predictions (H, J, W) over rho, with the image where there is one."""
@@ -291,18 +330,27 @@ class Labeler:
                 f"the image has {tuple(features.shape[:-1])} pixels and the predictions {shape}; "
                 "accepted are as many. Check the pair."
             )
-        self._check_memory(fields, shape, fields.shape[-2])
-        return self.on_fields(tempered(fields, self.rho), features, valid=valid, spacing=spacing)
+        channels = 0 if features is None else features.shape[-1]
+        parts = self._blocks(fields, shape, fields.shape[-2], valid, channels, soft=True)
+        if not parts:
+            return self.on_fields(tempered(fields, self.rho), features, valid=valid, spacing=spacing)
 
-    def _averagings(self, fields: Any, features: Any, valid: Any, spacing: Any) -> list[Averaging | Stage]:
+        def part(block: Block) -> Any:
+            rows, columns = block.outer
+            return tempered(fields[rows, :, columns], self.rho)
+
+        return self._in_blocks(parts, part, features, valid, spacing)
+
+    def _layers(self, fields: Any, features: Any, valid: Any) -> list[Averaging | Stage | None]:
+        """Given and made weights of each layer, or alone those that all share, checked; None for uniform ones."""
+        given = self._made(self.weights, features, valid) if isinstance(self.weights, WeightSource) else self.layers
+        return [x if x is None or isinstance(x, Stage) else as_averaging(x).like(fields) for x in given]
+
+    def _averagings(self, layers: Sequence[Any], fields: Any, valid: Any, spacing: Any) -> list[Averaging | Stage]:
         """Ω of each layer for these fields, or alone that which all of them share."""
-        layers = self._made(self.weights, features, valid) if isinstance(self.weights, WeightSource) else self.layers
         plain = uniform_weights if spacing is None else partial(spaced_weights, spacing=spacing)
         shape, dtype = pixel_shape(fields), host_dtype(fields)
-        found = [
-            x if isinstance(x, Stage) else as_averaging(plain(shape, dtype=dtype) if x is None else x).like(fields)
-            for x in layers
-        ]
+        found = [Grid(like(plain(shape, dtype=dtype), fields)) if x is None else x for x in layers]
         return found if valid is None else [x.masked(valid) for x in found]
 
     def _made(self, source: WeightSource, features: Any, valid: Any) -> list[Any]:
@@ -323,28 +371,3 @@ class Labeler:
                     f"{source.radius} that {source!r} tells. Set its radius."
                 )
         return made
-
-    def _check_memory(self, array: Any, shape: tuple[int, ...], labels: int) -> None:
-        """Raise MemoryError for what cannot fit, by all of the layers and the largest of their patches."""
-        check_memory(array, shape, labels, **self.memory_options)
-
-
-def smallest_unsigned(labels: int) -> np.dtype[Any]:
-    """The smallest unsigned dtype for label indices 0 … labels−1."""
-    return np.min_scalar_type(labels - 1)
-
-
-def labels_dtype(labels: int, masked: bool) -> np.dtype[Any]:
-    """The dtype of labels 0 … labels−1; with a mask, one whose largest number is none of them."""
-    return smallest_unsigned(labels + masked)
-
-
-def _labeling(v: Any, valid: Any, error: float, products: int, converged: bool, reason: str) -> Labeling:
-    """Round v to labels and normalize it to probabilities."""
-    xp, W = namespace(v), softmax(v)
-    dtype = labels_dtype(v.shape[-2], valid is not None)
-    labels = xp.astype(xp.argmax(v, axis=-2), getattr(xp, dtype.name))
-    if valid is not None:
-        labels = filled(labels, valid, int(np.iinfo(dtype).max))
-        W = filled(W, valid[..., None, :], float("nan"))
-    return Labeling(labels, from_rows(W), error, products, converged, reason, valid)

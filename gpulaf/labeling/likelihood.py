@@ -14,6 +14,7 @@ from ..backend.numbers import check_count
 from ..backend.operands import check_floating, unit_of
 from ..backend.validation import Pixels, check_rho, real_array
 from ..fields import field_shape, to_rows
+from .sample import sampled_pixels
 
 __all__ = [
     "METRICS", "check_label_count", "check_metric", "distances", "in_units", "kmeans_prototypes", "log_likelihood",
@@ -114,13 +115,12 @@ def tempered(logits: Any, rho: float) -> Any:
 
 
 def prototype_array(
-    prototypes: Any, features: Any, range: tuple[float, float] = (0.0, 1.0), *, valid: Any = None, seed: int = 0
+    prototypes: Any, features: Any, range: tuple[float, float] = (0.0, 1.0), *, seed: int = 0
 ) -> np.ndarray:
-    """Check prototypes against (H, W, C) features, or find that many by k-means: (J, C) float64 on the host.
+    """Check prototypes against (…, C) features, or find that many by k-means: (J, C) float64 on the host.
 
-    Given ones are scaled, the values of `range` to 0 and 1; k-means looks at `valid` pixels, (H, W) bool, alone. Those
-    that it finds have :data:`DIGITS` digits in the units of the image: given as an array, or from a file, they are the
-    same numbers again.
+    Given ones are scaled, the values of `range` to 0 and 1. Those that k-means finds have :data:`DIGITS` digits in the
+    units of the image: given as an array, or from a file, they are the same numbers again.
     """
     scalar = not isinstance(prototypes, (list, tuple)) and np.ndim(prototypes) == 0 and not is_device_array(prototypes)
     if prototypes is None:
@@ -132,10 +132,8 @@ def prototype_array(
         raise TypeError(f"prototypes is {prototypes!r}; accepted are a number of labels or an array (J, C). {NEXT}")
     if scalar:
         check_label_count(prototypes)
-        if valid is not None:
-            features = host_array(features)[host_array(valid)]
-            if not len(features):
-                raise ValueError("the mask leaves no valid pixel to find prototypes in. True marks valid pixels.")
+        if not len(features):
+            raise ValueError("the mask leaves no valid pixel to find prototypes in. True marks valid pixels.")
         prototypes = in_units(kmeans_prototypes(features, int(prototypes), seed=seed), range)
     values = host_array(real_array(prototypes, "prototypes")).astype(np.float64)
     channels = int(features.shape[-1])
@@ -181,7 +179,7 @@ def shared_prototypes(images: Iterable[Pixels], names: Sequence[str], labels: in
     Parameters
     ----------
     images : iterable of Pixels
-        Looked at one at a time; all of one number of channels and one range.
+        Looked at one at a time, large ones in a sample; all of one number of channels and one range.
     names : sequence of str
         Of the images, for messages. Each gives as many pixels.
     labels : int
@@ -202,8 +200,7 @@ def shared_prototypes(images: Iterable[Pixels], names: Sequence[str], labels: in
                 f"{names[len(kinds) - 1]} has {other}, {names[0]} {first}; accepted are images of one kind. Label them "
                 "apart, or pass the range of all of them, as range=(0, 255)."
             )
-        features = host_array(pixels.features)
-        features = features.reshape(-1, kinds[0][0]) if pixels.valid is None else features[host_array(pixels.valid)]
+        features = host_array(sampled_pixels(pixels, seed=seed).features).reshape(-1, kinds[0][0])
         most = max(SAMPLE // len(names), FEWEST)
         found.append(features if len(features) <= most else features[rng.choice(len(features), most, replace=False)])
     return in_units(kmeans_prototypes(np.concatenate(found)[None], labels, seed=seed), kinds[0][1:])
@@ -212,13 +209,16 @@ def shared_prototypes(images: Iterable[Pixels], names: Sequence[str], labels: in
 def kmeans_prototypes(features: Any, labels: int, *, seed: int = 0, sample: int = SAMPLE) -> np.ndarray:
     """Label prototypes as k-means centres of the pixels' features, the largest cluster first.
 
+    Of images of more than about a million pixels, those of windows are looked at, the same ones wherever the image is
+    stored (:mod:`gpulaf.labeling.sample`).
+
     Parameters
     ----------
-    features : (H, W, C) floating array
+    features : (H, W, C) floating array; (D, H, W, C) of a volume, (n, C) of nodes or any pixels
     labels : int
         J, the number of prototypes.
     seed : int
-        Of the sample and of the initial centres (k-means++).
+        Of the places of the windows, of the pixels in them, and of the initial centres (k-means++).
     sample : int
         Pixels that are clustered at most.
 
@@ -238,6 +238,7 @@ def kmeans_prototypes(features: Any, labels: int, *, seed: int = 0, sample: int 
     check_count(sample, "sample")
     check_count(seed, "seed", 0, 2**63)
     rng = np.random.default_rng(seed)
+    features = sampled_pixels(Pixels(features, (0.0, 1.0)), seed=seed).features
     pixels = host_array(features).reshape(-1, features.shape[-1]).astype(np.float64)
     if not np.isfinite(pixels).all():
         raise ValueError("features hold values that are NaN or infinite. Replace them, for example by a mask.")
@@ -250,7 +251,8 @@ def kmeans_prototypes(features: Any, labels: int, *, seed: int = 0, sample: int 
         colors, counts = np.unique(pixels, axis=0, return_counts=True)
     if len(colors) < labels:
         raise ValueError(
-            f"{labels} prototypes were asked for, but the image has only {len(colors)} different values. Ask for fewer."
+            f"{labels} prototypes were asked for, but the image has only {len(colors)} different values in the "
+            f"{len(pixels)} pixels that were looked at. Ask for fewer."
         )
     if len(colors) == labels:
         return colors[np.argsort(-counts, kind="stable")] * unit

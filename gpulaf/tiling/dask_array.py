@@ -6,7 +6,7 @@ it. Labels and probabilities of a tile come from one solution, packed into one b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import accumulate, pairwise
@@ -14,14 +14,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..averaging.patches import uniform_weights
+from ..averaging.patches import closed_patches
 from ..averaging.sources import WeightSource
-from ..backend.array import empty, filled, floating_dtype, host_dtype, is_device_array, like, namespace
-from ..backend.validation import FEW, first_is_short
-from ..fields import field_shape, from_rows, pixel_shape
-from ..kernels.stencil import axes_of, radius_of
-from ..labeling.labeler import Labeler, Labeling, labels_dtype
+from ..backend.array import empty, filled, floating_dtype, is_device_array, namespace
+from ..backend.validation import channel_axis_of, image_features
+from ..fields import field_shape, from_rows
+from ..kernels.stencil import axes_of
+from ..labeling.labeler import Labeler, Labeling
 from ..labeling.likelihood import prototype_array
+from ..labeling.result import labels_dtype
+from ..labeling.sample import Window, sampled_values
 from .halo import check_labeler, tile_halo
 
 __all__ = ["Cuts", "LabelArrays", "dask_array", "label_array", "label_tiles", "refine_array"]
@@ -40,7 +42,7 @@ class LabelArrays(NamedTuple):
     probabilities: Any
 
 
-def label_array(image: Any, labeler: Labeler, *, mask: Any = None) -> LabelArrays:
+def label_array(image: Any, labeler: Labeler, *, channel_axis: int | None = -1, mask: Any = None) -> LabelArrays:
     """Label a Dask array of any size: what ``labeler(image)`` gives of the whole image, bit for bit.
 
     Parameters
@@ -49,8 +51,11 @@ def label_array(image: Any, labeler: Labeler, *, mask: Any = None) -> LabelArray
         Its chunks are the tiles; values as in :func:`gpulaf.label`. CuPy chunks are labeled on the GPU, where their
         bits have not been compared with those of the whole image yet.
     labeler : Labeler
-        With prototypes (J, C) and Taylor or Euler as its solver. A WeightSource gets each tile with its halo; weights
-        of the whole image, (H, N, W) arrays or Dask arrays, are cut.
+        With Taylor or Euler as its solver. A number of prototypes is found at once, in the sample of pixels that
+        :func:`gpulaf.label` takes. A WeightSource gets each tile with its halo; weights of the whole image, (H, N, W)
+        arrays or Dask arrays, are cut.
+    channel_axis : int or None
+        The axis of the channels, as in :func:`gpulaf.label`; None of a grey image.
     mask : (H, W) array or Dask array of bool, optional
         True where a pixel is valid, as in :func:`gpulaf.label`. What is masked in chunks of masked arrays is not.
 
@@ -84,21 +89,18 @@ def label_array(image: Any, labeler: Labeler, *, mask: Any = None) -> LabelArray
     True
     """
     check_labeler(labeler)
-    image, mask = _checked(image, "image", mask)
-    prototypes = labeler.prototypes
-    if np.ndim(prototypes) == 0 and not is_device_array(prototypes):
-        raise ValueError(
-            f"prototypes is {prototypes!r}; accepted in tiles is an array (J, C). "
-            "Find them on a part of the image with kmeans_prototypes."
-        )
-    labels = len(prototype_array(prototypes, np.empty((1, 1, image.shape[2]))))
+    image, mask = _checked(image, "image", mask, channel_axis)
+    labeler = _with_prototypes(labeler, image, mask)
+    labels = len(prototype_array(labeler.prototypes, np.empty((1, 1, image.shape[2]))))
     bare, given = _without_arrays(labeler)
     solve = partial(_label, labeler=bare, given=given)
     halo = tile_halo(labeler, masked=mask is not None)
     return label_tiles(solve, [image], labels, halo, _patches(labeler, image), mask)
 
 
-def refine_array(probabilities: Any, labeler: Labeler, *, image: Any = None, mask: Any = None) -> LabelArrays:
+def refine_array(
+    probabilities: Any, labeler: Labeler, *, image: Any = None, channel_axis: int | None = -1, mask: Any = None
+) -> LabelArrays:
     """Regularize soft predictions in a Dask array: what ``labeler.refine`` gives of the whole image, bit for bit.
 
     Parameters
@@ -109,6 +111,8 @@ def refine_array(probabilities: Any, labeler: Labeler, *, image: Any = None, mas
         As in :func:`label_array`; prototypes have no meaning here, rho is the temperature.
     image : (H, W) or (H, W, C) Dask array, optional
         What weights are made from, where they are a WeightSource.
+    channel_axis : int or None
+        The axis of the channels of `image`.
     mask : (H, W) array or Dask array of bool, optional
         As in :func:`label_array`.
 
@@ -129,7 +133,7 @@ def refine_array(probabilities: Any, labeler: Labeler, *, image: Any = None, mas
             raise ValueError(
                 f"weights is {labeler.weights!r}, but there is no image for it to look at. Pass image, too."
             )
-        image, mask = _checked(image, "image", mask)
+        image, mask = _checked(image, "image", mask, channel_axis)
         images.append(image)
     bare, given = _without_arrays(labeler)
     solve = partial(_refine, labeler=bare, given=given)
@@ -161,23 +165,9 @@ def _with_patches(labeler: Labeler, given: Sequence[bool], patches: Sequence[Any
     """The labeler with the weights of a tile in those layers that have some."""
     if not given:
         return labeler
-    cut = (_closed(x, cuts) for x in patches)
+    cut = (closed_patches(x, cuts) for x in patches)
     weights = [next(cut) if has else None for has in given]
     return replace(labeler, weights=weights if len(weights) > 1 else weights[0])
-
-
-def _closed(patches: Any, cuts: Cuts) -> Any:
-    """Weights of a tile, (h, N, w); at the cuts, where no result depends on them, uniform ones.
-
-    They are weight patches of the tile then: none points outside.
-    """
-    weights = namespace(patches).asarray(patches, copy=True)
-    r, (h, w) = radius_of(weights), pixel_shape(weights)
-    uniform = like(uniform_weights((h, w), r, dtype=host_dtype(weights)), weights)
-    for cut, edge in zip(cuts, (np.s_[:r], np.s_[h - r :], np.s_[..., :r], np.s_[..., w - r :]), strict=True):
-        if cut:
-            weights[edge] = uniform[edge]
-    return weights
 
 
 def _patches(labeler: Labeler, image: Any) -> list[Any]:
@@ -202,7 +192,22 @@ def _patch_array(weights: Any, image: Any) -> Any:
     return da.from_array(weights, chunks=(image.chunks[0], -1, image.chunks[1]))
 
 
-def _checked(x: Any, name: str, mask: Any) -> tuple[Any, Any]:
+def _with_prototypes(labeler: Labeler, image: Any, mask: Any) -> Labeler:
+    """The labeler with prototypes, those that k-means finds in a sample of an image (H, W, C) where it has a number."""
+    prototypes = labeler.prototypes
+    if prototypes is None or np.ndim(prototypes) or is_device_array(prototypes):
+        return labeler
+
+    def read(windows: list[Window]) -> Iterator[Any]:
+        parts = [(image[window], None if mask is None else mask[window]) for window in windows]
+        for part, valid in dask_array().compute(*parts):
+            yield part.reshape(-1, part.shape[-1]) if valid is None else part[namespace(part).asarray(valid)]
+
+    pixels = image_features(sampled_values(image.shape[:2], read)[None, ...], 2, range=labeler.range)
+    return replace(labeler, prototypes=prototype_array(prototypes, pixels.features, pixels.range), scaled=True)
+
+
+def _checked(x: Any, name: str, mask: Any, channel_axis: int | None = -1) -> tuple[Any, Any]:
     """Check a Dask array and bring it to (H, W, C); and a mask, with what is masked in the array, to a Dask array."""
     da = dask_array()
     if not isinstance(x, da.Array):
@@ -222,12 +227,10 @@ def _checked(x: Any, name: str, mask: Any) -> tuple[Any, Any]:
     if x.dtype.kind not in ("f" if name == "probabilities" else "buif"):
         kinds = "floats" if name == "probabilities" else "real numbers"
         raise TypeError(f"{name} has dtype {x.dtype}; accepted are {kinds}. Convert it first.")
-    if name == "image" and x.ndim == 3 and x.shape[0] <= FEW and first_is_short(x.shape):
-        raise ValueError(
-            f"image has shape {x.shape}, which looks like {x.shape[0]} channels on the first axis; accepted is "
-            "(H, W, C). Move it with dask.array.moveaxis(image, 0, -1)."
-        )
-    return _masked(x[..., None] if x.ndim == 2 else x, mask)
+    axis = channel_axis_of(x, channel_axis, False) if name == "image" else 2
+    if axis is None and x.ndim > 2:
+        raise ValueError(f"{name} has shape {x.shape}, that of a volume; accepted in tiles is {accepted}.")
+    return _masked(x[..., None] if axis is None else da.moveaxis(x, axis, -1), mask)
 
 
 def _masked(x: Any, mask: Any) -> tuple[Any, Any]:

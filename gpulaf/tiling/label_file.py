@@ -44,7 +44,7 @@ class TiledLabeling(NamedTuple):
     tiles: int
     #: Tiles that an earlier run had finished.
     kept: int
-    #: What stands for pixels without data; None where the file says that all hold some.
+    #: What stands for pixels without data; None where all hold some.
     nodata: int | None
     #: Value, pixels and prototype of each label.
     table: LabelTable
@@ -77,7 +77,7 @@ def label_file(
         ``.zarr`` (an array), ``.ome.zarr`` (a pyramid of every second pixel, OME-Zarr 0.5) or ``.tif`` (BigTIFF).
     labeler : Labeler
         With uniform weights or a WeightSource, whose ``repr`` tells it from others, and Taylor or Euler as its solver.
-        A number of prototypes is found by k-means in windows that are sampled from the whole image.
+        A number of prototypes is found by k-means, the same as in memory.
     probabilities : path, optional
         ``.zarr``: an array (H, W, J) of the probabilities.
     values : (J,) integers, optional
@@ -157,6 +157,7 @@ def label_file(
     unused = unused_labels(table.pixels)
     if not (told or learned):
         warn_of_labels(unused)
+    nodata = None if plan.is_full(pixels) else nodata
     return TiledLabeling(targets.labels, plan.shapes[0], len(named), side, count, kept, nodata, table, unused)
 
 

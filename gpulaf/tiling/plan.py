@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from .outputs import Targets, write_tiff
 from .pyramid import Downsampling, create_pyramid, level_shapes
 from .sizing import chunk_side
 from .source import Source
-from .store import PartialResult, TileIndex, create_array
+from .store import PartialResult, TileIndex, add_attributes, create_array
 
 __all__ = ["Plan"]
 
@@ -39,7 +40,7 @@ class Plan:
         Of the tiles in pixels.
     device : "cpu" or "gpu"
     nodata : int, optional
-        What stands for pixels without data in the result.
+        What stands for pixels without data in the result, which says so where there are some.
     """
 
     source: Source
@@ -50,10 +51,9 @@ class Plan:
     device: str
     nodata: int | None = None
 
-    @property
-    def place(self) -> Place:
-        """Where the labels lie."""
-        return replace(self.source.place, nodata=self.nodata, colors=())
+    def place(self, nodata: int | None = None) -> Place:
+        """Where the labels lie, and what stands for those without data."""
+        return replace(self.source.place, nodata=nodata, colors=())
 
     @property
     def shapes(self) -> list[tuple[int, int]]:
@@ -79,23 +79,21 @@ class Plan:
         halo = tile_halo(self.labeler, masked=self.source.gaps)
         first = LabelTask(
             self.source, self.labeler, self.values, self.device, self.side, halo, folder,
-            f"{name}/0" if self.targets.is_pyramid else name, probabilities, self.nodata,
+            self._full, probabilities, self.nodata,
         )  # fmt: skip
         return [first, *(Downsampling(folder, name, self.side) for _ in self.shapes[1:])]
 
     def create_arrays(self) -> None:
         """Create the arrays, empty, where they are not there yet."""
-        folder, side, about = self.targets.partial, chunk_side(self.side), dict[str, Any]()
+        folder, side = self.targets.partial, chunk_side(self.side)
+        where = self.place().to_json()
+        about = {"place": where} if where else {}
         if self.targets.is_pyramid:
-            create_pyramid(folder, "labels", self.shapes, side, self.values, self.place)
+            create_pyramid(folder, "labels", self.shapes, side, self.values, self.place())
         else:
-            about = {"place": self.place.to_json()} if self.place.to_json() else {}
-            about |= {} if self.place.nodata is None else {"_FillValue": self.place.nodata}
             create_array(folder, "labels", self.shapes[0], (side, side), self.values.dtype, ("y", "x"), about)
         if self.targets.probabilities is not None:
             shape, chunks = (*self.shapes[0], len(self.values)), (side, side, len(self.values))
-            where = replace(self.place, nodata=None).to_json()
-            about = {"place": where} if where else {}
             create_array(folder, "probabilities", shape, chunks, self._floating, ("y", "x", "label"), about)
 
     def fingerprint(self) -> dict[str, Any]:
@@ -106,7 +104,7 @@ class Plan:
             "input": self.source.path,
             "size and time of the input": list(self.source.stamp),
             "axes": [*self.source.layout, self.source.ask.series],
-            "place": self.place.to_json(),
+            "place": self.place().to_json(),
             "shape": list(self.source.shape),
             "dtype": str(self.source.dtype),
             "prototypes": labeler.prototypes.tolist(),
@@ -129,15 +127,27 @@ class Plan:
         floats = 0 if self.targets.probabilities is None else len(self.values) * self._floating.itemsize
         return float(labels + pixels[0] * floats)
 
+    def is_full(self, pixels: Sequence[int]) -> bool:
+        """Whether every pixel has a label, by the number of pixels of each."""
+        return sum(pixels) == prod(self.shapes[0])
+
     def finish(self, partial: PartialResult) -> None:
-        """Move the results to where they belong."""
-        name = "labels"
+        """Say what stands for pixels without data, where there are some, and move the results to where they belong."""
+        name, place = "labels", self.place(None if self.is_full(partial.pixels) else self.nodata)
+        if place.nodata is not None:
+            about = {} if self.targets.is_pyramid else {"place": place.to_json()}
+            add_attributes(partial.folder, name, about | {"_FillValue": place.nodata})
         if self.targets.is_tiff:
             name = "labels.tif"
             source, target = partial.folder / "labels", self.targets.labels.name
-            write_tiff(partial.folder / name, source, chunk_side(self.side), name=target, place=self.place)
+            write_tiff(partial.folder / name, source, chunk_side(self.side), name=target, place=place)
         moves = {} if self.targets.probabilities is None else {"probabilities": self.targets.probabilities}
         partial.move_results(moves | {name: self.targets.labels})
+
+    @property
+    def _full(self) -> str:
+        """The array of labels in full resolution."""
+        return "labels/0" if self.targets.is_pyramid else "labels"
 
     def _grid(self, level: int) -> tuple[int, int]:
         """Tiles below and beside each other."""

@@ -48,9 +48,8 @@ def create_pyramid(
     colors = place.colors or label_colors(values.tolist())
     label = {"version": "0.5", "colors": [{"label-value": value, "rgba": list(rgba)} for value, rgba in colors]}
     ome = {"version": "0.5", "multiscales": [multiscale], "image-label": label}
-    attributes = {"ome": ome} | ({"_FillValue": place.nodata} if place.nodata is not None else {})
     if not (folder / name / "zarr.json").is_file():
-        zarr.create_group(str(folder / name), attributes=attributes)
+        zarr.create_group(str(folder / name), attributes={"ome": ome})
         flush(folder / name / "zarr.json")
     for level, shape in enumerate(shapes):
         create_array(folder, f"{name}/{level}", shape, (chunk, chunk), values.dtype, ("y", "x"))

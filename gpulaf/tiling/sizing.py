@@ -78,10 +78,10 @@ def chosen_side(tiling: Tiling, source: Source, labeler: Labeler, device: str = 
         If not even a small tile fits, or the one that was asked for does not; with the numbers.
     """
     most, told = None, ""
-    for each, what in _limits(tiling, source, device):
+    for each, what, where in _limits(tiling, source, device):
         try:
             labels, channels = len(labeler.prototypes), source.layout.channels or 1
-            side = largest_tile(each, labeler, labels, channels=channels, dtype=source.dtype)
+            side = largest_tile(each, labeler, labels, channels=channels, dtype=source.dtype, device=where)
         except ValueError as error:
             raise MemoryError(
                 f"no tile fits into {what}, with a halo of {tile_halo(labeler)} pixels. Give more memory, or take "
@@ -89,28 +89,27 @@ def chosen_side(tiling: Tiling, source: Source, labeler: Labeler, device: str = 
             ) from error
         if most is None or side < most:
             most, told = side, what
-    if most is None:
-        return tiling.side or SIDES[0]
+    longest = -(-max(source.shape[:2]) // STEP) * STEP
     if tiling.side is None:
-        return next(side for side in SIDES if side <= most)
-    if min(tiling.side, max(source.shape[:2])) > most:
+        return next(side for side in SIDES if most is None or side <= most)
+    if most is not None and min(tiling.side, longest) > most:
         raise MemoryError(
             f"tiles of {tiling.side} pixels do not fit into {told}; the largest that do have {most}. "
             "Take those, or give more memory."
         )
-    return tiling.side
+    return min(tiling.side, longest)
 
 
-def _limits(tiling: Tiling, source: Source, device: str) -> Iterator[tuple[float, str]]:
+def _limits(tiling: Tiling, source: Source, device: str) -> Iterator[tuple[float, str, str]]:
     """Bytes for one tile on the host and on the GPU, with words for them; nothing where the system does not tell."""
     free, count = tiling.memory or free_bytes(), tiling.workers
     if free is not None:
         usable, beside = free if tiling.memory else USABLE * free, BASE + source.chunk_bytes
         told = f"{usable / 1e9:.3g} GB for {count} process(es), each with {beside / 1e9:.2g} GB besides"
-        yield (usable - BASE * (count > 1)) / count - beside, told  # the first process only hands tiles out
+        yield (usable - BASE * (count > 1)) / count - beside, told, device  # the first process only hands tiles out
     on_device = free_bytes(True) if device == "gpu" else None
     if on_device is not None:
-        yield USABLE * on_device, f"{USABLE * on_device / 1e9:.3g} GB of the GPU"
+        yield USABLE * on_device, f"{USABLE * on_device / 1e9:.3g} GB of the GPU", device
 
 
 def chunk_side(side: int) -> int:

@@ -17,7 +17,7 @@ import numpy as np
 from ..io.atomic import whole_file
 
 __all__ = [
-    "PartialResult", "TileIndex", "Written", "create_array", "flush", "is_complete", "open_partial",
+    "PartialResult", "TileIndex", "Written", "add_attributes", "create_array", "flush", "is_complete", "open_partial",
     "stored_fingerprint", "write_block",
 ]  # fmt: skip
 
@@ -161,6 +161,14 @@ def create_array(
         compressors=ZstdCodec(level=3, checksum=True), attributes=attributes or {}, overwrite=True,
     )  # fmt: skip
     flush(folder / name / "zarr.json")
+
+
+def add_attributes(folder: Path, name: str, attributes: Mapping[str, Any]) -> None:
+    """Add attributes to a Zarr v3 array or group."""
+    path = folder / name / "zarr.json"
+    about = json.loads(path.read_text(encoding="utf-8"))
+    _write_json(path, about | {"attributes": about.get("attributes", {}) | dict(attributes)})
+    flush(path)
 
 
 def write_block(folder: Path, name: str, window: tuple[slice, slice], block: np.ndarray) -> dict[str, tuple[int, int]]:

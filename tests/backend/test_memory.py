@@ -11,6 +11,7 @@ from gpulaf import (
     Euler,
     GeometricEuler,
     Krylov,
+    Labeler,
     LinearizedFlows,
     Taylor,
     fit_weights,
@@ -18,6 +19,7 @@ from gpulaf import (
     refine,
     uniform_weights,
 )
+from gpulaf.averaging import BilateralWeights
 from gpulaf.backend import memory, memory_estimate
 from gpulaf.learning import FitOptions
 
@@ -116,6 +118,45 @@ def test_layers_and_wide_patches_count_at_the_door(monkeypatch, radius, shared):
         for run in (lambda: label(image, [0.2, 0.8], **options), lambda: refine(soft, **options)):
             with pytest.raises(MemoryError, match="takes about") if refused else nullcontext():
                 run()
+
+
+@pytest.mark.parametrize("labels", [2, 21])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("kind", ["uniform", "bilateral", "given"])
+@pytest.mark.parametrize("side", [144, 700])
+def test_estimate_with_a_mask_and_in_blocks(labels, channels, masked, kind, side):
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 255, (side, side, channels), dtype=np.uint8)
+    prototypes = np.linspace(0, 1, labels)[:, None] * np.ones(channels)
+    weights = {"uniform": None, "bilateral": BilateralWeights(), "given": uniform_weights((side, side))}[kind]
+    mask = rng.random((side, side)) < 0.9 if masked else None
+    labeler = Labeler(prototypes, weights, scaled=True)
+    held = image.nbytes + (weights.nbytes if kind == "given" else 0) + (mask.nbytes if masked else 0)
+    peak = peak_of(lambda: labeler(image, mask=mask)) + held
+    workspace = weights.workspace(channels) if kind == "bilateral" else 0
+    options = {"given": int(kind == "given"), "workspace": workspace, "masked": masked, "channels": channels}
+    estimate = memory_estimate((side, side), labels, **labeler.memory_options, **options)
+    assert 0.97 < estimate / peak < 1.75
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_estimate_of_a_refinement_in_blocks(masked):
+    soft = np.random.default_rng(0).dirichlet(np.ones(5), (1000, 900)).astype(np.float32)
+    mask = np.random.default_rng(1).random((1000, 900)) < 0.9 if masked else None
+    peak = peak_of(lambda: refine(soft, mask=mask)) + soft.nbytes
+    estimate = memory_estimate((1000, 900), 5, solver=Taylor(), masked=masked, channels=0, soft=True)
+    assert 0.97 < estimate / peak < 1.75
+
+
+@pytest.mark.parametrize(("labels", "dtype"), [(2, "float32"), (8, "float64")])
+def test_estimate_of_learning_with_a_mask(labels, dtype):
+    rng = np.random.default_rng(0)
+    l, truth = rng.standard_normal((144, labels, 144)).astype(dtype), rng.integers(0, labels, (144, 144))
+    mask = rng.random((144, 144)) < 0.9
+    peak = peak_of(lambda: fit_weights(l, truth, steps=2, mask=mask, options=QUIET)) + l.nbytes
+    estimate = memory_estimate((144, 144), labels, solver=Taylor(), learn=True, masked=True, dtype=dtype)
+    assert 0.97 < estimate / peak < 1.75
 
 
 def test_a_run_that_cannot_fit_is_refused_with_the_tile_that_would(monkeypatch):

@@ -13,6 +13,7 @@ from examples import stripes
 
 import gpulaf
 from gpulaf.backend import memory
+from gpulaf.cli import tiled
 from gpulaf.cli.tiled import ASKING, Bytes, tiled_source
 from gpulaf.io import write_tensors
 from gpulaf.io.images import read_image
@@ -100,7 +101,7 @@ def test_an_image_that_does_not_fit_goes_by_tiles_and_says_so(
     options |= dict.fromkeys((*ASKING, "channel_axis", "preview", "spacing"))
     labeler = gpulaf.Labeler(2)
     assert tiled_source(options, labeler) is None
-    needed = memory.memory_estimate((300, 250), 2, **labeler.memory_options)
+    needed = memory.memory_estimate((300, 250), 2, channels=3, **labeler.memory_options)
     monkeypatch.setattr(memory, "free_bytes", lambda *_: needed)
     source = tiled_source(options, labeler)
     assert source is not None
@@ -115,6 +116,39 @@ def test_an_image_that_does_not_fit_goes_by_tiles_and_says_so(
     assert tiled_source(options | {"image": tmp_path / "p.csv"}, labeler) is None
 
 
-@pytest.mark.parametrize(("text", "expected"), [("4GB", 4e9), ("500M", 5e8), ("1.5 GiB", 1.5 * 2**30), ("123", 123)])
+def test_a_large_image_goes_by_tiles_where_they_can_follow(
+    tmp_path: Path, image: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = {"image": image, "output": tmp_path / "o.tif", "flow": "linear", "weights": "uniform"}
+    options |= dict.fromkeys((*ASKING, "channel_axis", "preview", "spacing", "probabilities"))
+    labeler = gpulaf.Labeler(2)
+    monkeypatch.setattr(tiled, "LARGE", 300 * 250)
+    assert tiled_source(options, labeler) is None
+    monkeypatch.setattr(tiled, "LARGE", 300 * 250 - 1)
+    assert tiled_source(options, labeler) is not None
+    for other in (
+        {"output": tmp_path / "o.png"}, {"preview": tmp_path / "p.png"}, {"spacing": (1, 2)}, {"flow": "nonlinear"},
+        {"probabilities": tmp_path / "p.tif"}, {"output": tmp_path / "no" / "o.tif"},
+    ):  # fmt: skip
+        assert tiled_source(options | other, labeler) is None
+    assert capsys.readouterr().err == ""
+
+
+def test_a_number_of_labels_gives_the_same_in_memory_and_in_tiles(tmp_path: Path) -> None:
+    """Of an image larger than the sample that k-means looks at."""
+    pixels = np.random.default_rng(0).integers(0, 255, (1100, 1000), dtype=np.uint8)
+    tifffile.imwrite(tmp_path / "in.tif", pixels, tile=(256, 256))
+    common = ("label", "in.tif", "--prototypes", 4, "-o")
+    succeeds(tmp_path, *common, "memory.tif")
+    succeeds(tmp_path, *common, "tiles.tif", "--tile", 512)
+    succeeds(tmp_path, *common, "much.tif", "--memory", "99999999999TB")
+    expected = gpulaf.label(pixels, 4).labels
+    for name in ("memory.tif", "tiles.tif", "much.tif"):
+        assert np.array_equal(tifffile.imread(tmp_path / name), expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("4GB", 4e9), ("500M", 5e8), ("1.5 GiB", 1.5 * 2**30), ("123", 123), ("9" * 400, 2**63)]
+)
 def test_sizes(text: str, expected: float) -> None:
     assert Bytes().convert(text, None, None) == expected

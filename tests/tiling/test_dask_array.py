@@ -24,6 +24,7 @@ from oracles import dense_probabilities, distances, patches, relative
 import gpulaf
 from gpulaf import Euler, Krylov, Labeler, Labeling, Taylor, WeightPredictor
 from gpulaf.averaging import BilateralWeights, nearest_neighbor_graph
+from gpulaf.backend.memory import largest_multiple
 from gpulaf.backend.validation import first_is_short, image_features
 from gpulaf.fields import to_rows
 from gpulaf.prediction import Features, Training
@@ -504,7 +505,8 @@ class Silent(Uniform):
         (da.zeros((0, 5)), {}, ValueError, r"image of shape \(0, 5\) is empty"),
         (da.zeros((5, 5), dtype=complex), {}, TypeError, "image has dtype complex128; accepted are real numbers"),
         (GREY[GREY[:, 0] > -1], {}, ValueError, r"image has shape \(nan, 30\); accepted are known sizes"),
-        (GREY, {"prototypes": 3}, ValueError, r"prototypes is 3; accepted in tiles is an array \(J, C\)\. .*kmeans"),
+        (GREY, {"prototypes": 3}, ValueError, "3 prototypes were asked for, but the image has only 1 different values"),
+        (GREY, {"prototypes": 1}, ValueError, "prototypes is 1; accepted are 2 to 65536 labels"),
         (GREY, {"prototypes": [[0, 1]]}, ValueError, r"prototypes have shape \(1, 2\); accepted is \(J, 1\)"),
         (GREY, {"rho": 0}, ValueError, "rho is 0; accepted are positive numbers"),
         (GREY, {"time": -1}, ValueError, r"time is -1(\.0)?; accepted are positive numbers"),
@@ -671,6 +673,45 @@ def test_memory_for_not_even_a_small_tile() -> None:
         largest_tile(1e5, Labeler(), 3)
     least = float(str(e.value).split("takes ")[1].split(". ")[0])
     assert largest_tile(1.001 * least, Labeler(), 3) == 64
+
+
+def test_the_search_for_a_side_ends_whatever_the_memory() -> None:
+    assert largest_tile(1e25, Labeler(), 3) == largest_tile(float("inf"), Labeler(), 3) == 64 * (2**31 - 1)
+    assert largest_tile(1e18, Labeler(), 3) > 10**7
+    with pytest.raises(ValueError, match="memory is nan bytes"):
+        largest_tile(float("nan"), Labeler(), 3)
+
+
+@pytest.mark.parametrize("step", [1, 64])
+@pytest.mark.parametrize("most", [0, 1, 63, 64, 65, 127, 128, 1000, 4096, 4097, 10**9])
+def test_the_largest_multiple_that_fits(step: int, most: int) -> None:
+    assert largest_multiple(step, lambda n: n <= most) == most // step * step
+
+
+@pytest.mark.parametrize(
+    ("axis", "shape"), [(0, (3, 40, 50)), (1, (3, 2, 50)), (-1, (3, 2, 50)), (2, (1, 60, 4)), (-3, (4, 90, 60))]
+)
+def test_channels_on_any_axis(axis: int, shape: tuple[int, ...]) -> None:
+    image = np.random.default_rng(0).random(shape)
+    prototypes = np.random.default_rng(1).random((3, shape[axis]))
+    expected = gpulaf.label(image, prototypes, channel_axis=axis)
+    lazy = da.from_array(image, chunks=16)
+    same_bits(label_array(lazy, Labeler(prototypes), channel_axis=axis), expected)
+    soft = np.random.default_rng(2).dirichlet(np.ones(3), expected.labels.shape)
+    options: dict[str, Any] = {"image": image, "channel_axis": axis, "weights": BilateralWeights()}
+    labeler = Labeler(weights=BilateralWeights(), rho=1.0)
+    found = refine_array(da.from_array(soft, chunks=(16, 16, 3)), labeler, image=lazy, channel_axis=axis)
+    same_bits(found, gpulaf.refine(soft, **options))
+
+
+def test_axes_that_tiles_do_not_take() -> None:
+    lazy = da.zeros((20, 30, 40), chunks=20)
+    with pytest.raises(ValueError, match="that of a volume; accepted in tiles is"):
+        label_array(lazy, Labeler([0, 1]), channel_axis=None)
+    with pytest.raises(ValueError, match="channel_axis is 3; accepted are -3 to 2"):
+        label_array(lazy, Labeler([0, 1]), channel_axis=3)
+    with pytest.raises(ValueError, match="channel_axis is 0, but the image has no channels"):
+        label_array(lazy[0], Labeler([0, 1]), channel_axis=0)
 
 
 def test_layers_made_in_tiles_need_their_times() -> None:

@@ -575,9 +575,20 @@ def test_a_tile_that_does_not_fit_is_refused_with_numbers(tmp_path: Path) -> Non
     sides = [chosen_side(Tiling(memory=int(memory)), source, labeler) for memory in (4e8, 1e9, 2e9, 4e9)]
     assert sides == sorted(sides)
     assert sides[0] < sides[-1] == 2048
-    assert chosen_side(Tiling(memory=int(4e9), workers=4), source, labeler) < 2048
+    assert chosen_side(Tiling(memory=int(4e9), workers=10), source, labeler) < 2048
     with pytest.raises(MemoryError, match=r"with a halo of 8 pixels\. Give more memory, or take fewer workers"):
         chosen_side(Tiling(memory=int(4e9), workers=16), source, labeler)
+
+
+@pytest.mark.parametrize("shape", [(40, 50), (100_000, 90_000)])
+def test_no_tile_is_larger_than_the_image(tmp_path: Path, shape: tuple[int, int]) -> None:
+    zarr.create_array(tmp_path / "in.zarr", shape=shape, chunks=(1024, 1024), dtype="u1")
+    source, labeler = open_source(tmp_path / "in.zarr"), Labeler(PROTOTYPES)
+    for memory in (10**25, 10**40):
+        assert chosen_side(Tiling(memory=memory), source, labeler) == 2048
+        side = chosen_side(Tiling(side=16 * (10**12 + 39), memory=memory), source, labeler)
+        assert side == -(-shape[0] // 16) * 16 if shape[0] > 50 else side == 64
+        assert side % chunk_side(side) == 0
 
 
 def test_a_tile_on_a_gpu_fits_into_its_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -693,16 +704,6 @@ def test_chunks_divide_tiles() -> None:
         assert side % chunk == 0
         assert chunk % 16 == 0
     assert [chunk_side(side) for side in (64, 1024, 1536, 2048)] == [64, 1024, 768, 1024]
-
-
-def test_prototypes_of_a_large_image_come_from_a_sample(tmp_path: Path) -> None:
-    pixels = stripes(1500, 1300)
-    tifffile.imwrite(tmp_path / "in.tif", pixels, tile=(256, 256))
-    source = open_source(tmp_path / "in.tif")
-    found = sample_prototypes(source, 2)
-    assert np.array_equal(found, sample_prototypes(source, 2))
-    every = gpulaf.labeling.kmeans_prototypes(image_features(pixels)[0], 2)
-    assert np.abs(np.sort(found, axis=0) - np.sort(every, axis=0)).max() < 0.02
 
 
 def test_a_million_megapixels_need_no_graph(tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def test_nan_without_a_mask_names_the_tile_and_the_way_out() -> None:
 
 
 def test_channels_first_are_asked_about() -> None:
-    with pytest.raises(ValueError, match=r"3 channels on the first axis.*moveaxis\(image, 0, -1\)"):
+    with pytest.raises(ValueError, match=r"3 channels on the first axis\. Pass channel_axis=0; of an image of 3 rows"):
         label_array(da.zeros((3, 40, 50), chunks=20), Labeler([0, 1]))
 
 
@@ -139,8 +139,36 @@ def test_prototypes_are_sampled_where_there_are_data(tmp_path: Path) -> None:
     labels = tifffile.imread(tmp_path / "labels.tif")
     np.testing.assert_array_equal(labels == done.nodata, image == -9999)
     tifffile.imwrite(tmp_path / "none.tif", np.full((80, 90), -9999, np.float32), **options)
-    with pytest.raises(ValueError, match="leaves no valid pixel"):
+    with pytest.raises(ValueError, match="has no pixel with data"):
         gpulaf.label_file(tmp_path / "none.tif", tmp_path / "none.zarr", Labeler(2))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int16])
+@pytest.mark.parametrize("declared", [True, False])
+@pytest.mark.parametrize("missing", [True, False])
+def test_a_value_for_no_data_is_written_where_there_is_none(
+    tmp_path: Path, dtype: Any, declared: bool, missing: bool
+) -> None:
+    """As in memory: not because the type of the image could hold NaN."""
+    image = np.random.default_rng(0).integers(0, 200, (200, 150)).astype(dtype)
+    if missing:
+        image[150:, 90] = -1 if declared else np.nan if dtype == np.float32 else 7
+    lacking = missing and (declared or dtype == np.float32)
+    tags = [(42113, "s", 0, "-1", True)] if declared else []
+    tifffile, zarr = pytest.importorskip("tifffile"), pytest.importorskip("zarr")
+    tifffile.imwrite(tmp_path / "in.tif", image, tile=(64, 64), extratags=tags)
+    labeler = Labeler([20.0, 160.0], range=(0, 255))
+    for name in ("o.tif", "o.zarr", "o.ome.zarr"):
+        done = gpulaf.label_file(
+            tmp_path / "in.tif", tmp_path / name, labeler, tiling=gpulaf.tiling.Tiling(side=64), nodata=9
+        )
+        assert done.nodata == (9 if lacking else None)
+        found = gpulaf.tiling.open_source(tmp_path / name)
+        attributes = zarr.open(tmp_path / name).attrs if name.endswith("zarr") else {"_FillValue": found.place.nodata}
+        assert attributes.get("_FillValue") == done.nodata
+        labels, valid = found.read(np.s_[:, :])
+        assert (labels == 9).sum() == 50 * lacking
+        assert (valid is None) == (not lacking or name == "o.ome.zarr")
 
 
 def test_values_of_a_file_are_looked_at_before_its_tiles(tmp_path: Path) -> None:
