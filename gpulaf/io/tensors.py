@@ -74,6 +74,8 @@ def read_tensors(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, np.
         version, metadata = int(header["version"]), json.loads(header["metadata"])
     except (KeyError, ValueError) as error:
         raise ValueError(f"{path} has a damaged header ({error}). Write it again with gpulaf.") from None
+    if not isinstance(metadata, dict):
+        raise ValueError(f"{path} has a damaged header: metadata {metadata!r:.40}. Write it again with gpulaf.")
     if version > VERSION:
         raise ValueError(f"{path} has format version {version}; accepted is up to {VERSION}. Update gpulaf.")
     return arrays, metadata

@@ -147,6 +147,6 @@ def _colors(label: Any) -> tuple[tuple[int, tuple[int, int, int, int]], ...]:
     rows = label.get("colors", []) if isinstance(label, Mapping) else []
     try:
         found = [(int(row["label-value"]), tuple(map(int, row["rgba"]))) for row in rows if "rgba" in row]
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return ()
     return tuple((value, rgba) for value, rgba in found if len(rgba) == 4)

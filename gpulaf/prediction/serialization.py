@@ -13,6 +13,7 @@ from ..backend.validation import check_range
 from ..integrators import Euler, Krylov, Taylor
 from ..io.tensors import read_tensors, write_tensors
 from ..learning.loss import cosine_loss, cross_entropy_loss
+from .checks import check_options
 from .features import Features, feature_names, features_name
 from .training import Training, TrainingStep
 
@@ -98,6 +99,7 @@ def read_model(path: str | os.PathLike[str], features: Callable[[Any], Any] | No
         own = Features(stored["names"]) if isinstance(stored, dict) else None
         if not isinstance(stored, str | dict) and (isinstance(stored, bool) or int(stored) != stored or stored < 0):
             raise ValueError(f"features are {stored}")
+        check_options(options | {"features": 0, "range": None, "solver": Taylor(), "training": Training()})
         kind, arguments = metadata["solver"]
         options["solver"] = SOLVERS[kind](**arguments)
         bounds = metadata["range"]

@@ -189,3 +189,39 @@ def prototypes_of(image: np.ndarray) -> np.ndarray:
     """The mean values of the dark and of the bright stripes in an image of this size, (2, C)."""
     bright = grey() > 120
     return np.stack([np.atleast_1d(image[part].mean(axis=0)) for part in (~bright, bright)])
+
+
+#: What stands in the place of a value in JSON.
+WRONG = {
+    "null": None, "true": True, "an empty list": [], "an empty object": {}, "text": "x", "-1": -1, "0.5": 0.5,
+    "10^30": 10**30, "Infinity": float("inf"), "NaN": float("nan"), "a row of rows": [[1.5]], "a list of null": [None],
+}  # fmt: skip
+
+
+def changed(document: Any) -> Iterator[tuple[str, Any]]:
+    """A JSON document with each of its values left out or replaced by a wrong one, by what was done to it."""
+    for path in _paths(document):
+        name = ".".join(map(str, path)) or "all"
+        if path and isinstance(path[-1], str):
+            yield f"{name} left out", _with(document, path)
+        for what, value in WRONG.items():
+            yield f"{name} is {what}", _with(document, path, value)
+
+
+def _paths(document: Any, here: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    yield here
+    inner: Any = document.items() if isinstance(document, dict) else ()
+    inner = list(enumerate(document))[:1] if isinstance(document, list) else inner
+    for key, value in inner:
+        yield from _paths(value, (*here, key))
+
+
+def _with(document: Any, path: tuple[Any, ...], *value: Any) -> Any:
+    if not path:
+        return value[0]
+    copied: Any = dict(document) if isinstance(document, dict) else list(document)
+    if len(path) == 1 and not value:
+        del copied[path[0]]
+    else:
+        copied[path[0]] = _with(document[path[0]], path[1:], *value)
+    return copied
