@@ -85,7 +85,7 @@ class Outcome(NamedTuple):
 def in_process(folder: Path, *arguments: Any, seconds: int = 60, memory: int = 4 << 30) -> Outcome:
     """Run the program within this process, in a folder: as :func:`gpulaf_process` does, in milliseconds.
 
-    What libraries write to the streams themselves is seen, too. A call that takes longer raises TimeoutError; a loop
+    Results are those of the CPU. What libraries write to the streams themselves is seen, too. A call that takes longer raises TimeoutError; a loop
     that cannot be interrupted ends the process with its stack. Python's filters of warnings are those of a new process.
     """
     from gpulaf.cli import main
@@ -102,6 +102,7 @@ def in_process(folder: Path, *arguments: Any, seconds: int = 60, memory: int = 4
         faulthandler.dump_traceback_later(3 * seconds, exit=True, file=sys.__stderr__)
         signal.alarm(seconds)
         resource.setrlimit(resource.RLIMIT_AS, (used + memory, limits[1]))
+        stack.enter_context(_without_cupy())
         os.chdir(folder)
         gc.collect(1)
         gc.freeze()
@@ -125,6 +126,29 @@ def in_process(folder: Path, *arguments: Any, seconds: int = 60, memory: int = 4
         sys.stderr.flush()
         output, errors = (stream.read_text(encoding="utf-8", errors="replace") for stream in streams)
     return Outcome(code, output, errors, traceback_)
+
+
+class _NoCupy:
+    """Finds no CuPy, for ``sys.meta_path``."""
+
+    @staticmethod
+    def find_spec(name: str, path: Any = None, target: Any = None) -> None:
+        if name == "cupy":
+            raise ModuleNotFoundError("No module named 'cupy'", name="cupy")
+
+
+@contextmanager
+def _without_cupy() -> Iterator[None]:
+    """Let CuPy be as if it were not installed."""
+    loaded = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "cupy"}
+    for name in loaded:
+        del sys.modules[name]
+    sys.meta_path.insert(0, _NoCupy)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(_NoCupy)
+        sys.modules.update(loaded)
 
 
 def _overdue(*_: Any) -> None:

@@ -58,7 +58,10 @@ def check_range(range: Any) -> None:
         raise TypeError(f"range is {range!r}; accepted are two numbers (low, high), as (0, 4095), or None.")
     low, high = (float(x) for x in range)
     if not (low < high and np.isfinite([low, high, high - low]).all()):
-        raise ValueError(f"range is {range}; accepted are two increasing, finite numbers, as (0, 4095) for 12 bits.")
+        raise ValueError(
+            f"range is {range}; accepted are two increasing, finite numbers. Take the values that become 0 and 1, as "
+            "(0, 4095) of 12 bits."
+        )
 
 
 def image_features(
