@@ -190,8 +190,9 @@ def test_predictions(tmp_path: Path, name: str) -> None:
     check_lines(done.errors.splitlines())
     assert set(files_of(tmp_path)) == {*before, "out.npy"}
     labels = np.load(tmp_path / "out.npy").astype(int)
-    valid = ~np.isnan(np.asarray(case.array, np.float64)).any(axis=-1) if case.right == "holes" else np.ones((H, W), bool)
-    probabilities = np.array(BOTH if isinstance(case.right, str) else case.right, np.float64)
+    holes = isinstance(case.right, str)
+    valid = ~np.isnan(case.array).any(axis=-1) if holes else np.ones((H, W), bool)
+    probabilities = np.array(BOTH if holes else case.right, np.float64)
     ell = np.log(probabilities.clip(np.finfo("f4").smallest_normal, None)).reshape(-1, 2)
     omega = oracles.dense_average(oracles.patches((H, W)))
     expected = np.full(H * W, 99)
