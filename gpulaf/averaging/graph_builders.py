@@ -8,7 +8,7 @@ import numpy as np
 
 from ..backend.array import host_array
 from ..backend.operands import unit_of
-from ..backend.validation import real_array, unmasked
+from ..backend.validation import check_count, check_number, real_array, unmasked
 from .graph import Graph
 
 __all__ = ["nearest_neighbor_graph", "region_graph", "region_means"]
@@ -58,10 +58,9 @@ def nearest_neighbor_graph(points: Any, neighbors: int = 8, *, sigma: float | No
         raise TypeError(f"points have dtype {points.dtype}; accepted are real numbers. Convert them first.")
     if not np.isfinite(points).all():
         raise ValueError("points hold values that are not finite. Remove NaN and infinite values.")
-    if int(neighbors) != neighbors or neighbors < 1:
-        raise ValueError(f"neighbors is {neighbors}; accepted are whole numbers from 1. 8 is usual.")
-    if sigma is not None and not sigma > 0:
-        raise ValueError(f"sigma is {sigma}; accepted are positive numbers, or None for equal weights.")
+    check_count(neighbors, "neighbors", usual="8 is usual.")
+    if sigma is not None:
+        check_number(sigma, "sigma", 1e-15, 1e15, "None gives equal weights.")
     n = len(points)
     wide = points.astype(np.float64)
     unit = unit_of(wide)

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..backend.array import filled, host_array, namespace
 from ..backend.operands import check_floating
-from ..backend.validation import check_spacing, image_features, valid_pixels
+from ..backend.validation import check_count, check_number, check_spacing, image_features, real_array, valid_pixels
 from ..fields import field_shape, from_rows, pixel_shape, to_rows
 from ..kernels.stencil import axes_of, neighbors, offsets, radius_of, shifted
 
@@ -73,10 +73,9 @@ def uniform_weights(shape: tuple[int, ...], radius: int = 1, *, dtype: Any = np.
     >>> weights.shape, float(weights[0, 4, 0]), float(weights[2, 4, 2] * 9)
     ((4, 9, 5), 0.25, 1.0)
     """
-    if len(shape) not in (2, 3) or min(shape) < 1:
+    if np.ndim(shape) != 1 or len(shape) not in (2, 3) or np.asarray(shape).dtype.kind not in "iu" or min(shape) < 1:
         raise ValueError(
-            f"shape is {tuple(shape)}; accepted are two sides of at least 1 pixel, three of a volume. "
-            "Pass image.shape[:2]."
+            f"shape is {shape!r}; accepted are two sides of at least 1 pixel, three of a volume. Pass image.shape[:2]."
         )
     _check_radius(radius)
     mask = inside(tuple(shape), int(radius), dtype=dtype)
@@ -190,6 +189,7 @@ def bilateral_weights(
     -----
     C. Tomasi, R. Manduchi, Bilateral filtering for gray and color images, ICCV 1998, without the spatial factor.
     """
+    image = image if isinstance(image, np.ma.MaskedArray) else real_array(image, "image")
     xp = namespace(image)
     check_bilateral(sigma, radius)
     if not xp.isdtype(image.dtype, "real floating"):
@@ -201,11 +201,8 @@ def bilateral_weights(
 
 
 def check_bilateral(sigma: float, radius: int) -> None:
-    """Raise ValueError for a scale or a radius that bilateral weights cannot have."""
-    if not 1e-15 <= sigma <= 1e15:
-        raise ValueError(
-            f"sigma is {sigma}; accepted are positive numbers, from 1e-15 to 1e15. Take the noise level of the image."
-        )
+    """Raise an error for a scale or a radius that bilateral weights cannot have."""
+    check_number(sigma, "sigma", 1e-15, 1e15, "Take the noise level of the image.")
     _check_radius(radius)
 
 
@@ -386,5 +383,4 @@ def check_weights(weights: Any, shape: tuple[int, ...]) -> None:
 
 
 def _check_radius(radius: int) -> None:
-    if int(radius) != radius or radius < 1:
-        raise ValueError(f"radius is {radius}; accepted are whole numbers from 1. Take 1 for 3×3 patches.")
+    check_count(radius, "radius", usual="Take 1 for 3×3 patches.")

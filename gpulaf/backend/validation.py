@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,8 +11,8 @@ from ..fields import to_rows
 from .array import contiguous, filled, floating_dtype, host_dtype, is_host_array, namespace
 
 __all__ = [
-    "FEW", "Pixels", "check_range", "check_rho", "check_spacing", "first_is_short", "image_features", "label_fields",
-    "log_probabilities", "real_array", "unmasked", "valid_pixels",
+    "FEW", "Pixels", "calling_level", "check_count", "check_number", "check_range", "check_rho", "check_spacing",
+    "first_is_short", "image_features", "label_fields", "log_probabilities", "real_array", "unmasked", "valid_pixels",
 ]  # fmt: skip
 
 #: Channels that an image is taken to have where its first axis is that short and the last one is not.
@@ -29,12 +30,65 @@ class Pixels(NamedTuple):
     valid: Any = None
 
 
-def check_rho(rho: float, usual: str = "0.1 suits images with values in [0, 1]") -> None:
+def check_number(value: Any, name: str, low: float = 1e-12, high: float = 1e12, usual: str = "") -> float:
+    """Return a number as one of Python; raise an error for what is none, or none from `low` to `high`.
+
+    Parameters
+    ----------
+    value : number
+    name : str
+        How a user calls it.
+    low, high : float
+        The smallest and the largest that are accepted.
+    usual : str
+        A sentence about usual ones.
+
+    Raises
+    ------
+    TypeError, ValueError
+        With the value, what is accepted and the next step.
+    """
+    sort = "positive numbers" if low > 0 else "numbers"
+    usual = f" {usual}" if usual else ""
+    ends = f"{',' * (low > 0)} from {low:g} to {high:g}".replace("e+", "e")
+    if np.ndim(value) or np.asarray(value).dtype.kind not in "iuf":
+        raise TypeError(f"{name} is {value!r}; accepted are {sort}.{usual}")
+    if not low <= value <= high:
+        raise ValueError(f"{name} is {value}; accepted are {sort}{ends}.{usual}")
+    return float(value)
+
+
+def check_count(
+    value: Any, name: str, low: int = 1, high: int = 10**9, usual: str = "", *, optional: bool = False
+) -> None:
+    """Raise an error for what is no whole number from `low` to `high`, nor None where that is `optional`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        With the value, what is accepted and the next step.
+    """
+    if value is None and optional:
+        return
+    accepted = f"whole numbers from {low}" + (f" to {high}" if high < 10**9 else "") + (", or None" if optional else "")
+    text = f"{name} is {value!r}; accepted are {accepted}." + (f" {usual}" if usual else "")
+    if np.ndim(value) or np.asarray(value).dtype.kind not in "iuf":
+        raise TypeError(text)
+    if np.asarray(value).dtype.kind == "f" or not low <= value <= high:
+        raise ValueError(text)
+
+
+def check_rho(rho: float) -> None:
     """Raise an error for a scale of the data that is no positive, finite number."""
-    if np.ndim(rho) or np.asarray(rho).dtype.kind not in "iuf":
-        raise TypeError(f"rho is {rho!r}; accepted are positive numbers. {usual}.")
-    if not 1e-12 <= rho <= 1e12:
-        raise ValueError(f"rho is {rho}; accepted are positive numbers, from 1e-12 to 1e12. {usual}.")
+    check_number(rho, "rho", usual="0.1 suits images with values in [0, 1].")
+
+
+def calling_level() -> int:
+    """Frames from a warning up to the first that is not of this package: where the user called."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith("gpulaf."):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def check_spacing(spacing: Any, axes: int) -> None:
@@ -233,8 +287,8 @@ def real_array(x: Any, name: str) -> Any:
 
 
 def _axis(axis: int, ndim: int, name: str) -> int:
-    if int(axis) != axis or not -ndim <= axis < ndim:
-        raise ValueError(f"{name} is {axis}; accepted are {-ndim} to {ndim - 1}. Count the axes from 0.")
+    if np.ndim(axis) or np.asarray(axis).dtype.kind not in "iu" or not -ndim <= axis < ndim:
+        raise ValueError(f"{name} is {axis!r}; accepted are {-ndim} to {ndim - 1}. Count the axes from 0.")
     return int(axis)
 
 

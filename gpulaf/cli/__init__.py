@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import warnings
 from typing import Any
@@ -23,6 +24,15 @@ class OneLineErrors(click.Group):
         """Add a command; --debug is understood after it, too."""
         cmd.params.append(click.Option(["--debug"], is_flag=True, expose_value=False, callback=_debug, help=DEBUG))
         super().add_command(cmd, name)
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Run the program; no file that it opens becomes a standard stream which was closed."""
+        for stream in range(3):
+            try:
+                os.fstat(stream)
+            except OSError:
+                os.open(os.devnull, os.O_RDWR)  # takes the smallest number that is free
+        return super().main(*args, **options)
 
     def invoke(self, context: click.Context) -> Any:
         """Run the command."""

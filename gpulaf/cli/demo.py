@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from .options import device_option
+from .options import device_option, result_folder
 
 
 @click.command()
@@ -29,7 +29,7 @@ def demo(scene: str, size: int, steps: int, seed: int, output: Path, device: str
     from ..kernels._numba import compiling
     from ..plots.figures import demo_figure
 
-    output.mkdir(parents=True, exist_ok=True)
+    result_folder(output)
     compiled: list[int] = []
     with compiling(compiled.append):
         result = run_demo(scene, size=size, seed=seed, steps=steps, device=device)

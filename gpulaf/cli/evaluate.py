@@ -43,6 +43,7 @@ def evaluate(
 
     IMAGES, --truth and --probabilities take files, folders and globs in quotes, and are paired by name.
     """
+    from ..io.results import Results
     from ..prediction.evaluation import evaluate
     from ..prediction.predictor import WeightPredictor
 
@@ -60,12 +61,13 @@ def evaluate(
         probabilities=files.probabilities, unlabeled=unlabeled,
     )  # fmt: skip
     _print(found, files.images, verbose)
-    if json_file is not None:
-        _write_json(json_file, model, found, files.images)
-        click.echo(f"numbers: {json_file}")
-    if confusion is not None:
-        _draw(confusion, found)
-        click.echo(f"confusion matrix of the predicted weights: {confusion}")
+    with Results() as written:
+        if json_file is not None:
+            numbers = written.write(json_file, lambda path: _write_json(path, model, found, files.images))
+            click.echo(f"numbers: {numbers}")
+        if confusion is not None:
+            drawn = written.write(confusion, lambda path: _draw(path, found))
+            click.echo(f"confusion matrix of the predicted weights: {drawn}")
 
 
 def _print(found: Evaluation, images: list[Path], verbose: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from warnings import warn
 
 import click
 import numpy as np
@@ -77,6 +78,7 @@ def label(image: Path, **_: Any) -> None:
     record = _read(image, options)
     axis = _last_axis(record, len(options["spacing"] or (1, 1)))
     _check_channels(described, 1 if axis is None else record.pixels.shape[axis])
+    _check_image(described, record, image)
     labeler = with_bits(described.labeler, record.bits)
     with compile_notice():
         array = device_array(record.pixels, options["device"])
@@ -116,7 +118,8 @@ def refine(soft: Path, logits: bool, label_axis: int | None, image: Path | None,
     from ..io.images import read_soft
 
     options = click.get_current_context().params
-    labeler, classes = described = described_labeling(options, soft=True)
+    described = described_labeling(options, soft=True)
+    labeler, classes = described.labeler, described.classes
     check_outputs(options, [soft, image or Path(), Path(options["weights"]), options["model"] or Path()])
     if image is None and isinstance(labeler.weights, WeightSource):
         raise ValueError("bilateral weights, and those of a model, are made from the image. Name it with --image.")
@@ -130,6 +133,8 @@ def refine(soft: Path, logits: bool, label_axis: int | None, image: Path | None,
             f"{soft} holds {count} labels, {options['model']} {len(classes)}; accepted are as many. Check --label-axis."
         )
     record = None if image is None else _read(image, options | {"axes": None})
+    if record is not None and image is not None:
+        _check_image(described, record, image)
     valid = [found.valid for found in (predictions, record) if found is not None and found.valid is not None]
     with compile_notice():
         values = device_array(predictions.pixels, options["device"])
@@ -177,12 +182,28 @@ def _check_channels(described: Described, channels: int) -> None:
         )
 
 
+def _check_image(described: Described, record: Record, path: Path) -> None:
+    """Warn of weights that were learned on another image."""
+    from ..io.tensors import image_digest
+    from ..labeling.hints import DataWarning
+
+    if described.image is not None and described.image != image_digest(record.masked):
+        weights = click.get_current_context().params["weights"]
+        warn(
+            f"the weights of {weights} were learned on another image than {path}, and weights belong to one image. "
+            "Learn those of this image, or train a model for all images of a kind by gpulaf train.",
+            DataWarning,
+            stacklevel=2,
+        )
+
+
 def _write(
     options: dict[str, Any], result: Any, values: list[int] | None, image: Record | None, soft: Record | None = None
 ) -> None:
     """Write the results at their place, `values` in place of the labels, and tell what was done."""
     from ..backend.array import host_array
     from ..io.images import with_nodata, write_array
+    from ..io.results import Results
     from ..plots.figures import colored
 
     labels, count, output = host_array(result.labels), result.probabilities.shape[-1], options["output"]
@@ -197,21 +218,29 @@ def _write(
     known = (image or soft).place  # type: ignore[union-attr]
     place = replace(known.with_spacing(options["spacing"]), nodata=nodata, colors=())
     named = names[labels] if valid is None else np.where(valid, names[labels], names.dtype.type(nodata))
-    write_array(output, named, volume=volume, place=place)
-    if options["probabilities"] is not None:
-        floating = replace(place, nodata=None if valid is None else float("nan"))
-        write_array(options["probabilities"], host_array(result.probabilities), volume=volume, place=floating)
-    if preview is not None:
-        middle: Any = len(labels) // 2 if volume else slice(None)
-        write_array(preview, colored(labels[middle], count, None if image is None else image.pixels[middle]))
-        if volume:
-            click.echo(f"{preview} shows the middle plane, {middle} of 0 to {len(labels) - 1}.")
-    if (known.tags or known.scale) and output.suffix.lower() in (".png", ".npy"):
-        click.echo(f"{output} cannot hold the size and place of the pixels, as the image does: a .tif can.", err=True)
-    nonlinear = options["flow"] == "nonlinear"
-    error = f"error {result.error:.1e}{' per step' if nonlinear else ''}"
-    click.echo(f"{'×'.join(map(str, labels.shape))} pixels, {count} labels, {error}: {output}")
-    if nonlinear:
-        click.echo(result.reason)
-    elif not result.converged:
-        click.echo("The flow did not reach its tolerance: shorten --time or raise --tol.", err=True)
+    with Results() as results:
+        output = results.write(output, lambda path: write_array(path, named, volume=volume, place=place))
+        if options["probabilities"] is not None:
+            floating = replace(place, nodata=None if valid is None else float("nan"))
+            soft_labels = host_array(result.probabilities)
+            results.write(
+                options["probabilities"],
+                lambda path: write_array(path, soft_labels, volume=volume, place=floating),
+            )
+        if preview is not None:
+            middle: Any = len(labels) // 2 if volume else slice(None)
+            shown = colored(labels[middle], count, None if image is None else image.pixels[middle])
+            preview = results.write(preview, lambda path: write_array(path, shown))
+            if volume:
+                click.echo(f"{preview} shows the middle plane, {middle} of 0 to {len(labels) - 1}.")
+        if (known.tags or known.scale) and output.suffix.lower() in (".png", ".npy"):
+            click.echo(
+                f"{output} cannot hold the size and place of the pixels, as the image does: a .tif can.", err=True
+            )
+        nonlinear = options["flow"] == "nonlinear"
+        error = f"error {result.error:.1e}{' per step' if nonlinear else ''}"
+        click.echo(f"{'×'.join(map(str, labels.shape))} pixels, {count} labels, {error}: {output}")
+        if nonlinear:
+            click.echo(result.reason)
+        elif not result.converged:
+            click.echo("The flow did not reach its tolerance: shorten --time or raise --tol.", err=True)

@@ -25,6 +25,8 @@ class Described(NamedTuple):
     labeler: Labeler
     #: What stands for the labels in the ground truth of a model or of learned weights; None for other prototypes.
     classes: list[int] | None = None
+    #: The digest of the image that the weights were learned on; None where they belong to none.
+    image: str | None = None
 
     @property
     def values(self) -> list[int] | None:
@@ -129,7 +131,7 @@ def described_labeling(options: dict[str, Any], *, soft: bool = False) -> Descri
         solver=Taylor(tol=options["tol"]) if linear else DormandPrince(tol=options["tol"]),
         scaled=learned, range=bounds,
     )  # fmt: skip
-    return Described(labeler, stored.get("label_values") if learned else None)
+    return Described(labeler, stored.get("label_values") if learned else None, stored.get("image"))
 
 
 def read_weights(path: str, device: str) -> tuple[Any, dict[str, Any]]:

@@ -8,7 +8,7 @@ import click
 import numpy as np
 
 from .labeler import range_option
-from .options import check_folders, device_option
+from .options import check_files, check_folders, device_option
 
 
 @click.command()
@@ -58,10 +58,13 @@ def learn(
     """
     from ..averaging.patches import uniform_weights
     from ..backend.array import device_array
-    from ..backend.validation import check_rho, image_features
+    from ..backend.validation import Pixels, check_rho, image_features
     from ..integrators import Taylor
+    from ..io.atomic import check_writable
     from ..io.images import read_image, read_truth
-    from ..io.tensors import write_tensors
+    from ..io.results import Results
+    from ..io.tensors import image_digest, write_tensors
+    from ..labeling.hints import warn_of_values
     from ..labeling.likelihood import distances, log_likelihood
     from ..learning.descent import RiemannianAdam
     from ..learning.fitting import FitOptions, fit_weights
@@ -74,10 +77,12 @@ def learn(
         raise ValueError("--resume needs to know where from. Name the file with --checkpoint.")
     check_rho(rho)
     check_folders(output, checkpoint)
-    if checkpoint is not None and checkpoint.resolve() in {path.resolve() for path in (output, image, truth)}:
-        raise ValueError(f"{checkpoint} is an input or the result, too. Choose another name for the checkpoint.")
+    check_files([image, truth], [output, *([checkpoint] if checkpoint is not None else [])])
+    if truth.exists() and image.exists() and truth.samefile(image):
+        raise ValueError(f"{image} is given as an image and as its truth. Name the label image, too.")
     options = FitOptions(tau=tau, checkpoint=None if checkpoint is None else Checkpoint(checkpoint, resume=resume))
-    features, _, valid = image_features(read_image(image, channel_axis=channel_axis), range=range)
+    pixels = read_image(image, channel_axis=channel_axis)
+    features, bounds, valid = image_features(pixels, range=range)
     labels, values = read_truth(truth, unlabeled=unlabeled)
     if labels.shape != features.shape[:2]:
         raise ValueError(
@@ -90,7 +95,10 @@ def learn(
     if not counts.all():
         raise ValueError(f"{truth}: the label {values[counts.argmin()]} lies where {image} has no data. Leave it out.")
     prototypes = np.stack([features[labels == j].mean(axis=0, dtype=np.float64) for j, _ in enumerate(values)])
-    start = uniform_weights(labels.shape, radius)
+    ranged = range is not None or bounds != (0, 1)
+    warn_of_values(Pixels(features, bounds, valid), prototypes, rho, ranged=ranged, learned=False)
+    start = uniform_weights(labels.shape, radius, dtype=features.dtype)
+    check_writable(output, layers * start.nbytes)
     result = fit_weights(
         device_array(log_likelihood(distances(features, prototypes), rho), device),
         labels,
@@ -106,12 +114,13 @@ def learn(
     first, last = result.history[0], result.history[-1]
     metadata = {
         "prototypes": prototypes.tolist(), "rho": rho, "time": time_, "label_values": values.tolist(), "range": range,
-        "steps": last.step, "loss": last.loss, "wrong": last.wrong,
+        "steps": last.step, "loss": last.loss, "wrong": last.wrong, "image": image_digest(pixels),
     }  # fmt: skip
     arrays = {"weights": result.weights}
     if layers > 1:
         arrays = {f"weights[{s}]": patches for s, patches in enumerate(result.weights)}
-    write_tensors(output, "weights", arrays, metadata)
-    shares = f"{100 * first.wrong:.2f} % with uniform weights, {100 * last.wrong:.2f} % after {last.step} steps"
-    click.echo(f"wrong pixels: {shares}")
-    click.echo(f"{result.reason} {last.seconds:.1f} s. weights: {output}")
+    with Results() as results:
+        written = results.write(output, lambda path: write_tensors(path, "weights", arrays, metadata))
+        shares = f"{100 * first.wrong:.2f} % with uniform weights, {100 * last.wrong:.2f} % after {last.step} steps"
+        click.echo(f"wrong pixels: {shares}")
+        click.echo(f"{result.reason} {last.seconds:.1f} s. weights: {written}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -76,13 +75,14 @@ def tell_nodata(output: Path, nodata: int | None, percent: float | None = None) 
 @contextmanager
 def compile_notice() -> Iterator[None]:
     """Say on a terminal that kernels are being compiled, where they are."""
+    from ..backend.progress import is_terminal
     from ..kernels._numba import compiling
 
     told = False
 
     def notice(count: int) -> None:
         nonlocal told
-        if sys.stderr.isatty():
+        if is_terminal():
             told = True
             click.echo(f"\rcompiling kernels, once ({count})", nl=False, err=True)
 
@@ -140,10 +140,8 @@ def check_outputs(options: dict[str, Any], inputs: Sequence[Path]) -> None:
 
 
 def check_files(inputs: Sequence[Path], files: Sequence[Path]) -> None:
-    """Raise ValueError or OSError for a result that is a folder, an input or another result."""
+    """Raise ValueError for a result that is an input or another result."""
     for path in files:
-        if path.is_dir():
-            raise IsADirectoryError(f"{path} is a folder. Choose the name of a file.")
         if path.exists() and any(path.samefile(other) for other in inputs if other.is_file()):
             raise ValueError(f"{path} is also an input. Choose another name for the result.")
     if len({path.resolve() for path in files}) < len(files):
@@ -153,10 +151,24 @@ def check_files(inputs: Sequence[Path], files: Sequence[Path]) -> None:
 
 
 def check_folders(*paths: Path | None) -> None:
-    """Raise FileNotFoundError where the folder of a result does not exist."""
+    """Prove that results can be written where they are to go; raise OSError where they cannot."""
+    from ..io.atomic import check_writable
+
     for path in paths:
-        if path is not None and not path.parent.is_dir():
-            raise FileNotFoundError(f"folder {path.parent} does not exist. Create it first, or choose another path.")
+        if path is not None:
+            check_writable(path)
+
+
+def result_folder(folder: Path) -> Path:
+    """Make a folder of results, and prove that they can be written to it."""
+    from ..io.atomic import check_folder
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise type(error)(f"folder {folder} cannot be made: {error.strerror or error}. Choose another path.") from error
+    check_folder(folder)
+    return folder
 
 
 def check_figure(path: Path | None) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from .options import device_option
+from .options import device_option, result_folder
 
 FOOTNOTES = (
     "Times are means of the middle third of the steps. MB: every operand of every call once, the products of a series",
@@ -41,7 +41,7 @@ def profile(size: int, labels: int, dtype: str, output: Path | None, device: str
     from ..profiling.profile import profile_step
 
     if output is not None:
-        output.mkdir(parents=True, exist_ok=True)
+        result_folder(output)
     result = profile_step(size, labels, device=device, dtype=dtype)
     click.echo(f"{result.machine}, {dtype}, {size}×{size} pixels, {labels} labels, Taylor degree {result.degree}")
     click.echo(_table(result))

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from ..experiments import EXPERIMENTS
+from .options import result_folder
 
 
 @click.command()
@@ -28,7 +29,7 @@ def reproduce(figure: str, output: Path, quick: bool, seed: int) -> None:
     from ..experiments import reproduce as redo
     from ..experiments.report import reproduce_all
 
-    output.mkdir(parents=True, exist_ok=True)
+    result_folder(output)
     if figure == "all":
         path = reproduce_all(output, quick=quick, seed=seed)
         click.echo(f"report: {path}")

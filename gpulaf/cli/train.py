@@ -78,6 +78,7 @@ def train(images: tuple[str, ...], truth: tuple[str, ...], output: Path, device:
     with gpulaf label IMAGE --model FILE.
     """
     from ..io.images import write_figure
+    from ..io.results import Results
 
     training, validation = _sets(images, truth, options)
     _check(output, [training, *([validation] if validation else [])], options)
@@ -92,12 +93,13 @@ def train(images: tuple[str, ...], truth: tuple[str, ...], output: Path, device:
         *sequences[0][:2], probabilities=sequences[0][2], unlabeled=options["unlabeled"],
         validation=sequences[1] if validation else None,
     )  # fmt: skip
-    predictor.save(output)
-    _report(predictor, len(training.images))
-    if options["figure"] is not None:
-        write_figure(options["figure"], _figure(predictor, sequences[-1], options["unlabeled"], validation is not None))
-        click.echo(f"figure: {options['figure']}")
-    click.echo(f"model: {output}")
+    with Results() as results:
+        written = results.write(output, predictor.save)
+        _report(predictor, len(training.images))
+        if options["figure"] is not None:
+            figure = _figure(predictor, sequences[-1], options["unlabeled"], validation is not None)
+            click.echo(f"figure: {results.write(options['figure'], lambda path: write_figure(path, figure))}")
+        click.echo(f"model: {written}")
 
 
 def _sets(images: tuple[str, ...], truth: tuple[str, ...], options: dict[str, Any]) -> tuple[FileSet, FileSet | None]:
@@ -113,9 +115,10 @@ def _sets(images: tuple[str, ...], truth: tuple[str, ...], options: dict[str, An
     if bool(held[2]) != bool(options["probabilities"]):
         raise ValueError("--probabilities and --validate-probabilities go together. Give both, or neither.")
     validation = file_set(*held)
-    both = set(training.images) & set(validation.images)
+    known = {path.resolve() for path in training.images}
+    both = [path for path in validation.images if path.resolve() in known]
     if both:
-        raise ValueError(f"{min(both)} is an image of the training and of the validation. Leave it out of one of them.")
+        raise ValueError(f"{both[0]} is an image of the training and of the validation. Leave it out of one of them.")
     return training, validation
 
 

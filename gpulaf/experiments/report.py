@@ -6,6 +6,7 @@ import time as clock
 from pathlib import Path
 
 from .._version import __version__
+from ..backend.progress import progress_bar
 from ..io.atomic import whole_file
 from . import EXPERIMENTS, Setting, missing, reproduce
 from .result import ExperimentResult
@@ -19,13 +20,11 @@ def reproduce_all(folder: Path, *, quick: bool = False, seed: int = 0) -> Path:
     RuntimeError
         Before any work, if a package is missing.
     """
-    from tqdm import tqdm
-
     for name in EXPERIMENTS:
         if lack := missing(name):
             raise RuntimeError(lack)
     parts, began = [], clock.perf_counter()
-    with tqdm(EXPERIMENTS, unit="experiment", disable=None) as bar:
+    with progress_bar(EXPERIMENTS, unit="experiment") as bar:
         for name in bar:
             bar.set_description(name)
             parts.append(section(name, reproduce(name, folder, Setting(quick, seed, bar.set_postfix_str))))

@@ -107,6 +107,8 @@ class AssignmentFlow:
         FloatingPointError
             If v overflows.
         """
+        if isinstance(scheme, type) or not isinstance(scheme, Scheme):
+            raise TypeError(f"scheme is {scheme!r}; accepted are GeometricEuler, DormandPrince and LinearizedFlows.")
         time = check_time(time)
         if not threshold >= 0:
             raise ValueError(f"threshold is {threshold}; accepted are numbers from 0. 1e-3 is usual.")

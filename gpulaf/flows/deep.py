@@ -18,7 +18,7 @@ import numpy as np
 from ..averaging.grid import as_averaging
 from ..backend.array import namespace, reused
 from ..backend.products import combine
-from ..integrators.base import Integrator, Solution, layer_times
+from ..integrators.base import Integrator, Solution, check_integrator, layer_times
 from ..integrators.taylor import Taylor
 from .gradient import WeightGradient, weight_gradient
 from .linear import LinearFlow, derivative_like
@@ -111,6 +111,7 @@ class DeepFlow:
 
     def __init__(self, weights: Any, times: float | Sequence[float], *, solver: Integrator = Taylor()) -> None:
         self.times = layer_times(times, weights)
+        check_integrator(solver, "A deep flow is a sequence of linearized ones.")
         self.solver = solver
         self.shared = not isinstance(weights, (list, tuple))
         layers = [weights] * len(self.times) if self.shared else list(weights)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..backend.array import namespace
+from ..backend.validation import check_count, check_number
 from ..integrators.base import Sensitivity, Solution, check_time
 from ..integrators.taylor import Taylor
 from .linear import LinearFlow, derivative_like
@@ -80,16 +81,17 @@ def weight_gradient(
         If `g` or the solution has another shape than the fields of the flow, or `rank` or `tol` is not positive or
         given for a batch.
     """
+    if not isinstance(solution, Solution):
+        raise TypeError(f"solution is a {type(solution).__name__}; accepted is what an integrator makes of the flow.")
     g = derivative_like(g, flow.S)
     if solution.v is not None and tuple(solution.v.shape) != tuple(flow.S.shape):
         raise ValueError(
             f"the solution has shape {tuple(solution.v.shape)}, the fields of the flow {tuple(flow.S.shape)}; accepted "
             "is a solution of this flow."
         )
-    if rank is not None and (int(rank) != rank or rank < 1):
-        raise ValueError(f"rank is {rank}; accepted are whole numbers from 1, or None for a choice by tol.")
-    if tol is not None and not tol >= 0:
-        raise ValueError(f"tol is {tol}; accepted are numbers from 0, or None. 1e-3 is usual, 0 drops nothing.")
+    check_count(rank, "rank", usual="None chooses it by tol.", optional=True)
+    if tol is not None:
+        check_number(tol, "tol", 0, 1, "1e-3 is usual, 0 drops nothing.")
     if rank is not None or tol:
         flow.averaging.check_one_image(flow.S, "a splitting in few terms is chosen")
     integrator = solution.integrator
@@ -126,8 +128,7 @@ def exact_gradient(flow: LinearFlow, time: float, g: Any, *, nodes: int = 16) ->
         If `time` or `nodes` is not positive or `g` has another shape.
     """
     time = check_time(time)
-    if int(nodes) != nodes or nodes < 1:
-        raise ValueError(f"nodes is {nodes}; accepted are whole numbers from 1. 16 suits times up to 10.")
+    check_count(nodes, "nodes", 1, 1000, "16 suits times up to 10.")
     g = derivative_like(g, flow.B)
     xp = namespace(g)
     points, quadrature = np.polynomial.legendre.leggauss(nodes)

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import numpy as np
 
+from ..backend.validation import check_number
+
 
 @dataclass(frozen=True, eq=False)
 class Solution:
@@ -96,11 +98,12 @@ def choose_rank(singular_values: np.ndarray, rank: int | None, tol: float) -> in
 
 def check_time(time: float) -> float:
     """Return the integration time as a Python number; raise an error unless it is a positive, finite number."""
-    if np.ndim(time) or np.asarray(time).dtype.kind not in "iuf":
-        raise TypeError(f"time is {time!r}; accepted are positive numbers, or a list of those of layers.")
-    if not (np.isfinite(time) and time > 0):
-        raise ValueError(f"time is {time}; accepted are positive numbers. Times of 1 to 5 are usual.")
-    return float(time)
+    return check_number(time, "time", usual="Times of 1 to 5 are usual; a list holds those of layers.")
+
+
+def check_tol(tol: float, usual: str = "1e-4") -> None:
+    """Raise an error for a relative error that asks for nothing, or is none."""
+    check_number(tol, "tol", 1e-300, 1.0, f"{usual} is usual.")
 
 
 def check_integrator(solver: Any, step: str) -> None:

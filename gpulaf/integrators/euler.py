@@ -9,6 +9,7 @@ import numpy as np
 
 from ..backend.array import namespace
 from ..backend.products import norm
+from ..backend.validation import check_count
 from .base import Sensitivity, Solution, check_time
 
 
@@ -30,8 +31,7 @@ class Euler:
     steps: int = 100
 
     def __post_init__(self) -> None:
-        if int(self.steps) != self.steps or self.steps < 1:
-            raise ValueError(f"steps is {self.steps}; accepted are whole numbers from 1. Take 100 for T = 3.")
+        check_count(self.steps, "steps", 1, 10**6, "Take 100 for T = 3.")
 
     def solve(self, flow: Any, time: float, *, keep_basis: bool = True) -> Solution:
         """Integrate from 0 to `time`; `keep_basis` keeps v at every step, as the gradient needs it."""

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from ..backend.dense import svd
 from ..backend.products import combine
-from .base import Sensitivity, Solution, check_time, choose_rank, with_rounding
+from ..backend.validation import check_count
+from .base import Sensitivity, Solution, check_time, check_tol, choose_rank, with_rounding
 from .krylov_space import MOST, KrylovSpace, arnoldi, powers
 from .phi import coupled_integral, phi1, phi_columns, tail
 
 #: The largest dimension that is tried when it is chosen by the estimate.
 MAX_DIMENSION = 80
+
+#: The largest that may be asked for: the flow needs none so large at any time.
+LARGEST = 1000
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,7 @@ class Krylov:
     Parameters
     ----------
     dimension : int, optional
-        m, the dimension of the Krylov spaces of A and of Aᵀ. None chooses each from `tol`, up to 80.
+        m, the dimension of the Krylov spaces of A and of Aᵀ, up to 1000. None chooses each from `tol`, up to 80.
     tol : float
         Accepted error of v relative to v, 2-norm over the image. A batch of images is refused: each has its own space.
 
@@ -38,11 +43,8 @@ class Krylov:
     tol: float = 1e-4
 
     def __post_init__(self) -> None:
-        m = self.dimension
-        if m is not None and (int(m) != m or m < 1):
-            raise ValueError(f"dimension is {m}; accepted are whole numbers from 1, or None. 10 suits T up to 5.")
-        if not self.tol > 0:
-            raise ValueError(f"tol is {self.tol}; accepted are positive numbers. 1e-4 is usual.")
+        check_count(self.dimension, "dimension", 1, LARGEST, "10 suits T up to 5.", optional=True)
+        check_tol(self.tol)
 
     def solve(self, flow: Any, time: float, *, keep_basis: bool = True) -> Solution:
         """Integrate to `time`; `keep_basis` keeps the Krylov space, (m, H, J, W), for the gradient."""
@@ -110,9 +112,10 @@ class Krylov:
         def accurate(hessenberg: np.ndarray, residual: float, beta: float) -> bool:
             return _phi_coefficients(KrylovSpace(None, hessenberg, beta, residual), time)[1] <= self.tol
 
-        stop, m = accurate if self.dimension is None else None, self._largest_dimension(time)
+        stop, m = accurate if self.dimension is None else None, min(self._largest_dimension(time), prod(b.shape))
         space = powers(extend, b, m, stop=stop) if m <= MOST else None
-        return space or arnoldi(flow.At if transposed else flow.A, b, MAX_DIMENSION if stop else m, stop=stop)
+        most = min(MAX_DIMENSION, prod(b.shape)) if stop else m
+        return space or arnoldi(flow.At if transposed else flow.A, b, most, stop=stop)
 
 
 def _combine(coefficients: np.ndarray, space: KrylovSpace) -> Any:

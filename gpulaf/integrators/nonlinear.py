@@ -8,14 +8,15 @@ second order.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import inf, nan
+from math import nan
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
 from ..backend.array import empty, namespace, scalar
 from ..backend.products import combine
-from .base import Integrator
+from ..backend.validation import check_number
+from .base import Integrator, check_integrator, check_tol
 from .taylor import Taylor
 
 __all__ = ["DormandPrince", "GeometricEuler", "LinearizedFlows", "Scheme"]
@@ -62,7 +63,7 @@ class GeometricEuler:
     length: float = 0.1
 
     def __post_init__(self) -> None:
-        _check_positive("length", self.length, 0.1)
+        check_number(self.length, "length", usual="0.1 is usual.")
 
     @property
     def accuracy(self) -> float:
@@ -108,7 +109,7 @@ class DormandPrince:
     tol: float = 1e-4
 
     def __post_init__(self) -> None:
-        _check_positive("tol", self.tol, 1e-4)
+        check_tol(self.tol)
 
     @property
     def accuracy(self) -> float:
@@ -129,7 +130,7 @@ class DormandPrince:
                 x = combine(h * np.array(row), k[:stage, ...], v)
                 k[stage, ...] = flow.rate(x)
             evaluations += len(TABLEAU)
-            error = _largest(combine(h * np.array(ERROR), k)) / (self.tol * (1 + _largest(v)))
+            error = _largest(combine(h * np.array(ERROR), k)) / (_reachable(self.tol, v) * (1 + _largest(v)))
             following = h * min(5.0, max(0.2, 0.9 * error**-0.2 if error else 5.0))
             if error <= 1 or not np.isfinite(error):
                 return Step(x, h, following, evaluations)
@@ -160,9 +161,11 @@ class LinearizedFlows:
     solver: Integrator | None = None
 
     def __post_init__(self) -> None:
-        _check_positive("tol", self.tol, 1e-3)
+        check_tol(self.tol, "1e-3")
         if self.length is not None:
-            _check_positive("length", self.length, 1.0)
+            check_number(self.length, "length", usual="1 is usual.")
+        if self.solver is not None:
+            check_integrator(self.solver, "None takes Taylor.")
 
     @property
     def accuracy(self) -> float:
@@ -185,7 +188,7 @@ class LinearizedFlows:
                 return Step(x, h, self.length, evaluations)
             defect = flow.rate(x) - linear.A(solution.v, linear.B)
             evaluations += 2
-            error = h / 3 * _largest(defect) / (self.tol * (1 + _largest(v)))
+            error = h / 3 * _largest(defect) / (_reachable(self.tol, v) * (1 + _largest(v)))
             following = h * min(5.0, max(0.2, 0.9 * error ** (-1 / 3) if error else 5.0))
             if error <= 1 or not np.isfinite(error):
                 return Step(x, h, following, evaluations)
@@ -196,12 +199,12 @@ class LinearizedFlows:
         return self.solver or Taylor(tol=self.tol / 10)
 
 
+def _reachable(tol: float, v: Any) -> float:
+    """The tolerance, not under what rounding leaves: steps would shrink for ever."""
+    return max(tol, 16 * float(namespace(v).finfo(v.dtype).eps))
+
+
 def _largest(x: Any) -> float:
     """max |x|."""
     xp = namespace(x)
     return scalar(xp.max(xp.abs(x)))
-
-
-def _check_positive(name: str, value: float, usual: float) -> None:
-    if not 0 < value < inf:
-        raise ValueError(f"{name} is {value}; accepted are positive numbers. {usual:g} is usual.")

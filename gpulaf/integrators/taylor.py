@@ -13,7 +13,8 @@ import scipy.linalg
 from ..backend.array import empty, host_array, namespace, scaled
 from ..backend.dense import eigh, svd
 from ..backend.products import combine, inner_products
-from .base import Sensitivity, Solution, check_time, choose_rank, with_rounding
+from ..backend.validation import check_count
+from .base import Sensitivity, Solution, check_time, check_tol, choose_rank, with_rounding
 from .phi import phi1, tail
 
 #: max ‖A‖_∞ over all weight patches and data: α = max 2S(1 − S) ≤ 1/2.
@@ -71,11 +72,9 @@ class Taylor:
     substeps: int | None = None
 
     def __post_init__(self) -> None:
-        for name, n, usual in (("degree", self.degree, 10), ("substeps", self.substeps, 1)):
-            if n is not None and (int(n) != n or n < 1):
-                raise ValueError(f"{name} is {n}; accepted are whole numbers from 1, or None. {usual} suits T up to 5.")
-        if not self.tol > 0:
-            raise ValueError(f"tol is {self.tol}; accepted are positive numbers. 1e-4 is usual.")
+        for name, n, most, usual in (("degree", self.degree, 1000, 10), ("substeps", self.substeps, 10**6, 1)):
+            check_count(n, name, 1, most, f"{usual} suits T up to 5.", optional=True)
+        check_tol(self.tol)
 
     def plan(self, time: float) -> tuple[int, int, float]:
         """Substeps, degree of each, and the bound relative to T φ(T/2)‖B‖_∞, of any flow over `time`.

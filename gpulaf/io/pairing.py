@@ -8,8 +8,10 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from glob import glob, has_magic
 from itertools import takewhile
 from pathlib import Path
+from warnings import warn
 
 from .contents import READABLE
+from .images import FileWarning
 from .zarrs import is_zarr
 
 __all__ = ["expanded", "paired"]
@@ -18,7 +20,7 @@ WORDS = re.compile(r"\d+|[^\W\d_]+|[\W_]")
 
 
 def expanded(sources: Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """Expand files, folders and globs to image files, each file once.
+    """Expand files, folders and globs to image files; one that is named twice is taken once, with a FileWarning.
 
     Parameters
     ----------
@@ -31,7 +33,11 @@ def expanded(sources: Iterable[str | os.PathLike[str]]) -> list[Path]:
     FileNotFoundError
         If a name stands for no file.
     """
-    return list(dict.fromkeys(file for source in sources for file in _files(os.path.expanduser(source))))
+    found = dict[Path, Path]()
+    for file in (file for source in sources for file in _files(os.path.expanduser(source))):
+        if found.setdefault(file.resolve(), file) is not file:
+            warn(f"{file} is named twice; it is taken once.", FileWarning, stacklevel=2)
+    return list(found.values())
 
 
 def paired(images: Sequence[Path], others: Sequence[Path], what: str = "truth") -> list[Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -15,10 +16,18 @@ import numpy as np
 from ..backend.array import host_array
 from .atomic import whole_file
 
-__all__ = ["digest", "qualified_name", "read_tensors", "write_tensors"]
+__all__ = ["digest", "image_digest", "qualified_name", "read_tensors", "write_tensors"]
 
 FORMAT = "gpulaf"
 VERSION = 1
+
+#: What files of each kind are, in messages.
+KINDS = {
+    "weights": "weights of gpulaf learn",
+    "predictor": "a model of gpulaf train",
+    "fit": "a checkpoint of gpulaf learn or fit_weights",
+    "training": "a checkpoint of gpulaf train or WeightPredictor",
+}
 
 
 def write_tensors(path: str | os.PathLike[str], kind: str, arrays: dict[str, Any], metadata: dict[str, Any]) -> None:
@@ -33,14 +42,22 @@ def write_tensors(path: str | os.PathLike[str], kind: str, arrays: dict[str, Any
         Of any library; they are stored from the host.
     metadata : dict
         Anything that JSON can hold.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
     """
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     header = {"format": FORMAT, "kind": kind, "version": str(VERSION), "metadata": json.dumps(metadata)}
+    own = {k: np.require(host_array(v), requirements="C") for k, v in arrays.items()}
     with whole_file(path) as temporary:
-        save_file(
-            {k: np.require(host_array(v), requirements="C") for k, v in arrays.items()}, temporary, metadata=header
-        )
+        try:
+            save_file(own, temporary, metadata=header)
+        except SafetensorError as error:  # what the system said is within
+            raise OSError(re.sub(r".*I/O error: |\s*\(os error \d+\)| at path .*", "", str(error))) from error
 
 
 def read_tensors(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -59,6 +76,8 @@ def read_tensors(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, np.
     """
     from safetensors import SafetensorError, safe_open
 
+    if Path(path).is_dir():
+        raise IsADirectoryError(f"{path} is a folder; accepted are files of {KINDS.get(kind, kind)}. Check the path.")
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path} does not exist. Check the path.")
     try:
@@ -68,8 +87,9 @@ def read_tensors(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, np.
     except (SafetensorError, ValueError) as error:
         raise ValueError(f"{path} is no readable safetensors file ({error}). Write it again with gpulaf.") from None
     if header.get("format") != FORMAT or header.get("kind") != kind:
-        found = header.get("kind", "something else") if header.get("format") == FORMAT else "not a file of gpulaf"
-        raise ValueError(f"{path} holds {found}; accepted are files of {kind}. Check the path.")
+        own = header.get("kind", "something else")
+        found = f"holds {KINDS.get(own, own)}" if header.get("format") == FORMAT else "is not a file of gpulaf"
+        raise ValueError(f"{path} {found}; accepted is {KINDS.get(kind, f'a file of {kind}')}. Check the path.")
     try:
         version, metadata = int(header["version"]), json.loads(header["metadata"])
     except (KeyError, ValueError) as error:
@@ -82,8 +102,25 @@ def read_tensors(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, np.
 
 
 def digest(array: Any) -> str:
-    """SHA-256 of the numbers in an array."""
-    return hashlib.sha256(np.ascontiguousarray(host_array(array)).tobytes()).hexdigest()
+    """SHA-256 of an array: shape, dtype and numbers."""
+    array = np.ascontiguousarray(host_array(array))
+    found = hashlib.sha256(f"{array.shape} {array.dtype.str}".encode())
+    found.update(array.data if array.size else b"")
+    return found.hexdigest()
+
+
+def image_digest(image: Any) -> str:
+    """SHA-256 of the values of an image (H, W) or (H, W, C), whatever their dtype, at its valid pixels."""
+    valid = None
+    if isinstance(image, np.ma.MaskedArray):
+        image, valid = image.data, ~np.ma.getmaskarray(image)
+    image = host_array(image)
+    shape = image.shape if image.ndim > 2 else (*image.shape, 1)
+    found = hashlib.sha256(str(shape).encode())
+    for k, row in enumerate(image):
+        known = row if valid is None else np.where(valid[k], row, 0)
+        found.update(np.ascontiguousarray(known, dtype="<f8").data)
+    return found.hexdigest()
 
 
 def qualified_name(function: Callable[..., Any]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from math import ceil, log2, prod
 from typing import Any
 from warnings import warn
@@ -10,12 +9,14 @@ from warnings import warn
 import numpy as np
 
 from ..backend.array import filled, host_array, namespace
-from ..backend.validation import Pixels
+from ..backend.validation import Pixels, calling_level
 
 __all__ = ["DataWarning", "unused_labels", "warn_of_labels", "warn_of_values"]
 
 #: Share of a range under which an image uses little of it, and how much larger than 1 values of floats are large.
 LITTLE, LARGE = 1 / 8, 10
+#: How much larger than the differences of values rho may be.
+HUGE = 1000
 #: Pixels from which on an image tells something.
 FEWEST = 64
 #: Labels that a message lists.
@@ -47,7 +48,7 @@ def warn_of_values(pixels: Pixels, prototypes: np.ndarray, rho: float, *, ranged
     text = text or _about_range(pixels.range, float(low.min()), float(high.max()), rho, ranged)
     text = text or (None if learned else _about_prototypes(pixels.range, low, high, prototypes))
     if text:
-        warn(text, DataWarning, stacklevel=_level())
+        warn(text, DataWarning, stacklevel=calling_level())
     return bool(text)
 
 
@@ -67,7 +68,7 @@ def warn_of_labels(unused: str) -> None:
     """Warn where every pixel got one label."""
     if unused.startswith("Every"):
         text = "Check that the prototypes are in the units of the image, or take a smaller rho or time."
-        warn(f"{unused} {text}", DataWarning, stacklevel=_level())
+        warn(f"{unused} {text}", DataWarning, stacklevel=calling_level())
 
 
 def _about_range(bounds: tuple[float, float], low: float, high: float, rho: float, ranged: bool) -> str | None:
@@ -86,6 +87,11 @@ def _about_range(bounds: tuple[float, float], low: float, high: float, rho: floa
         return (
             f"{values}, and rho {rho:g}, which suits values from 0 to 1, is {100 * rho / share:.2g} % of that. {step}, "
             "or rho in the units of the image."
+        )
+    if rho > HUGE * share:
+        return (
+            f"rho {rho:g} is {rho / share:.2g} times as large as the differences of the image's values, which then "
+            "hardly tell the labels apart. Take a smaller rho, as 0.1."
         )
     return None
 
@@ -136,14 +142,6 @@ def _proposed(low: float, high: float) -> tuple[float, float]:
     if low >= 0 and 1.5 < high < 2**32:
         return (0, 2 ** max(8, 2 * ceil(log2(round(high) + 1) / 2)) - 1)
     return float(f"{low:.3g}"), float(f"{high:.3g}")
-
-
-def _level() -> int:
-    """Frames from a warning up to the first that is not of this package: where the user called."""
-    frame, level = sys._getframe(1), 1
-    while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith("gpulaf."):
-        frame, level = frame.f_back, level + 1
-    return level
 
 
 def _listed(numbers: np.ndarray) -> str:

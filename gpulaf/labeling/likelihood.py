@@ -9,7 +9,7 @@ import numpy as np
 
 from ..backend.array import empty, host_array, host_dtype, is_device_array, namespace
 from ..backend.operands import check_floating, unit_of
-from ..backend.validation import check_rho, real_array
+from ..backend.validation import check_count, check_rho, real_array
 from ..fields import field_shape, to_rows
 
 __all__ = ["distances", "kmeans_prototypes", "log_likelihood", "prototype_array", "tempered"]
@@ -161,9 +161,9 @@ def kmeans_prototypes(features: Any, labels: int, *, seed: int = 0, sample: int 
         If the features are no array of floating numbers.
     """
     check_floating(features, "features", "(H, W, C), (D, H, W, C) or (n, C)")
-    for name, value in (("labels", labels), ("sample", sample)):
-        if int(value) != value or value < 1:
-            raise ValueError(f"{name} is {value}; accepted are whole numbers from 1.")
+    check_count(labels, "labels")
+    check_count(sample, "sample")
+    check_count(seed, "seed", 0, 2**63)
     rng = np.random.default_rng(seed)
     pixels = host_array(features).reshape(-1, features.shape[-1]).astype(np.float64)
     if not np.isfinite(pixels).all():

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from ..backend.array import namespace, rows
 from ..backend.dispatch import implementation
 from ..backend.operands import check_floating, check_like
+from ..backend.validation import check_number
 from ..fields import pixel_shape
 from ..kernels.stencil import axes_of
 from ..simplex import geodesic_step, replicator
@@ -101,11 +102,9 @@ class AdamFamily(Descent):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "step", _step(self.step))
-        for name in ("beta1", "beta2", "epsilon"):
-            value = float(getattr(self, name))
+        for name, usual in (("beta1", 0.9), ("beta2", 0.999), ("epsilon", 1e-3)):
+            value = check_number(getattr(self, name), name, 0, 1 - 2**-53, f"{usual} is usual.")
             object.__setattr__(self, name, value)
-            if not 0 <= value < 1:
-                raise ValueError(f"{name} is {value}; accepted are numbers from 0 to below 1. 0.9 and 0.999 are usual.")
 
     def _state_like(self, weights: Any) -> State:
         """Moments."""
@@ -226,6 +225,4 @@ def _pixels(weights: Any) -> int:
 
 
 def _step(step: float) -> float:
-    if not (step > 0 and step < float("inf")):
-        raise ValueError(f"step is {step}; accepted are positive numbers. 0.1 to 1 is usual.")
-    return float(step)
+    return check_number(step, "step", usual="0.1 to 1 is usual.")

@@ -14,7 +14,7 @@ from ..averaging.grid import as_averaging
 from ..averaging.patches import uniform_weights
 from ..backend.array import contiguous, filled, host_array, host_dtype, is_array, namespace
 from ..backend.memory import check_memory
-from ..backend.validation import unmasked, valid_pixels
+from ..backend.validation import check_count, check_number, unmasked, valid_pixels
 from ..fields import pixel_shape
 from ..integrators.base import Integrator, check_integrator, layer_times
 from ..integrators.taylor import Taylor
@@ -76,12 +76,12 @@ class FitOptions:
     progress: bool | None = None
 
     def __post_init__(self) -> None:
-        if self.rank is not None and (int(self.rank) != self.rank or self.rank < 1):
-            raise ValueError(f"rank is {self.rank}; accepted are whole numbers from 1, or None.")
-        if not self.tau >= 0:
-            raise ValueError(f"tau is {self.tau}; accepted are numbers from 0.")
+        check_count(self.rank, "rank", optional=True)
+        check_number(self.tau, "tau", 0, usual="0.01 to 0.5 is usual.")
         check_patience(self.patience)
         check_checkpoint(self.checkpoint)
+        if not (self.callback is None or callable(self.callback)):
+            raise TypeError(f"callback is {self.callback!r}; accepted are functions of a FitStep and weights, or None.")
 
 
 def fit_weights(
@@ -159,6 +159,15 @@ def fit_weights(
                 f"weights are a {type(x).__name__}; accepted are an array or Graph to start from, a list of those of "
                 "layers, or None for uniform ones."
             )
+    if not callable(loss) or isinstance(loss, type):
+        raise TypeError(
+            f"loss is {loss!r}; accepted are cosine_loss, cross_entropy_loss and functions of (v, truth) of your own."
+        )
+    if isinstance(descent, type) or not (hasattr(descent, "start") and hasattr(descent, "update")):
+        raise TypeError(
+            f"descent is {descent!r}; accepted are RiemannianAdam(), RiemannianGradient(), Adam() and AdaMax() of "
+            "gpulaf.learning."
+        )
     if not isinstance(options, FitOptions):
         raise TypeError(f"options is {options!r}; accepted is a gpulaf.learning.FitOptions.")
     if not is_array(log_likelihood):
@@ -167,8 +176,7 @@ def fit_weights(
     log_likelihood, truth, valid = _masked(log_likelihood, truth, mask)
     _check_finite(log_likelihood)
     _check_truth(truth, log_likelihood)
-    if int(steps) != steps or steps < 0:
-        raise ValueError(f"steps is {steps}; accepted are whole numbers from 0.")
+    check_count(steps, "steps", 0)
     own = listed or (weights is None and np.ndim(time) == 1)
     start = _start(layers if listed or not own else [None] * len(times), log_likelihood, times, solver)
     if valid is not None:

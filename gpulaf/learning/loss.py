@@ -15,7 +15,7 @@ import numpy as np
 from ..backend.array import contiguous, host_array, like, namespace, total
 from ..backend.dispatch import implementation
 from ..backend.operands import check_floating
-from ..backend.validation import real_array, unmasked
+from ..backend.validation import check_number, real_array, unmasked
 from ..fields import pixel_shape
 from ..simplex import softmax
 
@@ -133,15 +133,14 @@ def weight_regularizer(weights: Any, tau: float) -> Loss:
     ValueError, TypeError
         If the weights are no patches of floating numbers, or tau is no number from 0.
     """
-    if not 0 <= tau < float("inf"):
-        raise ValueError(f"tau is {tau}; accepted are numbers from 0. 1e-3 is usual.")
+    tau = check_number(tau, "tau", 0, usual="1e-3 is usual.")
     check_floating(weights, "weights", "(H, N, W), (D, H, N, W) or (K, n)")
     xp = namespace(weights)
     mask = xp.astype(weights > 0, weights.dtype)
     safe = xp.where(weights > 0, weights, xp.ones_like(weights))
     logs = xp.log(safe)
     t = (logs - xp.sum(logs, axis=-2, keepdims=True) / xp.sum(mask, axis=-2, keepdims=True)) * mask
-    return Loss(0.5 * float(tau) * total(t * t), float(tau) * t / safe)
+    return Loss(0.5 * tau * total(t * t), tau * t / safe)
 
 
 def wrong_share(v: Any, truth: Any, *, batch: int = 0) -> Any:

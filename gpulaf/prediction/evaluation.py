@@ -10,6 +10,7 @@ import numpy as np
 
 from ..backend.array import host_array, namespace
 from ..backend.memory import check_memory
+from ..backend.progress import progress_bar
 from ..fields import pixel_shape
 from ..labeling.likelihood import tempered
 from .dataset import Item, Samples, label_indices, read_item
@@ -104,16 +105,13 @@ def evaluate(
     ValueError, TypeError
         With the number of the image that cannot be used, and why.
     """
-    from tqdm import tqdm
-
     from ..kernels._numba import compiling
 
     samples = Samples(images, truths, probabilities, -1 if unlabeled is None else int(unlabeled), "evaluated", masks)
     count = len(predictor.reader.classes)
     confusion = {method: np.zeros((count, count), np.int64) for method in METHODS}
     wrong: dict[str, list[float]] = {method: [] for method in METHODS}
-    hidden = None if progress is None else not progress
-    bar = tqdm(range(len(samples)), desc="evaluating", unit="image", disable=hidden)
+    bar = progress_bar(range(len(samples)), desc="evaluating", unit="image", shown=progress)
     with compiling(lambda count: bar.set_description(f"compiling kernels, once ({count})")):
         for k in bar:
             with naming(samples, k):
@@ -123,4 +121,6 @@ def evaluate(
                     confusion[method] += found
                     wrong[method].append(scores(found).wrong)
             bar.set_description("evaluating", refresh=False)
+    if not confusion[METHODS[0]].any():
+        raise ValueError("the truths hold no labeled pixel; accepted is at least one. Check them, and unlabeled.")
     return Evaluation(predictor.classes_, confusion, wrong)

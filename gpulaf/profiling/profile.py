@@ -12,6 +12,7 @@ import numpy as np
 from ..backend.array import device_array, is_device_array
 from ..backend.dispatch import observed
 from ..backend.memory import check_memory
+from ..backend.validation import check_count
 from ..integrators import Taylor
 from ..learning.descent import RiemannianAdam
 from ..learning.fitting import FitOptions, fit_weights
@@ -257,7 +258,6 @@ def problem(size: int, labels: int, dtype: str) -> tuple[np.ndarray, np.ndarray]
 def check_options(size: int, labels: int, dtype: str, steps: int) -> None:
     """Raise an error for options that :func:`profile_step` does not take."""
     for name, number, least in (("size", size, 2), ("labels", labels, 2), ("steps", steps, 5)):
-        if int(number) != number or number < least:
-            raise ValueError(f"{name} is {number}; accepted are whole numbers from {least}.")
+        check_count(number, name, least)
     if dtype not in ("float32", "float64"):
         raise ValueError(f"dtype is {dtype!r}; accepted are float32 and float64.")

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..averaging.sources import WeightSource
 from ..backend.array import device_array, is_host_array
+from ..backend.progress import progress_bar
 from ..io.images import with_nodata
 from ..labeling.labeler import Labeler, smallest_unsigned
 from .engine import TileTask, cluster, run_task
@@ -165,7 +166,6 @@ def _run_level(
     plan: Plan, partial: PartialResult, level: int, task: TileTask, client: Any, progress: bool | None
 ) -> None:
     """Run the task on all tiles of a level that are not finished; tell which failed when the others are."""
-    from tqdm import tqdm
 
     def megapixels(tile: TileIndex) -> float:
         rows, columns = tile.window(plan.side, plan.shapes[level])
@@ -176,8 +176,7 @@ def _run_level(
     rest = (tile for tile in plan.tiles(level) if tile not in partial.done)
     form = "{l_bar}{bar}| {n:.0f}/{total:.0f} Mpixel [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
     name = "labeling" if level == 0 else f"level {level}"
-    hidden = None if progress is None else not progress
-    with tqdm(total=total, initial=done, unit="Mpixel", bar_format=form, desc=name, disable=hidden) as bar:
+    with progress_bar(total=total, initial=done, unit="Mpixel", bar_format=form, desc=name, shown=progress) as bar:
         for tile, files, error in run_task(task, rest, client):
             if error is None:
                 partial.record(tile, files)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from ..io.atomic import check_folder
 from ..io.place import Place, tiff_options
 from ..io.tiff import TIFFS
 from .store import flush, is_complete
@@ -56,10 +56,7 @@ def check_targets(targets: Targets) -> None:
     for path in (labels, probabilities):
         if path is None:
             continue
-        if not path.parent.is_dir():
-            raise FileNotFoundError(f"folder {path.parent} does not exist. Create it first, or choose another path.")
-        if not os.access(path.parent, os.W_OK):
-            raise PermissionError(f"folder {path.parent} cannot be written. Choose another, or have it opened for you.")
+        check_folder(path.parent)
         in_the_way = path.is_dir() or (path.exists() and path.suffix.lower() == ".zarr")  # a file is no folder
         if in_the_way and not is_complete(targets.partial):
             raise FileExistsError(f"{path} exists. Delete it, or choose another name.")

@@ -1,10 +1,11 @@
-"""Tensor files with metadata, and files that are written whole or not at all."""
+"""Tensor files with metadata, and the digests of arrays and images."""
 
 from __future__ import annotations
 
 import json
 import os
 import pickle
+import resource
 import struct
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from gpulaf.io import read_tensors, write_tensors
-from gpulaf.io.atomic import whole_file
+from gpulaf.io.tensors import digest, image_digest
 
 METADATA = {"rho": 0.1, "values": [1, None, "ü"], "nested": {"history": [[0, 1.5, 2e-30]]}}
 
@@ -78,21 +79,22 @@ def test_truncated_files(tmp_path: Path, share: float) -> None:
 
 
 def test_missing_files(tmp_path: Path) -> None:
-    for path in (tmp_path / "none.safetensors", tmp_path):
-        with pytest.raises(FileNotFoundError, match=r"does not exist\. Check the path"):
-            read_tensors(path, "weights")
+    with pytest.raises(FileNotFoundError, match=r"does not exist\. Check the path"):
+        read_tensors(tmp_path / "none.safetensors", "weights")
+    with pytest.raises(IsADirectoryError, match=r"is a folder; accepted are files of weights of gpulaf learn\. Check"):
+        read_tensors(tmp_path, "weights")
 
 
 def test_another_kind(tmp_path: Path) -> None:
     write_tensors(tmp_path / "f", "checkpoint", sample(), METADATA)
-    with pytest.raises(ValueError, match=r"f holds checkpoint; accepted are files of weights"):
+    with pytest.raises(ValueError, match=r"f holds checkpoint; accepted is weights of gpulaf learn\. Check"):
         read_tensors(tmp_path / "f", "weights")
 
 
 @pytest.mark.parametrize("metadata", [None, {"format": "pt"}, {"kind": "weights", "version": "1"}])
 def test_files_of_other_programs(tmp_path: Path, metadata: dict[str, str] | None) -> None:
     save_file({"weights": np.zeros(3)}, tmp_path / "f", metadata=metadata)
-    with pytest.raises(ValueError, match="not a file of gpulaf; accepted are files of weights"):
+    with pytest.raises(ValueError, match="f is not a file of gpulaf; accepted is weights of gpulaf learn"):
         read_tensors(tmp_path / "f", "weights")
 
 
@@ -136,61 +138,35 @@ def test_a_pickle_in_disguise_is_not_loaded(tmp_path: Path) -> None:
     assert not (tmp_path / "exploded").exists()
 
 
-# --- whole files ----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["file.txt", "file", "file.tar.gz", ".hidden"])
-def test_whole_file_appears_under_its_name(tmp_path: Path, name: str) -> None:
-    with whole_file(tmp_path / name) as temporary:
-        assert temporary.parent == tmp_path
-        assert temporary.name.endswith(Path(name).suffix)  # writers choose the format by it
-        temporary.write_text("new")
-        assert not (tmp_path / name).exists()
-    assert (tmp_path / name).read_text() == "new"
-    assert os.listdir(tmp_path) == [name]
-
-
-@pytest.mark.parametrize("failure", [ValueError, OSError, KeyboardInterrupt, SystemExit])
-@pytest.mark.parametrize("written", [False, True])
-@pytest.mark.parametrize("old", [None, "old"])
-def test_whole_file_keeps_the_old_file_when_writing_fails(
-    tmp_path: Path, failure: type[BaseException], written: bool, old: str | None
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is a device of Linux")
+def test_what_the_library_says_of_a_full_disk_is_an_error_of_the_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / "file.txt"
-    if old is not None:
-        path.write_text(old)
-
-    def write() -> None:
-        with whole_file(path) as temporary:
-            if written:
-                temporary.write_text("half")
-            raise failure("interrupted")
-
-    with pytest.raises(failure, match="interrupted"):
-        write()
-    assert os.listdir(tmp_path) == ([] if old is None else ["file.txt"])
-    assert old is None or path.read_text() == old
+    monkeypatch.setattr("gpulaf.io.atomic._temporary", lambda target: target.with_name("link"))
+    (tmp_path / "link").symlink_to("/dev/full")
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limit[1]))
+    try:
+        with pytest.raises(OSError, match=r"f cannot be written: File too large\. Make room or"):
+            write_tensors(tmp_path / "f", "weights", {"x": np.zeros(10_000)}, {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert os.listdir(tmp_path) == []
 
 
-def test_a_writer_that_wrote_nothing_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "file.txt").write_text("old")
-    with pytest.raises(FileNotFoundError), whole_file(tmp_path / "file.txt"):
-        pass
-    assert (tmp_path / "file.txt").read_text() == "old"
+def test_digests_tell_arrays_apart() -> None:
+    zeros = [np.zeros((2, 3)), np.zeros((3, 2)), np.zeros(6), np.zeros((2, 3), np.float32), np.zeros((2, 3), np.int64)]
+    assert len({digest(x) for x in zeros}) == len(zeros)
+    assert digest(np.arange(6).reshape(2, 3).T) == digest(np.array([[0, 3], [1, 4], [2, 5]]))
 
 
-def test_whole_file_needs_the_folder(tmp_path: Path) -> None:
-    began = False
-    with (
-        pytest.raises(FileNotFoundError, match=r"folder .*none does not exist\. Create it first"),
-        whole_file(tmp_path / "none" / "file.txt"),
-    ):
-        began = True
-    assert not began
-
-
-def test_whole_file_in_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    with whole_file("file.txt") as temporary:
-        temporary.write_text("new")
-    assert (tmp_path / "file.txt").read_text() == "new"
+def test_the_digest_of_an_image_is_that_of_its_values() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (5, 4), np.uint8)
+    same = [image, image[..., None], image.astype(np.float32), image.astype(">u2"), np.asfortranarray(image)]
+    assert len({image_digest(x) for x in same}) == 1
+    other = [image, image[::-1], image[:, ::-1], image[:4], image.reshape(4, 5), image + np.float32(0.25)]
+    assert len({image_digest(x) for x in other}) == len(other)
+    color = np.stack([image] * 3, axis=-1)
+    masked = [np.ma.MaskedArray(np.where(np.eye(5, 4) > 0, x, image), np.eye(5, 4)) for x in (0, 7)]
+    assert image_digest(masked[0]) == image_digest(masked[1]) != image_digest(image)
+    assert image_digest(np.ma.MaskedArray(color)) == image_digest(color) != image_digest(image)

@@ -130,7 +130,7 @@ def test_prototypes_in_scaled_units() -> None:
         ({"rho": "0.1"}, "rho is '0.1'"),
         ({"time": "3"}, "time is '3'; accepted are positive numbers"),
         ({"time": [1.0, None]}, "time is None"),
-        ({"time": [[1.0, 2.0]]}, r"time is \[1.0, 2.0\]; accepted are positive numbers, or a list"),
+        ({"time": [[1.0, 2.0]]}, r"time is \[1.0, 2.0\]; accepted are positive numbers\. .* a list holds"),
         ({"solver": Taylor}, "solver is <class"),
         ({"weights": "bilateral"}, "weights are a str"),
         ({"weights": [[0.1, 0.2]]}, "weights are a list"),

@@ -1,12 +1,15 @@
 """The training loop on a trainable that is only numbers: what it restores, when it stops, what it refuses."""
 
+import re
+import sys
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 
+from gpulaf.io import read_tensors, write_tensors
 from gpulaf.learning import Checkpoint
-from gpulaf.learning.loop import best, check_finite, run
+from gpulaf.learning.loop import CheckpointWarning, best, check_finite, run
 
 
 class Row(NamedTuple):
@@ -90,7 +93,7 @@ def test_a_checkpoint_of_another_run_or_of_too_many_steps(tmp_path):
     class Training(Parabola):
         kind = "training"
 
-    with pytest.raises(ValueError, match="holds fit; accepted are files of training"):
+    with pytest.raises(ValueError, match="holds a checkpoint of gpulaf learn or fit_weights; accepted is a checkpoint"):
         run(Training(), steps=4, checkpoint=Checkpoint(path, resume=True))
     assert path.read_bytes() == before
 
@@ -128,9 +131,90 @@ def test_what_is_not_finite_ends_the_run():
 
 def test_the_folder_of_a_checkpoint_is_there_before_the_first_step(tmp_path):
     parabola = Parabola()
-    with pytest.raises(FileNotFoundError, match=r"none is no folder, so that .* cannot be saved"):
+    with pytest.raises(FileNotFoundError, match=r"folder .*none does not exist\. Create it first"):
         run(parabola, steps=1, checkpoint=Checkpoint(tmp_path / "none" / "state"))
+    with pytest.raises(IsADirectoryError, match="is a folder"):
+        run(parabola, steps=1, checkpoint=Checkpoint(tmp_path))
     assert parabola.evaluated == []
+
+
+def test_a_checkpoint_that_cannot_be_written_is_one_warning_and_no_end(tmp_path, recwarn):
+    """The folder is gone from step 3 to step 6: what was saved before and is saved after is whole."""
+    folder, expected = tmp_path / "folder", Parabola()
+    run(expected, steps=8)
+    folder.mkdir()
+    saved = []
+
+    def move(row, x):
+        if row.step in (3, 6):
+            folder.rename(tmp_path / "moved") if row.step == 3 else (tmp_path / "moved").rename(folder)
+        if (folder / "state").exists():
+            saved.append(len(read_tensors(folder / "state", "fit")[1]["history"]))
+
+    found = Parabola()
+    history, reason = run(found, steps=8, checkpoint=Checkpoint(folder / "state", every=1), callback=move)
+    assert (found.x, reason) == (expected.x, "All 8 steps were taken.")
+    assert len(history) == 9
+    assert saved == [1, 2, 3, 7, 8]
+    (warning,) = recwarn
+    assert warning.category is CheckpointWarning
+    assert re.fullmatch(
+        r"after 4 steps, the checkpoint folder \S+/folder does not exist\. Create it first, or choose another path\. "
+        r"The fit goes on without\.",
+        str(warning.message),
+    )
+    assert warning.filename == __file__
+
+
+def damaged(path, change):
+    """A checkpoint with other arrays or metadata."""
+    arrays, metadata = read_tensors(path, "fit")
+    change(arrays, metadata)
+    write_tensors(path, "fit", arrays, metadata)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda arrays, metadata: arrays.pop("speed"),
+        lambda arrays, metadata: arrays.update(more=np.zeros(1)),
+        lambda arrays, metadata: arrays.update(x=np.zeros(2)),
+        lambda arrays, metadata: arrays.update(x=np.zeros(1, np.float32)),
+        lambda arrays, metadata: metadata.pop("history"),
+        lambda arrays, metadata: metadata.pop("fingerprint"),
+        lambda arrays, metadata: metadata.update(history=[]),
+        lambda arrays, metadata: metadata.update(history=3),
+        lambda arrays, metadata: metadata.update(history=[[0, 1.0]]),
+        lambda arrays, metadata: metadata.update(history=metadata["history"][1:]),
+        lambda arrays, metadata: metadata.update(fingerprint="start"),
+        lambda arrays, metadata: metadata.update(fingerprint=None),
+    ],
+)
+def test_damaged_checkpoints(tmp_path, change):
+    path = tmp_path / "state"
+    run(Parabola(), steps=4, checkpoint=Checkpoint(path, every=2))
+    damaged(path, change)
+    parabola = Parabola()
+    with pytest.raises(ValueError, match=r"state is a damaged checkpoint.* Name another one\."):
+        run(parabola, steps=6, checkpoint=Checkpoint(path, resume=True))
+    assert parabola.evaluated == []
+
+
+@pytest.mark.parametrize("share", [0, 0.3, 0.99])
+def test_truncated_checkpoints(tmp_path, share):
+    path = tmp_path / "state"
+    run(Parabola(), steps=4, checkpoint=Checkpoint(path, every=2))
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(ValueError, match="state is no readable safetensors file"):
+        run(Parabola(), steps=6, checkpoint=Checkpoint(path, resume=True))
+
+
+@pytest.mark.parametrize("progress", [None, True])
+def test_runs_without_a_standard_error(monkeypatch, progress):
+    monkeypatch.setattr(sys, "stderr", None)
+    history, _ = run(Parabola(), steps=3, progress=progress)
+    assert len(history) == 4
 
 
 def test_the_progress_bar_names_the_run_its_loss_and_its_error(capsys):
