@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import fcntl
 import gc
 import os
 import re
@@ -10,7 +11,6 @@ import resource
 import signal
 import subprocess
 import sys
-import tempfile
 import traceback
 import warnings
 from collections.abc import Iterator
@@ -82,10 +82,14 @@ class Outcome(NamedTuple):
     traceback: str
 
 
+class Overdue(BaseException):
+    """A command did not end in time; nothing takes it for a mistake of the user."""
+
+
 def in_process(folder: Path, *arguments: Any, seconds: int = 60, memory: int = 4 << 30) -> Outcome:
     """Run the program within this process, in a folder: as :func:`gpulaf_process` does, in milliseconds.
 
-    Results are those of the CPU. What libraries write to the streams themselves is seen, too. A call that takes longer raises TimeoutError; a loop
+    Results are those of the CPU. What libraries write to the streams themselves is seen, too. A call that takes longer raises Overdue; a loop
     that cannot be interrupted ends the process with its stack. Python's filters of warnings are those of a new process.
     """
     from gpulaf.cli import main
@@ -94,7 +98,7 @@ def in_process(folder: Path, *arguments: Any, seconds: int = 60, memory: int = 4
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     traceback_, code, started = "", 0, Path.cwd()
     with ExitStack() as stack:
-        streams = [stack.enter_context(_redirected(number)) for number in (1, 2)]
+        output, errors = (stack.enter_context(_Redirected(number)) for number in (1, 2))
         stack.enter_context(warnings.catch_warnings())
         warnings.resetwarnings()
         warnings.simplefilter("default")
@@ -110,7 +114,7 @@ def in_process(folder: Path, *arguments: Any, seconds: int = 60, memory: int = 4
             main([str(x) for x in arguments], prog_name="gpulaf")
         except SystemExit as stopped:
             code = stopped.code if isinstance(stopped.code, int) else 1
-        except TimeoutError:
+        except Overdue:
             raise
         except BaseException:
             traceback_, code = traceback.format_exc(), 1
@@ -122,10 +126,7 @@ def in_process(folder: Path, *arguments: Any, seconds: int = 60, memory: int = 4
             signal.signal(signal.SIGALRM, before)
             gc.collect()  # what complains when it is collected belongs to this run
             gc.unfreeze()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        output, errors = (stream.read_text(encoding="utf-8", errors="replace") for stream in streams)
-    return Outcome(code, output, errors, traceback_)
+    return Outcome(code, output.text, errors.text, traceback_)
 
 
 class _NoCupy:
@@ -152,23 +153,31 @@ def _without_cupy() -> Iterator[None]:
 
 
 def _overdue(*_: Any) -> None:
-    raise TimeoutError("the command takes too long")
+    raise Overdue("the command takes too long")
 
 
-@contextmanager
-def _redirected(number: int) -> Iterator[Path]:
-    """Send a stream of this process, that of Python and that of libraries in C, to a file."""
-    name = {1: "stdout", 2: "stderr"}[number]
-    old, kept = getattr(sys, name), os.dup(number)
-    with tempfile.NamedTemporaryFile("w+", encoding="utf-8") as file:
-        os.dup2(file.fileno(), number)
-        setattr(sys, name, file)
-        try:
-            yield Path(file.name)
-        finally:
-            setattr(sys, name, old)
-            os.dup2(kept, number)
-            os.close(kept)
+class _Redirected:
+    """A stream of this process, that of Python and that of libraries in C, goes through a pipe, which takes 1 MiB."""
+
+    def __init__(self, number: int) -> None:
+        self.number, self.name, self.text = number, {1: "stdout", 2: "stderr"}[number], ""
+
+    def __enter__(self) -> _Redirected:
+        self.old, self.kept = getattr(sys, self.name), os.dup(self.number)
+        self.source, sink = os.pipe()
+        fcntl.fcntl(self.source, fcntl.F_SETPIPE_SZ, 1 << 20)
+        os.dup2(sink, self.number)
+        os.close(sink)
+        setattr(sys, self.name, open(self.number, "w", encoding="utf-8", closefd=False))  # noqa: SIM115
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        getattr(sys, self.name).close()
+        setattr(sys, self.name, self.old)
+        os.dup2(self.kept, self.number)
+        os.close(self.kept)
+        with open(self.source, encoding="utf-8", errors="replace") as file:
+            self.text = file.read()
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -197,7 +206,7 @@ def check_refusal(outcome: Outcome, named: str | tuple[str, ...] = "") -> str:
 
 
 #: Lines that do not begin with the name of the program.
-OTHERS = (" cannot hold the size and place of the pixels", " are free: tile by tile.")
+OTHERS = ("The flow did not reach its tolerance", " cannot hold the size and place of the pixels", " are free: tile by tile.")
 
 
 def check_lines(lines: list[str]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .axes import Ask, layout_of
+from .axes import Ask, check_only, layout_of
 from .failures import Unreadable, existing, need, reading, unsupported
 from .pictures import PICTURES, picture
 from .place import Place
@@ -85,6 +85,7 @@ def _of_file(path: Path, ask: Ask) -> Contents:
 
 
 def _of_array(path: Path, array: Any, axes: str | None, ask: Ask, place: Place | None = None) -> Contents:
+    check_only(path, ask)
     layout, notes = layout_of(axes, array.shape, path, ask)
     chunks = tuple(1 if axis == "y" else side for axis, side in zip(layout.axes, array.shape, strict=True))
     dtype = array.dtype.newbyteorder("=")

@@ -1,4 +1,6 @@
-"""Metadata of any shape in weights, models and OME-Zarr: one sentence that names the file, or the same labels."""
+"""Metadata of any shape in weights, models and OME-Zarr, and damaged files of them: one sentence that names the file,
+or the same labels.
+"""
 
 import json
 from collections.abc import Callable, Iterator
@@ -9,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from commands import check_lines, check_refusal, files_of, in_process
-from odd_files import changed, grey
+from odd_files import changed, damages, grey
 from safetensors import safe_open
 from safetensors.numpy import load, save
 
@@ -87,12 +89,28 @@ def _ome_zarr(folder: Path, inner: str) -> Document:
     return Document(files, f"im.ome.zarr/{inner}", ["label", "im.ome.zarr", "--range", "0,1", "--prototypes", "2"], "out.tif")
 
 
+def _state(folder: Path) -> Document:
+    _image_and_truth(folder)
+    learn = ["learn", "im.npy", "truth.npy", "--checkpoint", "state.safetensors", "--steps"]
+    done = in_process(folder, *learn, "10", "-o", "w.safetensors")
+    assert done.code == 0, done
+    files = {name: data for name, data in files_of(folder).items() if name != "w.safetensors"}
+    return Document(files, "state.safetensors", [*learn, "12", "--resume"], "out.safetensors")
+
+
 DOCUMENTS: dict[str, Callable[[Path], Document]] = {
     "weights": _weights,
+    "layers": lambda folder: _weights(folder, "--layers", "2"),
+    "state": _state,
     "model": _model,
     "ome-zarr": lambda folder: _ome_zarr(folder, "zarr.json"),
     "zarr-array": lambda folder: _ome_zarr(folder, "0/zarr.json"),
 }
+
+
+def result(path: Path) -> np.ndarray:
+    """The labels or weights in an output."""
+    return load(path.read_bytes())["weights"] if path.suffix == ".safetensors" else np.asarray(read_image(path))
 
 
 @cache
@@ -105,16 +123,16 @@ def document(name: str) -> tuple[Document, dict[str, Any], np.ndarray]:
         found.written(Path(tried))
         done = found.run(Path(tried))
         assert done.code == 0, done
-        return found, dict(changed(found.document)), read_image(Path(tried) / found.output)
+        return found, dict(changed(found.document)), result(Path(tried) / found.output)
 
 
 def cases() -> Iterator[tuple[str, str]]:
-    for name in DOCUMENTS:
+    for name in DOCUMENTS.keys() - {"layers"}:
         for what in document(name)[1]:
             yield name, what
 
 
-CASES = list(cases())
+CASES = sorted(cases())
 #: Changes that leave a right document, of another meaning. To Zarr, true is a length of 1.
 OTHER_NUMBERS = {
     ("weights", "rho is 0.5"), ("weights", "time is 0.5"), ("weights", "prototypes.0.0 is 0.5"),
@@ -125,9 +143,38 @@ OTHER_NUMBERS = {
 
 @pytest.mark.parametrize(("name", "what"), CASES, ids=lambda x: x.replace(" ", "-"))
 def test_changed_metadata(tmp_path: Path, name: str, what: str) -> None:
-    found, variations, expected = document(name)
+    found, variations, _ = document(name)
     found.written(tmp_path)
     (tmp_path / found.name).write_bytes(found.with_document(variations[what]))
+    check(tmp_path, name, what)
+
+
+def damaged() -> Iterator[tuple[str, str, str]]:
+    for name in ("weights", "layers", "model", "ome-zarr", "state"):
+        for file, data in document(name)[0].files.items():
+            if not file.endswith((".npy", ".tif")):
+                yield from ((name, file, what) for what, _ in damages(data) if what != "a hole in the middle")
+                if not file.endswith(("c/0/0", "state.safetensors")):  # a chunk of zeros, and a first run
+                    yield name, file, "left out"
+
+
+DAMAGED = list(damaged())
+
+
+@pytest.mark.parametrize(("name", "file", "what"), DAMAGED, ids=lambda x: x.replace(" ", "-").replace("/", "-"))
+def test_damaged_files_of_gpulaf(tmp_path: Path, name: str, file: str, what: str) -> None:
+    found, _, _ = document(name)
+    found.written(tmp_path)
+    if what == "left out":
+        (tmp_path / file).unlink()
+    else:
+        (tmp_path / file).write_bytes(dict(damages(found.files[file]))[what])
+    check(tmp_path, name, what)
+
+
+def check(tmp_path: Path, name: str, what: str) -> None:
+    """Run the command; it refuses and leaves the folder as it was, or gives the same labels or weights."""
+    found, _, expected = document(name)
     before = files_of(tmp_path)
     done = found.run(tmp_path)
     if done.code:
@@ -138,4 +185,4 @@ def test_changed_metadata(tmp_path: Path, name: str, what: str) -> None:
     assert set(files_of(tmp_path)) == {*before, found.output}
     if (name, what) in OTHER_NUMBERS:
         return
-    assert np.array_equal(read_image(tmp_path / found.output), expected), done
+    assert np.array_equal(result(tmp_path / found.output), expected), done
