@@ -13,7 +13,7 @@ import subprocess
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -89,8 +89,9 @@ class Overdue(BaseException):
 def in_process(folder: Path, *arguments: Any, seconds: int = 60, memory: int = 4 << 30) -> Outcome:
     """Run the program within this process, in a folder: as :func:`gpulaf_process` does, in milliseconds.
 
-    Results are those of the CPU. What libraries write to the streams themselves is seen, too. A call that takes longer raises Overdue; a loop
-    that cannot be interrupted ends the process with its stack. Python's filters of warnings are those of a new process.
+    Results are those of the CPU. What libraries write to the streams themselves is seen, too. A call that takes longer
+    raises Overdue; a loop that cannot be interrupted ends the process with its stack. Python's filters of warnings are
+    those of a new process.
     """
     from gpulaf.cli import main
 
@@ -168,7 +169,7 @@ class _Redirected:
         fcntl.fcntl(self.source, fcntl.F_SETPIPE_SZ, 1 << 20)
         os.dup2(sink, self.number)
         os.close(sink)
-        setattr(sys, self.name, open(self.number, "w", encoding="utf-8", closefd=False))  # noqa: SIM115
+        setattr(sys, self.name, open(self.number, "w", encoding="utf-8", closefd=False))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -186,6 +187,14 @@ def files_of(folder: Path) -> dict[str, bytes]:
         path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else b"(folder)"
         for path in sorted(folder.rglob("*"))
     }
+
+
+def complaint(function: Callable[[], Any]) -> tuple[Any, str]:
+    """What a function returns, or None and the text of the error that it raises about its arguments."""
+    try:
+        return function(), ""
+    except (ValueError, TypeError, OSError, MemoryError) as error:
+        return None, str(error) or repr(error)
 
 
 def check_refusal(outcome: Outcome, named: str | tuple[str, ...] = "") -> str:
@@ -206,7 +215,9 @@ def check_refusal(outcome: Outcome, named: str | tuple[str, ...] = "") -> str:
 
 
 #: Lines that do not begin with the name of the program.
-OTHERS = ("The flow did not reach its tolerance", " cannot hold the size and place of the pixels", " are free: tile by tile.")
+OTHERS = (
+    "The flow did not reach its tolerance", " cannot hold the size and place of the pixels", " are free: tile by tile.",
+)  # fmt: skip
 
 
 def check_lines(lines: list[str]) -> None:

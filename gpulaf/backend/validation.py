@@ -95,7 +95,8 @@ def check_spacing(spacing: Any, axes: int) -> None:
     """Raise ValueError for distances of pixels that are not one positive number for each spatial axis."""
     if spacing is None:
         return
-    if np.ndim(spacing) != 1 or not all(0 < float(s) < np.inf for s in spacing):
+    numbers = np.ndim(spacing) == 1 and np.asarray(spacing).dtype.kind in "iuf"
+    if not numbers or not all(0 < float(s) < np.inf for s in spacing):
         raise ValueError(f"spacing is {spacing}; accepted are positive distances, one for each axis, as (2, 1, 1).")
     if len(spacing) != axes:
         raise ValueError(

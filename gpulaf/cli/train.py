@@ -139,6 +139,8 @@ def _predictor(options: dict[str, Any], rho: float) -> WeightPredictor:
     from ..prediction.predictor import WeightPredictor
 
     names = options["features"]
+    if any(not 1 <= int(radius) <= 100 for radius in re.findall(r"patch:([0-9]+)", names)):
+        raise ValueError(f"--features is {names!r}; accepted are patches from patch:1 (3×3 pixels) to patch:100.")
     raw = re.fullmatch(r"patch(?::([0-9]+))?", names)  # alone: raw patches, not scaled
     return WeightPredictor(
         options["prototypes"], features=int(raw[1] or 1) if raw else Features(names), radius=options["radius"],

@@ -46,22 +46,19 @@ def _is_right(name: str, metadata: dict[str, Any]) -> bool:
     from ..backend.validation import check_range, check_rho
     from ..integrators.base import check_time
 
-    value, prototypes = metadata.get(name), metadata["prototypes"]
+    value: Any = metadata.get(name)
     if name == "range":
         check_range(value)
         return value is None or all(map(_is_number, value))
-    if name == "rho":
-        check_rho(value)  # type: ignore[arg-type]
-        return _is_number(value)
-    if name == "time":
-        check_time(value)  # type: ignore[arg-type]
+    if name in ("rho", "time"):
+        (check_rho if name == "rho" else check_time)(value)
         return _is_number(value)
     if name == "label_values":
         whole = isinstance(value, list) and all(isinstance(x, int) and not isinstance(x, bool) for x in value)
-        whole = whole and -(2**63) <= min(value) and max(value) < 2**63
-        return whole and len(value) == len(prototypes) == len(set(value))
-    rows = isinstance(prototypes, list) and all(isinstance(row, list) and all(map(_is_number, row)) for row in prototypes)
-    table = np.array(prototypes, np.float64) if rows else np.empty(0)
+        inside = whole and all(abs(x) < 2**63 for x in value)
+        return inside and len(value) == len(metadata["prototypes"]) == len(set(value))
+    rows = isinstance(value, list) and all(isinstance(row, list) and all(map(_is_number, row)) for row in value)
+    table = np.array(value if rows else 0, np.float64)
     return table.ndim == 2 and table.shape[0] > 1 and table.shape[1] > 0 and bool(np.isfinite(table).all())
 
 

@@ -82,7 +82,9 @@ def layout_of(
     axis = None if ask.channel_axis is None else _checked(ask, len(shape))
     if axis is not None and len(shape) <= len(space):
         what = "label" if ask.soft else "channel"
-        raise Unreadable(f"the {what} axis is {ask.channel_axis}, but {path} is without one, of shape {shape}. Leave it out.")
+        raise Unreadable(
+            f"the {what} axis is {ask.channel_axis}, but {path} is without one, of shape {shape}. Leave it out."
+        )
     if axis is not None:
         letters = ["c" if k == axis else "?" if letter == "c" else letter for k, letter in enumerate(letters)]
     _drop_ones(letters, shape, axis, space if named is not None else "", len(space) + (axis is not None or ask.soft))

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .atomic import whole_file
+from ..backend.validation import check_count
+from .atomic import as_path, whole_file
 from .axes import Ask
 from .contents import file_contents, stored_array
 from .failures import Unclear, reading
@@ -98,7 +99,8 @@ def read_record(
         If the file is missing, of another type, packed by a missing codec, beyond a library or damaged, or it is not
         clear which axis is which.
     """
-    return _record(Path(path), Ask(axes, channel_axis, volume, series))
+    check_count(series, "series", 0, optional=True)
+    return _record(as_path(path), Ask(axes, channel_axis, volume, series))
 
 
 def read_image(
@@ -142,7 +144,7 @@ def read_soft(
     """
     ask = Ask(axes, label_axis, volume, soft=True)
     try:
-        return _record(Path(path), ask)
+        return _record(as_path(path), ask)
     except Unclear:
         if not logits:
             for axis in range(-1, -4 - volume, -1):
@@ -178,7 +180,7 @@ def read_values(path: str | os.PathLike[str]) -> np.ndarray:
 
     Whole numbers in a floating type are labels, too; pixels without data are −1.
     """
-    if Path(path).suffix.lower() in (".jpg", ".jpeg"):
+    if as_path(path).suffix.lower() in (".jpg", ".jpeg"):
         raise ValueError(f"{path} is a JPEG, which changes the values of labels. Take the PNG or TIFF that it was.")
     record = _record(Path(path), Ask(indices=True))
     values = record.pixels
@@ -245,8 +247,10 @@ def write_array(
     ValueError
         If the type of the file is not written here, or cannot hold the array.
     """
-    path = Path(path)
+    path = as_path(path)
     suffix = path.suffix.lower()
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "buif":
+        raise TypeError(f"the array is {array!r:.60}; accepted are NumPy arrays of real numbers. Convert it first.")
     check_output(path, array.dtype.kind, volume=volume)
     place = place or Place()
     with whole_file(path) as temporary:

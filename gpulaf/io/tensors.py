@@ -8,13 +8,12 @@ import os
 import re
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..backend.array import host_array
-from .atomic import whole_file
+from .atomic import as_path, whole_file
 
 __all__ = ["digest", "image_digest", "qualified_name", "read_tensors", "write_tensors"]
 
@@ -76,9 +75,10 @@ def read_tensors(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, np.
     """
     from safetensors import SafetensorError, safe_open
 
-    if Path(path).is_dir():
+    path = as_path(path)
+    if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; accepted are files of {KINDS.get(kind, kind)}. Check the path.")
-    if not Path(path).is_file():
+    if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist. Check the path.")
     try:
         with safe_open(path, framework="numpy") as file:

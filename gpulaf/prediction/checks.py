@@ -14,19 +14,25 @@ from .training import Training
 
 __all__ = ["check_fit", "check_options", "validation_samples"]
 
-#: The least value of arguments that are whole numbers.
-LEAST = {"n_prototypes": 1, "radius": 1, "seed": 0, "n_layers": 1, "features": 0}
+#: The least and the largest value of arguments that are whole numbers.
+WHOLE = {
+    "n_prototypes": (1, 10**6),
+    "radius": (1, 100),
+    "seed": (0, 2**63 - 1),
+    "n_layers": (1, 10**4),
+    "features": (0, 100),
+}
 
 
 def check_options(options: dict[str, Any]) -> None:
     """Raise an error for arguments of :class:`gpulaf.WeightPredictor` that cannot work."""
-    for name, least in LEAST.items():
+    for name, (least, most) in WHOLE.items():
         value = options[name]
         if name == "features" and callable(value):
             continue
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not least <= value <= most:
             more = ", or a callable" if name == "features" else ""
-            raise ValueError(f"{name} is {value!r}; accepted are whole numbers from {least}{more}.")
+            raise ValueError(f"{name} is {value!r}; accepted are whole numbers from {least} to {most}{more}.")
     if not isinstance(options["shared_layers"], bool):
         raise ValueError(f"shared_layers is {options['shared_layers']!r}; accepted are True and False.")
     check_rho(options["rho"])

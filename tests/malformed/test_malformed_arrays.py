@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import oracles
 import pytest
-from commands import check_lines, check_refusal, files_of, in_process
+from commands import check_lines, check_refusal, complaint, files_of, in_process
 
 import gpulaf
 
@@ -80,7 +80,7 @@ CASES = {
     "infinite, float16": bad(HOLES.astype("f2")),
     "huge float64": bad(GREY * 1e300),
     "the largest float32": bad((GREY * np.finfo("f4").max).astype("f4")),
-    "one huge value": bad(np.where(GREY == GREY.max(), -3.4e38, GREY).astype("f4")),
+    "one huge value": bad(np.where(GREY.max() > GREY, GREY, -3.4e38).astype("f4")),
     "denormal": Case(GREY * 1e-310),
     "denormal float32": Case((GREY * 1e-40).astype("f4")),
     "minus zero": Case(-0.0 * GREY),
@@ -160,11 +160,10 @@ def in_python(folder: Path, case: Case) -> Any:
         options[name.strip("-").replace("-", "_")] = json_number(text)
     image = np.asarray(case.image)
     options |= {"mask": ~np.isnan(image)} if image.ndim == 2 and image.dtype.kind == "f" else {}
-    try:
-        found = gpulaf.label(image, ROWS * case.top, **options)
-    except (ValueError, TypeError) as error:
-        assert str(error).endswith("."), error
-        assert ". " in str(error), error
+    found, text = complaint(lambda: gpulaf.label(image, ROWS * case.top, **options))
+    if text:
+        assert text.endswith(".")
+        assert ". " in text
         return None
     valid = np.True_ if found.valid is None else found.valid
     return np.where(valid, found.labels.astype(int), -1)

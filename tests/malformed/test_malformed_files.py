@@ -11,7 +11,6 @@ from odd_files import FORMATS, damages, grey, prototypes_of
 
 import gpulaf
 
-
 #: What is wrong about an image that a damaged head makes of another: its channels (a color map), or its size.
 OTHER_VALUES = ("prototypes have shape", "out.npy")
 

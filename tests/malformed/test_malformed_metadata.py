@@ -86,7 +86,8 @@ def _ome_zarr(folder: Path, inner: str) -> Document:
     done = in_process(folder, "label", "im.tif", "--prototypes", 2, "-o", "im.ome.zarr", "--tile", 16)
     assert done.code == 0, done
     files = {k: v for k, v in files_of(folder).items() if k.startswith("im.ome.zarr") and v != b"(folder)"}
-    return Document(files, f"im.ome.zarr/{inner}", ["label", "im.ome.zarr", "--range", "0,1", "--prototypes", "2"], "out.tif")
+    command = ["label", "im.ome.zarr", "--range", "0,1", "--prototypes", "2"]
+    return Document(files, f"im.ome.zarr/{inner}", command, "out.tif")
 
 
 def _state(folder: Path) -> Document:

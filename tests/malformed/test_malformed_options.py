@@ -14,6 +14,16 @@ import gpulaf
 
 #: What is given to every option of a number.
 VALUES = ("", " ", "x", "nan", "inf", "-inf", "-1", "0", "1e300", "1e-300", "-0", "0x10", "1,2", "é", "9" * 30, "1e5")
+#: What else is given to some.
+MORE = {
+    "--features": ("patch:0", "patch:-1", "patch:", "patch:1000", "patch:1.5", "patch:1+", "gaussian:0", "gaussian:inf",
+                   "gaussian:nan", "gaussian:1e9", "gaussian:1+patch:0", "hog"),
+    "--axes": ("YX1", "YXYX", "XYZ", "C", "yy", "ÿx"),
+    "--range": ("0,1,2", "0;1", "2,1", "0,0", ","),
+    "--spacing": ("1,1,1,1", "0,1", "-1,1", "inf,1", "nan,nan", ",", "1"),
+    "--memory": ("1XB", "-1GB", "0GB", "1e3GB", "GB", "1K"),
+    "--device": ("cuda", "GPU", "cpu,gpu"),
+}  # fmt: skip
 PROTOTYPES = np.array([[60.0], [180.0]])
 
 
@@ -104,10 +114,10 @@ LATER = {
 def cases() -> Iterator[Any]:
     for name, command in COMMANDS.items():
         for option in command.accepted:
-            for value in VALUES:
+            for value in (*VALUES, *MORE.get(option, ())):
                 reason = LATER.get((name, option, value), "")
-                marks = [pytest.mark.xfail(run=option not in ("--memory", "--time"), reason=reason, strict=False)] if reason else []
-                yield pytest.param(name, option, value, marks=marks)
+                later = pytest.mark.xfail(run=option not in ("--memory", "--time"), reason=reason, strict=False)
+                yield pytest.param(name, option, value, marks=[later] if reason else [])
 
 
 CASES = list(cases())

@@ -74,7 +74,7 @@ def largest_file(size: int) -> Iterator[None]:
 
 
 #: What is not right yet.
-LATER = {name: "the message names a trial file and not the output" for name in ("out.zarr", "out.ome.zarr", "tiles.tif")}
+LATER = dict.fromkeys(("out.zarr", "out.ome.zarr", "tiles.tif"), "the message names a trial file and not the output")
 
 
 @pytest.mark.parametrize("size", [0, 1, 60, 200])
