@@ -49,6 +49,7 @@ def intact(name: str) -> Intact:
 CASES = [(name, what) for name in FORMATS for what, _ in damages(intact(name).data)]
 
 
+@pytest.mark.filterwarnings("ignore::gpulaf.DataWarning")
 @pytest.mark.parametrize(("name", "what"), CASES, ids=lambda x: x.replace(" ", "-"))
 def test_damaged_files(tmp_path: Path, name: str, what: str) -> None:
     whole = intact(name)
