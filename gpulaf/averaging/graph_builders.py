@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from ..backend.array import host_array
+from ..backend.numbers import check_count, check_number
 from ..backend.operands import unit_of
-from ..backend.validation import check_count, check_number, real_array, unmasked
+from ..backend.validation import real_array, unmasked
 from .graph import Graph
 
 __all__ = ["nearest_neighbor_graph", "region_graph", "region_means"]
@@ -60,7 +61,7 @@ def nearest_neighbor_graph(points: Any, neighbors: int = 8, *, sigma: float | No
         raise ValueError("points hold values that are not finite. Remove NaN and infinite values.")
     check_count(neighbors, "neighbors", usual="8 is usual.")
     if sigma is not None:
-        check_number(sigma, "sigma", 1e-15, 1e15, "None gives equal weights.")
+        check_number(sigma, "sigma", 1e-308, 1e308, "None gives equal weights.")
     n = len(points)
     wide = points.astype(np.float64)
     unit = unit_of(wide)

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from ..backend.array import filled, host_array, namespace
+from ..backend.numbers import check_count, check_number
 from ..backend.operands import check_floating
-from ..backend.validation import check_count, check_number, check_spacing, image_features, real_array, valid_pixels
+from ..backend.validation import check_spacing, image_features, real_array, valid_pixels
 from ..fields import field_shape, from_rows, pixel_shape, to_rows
 from ..kernels.stencil import axes_of, neighbors, offsets, radius_of, shifted
 

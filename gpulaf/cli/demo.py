@@ -26,6 +26,7 @@ def demo(scene: str, size: int, steps: int, seed: int, output: Path, device: str
     from ..backend.array import host_array
     from ..experiments.demo import run_demo
     from ..io.images import write_figure
+    from ..io.results import Results
     from ..kernels._numba import compiling
     from ..plots.figures import demo_figure
 
@@ -35,10 +36,11 @@ def demo(scene: str, size: int, steps: int, seed: int, output: Path, device: str
         result = run_demo(scene, size=size, seed=seed, steps=steps, device=device)
     path = output / f"gpulaf-{scene}.png"
     wrong = [row.wrong for row in result.fit.history]
-    write_figure(path, demo_figure(result.scene, result.panels, host_array(result.fit.weights), wrong))
+    figure = demo_figure(result.scene, result.panels, host_array(result.fit.weights), wrong)
     click.echo(f"{scene}, {size}×{size} pixels, {len(result.scene.prototypes)} labels")
     for title in result.panels:
         click.echo(f"  {title:<16}{100 * result.wrong(title):7.2f} % wrong")
     included = ", the compilation of kernels included" if compiled else ""
     click.echo(f"  learned in {result.seconds:.1f} s ({len(wrong) - 1} steps){included}")
-    click.echo(f"figure: {path}")
+    with Results() as results:
+        click.echo(f"figure: {results.write(path, lambda path: write_figure(path, figure))}")

@@ -60,6 +60,8 @@ def evaluate(
         predictor, image_sequence(files.images, device, channel_axis), files.truths,
         probabilities=files.probabilities, unlabeled=unlabeled,
     )  # fmt: skip
+    if not found.confusion["pixelwise"].any():
+        raise ValueError("the truths hold no labeled pixel; accepted is at least one. Check them, and --unlabeled.")
     _print(found, files.images, verbose)
     with Results() as written:
         if json_file is not None:

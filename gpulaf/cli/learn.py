@@ -60,15 +60,15 @@ def learn(
     from ..backend.array import device_array
     from ..backend.validation import Pixels, check_rho, image_features
     from ..integrators import Taylor
-    from ..io.atomic import check_writable
+    from ..io.atomic import ROOM, check_writable
     from ..io.images import read_image, read_truth
     from ..io.results import Results
     from ..io.tensors import image_digest, write_tensors
     from ..labeling.hints import warn_of_values
     from ..labeling.likelihood import distances, log_likelihood
+    from ..learning.checkpoint import Checkpoint
     from ..learning.descent import RiemannianAdam
     from ..learning.fitting import FitOptions, fit_weights
-    from ..learning.loop import Checkpoint
     from ..learning.loss import cosine_loss, cross_entropy_loss
 
     if output.suffix != ".safetensors":
@@ -98,7 +98,7 @@ def learn(
     ranged = range is not None or bounds != (0, 1)
     warn_of_values(Pixels(features, bounds, valid), prototypes, rho, ranged=ranged, learned=False)
     start = uniform_weights(labels.shape, radius, dtype=features.dtype)
-    check_writable(output, layers * start.nbytes)
+    check_writable(output, ROOM + layers * start.nbytes)
     result = fit_weights(
         device_array(log_likelihood(distances(features, prototypes), rho), device),
         labels,

@@ -37,6 +37,7 @@ def profile(size: int, labels: int, dtype: str, output: Path | None, device: str
     GPU the kernels are NVTX ranges, too.
     """
     from ..io.images import write_figure
+    from ..io.results import Results
     from ..plots.figures import roofline_figure
     from ..profiling.profile import profile_step
 
@@ -49,9 +50,10 @@ def profile(size: int, labels: int, dtype: str, output: Path | None, device: str
         click.echo(f"Multiply-adds in first-level cache: {result.peak / 1e9:.3g} Gflop/s.")
     click.echo("\n".join(FOOTNOTES))
     if output is not None:
-        _write_json(output / "profile.json", result)
-        write_figure(output / "profile.png", roofline_figure(result))
-        click.echo(f"written: {output / 'profile.json'}, {output / 'profile.png'}")
+        with Results() as results:
+            numbers = results.write(output / "profile.json", lambda path: _write_json(path, result))
+            figure = results.write(output / "profile.png", lambda path: write_figure(path, roofline_figure(result)))
+            click.echo(f"written: {numbers}, {figure}")
 
 
 def _table(profile: Any) -> str:

@@ -151,7 +151,7 @@ def _predictor(options: dict[str, Any], rho: float) -> WeightPredictor:
 
 
 def _training(options: dict[str, Any]) -> Training:
-    from ..learning.loop import Checkpoint
+    from ..learning.checkpoint import Checkpoint
     from ..learning.loss import cosine_loss, cross_entropy_loss
     from ..prediction.training import Training
 

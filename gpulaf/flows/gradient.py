@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..backend.array import namespace
-from ..backend.validation import check_count, check_number
+from ..backend.numbers import check_count, check_number
 from ..integrators.base import Sensitivity, Solution, check_time
 from ..integrators.taylor import Taylor
 from .linear import LinearFlow, derivative_like

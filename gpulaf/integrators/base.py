@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import numpy as np
 
-from ..backend.validation import check_number
+from ..backend.numbers import check_number
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..backend.array import namespace
+from ..backend.numbers import check_count
 from ..backend.products import norm
-from ..backend.validation import check_count
 from .base import Sensitivity, Solution, check_time
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from ..backend.dense import svd
+from ..backend.numbers import check_count
 from ..backend.products import combine
-from ..backend.validation import check_count
 from .base import Sensitivity, Solution, check_time, check_tol, choose_rank, with_rounding
 from .krylov_space import MOST, KrylovSpace, arnoldi, powers
 from .phi import coupled_integral, phi1, phi_columns, tail

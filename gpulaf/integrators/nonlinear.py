@@ -14,8 +14,8 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 
 from ..backend.array import empty, namespace, scalar
+from ..backend.numbers import check_number
 from ..backend.products import combine
-from ..backend.validation import check_number
 from .base import Integrator, check_integrator, check_tol
 from .taylor import Taylor
 

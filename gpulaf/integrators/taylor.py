@@ -12,8 +12,8 @@ import scipy.linalg
 
 from ..backend.array import empty, host_array, namespace, scaled
 from ..backend.dense import eigh, svd
+from ..backend.numbers import check_count
 from ..backend.products import combine, inner_products
-from ..backend.validation import check_count
 from .base import Sensitivity, Solution, check_time, check_tol, choose_rank, with_rounding
 from .phi import phi1, tail
 

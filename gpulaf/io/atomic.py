@@ -12,9 +12,9 @@ from errno import EINVAL, ENOSYS, ENOTSUP
 from pathlib import Path
 from typing import Any, BinaryIO
 
-__all__ = ["as_path", "check_folder", "check_writable", "whole_file"]
+__all__ = ["ROOM", "as_path", "check_folder", "check_writable", "whole_file"]
 
-#: Bytes that a file is proved to have room for, at least.
+#: Bytes that a file is proved to have room for, where its size is not known.
 ROOM = 2**16
 
 
@@ -61,21 +61,25 @@ def check_writable(path: str | os.PathLike[str], room: int = ROOM) -> None:
     OSError
         One that says which file cannot be written, and why.
     """
-    target = _target(path)
-    temporary = _temporary(target)
-    try:
-        with open(temporary, "xb") as file:
-            _reserve(file, max(room, ROOM), target.parent)
-    except OSError as error:
-        raise _unwritable(path, error) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+    _prove(_target(path), path, room)
 
 
 def check_folder(folder: str | os.PathLike[str]) -> None:
-    """Prove that files can be written to a folder; see :func:`check_writable`."""
-    check_writable(Path(folder, "file"))
+    """Prove that files can be written to a folder, however small; see :func:`check_writable`."""
+    _prove(_target(Path(folder, "file")), f"folder {folder}", 1)
+
+
+def _prove(target: Path, name: str | os.PathLike[str], room: int) -> None:
+    """Make a file beside a target and remove it."""
+    temporary = _temporary(target)
+    try:
+        with open(temporary, "xb") as file:
+            _reserve(file, room, target.parent)
+    except OSError as error:
+        raise _unwritable(name, error) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def _reserve(file: BinaryIO, room: int, folder: Path) -> None:
@@ -87,7 +91,7 @@ def _reserve(file: BinaryIO, room: int, folder: Path) -> None:
         except OSError as error:
             if error.errno not in (EINVAL, ENOSYS, ENOTSUP):
                 raise
-    file.write(bytes(ROOM))
+    file.write(bytes(min(room, ROOM)))
     file.flush()
     os.fsync(file.fileno())
     free = shutil.disk_usage(folder).free
@@ -103,7 +107,9 @@ def _target(path: str | os.PathLike[str]) -> Path:
     except (OSError, RuntimeError) as error:  # names that are too long, links in a circle
         raise _unwritable(path, error) from error
     if not target.parent.is_dir():
-        raise FileNotFoundError(f"folder {target.parent} does not exist. Create it first, or choose another path.")
+        given = Path(path).parent
+        missing = target.parent if given.is_dir() else given
+        raise FileNotFoundError(f"folder {missing} does not exist. Create it first, or choose another path.")
     if mode is None:
         return target
     if stat.S_ISDIR(mode):

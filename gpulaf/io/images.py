@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..backend.validation import check_count
+from ..backend.numbers import check_count
 from .atomic import as_path, whole_file
 from .axes import Ask
 from .contents import file_contents, stored_array

@@ -8,8 +8,9 @@ from warnings import catch_warnings, simplefilter
 import numpy as np
 
 from ..backend.array import empty, host_array, host_dtype, is_device_array, namespace
+from ..backend.numbers import check_count
 from ..backend.operands import check_floating, unit_of
-from ..backend.validation import check_count, check_rho, real_array
+from ..backend.validation import check_rho, real_array
 from ..fields import field_shape, to_rows
 
 __all__ = ["distances", "kmeans_prototypes", "log_likelihood", "prototype_array", "tempered"]

@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 
 from ..backend.array import namespace, rows
 from ..backend.dispatch import implementation
+from ..backend.numbers import check_number
 from ..backend.operands import check_floating, check_like
-from ..backend.validation import check_number
 from ..fields import pixel_shape
 from ..kernels.stencil import axes_of
 from ..simplex import geodesic_step, replicator

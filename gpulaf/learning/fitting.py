@@ -14,12 +14,14 @@ from ..averaging.grid import as_averaging
 from ..averaging.patches import uniform_weights
 from ..backend.array import contiguous, filled, host_array, host_dtype, is_array, namespace
 from ..backend.memory import check_memory
-from ..backend.validation import check_count, check_number, unmasked, valid_pixels
+from ..backend.numbers import check_count, check_number
+from ..backend.validation import unmasked, valid_pixels
 from ..fields import pixel_shape
 from ..integrators.base import Integrator, check_integrator, layer_times
 from ..integrators.taylor import Taylor
+from .checkpoint import Checkpoint, check_checkpoint
 from .descent import RiemannianAdam
-from .loop import Checkpoint, check_checkpoint, check_patience, run
+from .loop import check_patience, run
 from .loss import Loss, cosine_loss
 from .problem import ClosedForm, FitProblem
 from .stepper import FitStep, start_fit

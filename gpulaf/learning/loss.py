@@ -14,8 +14,9 @@ import numpy as np
 
 from ..backend.array import contiguous, host_array, like, namespace, total
 from ..backend.dispatch import implementation
+from ..backend.numbers import check_number
 from ..backend.operands import check_floating
-from ..backend.validation import check_number, real_array, unmasked
+from ..backend.validation import real_array, unmasked
 from ..fields import pixel_shape
 from ..simplex import softmax
 

@@ -121,6 +121,4 @@ def evaluate(
                     confusion[method] += found
                     wrong[method].append(scores(found).wrong)
             bar.set_description("evaluating", refresh=False)
-    if not confusion[METHODS[0]].any():
-        raise ValueError("the truths hold no labeled pixel; accepted is at least one. Check them, and unlabeled.")
     return Evaluation(predictor.classes_, confusion, wrong)

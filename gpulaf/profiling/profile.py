@@ -12,7 +12,7 @@ import numpy as np
 from ..backend.array import device_array, is_device_array
 from ..backend.dispatch import observed
 from ..backend.memory import check_memory
-from ..backend.validation import check_count
+from ..backend.numbers import check_count
 from ..integrators import Taylor
 from ..learning.descent import RiemannianAdam
 from ..learning.fitting import FitOptions, fit_weights

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import dense_flow, dense_solution, flat, random_problem, relative, tol, unflat
 
-from gpulaf import Euler, Grid, Krylov, Taylor, uniform_weights
+from gpulaf import DormandPrince, Euler, GeometricEuler, Grid, Krylov, LinearizedFlows, Taylor, uniform_weights
 from gpulaf.backend.array import host_array
-from gpulaf.flows import LinearFlow, weight_gradient
+from gpulaf.flows import AssignmentFlow, LinearFlow, weight_gradient
 from gpulaf.integrators.phi import phi1, tail
 
 INTEGRATORS = [Krylov(tol=1e-5), Krylov(12), Taylor(tol=1e-5), Taylor(14)]
@@ -266,3 +266,44 @@ def test_time_splits_into_a_sequence_of_linearized_flows():
 def test_bad_options(call):
     with pytest.raises(ValueError, match="accepted are"):
         call()
+
+
+# --- odd options ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dimension", [6, 7, 80, 1000])
+def test_a_krylov_space_is_not_larger_than_its_problem(dimension):
+    """2×2 pixels with 2 labels have 8 numbers; what is asked for beyond them is not tried."""
+    rng = np.random.default_rng(0)
+    flow = LinearFlow(Grid(uniform_weights((2, 2), dtype=np.float64)), rng.standard_normal((2, 2, 2)))
+    solution = Krylov(dimension).solve(flow, 3.0)
+    assert solution.products <= 8
+    np.testing.assert_allclose(solution.v, Taylor(tol=1e-14).solve(flow, 3.0).v, atol=1e-12)
+
+
+@pytest.mark.parametrize("make", [
+    lambda: Krylov(10_000), lambda: Krylov(0), lambda: Krylov(2.0), lambda: Krylov(tol=float("inf")),
+    lambda: Krylov(tol=2), lambda: Krylov(tol=float("nan")), lambda: Taylor(10_000), lambda: Taylor(substeps=10**12),
+    lambda: Taylor(tol=float("inf")), lambda: Taylor(tol=0), lambda: Euler(10**12), lambda: Euler(0),
+    lambda: DormandPrince(float("inf")), lambda: GeometricEuler(0), lambda: LinearizedFlows(length=float("nan")),
+])  # fmt: skip
+def test_options_out_of_range(make):
+    with pytest.raises(ValueError, match=r" is .*; accepted are (positive|whole) numbers.* (usual|suits|Take) ?"):
+        make()
+
+
+@pytest.mark.parametrize("make", [
+    lambda: Krylov("10"), lambda: Krylov(True), lambda: Krylov(tol=None), lambda: Taylor("10"), lambda: Taylor(tol="x"),
+    lambda: Euler(None), lambda: DormandPrince("x"), lambda: GeometricEuler([0.1]), lambda: LinearizedFlows(length="x"),
+    lambda: LinearizedFlows(solver=Taylor), lambda: LinearizedFlows(solver="taylor"),
+])  # fmt: skip
+def test_options_of_other_types(make):
+    with pytest.raises(TypeError, match=r" is .*; accepted (are|is) "):
+        make()
+
+
+def test_a_tolerance_under_the_rounding_of_a_dtype_ends():
+    averaging = Grid(uniform_weights((4, 4)))
+    flow = AssignmentFlow(averaging, np.random.default_rng(0).standard_normal((4, 3, 4)).astype(np.float32))
+    for scheme in (DormandPrince(1e-300), LinearizedFlows(1e-12, solver=Taylor(tol=1e-6))):
+        assert flow.solve(scheme, time=0.2).steps < 2000

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gpulaf.io import FileWarning
 from gpulaf.io.pairing import expanded, paired
 
 
@@ -86,7 +87,10 @@ def test_files_folders_and_globs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         Path(name).write_bytes(b"")
     os.mkdir("empty")
     assert expanded(["."]) == paths("[1].png", "a.TIF", "b.png", "c.npy")
-    assert expanded(["*.png", "b.png", "deep"]) == paths("[1].png", "b.png", "deep/d.png")
+    assert expanded(["*.png", "deep"]) == paths("[1].png", "b.png", "deep/d.png")
+    for again in ("b.png", "./b.png", os.path.abspath("b.png")):
+        with pytest.warns(FileWarning, match="b.png is named twice; it is taken once."):
+            assert expanded(["*.png", again]) == paths("[1].png", "b.png")
     assert expanded(["**/d.*"]) == paths("deep/d.png")
     assert expanded(["[1].png"]) == paths("[1].png")
     assert expanded([Path("c.npy"), "b.png"]) == paths("c.npy", "b.png")

@@ -28,7 +28,7 @@ from gpulaf.backend.array import host_array
 from gpulaf.fields import from_rows
 from gpulaf.flows import LinearFlow
 from gpulaf.labeling import distances, log_likelihood
-from gpulaf.learning import Adam, AdaMax, Checkpoint, FitOptions
+from gpulaf.learning import Adam, AdaMax, Checkpoint, FitOptions, Loss
 from gpulaf.learning.descent import squared_norms
 from gpulaf.learning.loss import weight_regularizer, wrong_share
 from gpulaf.learning.stepper import FitStep
@@ -406,6 +406,32 @@ def test_bad_problems(l, truth, options, words):
 def test_bad_options(option, words):
     with pytest.raises(ValueError, match=words):
         FitOptions(**option)
+
+
+@pytest.mark.parametrize(("options", "words"), [
+    ({"loss": "cosine"}, "loss is 'cosine'; accepted are cosine_loss"), ({"loss": None}, "loss is None"),
+    ({"loss": Loss}, "loss is <class"), ({"descent": "adam"}, "descent is 'adam'; accepted are RiemannianAdam"),
+    ({"descent": RiemannianAdam}, "descent is <class"), ({"descent": None}, "descent is None"),
+    ({"solver": Krylov}, "solver is <class"), ({"steps": "3"}, "steps is '3'"), ({"steps": None}, "steps is None"),
+    ({"time": "3"}, "time is '3'"), ({"options": FitOptions}, "options is <class"),
+])  # fmt: skip
+def test_what_a_fit_is_not_made_of(options, words):
+    with pytest.raises(TypeError, match=words):
+        fit_weights(L, TRUTH, **options)
+
+
+@pytest.mark.parametrize(("option", "words"), [
+    ({"tau": "x"}, "tau is 'x'; accepted are numbers"), ({"rank": "x"}, "rank is 'x'; accepted are whole numbers"),
+    ({"patience": "x"}, "patience is 'x'"), ({"callback": "x"}, "callback is 'x'; accepted are functions"),
+])  # fmt: skip
+def test_what_options_are_not_made_of(option, words):
+    with pytest.raises(TypeError, match=words):
+        FitOptions(**option)
+    with pytest.raises(ValueError, match="tau is inf; accepted are numbers from 0 to 1e12"):
+        FitOptions(tau=float("inf"))
+    for wrong in ({"path": None}, {"path": 3}):
+        with pytest.raises(TypeError, match="accepted is the name of a file"):
+            Checkpoint(**wrong)
 
 
 def test_bad_types():

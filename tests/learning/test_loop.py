@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from gpulaf.io import read_tensors, write_tensors
-from gpulaf.learning import Checkpoint
-from gpulaf.learning.loop import CheckpointWarning, best, check_finite, run
+from gpulaf.learning import Checkpoint, CheckpointWarning
+from gpulaf.learning.loop import best, check_finite, run
 
 
 class Row(NamedTuple):

@@ -579,7 +579,7 @@ def test_files_that_are_no_models(tmp_path: Path) -> None:
     for name, message in (
         ("half", "no readable safetensors file"),
         ("pickle", "no readable safetensors file"),
-        ("weights", "weights holds weights; accepted are files of predictor"),
+        ("weights", "weights holds weights of gpulaf learn; accepted is a model"),
     ):
         with pytest.raises(ValueError, match=message):
             WeightPredictor.load(tmp_path / name)
