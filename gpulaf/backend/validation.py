@@ -48,7 +48,8 @@ def check_spacing(spacing: Any, axes: int) -> None:
     """Raise ValueError for distances of pixels that are not one positive number for each spatial axis."""
     if spacing is None:
         return
-    if np.ndim(spacing) != 1 or not all(0 < float(s) < np.inf for s in spacing):
+    numbers = np.ndim(spacing) == 1 and np.asarray(spacing).dtype.kind in "iuf"
+    if not numbers or not all(0 < float(s) < np.inf for s in spacing):
         raise ValueError(f"spacing is {spacing}; accepted are positive distances, one for each axis, as (2, 1, 1).")
     if len(spacing) != axes:
         raise ValueError(
@@ -65,7 +66,10 @@ def check_range(range: Any) -> None:
         raise TypeError(f"range is {range!r}; accepted are two numbers (low, high), as (0, 4095), or None.")
     low, high = (float(x) for x in range)
     if not (low < high and np.isfinite([low, high, high - low]).all()):
-        raise ValueError(f"range is {range}; accepted are two increasing, finite numbers, as (0, 4095) for 12 bits.")
+        raise ValueError(
+            f"range is {range}; accepted are two increasing, finite numbers. Take the values that become 0 and 1, as "
+            "(0, 4095) of 12 bits."
+        )
 
 
 def image_features(

@@ -21,7 +21,11 @@ class OneLineErrors(click.Group):
     """Turn a user's mistake into one line on standard error and exit status 2."""
 
     def add_command(self, cmd: click.Command, name: str | None = None) -> None:
-        """Add a command; --debug is understood after it, too."""
+        """Add a command; --debug is understood after it, too, and whole numbers that no array counts are refused."""
+        for parameter in cmd.params:
+            endless = isinstance(parameter.type, click.IntRange) and parameter.type.max is None
+            if parameter.callback is None and (endless or parameter.type is click.INT):
+                parameter.callback = _countable
         cmd.params.append(click.Option(["--debug"], is_flag=True, expose_value=False, callback=_debug, help=DEBUG))
         super().add_command(cmd, name)
 
@@ -67,11 +71,19 @@ def _one_line(
     file: Any = None,
     line: str | None = None,
 ) -> None:
-    """Show a warning of gpulaf as a line, those of others as Python does."""
+    """Show a warning of gpulaf as a line; those of others, which a user cannot follow, with --debug alone."""
+    context = click.get_current_context(silent=True)
     if category.__module__.startswith("gpulaf"):
         click.echo(f"gpulaf: {_as_options(str(message))}", err=True)
-    else:
+    elif context is not None and context.find_root().params.get("debug"):
         click.echo(warnings.formatwarning(message, category, filename, lineno, line), err=True, nl=False)
+
+
+def _countable(context: click.Context, parameter: click.Parameter, value: int | None) -> int | None:
+    counts = isinstance(parameter.type, click.IntRange) and parameter.name != "seed"
+    if value is not None and abs(value) > (most := 2**31 - 1 if counts else 2**63 - 1):
+        raise click.BadParameter(f"{value} is too large; accepted are numbers up to {most}.", context, parameter)
+    return value
 
 
 def _debug(context: click.Context, _: click.Parameter, value: bool) -> None:

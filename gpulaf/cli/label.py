@@ -161,6 +161,7 @@ def refine(soft: Path, logits: bool, label_axis: int | None, image: Path | None,
         raise ValueError("bilateral weights, and those of a model, are made from the image. Name it with --image.")
     volume = len(options["spacing"] or ()) == 3
     predictions = read_soft(soft, label_axis=label_axis, axes=options["axes"], volume=volume, logits=logits)
+    _check_data(soft, predictions)
     tell_notes(predictions.notes)
     count = predictions.pixels.shape[-1]
     if classes is not None and count != len(classes):
@@ -189,11 +190,18 @@ def _read(path: Path, options: dict[str, Any]) -> Record:
 
     said = {name: options.get(name) for name in ("axes", "channel_axis", "series")}
     record = read_record(path, volume=len(options["spacing"] or ()) == 3, **said)
-    if record.valid is not None and not record.valid.any():
-        raise ValueError(f"{path} has no pixel with data: all are NaN, transparent or of the value that means none.")
+    _check_data(path, record)
     line = record.place.contradiction(options["spacing"])
     tell_notes([*record.notes, *([line] if line else [])])
     return record
+
+
+def _check_data(path: Path, record: Record) -> None:
+    """Raise ValueError for an image or predictions without any pixel that holds data."""
+    if record.valid is not None and not record.valid.any():
+        raise ValueError(
+            f"{path} has no pixel with data: all are NaN, transparent or of the value that means none. Check the file."
+        )
 
 
 def _last_axis(record: Record, space: int) -> int | None:

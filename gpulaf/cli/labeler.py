@@ -10,6 +10,7 @@ import click
 import numpy as np
 
 from .options import device_option
+from .weights import checked_metadata
 
 if TYPE_CHECKING:
     from ..io.prototypes import PrototypeTable
@@ -159,6 +160,7 @@ def read_weights(path: str, device: str) -> tuple[Any, dict[str, Any]]:
             f"--weights is {path!r}; accepted are uniform, bilateral or a .safetensors file of gpulaf learn."
         )
     arrays, metadata = read_tensors(path, "weights")
+    metadata = checked_metadata(path, metadata)
     layers = [arrays[f"weights[{s}]"] for s in range(len(arrays)) if f"weights[{s}]" in arrays]
     if layers and len(layers) == len(arrays):
         return [device_array(x, device) for x in layers], metadata

@@ -214,9 +214,12 @@ def _predictor(options: dict[str, Any], truths: Sequence[Any]) -> FittedPredicto
                 raise ValueError(f"{option} is an option of {other} and the predictor is {kind}. Take one of them.")
     same = {"radius": "radius", "rho": "rho", "time_": "time", "layers": "n_layers", "seed": "seed", "range": "range"}
     given = {own: options[name] for name, own in same.items() if options[name] is not None}
-    if options["features"] is not None:
-        raw = re.fullmatch(r"patch(?::([0-9]+))?", options["features"])  # alone: raw patches, of prototypes not scaled
-        given["features"] = int(raw[1] or 1) if raw else options["features"]
+    features = options["features"]
+    if features is not None:
+        if any(not 1 <= int(radius) <= 100 for radius in re.findall(r"patch:([0-9]+)", features)):
+            raise ValueError(f"--features is {features!r}; accepted are patches from patch:1 (3×3) to patch:100.")
+        raw = re.fullmatch(r"patch(?::([0-9]+))?", features)  # alone: raw patches, of prototypes not scaled
+        given["features"] = int(raw[1] or 1) if raw else features
     if kind == "network":
         if options["hidden"] is not None:
             given["hidden"] = _widths(options["hidden"])

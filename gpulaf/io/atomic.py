@@ -10,12 +10,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from errno import EINVAL, ENOSYS, ENOTSUP
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-__all__ = ["ROOM", "check_folder", "check_writable", "whole_file"]
+__all__ = ["ROOM", "as_path", "check_folder", "check_writable", "whole_file"]
 
 #: Bytes that a file is proved to have room for, where its size is not known.
 ROOM = 2**16
+
+
+def as_path(path: Any) -> Path:
+    """A path; TypeError for what is none."""
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"the path is {path!r:.60}; accepted are text and pathlib paths. Name a file.")
+    return Path(path)
 
 
 @contextmanager

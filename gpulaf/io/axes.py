@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from .failures import Unclear, Unreadable
 
-__all__ = ["Ask", "Layout", "layout_of"]
+__all__ = ["Ask", "Layout", "check_only", "layout_of"]
 
 
 class Ask(NamedTuple):
@@ -30,6 +30,12 @@ class Ask(NamedTuple):
     def option(self) -> str:
         """How the command line and Python name the axis of the channels."""
         return "label_axis (--label-axis)" if self.soft else "channel_axis (--channel-axis)"
+
+
+def check_only(path: Path, ask: Ask) -> None:
+    """Raise Unreadable where another image is asked for than the first of a file that holds one."""
+    if ask.series:
+        raise Unreadable(f"the image is {ask.series}; accepted for {path} is 0, as it holds one. Leave --series out.")
 
 
 class Layout(NamedTuple):
@@ -76,7 +82,9 @@ def layout_of(
     axis = None if ask.channel_axis is None else _checked(ask, len(shape))
     if axis is not None and len(shape) <= len(space):
         what = "label" if ask.soft else "channel"
-        raise Unreadable(f"the {what} axis is {axis}, but {path} is without one, of shape {shape}. Leave it out.")
+        raise Unreadable(
+            f"the {what} axis is {ask.channel_axis}, but {path} is without one, of shape {shape}. Leave it out."
+        )
     if axis is not None:
         letters = ["c" if k == axis else "?" if letter == "c" else letter for k, letter in enumerate(letters)]
     _drop_ones(letters, shape, axis, space if named is not None else "", len(space) + (axis is not None or ask.soft))

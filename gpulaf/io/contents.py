@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .axes import Ask, layout_of
+from .axes import Ask, check_only, layout_of
 from .failures import Unreadable, existing, need, reading, unsupported
 from .pictures import PICTURES, picture
 from .place import Place
@@ -23,6 +23,8 @@ NIFTI = (".nii", ".nii.gz")
 HDF5 = {".h5", ".hdf5", ".ilp"}
 #: The types of files that are read.
 READABLE = {".npy", ".npz", ".nii", ".h5", ".hdf5"} | TIFF_READ | PICTURES
+#: Pixels on a side, of an axis of any name.
+LONGEST = 2**31
 ACCEPTED = (
     ".png, .jpg, .bmp, .gif, .webp, .jp2, .tif, .npy, .npz, .zarr, and .nii, .nii.gz and .h5 with their libraries"
 )
@@ -49,6 +51,11 @@ def file_contents(path: Path, ask: Ask) -> Contents:
     if 0 in found.shape:
         sizes = tuple(found.side(axis) for axis in found.space)
         raise Unreadable(f"{path} is empty: it has {sizes} pixels. Check how it was written.")
+    if max(found.shape) >= LONGEST:
+        raise Unreadable(
+            f"{path} cannot be read: it has {max(found.shape)} pixels on a side; accepted are fewer than {LONGEST}. "
+            "Check that the file is whole."
+        )
     return found
 
 
@@ -78,6 +85,7 @@ def _of_file(path: Path, ask: Ask) -> Contents:
 
 
 def _of_array(path: Path, array: Any, axes: str | None, ask: Ask, place: Place | None = None) -> Contents:
+    check_only(path, ask)
     layout, notes = layout_of(axes, array.shape, path, ask)
     chunks = tuple(1 if axis == "y" else side for axis, side in zip(layout.axes, array.shape, strict=True))
     dtype = array.dtype.newbyteorder("=")

@@ -7,9 +7,10 @@ import os
 import re
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Lock
 
 __all__ = ["Unclear", "Unreadable", "existing", "first_line", "need", "quiet", "reading", "unsupported"]
 
@@ -27,6 +28,8 @@ WAYS = {
     **dict.fromkeys((".pt", ".pth"), "Save the tensor in it: numpy.save('x.npy', torch.load(IN).numpy())."),
     **dict.fromkeys((".heic", ".heif", ".avif", ".cr2", ".nef", ".dng", ".svg", ".pdf"), "Export it as PNG or TIFF."),
 }
+#: Loggers of libraries that read files.
+LOGS = ("tifffile", "nibabel.global", "PIL", "zarr", "fsspec", "h5py")
 CODEC = re.compile(r"requires the '(\w+)' package|codec not available: '?([\w.]+)|unknown codec:? '?([\w.]+)", re.I)
 LIMIT = re.compile(
     r"not supported|unsupported|not implemented|cannot handle|decompression bomb|too large|MAX_TEXT|exceeds limit", re.I
@@ -64,18 +67,32 @@ def existing(path: str | os.PathLike[str]) -> Path:
     return path
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep the libraries that read files from warning and logging: what matters is said here, once."""
-    log = logging.getLogger("tifffile")
-    level = log.level
-    log.setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        log.setLevel(level)
+class _Silence:
+    """Libraries keep quiet while any thread reads."""
+
+    def __init__(self) -> None:
+        self.lock, self.readers, self.stack = Lock(), 0, ExitStack()
+
+    def __enter__(self) -> None:
+        with self.lock:
+            self.readers += 1
+            if self.readers == 1:
+                self.stack.enter_context(warnings.catch_warnings())
+                warnings.simplefilter("ignore")
+                for name in LOGS:
+                    log = logging.getLogger(name)
+                    self.stack.callback(log.setLevel, log.level)
+                    log.setLevel(logging.CRITICAL + 1)
+
+    def __exit__(self, *_: object) -> None:
+        with self.lock:
+            self.readers -= 1
+            if not self.readers:
+                self.stack.close()
+
+
+#: Keeps the libraries that read files from warning and logging: what matters is said here, once.
+quiet = _Silence()
 
 
 @contextmanager
@@ -89,7 +106,7 @@ def reading(path: Path, where: str = "") -> Iterator[None]:
         The part of the file, as " at rows 0:64".
     """
     try:
-        with quiet():
+        with quiet:
             yield
     except (Unreadable, ModuleNotFoundError):
         raise

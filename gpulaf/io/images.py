@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .atomic import whole_file
+from ..backend.numbers import check_count
+from .atomic import as_path, whole_file
 from .axes import Ask
 from .contents import file_contents, stored_array
 from .failures import Unclear, reading
@@ -97,7 +98,8 @@ def read_record(
         If the file is missing, of another type, packed by a missing codec, beyond a library or damaged, or it is not
         clear which axis is which.
     """
-    return read_whole(Path(path), Ask(axes, channel_axis, volume, series))
+    check_count(series, "series", 0, optional=True)
+    return read_whole(as_path(path), Ask(axes, channel_axis, volume, series))
 
 
 def read_image(
@@ -141,7 +143,7 @@ def read_soft(
     """
     ask = Ask(axes, label_axis, volume, soft=True)
     try:
-        return read_whole(Path(path), ask)
+        return read_whole(as_path(path), ask)
     except Unclear:
         if not logits:
             for axis in range(-1, -4 - volume, -1):
@@ -171,8 +173,10 @@ def write_array(
     ValueError
         If the type of the file is not written here, or cannot hold the array.
     """
-    path = Path(path)
+    path = as_path(path)
     suffix = path.suffix.lower()
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "buif":
+        raise TypeError(f"the array is {array!r:.60}; accepted are NumPy arrays of real numbers. Convert it first.")
     check_output(path, array.dtype, volume=volume, labels=array if array.dtype.kind in "ui" else None)
     place = place or Place()
     with whole_file(path) as temporary:

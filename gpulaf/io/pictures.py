@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .axes import Ask, layout_of
+from .axes import Ask, check_only, layout_of
 from .failures import Unreadable, reading
 from .place import Place
 from .stored import Contents, Stored, stamp
@@ -26,6 +26,7 @@ def picture(path: Path, ask: Ask) -> Contents:
         )
     with reading(path):
         if path.suffix.lower() in (".jp2", ".j2k"):
+            check_only(path, ask)
             array, place, notes, alpha = *_jpeg_2000(path), None
         else:
             array, place, notes, alpha = _pillow(path, ask)

@@ -9,13 +9,12 @@ import re
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..backend.array import host_array
-from .atomic import whole_file
+from .atomic import as_path, whole_file
 
 __all__ = ["digest", "image_digest", "qualified_name", "read_tensors", "write_tensors"]
 
@@ -77,9 +76,10 @@ def read_tensors(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, np.
     """
     from safetensors import SafetensorError, safe_open
 
-    if Path(path).is_dir():
+    path = as_path(path)
+    if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; accepted are files of {KINDS.get(kind, kind)}. Check the path.")
-    if not Path(path).is_file():
+    if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist. Check the path.")
     try:
         with safe_open(path, framework="numpy") as file:
@@ -95,6 +95,8 @@ def read_tensors(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, np.
         version, metadata = int(header["version"]), json.loads(header["metadata"])
     except (KeyError, ValueError) as error:
         raise ValueError(f"{path} has a damaged header ({error}). Write it again with gpulaf.") from None
+    if not isinstance(metadata, dict):
+        raise ValueError(f"{path} has a damaged header: metadata {metadata!r:.40}. Write it again with gpulaf.")
     if version > VERSION:
         raise ValueError(f"{path} has format version {version}; accepted is up to {VERSION}. Update gpulaf.")
     return arrays, metadata

@@ -15,6 +15,7 @@ from .axes import Ask, layout_of
 from .failures import Unreadable, reading
 from .place import ome_image, tiff_place
 from .stored import Contents, Stored, stamp
+from .tiff_tags import check_tags
 
 __all__ = ["TIFFS", "TIFF_READ", "tiff_contents", "tiff_stored"]
 
@@ -22,6 +23,7 @@ __all__ = ["TIFFS", "TIFF_READ", "tiff_contents", "tiff_stored"]
 TIFFS = {".tif", ".tiff"}
 TIFF_READ = TIFFS | {".btf", ".tf8", ".lsm", ".svs", ".ndpi", ".qptiff", ".flex"}
 WHITE_IS_ZERO, PALETTE, INKS = 0, 3, 5
+PHOTOMETRIC = 262
 
 
 class Opened(NamedTuple):
@@ -44,6 +46,7 @@ def tiff_contents(path: Path, ask: Ask) -> Contents:
     with reading(path), _opened(path, ask) as opened:
         file, level, index, notes = opened.file, opened.level, opened.number, opened.notes
         page = level.keyframe
+        check_tags(path, page)
         place = tiff_place(file, page, index)
         axes, turned, flips = _oriented(level.axes, page, bool(place.tags))
         layout, assumed = layout_of(axes, level.shape, path, ask, place.scale)
@@ -60,7 +63,7 @@ def tiff_contents(path: Path, ask: Ask) -> Contents:
                 notes += (f"{path} has a color table of ImageJ (LUT), which is not used: its values are.",)
             elif not ask.indices and layout.channels is None:
                 layout, dtype = layout._replace(palette=True, channels=3), np.dtype(np.uint8)
-        if page.photometric == WHITE_IS_ZERO and dtype.kind in "ub":
+        if page.photometric == WHITE_IS_ZERO and PHOTOMETRIC in page.tags and dtype.kind in "ub":
             layout = layout._replace(white=2**page.bitspersample - 1)
         if page.photometric == INKS:
             notes += (f"{path} holds inks (CMYK), which are taken as channels. Convert it to RGB for colors.",)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .axes import Ask, layout_of
+from .axes import Ask, check_only, layout_of
 from .failures import Unreadable, first_line, reading
 from .place import Place, ngff_place
 from .stored import Contents, Stored, stamp
@@ -49,6 +49,7 @@ def zarr_contents(path: Path, ask: Ask) -> Contents:
     if isinstance(node, zarr.Group):
         path, node, axes, place, notes = _image(path, node, ask)
     else:
+        check_only(path, ask)
         attributes = dict(node.attrs)
         place = Place.from_json(attributes.get("place"))
         names = getattr(node.metadata, "dimension_names", None) or attributes.get("_ARRAY_DIMENSIONS") or ()
@@ -147,6 +148,6 @@ def _colors(label: Any) -> tuple[tuple[int, tuple[int, int, int, int]], ...]:
     rows = label.get("colors", []) if isinstance(label, Mapping) else []
     try:
         found = [(int(row["label-value"]), tuple(map(int, row["rgba"]))) for row in rows if "rgba" in row]
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return ()
     return tuple((value, rgba) for value, rgba in found if len(rgba) == 4)

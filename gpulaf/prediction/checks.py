@@ -16,24 +16,30 @@ from .training import Training
 
 __all__ = ["check_fit", "check_options", "validation_samples"]
 
-#: The least value of arguments that are whole numbers.
-LEAST = {"n_prototypes": 1, "radius": 1, "seed": 0, "n_layers": 1, "features": 0, "state": 0}
+#: The least and the largest value of arguments that are whole numbers.
+WHOLE = {
+    "n_prototypes": (1, 10**6), "radius": (1, 100), "seed": (0, 2**63 - 1), "n_layers": (1, 10**4),
+    "features": (0, 100), "state": (0, 20),
+}  # fmt: skip
 
 
 def check_options(options: dict[str, Any]) -> None:
     """Raise an error for arguments of a predictor that cannot work."""
-    for name, least in LEAST.items():
+    for name, (least, most) in WHOLE.items():
         if name not in options:
             continue
-        value, free = options[name], (name == "state" and options[name] is None)
+        value = options[name]
         if name == "features" and isinstance(value, str):
             Features(value)
             continue
-        if free or (name == "features" and callable(value)):
+        if (name == "state" and value is None) or (name == "features" and callable(value)):
             continue
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not least <= value <= most:
             more = {"features": ", names, or a callable", "state": ", or None"}.get(name, "")
-            raise ValueError(f"{name} is {value!r}; accepted are whole numbers from {least}{more}.")
+            raise ValueError(f"{name} is {value!r}; accepted are whole numbers from {least} to {most}{more}.")
+    hidden = options.get("hidden", ())
+    if not isinstance(hidden, Sequence) or isinstance(hidden, str) or not all(_is_width(n) for n in hidden):
+        raise ValueError(f"hidden is {hidden!r}; accepted are widths of layers up to 4096, as (64, 64).")
     for name in ("shared_layers", "correction"):
         if name in options and not isinstance(options[name], bool):
             raise ValueError(f"{name} is {options[name]!r}; accepted are True and False.")
@@ -45,6 +51,10 @@ def check_options(options: dict[str, Any]) -> None:
     check_integrator(options["solver"], "Weights are learned by the linearized flow.")
     if not isinstance(options["training"], Training):
         raise TypeError(f"training is {options['training']!r}; accepted is a gpulaf.prediction.Training.")
+
+
+def _is_width(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and 0 < value <= 4096
 
 
 def check_fit(samples: Samples, held: Samples | None, training: Training, clean: Any, cluster: Any) -> None:

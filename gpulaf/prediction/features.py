@@ -25,6 +25,7 @@ AFFINITY_SCALES = (0.7, 1.5, 3)
 TRUNCATE = 4.0
 #: The smallest scale at which a Gaussian reaches the next pixel; below it, SciPy and CuPy disagree about derivatives.
 SMALLEST = 0.5 / TRUNCATE
+LARGEST = 1000.0
 #: What the names of features look like.
 EXAMPLES = "patch:1, patch:3, gaussian:1,2,4, affinity:0.7,1.5,3, or several joined by +"
 
@@ -323,13 +324,13 @@ def _check_image(image: Any) -> None:
 
 
 def _check_radius(radius: float) -> None:
-    if isinstance(radius, bool) or int(radius) != radius or radius < 0:
-        raise ValueError(f"radius is {radius}; accepted are whole numbers from 0. Take 1 for 3×3 patches.")
+    if isinstance(radius, bool) or not 0 <= radius <= 100 or int(radius) != radius:
+        raise ValueError(f"radius is {radius}; accepted are whole numbers from 0 to 100. Take 1 for 3×3 patches.")
 
 
 def _check_scales(scales: Sequence[float]) -> None:
-    if not scales or not all(SMALLEST <= s < float("inf") for s in scales):
+    if not scales or not all(SMALLEST <= s <= LARGEST for s in scales):
         raise ValueError(
             f"scales are {tuple(scales)}; accepted is at least one number from {SMALLEST}, below which a Gaussian sees "
-            "no neighbor. (1, 2, 4) is usual."
+            f"no neighbor, to {LARGEST}. (1, 2, 4) is usual."
         )

@@ -14,6 +14,7 @@ from ..integrators import Euler, Krylov, Taylor
 from ..io.tensors import read_tensors, write_tensors
 from ..learning.loss import cosine_loss
 from ..learning.loss_names import loss_of_options, loss_options
+from .checks import check_options
 from .features import Features, feature_names, features_name
 from .training import Training, TrainingStep
 
@@ -101,6 +102,7 @@ def read_model(
         own = Features(stored["names"]) if isinstance(stored, dict) else None
         if not isinstance(stored, str | dict) and (isinstance(stored, bool) or int(stored) != stored or stored < 0):
             raise ValueError(f"features are {stored}")
+        check_options(options | {"features": 0, "range": None, "solver": Taylor(), "training": Training()})
         kind, arguments = metadata["solver"]
         options["solver"] = SOLVERS[kind](**arguments)
         bounds = metadata["range"]

@@ -158,12 +158,7 @@ class WeightNetwork(FittedPredictor):
 
     def check_options(self) -> None:
         """Raise an error for arguments of the constructor that cannot work."""
-        options = self.get_params(deep=False)
-        hidden = options["hidden"]
-        whole = isinstance(hidden, Sequence) and all(isinstance(n, int | np.integer) and n > 0 for n in hidden)
-        if isinstance(hidden, str) or not whole:
-            raise ValueError(f"hidden is {hidden!r}; accepted are widths of layers, as (64, 64).")
-        check_options(options)
+        check_options(self.get_params(deep=False))
 
     def starting_rho(self, known: Survey, soft: bool) -> float:
         """ρ, or by the noise of the images."""

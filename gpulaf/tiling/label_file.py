@@ -13,6 +13,7 @@ import numpy as np
 from ..averaging.sources import WeightSource
 from ..backend.array import device_array, is_host_array
 from ..backend.progress import progress_bar
+from ..io.atomic import as_path
 from ..io.images import with_nodata
 from ..labeling.hints import unused_labels, warn_of_labels
 from ..labeling.labeler import Labeler
@@ -122,7 +123,7 @@ def label_file(
     ((96, 96), 4)
     """
     tiling, say = tiling or Tiling(), say or (lambda _: None)
-    targets = Targets(Path(output).absolute(), None if probabilities is None else Path(probabilities).absolute())
+    targets = Targets(as_path(output).absolute(), None if probabilities is None else as_path(probabilities).absolute())
     check_targets(targets)
     _check_labeler(labeler)
     source = image if isinstance(image, Source) else open_source(image)

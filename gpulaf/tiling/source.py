@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..io.atomic import as_path
 from ..io.axes import Ask, Layout
 from ..io.contents import file_contents, stored_array
 from ..io.failures import reading
@@ -154,7 +155,7 @@ def open_source(
 ) -> Source:
     """Open an image file without reading its pixels; see :func:`open_image` and :func:`gpulaf.io.read_record`."""
     check_installed()
-    path, ask = Path(path), Ask(axes, channel_axis, series=series)
+    path, ask = as_path(path), Ask(axes, channel_axis, series=series)
     found = file_contents(path, ask)
     whole = (found.side("y"), found.side("x"), *([found.layout.channels] if found.layout.channels else []))
     chunks = tuple(int(found.chunks[found.layout.axes.index(axis)]) for axis in "yx")

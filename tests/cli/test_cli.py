@@ -331,9 +331,9 @@ def prepare_mistakes(folder: Path) -> None:
     np.save(folder / "logits.npy", np.log(example_probabilities(example)))
     np.save(folder / "nan.npy", np.full((8, 9), np.nan))
     np.save(folder / "stack.npy", np.zeros((2, 3, 8, 9)))
-    gpulaf.io.write_tensors(folder / "other.safetensors", "weights", {"weights": gpulaf.uniform_weights((9, 9))}, {})
     gpulaf.io.write_tensors(folder / "state.safetensors", "checkpoint", {"weights": np.zeros(3)}, {})
     grey = {"prototypes": [[0.2], [0.8]], "rho": 0.1, "time": 3.0, "label_values": [0, 1]}
+    gpulaf.io.write_tensors(folder / "other.safetensors", "weights", {"weights": gpulaf.uniform_weights((9, 9))}, grey)
     weights = gpulaf.uniform_weights((32, 32))
     gpulaf.io.write_tensors(folder / "grey.safetensors", "weights", {"weights": weights}, grey)
     layers = {"weights[0]": weights, "weights[1]": weights}
