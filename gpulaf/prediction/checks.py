@@ -54,7 +54,7 @@ def check_options(options: dict[str, Any]) -> None:
 
 
 def _is_width(value: Any) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and 0 < value <= 4096
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(0 < value <= 4096)
 
 
 def check_fit(samples: Samples, held: Samples | None, training: Training, clean: Any, cluster: Any) -> None:
