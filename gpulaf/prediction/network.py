@@ -202,11 +202,11 @@ class NetworkStage:
             log_likelihood = filled(log_likelihood, self.valid[..., None, :])
         if self.layers[-1].matrix.shape[0] > w.shape[-2]:
             outputs = xp.concat([outputs, log_likelihood], axis=-2)
-        self.derivative, inputs = pulled(self.layers, self.kept, outputs, inputs=self.reach >= 0)
+        seen = None if p is None else slice(self.features.shape[-2], None)
+        self.derivative, state = pulled(self.layers, self.kept, outputs, inputs=seen)
         below = log_likelihood * self.factor
         self.scale_derivative = total(below * self._data)
         if p is not None:
-            state = inputs[..., self.features.shape[-2] :, :]
             below = below + replicator(p, state_derivative(state, self.reach, p.shape[-2]))
         return below
 

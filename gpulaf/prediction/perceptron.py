@@ -53,7 +53,9 @@ def applied(layers: Sequence[Layer], x: Any, kept: list[Any] | None = None) -> A
     return x
 
 
-def pulled(layers: Sequence[Layer], kept: Sequence[Any], derivative: Any, *, inputs: bool) -> tuple[list[Layer], Any]:
+def pulled(
+    layers: Sequence[Layer], kept: Sequence[Any], derivative: Any, *, inputs: slice | None
+) -> tuple[list[Layer], Any]:
     """The derivatives of a loss in the layers, float64, and in the inputs where asked for, from that in the outputs.
 
     Parameters
@@ -61,8 +63,8 @@ def pulled(layers: Sequence[Layer], kept: Sequence[Any], derivative: Any, *, inp
     layers, kept
         As of :func:`applied`.
     derivative : (H, O, W) array
-    inputs : bool
-        Whether to return the derivative in the inputs (H, I, W), too; None otherwise.
+    inputs : slice, optional
+        The inputs whose derivative (H, I, W) is returned, too; None otherwise.
     """
     xp, found = namespace(derivative), []
     for k in reversed(range(len(layers))):
@@ -72,8 +74,9 @@ def pulled(layers: Sequence[Layer], kept: Sequence[Any], derivative: Any, *, inp
         found.append(
             Layer(xp.sum(products, axis=0, dtype=xp.float64), xp.sum(derivative, axis=(0, 2), dtype=xp.float64))
         )
-        if k or inputs:
-            back = contiguous(xp.matrix_transpose(like(layers[k].matrix, derivative)))
+        if k or inputs is not None:
+            matrix = layers[k].matrix if k or inputs is None else layers[k].matrix[:, inputs]
+            back = contiguous(xp.matrix_transpose(like(matrix, derivative)))
             zero = xp.zeros(back.shape[0], dtype=back.dtype)
             derivative = implementation("affine", derivative)(back, zero, contiguous(derivative), False)
-    return found[::-1], derivative if inputs else None
+    return found[::-1], None if inputs is None else derivative

@@ -25,7 +25,7 @@ from .prepared import PreparedImages
 __all__ = ["PredictorTraining", "Training", "TrainingStep"]
 
 #: Decay of Adam's moments, and what is added to the root of the second.
-BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
+BETA1, BETA2, EPSILON = 0.9, 0.99, 1e-8
 #: Images that are worked on at the same time, at most.
 AT_ONCE = 4
 

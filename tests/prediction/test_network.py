@@ -55,7 +55,7 @@ def test_a_perceptron_and_its_derivative_pixel_by_pixel(xp: Any, dtype: Any, sha
     G = rng.standard_normal((shape[0], 4, shape[1])).astype(dtype)
     kept: list[Any] = []
     found = host_array(applied(own, xp(x), kept))
-    derivative, inputs = pulled(own, kept, xp(G), inputs=True)
+    derivative, inputs = pulled(own, kept, xp(G), inputs=slice(None))
     expected, dx = np.zeros_like(G), np.zeros_like(x)
     d = [Layer(np.zeros((5, 3)), np.zeros(5)), Layer(np.zeros((4, 5)), np.zeros(4))]
     for i, j in np.ndindex(shape):
@@ -70,6 +70,8 @@ def test_a_perceptron_and_its_derivative_pixel_by_pixel(xp: Any, dtype: Any, sha
         dx[i, :, j] = own[0].matrix.T @ back
     assert relative(found, expected) < tol(dtype)
     assert relative(host_array(inputs), dx) < tol(dtype)
+    _, some = pulled(own, kept, xp(G), inputs=slice(1, None))
+    assert relative(host_array(some), dx[:, 1:]) < tol(dtype)
     for one, other in zip(derivative, d, strict=True):
         assert relative(host_array(one.matrix), other.matrix) < tol(dtype)
         assert relative(host_array(one.offset), other.offset) < tol(dtype)
@@ -185,9 +187,9 @@ def test_device_and_host_agree(xp: Any) -> None:
     found = []
     for to in (np.asarray, xp):
         bound = own.bound(to(features)).keep()
-        flow = DeepFlow(bound.layers, [1.0, 1.0])
-        solution = flow.solve(to(l))
-        found.append((host_array(solution.v), bound.derivative(flow.gradient(solution, to(g)))))
+        flow = bound.flow([1.0, 1.0], Taylor())
+        solution = flow.solve(to(l), keep_states=True)
+        found.append((host_array(solution.v), bound.derivative(flow.gradient(solution, to(g), times=True))))
     for one, other in zip(*found, strict=True):
         assert relative(one, other) < 1e-10
 

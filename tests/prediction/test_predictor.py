@@ -82,9 +82,9 @@ def test_adam_by_its_formula(decay: bool) -> None:
     m = s = 0.0
     for k in range(1, 4):
         g = sum(objective(start.moved(x), image).derivative for image in prepared) / 2
-        m, s = 0.9 * m + 0.1 * g, 0.999 * s + 0.001 * g**2
+        m, s = 0.9 * m + 0.1 * g, 0.99 * s + 0.01 * g**2
         h = 0.05 * (np.cos(np.pi * (k - 1) / 6) ** 2 if decay else 1)
-        x = x - h * (m / (1 - 0.9**k)) / (np.sqrt(s / (1 - 0.999**k)) + 1e-8)
+        x = x - h * (m / (1 - 0.9**k)) / (np.sqrt(s / (1 - 0.99**k)) + 1e-8)
     found = predictor.weight_map().vector
     assert relative(found, x) < 1e-12
 
