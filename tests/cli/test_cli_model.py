@@ -154,7 +154,7 @@ def test_layers_arrive_and_label_and_refine(folder: Path, capsys: pytest.Capture
     np.testing.assert_array_equal(read_image("r.png"), VALUES[refining.refine(PIXELS[3], SOFT[3]).labels])
 
 
-@pytest.mark.parametrize(("text", "features"), [("patch", 1), ("patch:2", 2), ("patch:0", 0)])
+@pytest.mark.parametrize(("text", "features"), [("patch", 1), ("patch:2", 2)])
 def test_patches_alone_are_raw_patches(folder: Path, capsys: Any, text: str, features: int) -> None:
     runs(capsys, "train", "images", "--truth", "truths", "-o", "n.safetensors", *QUICK, "--features", text)
     assert WeightPredictor.load("n.safetensors").features == features

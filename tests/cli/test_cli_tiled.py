@@ -81,7 +81,8 @@ def test_a_model(tmp_path: Path, layers: int) -> None:
 
 
 def test_mistakes_cost_one_line_and_no_file(tmp_path: Path, image: Path) -> None:
-    write_tensors(tmp_path / "w.safetensors", "weights", {"weights": gpulaf.uniform_weights((300, 250))}, {})
+    said = {"prototypes": [[0.2], [0.8]], "rho": 0.1, "time": 3.0, "label_values": [0, 1]}
+    write_tensors(tmp_path / "w.safetensors", "weights", {"weights": gpulaf.uniform_weights((300, 250))}, said)
     common = ("label", "in.tif", "--prototypes", "2", "--tile", "64")
     assert "'.png'; accepted" in refused(tmp_path, *common, "-o", "out.png")
     assert "--preview needs the image in memory" in refused(tmp_path, *common, "-o", "o.tif", "--preview", "p.png")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import struct
+import threading
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ import zarr
 from PIL import Image
 
 from gpulaf.io import read_image, read_record, read_soft, read_values, read_volume
+from gpulaf.io.failures import quiet
 from gpulaf.io.pairing import expanded
 from gpulaf.tiling import open_source
 
@@ -682,6 +686,28 @@ def test_libraries_say_nothing_besides(tmp_path: Path, caplog: Any, recwarn: Any
     refused(tmp_path / "a.tif")
     assert not caplog.records
     assert not recwarn.list
+
+
+def test_libraries_speak_again_when_the_last_thread_has_read(caplog: pytest.LogCaptureFixture) -> None:
+    log, order = logging.getLogger("tifffile"), [threading.Event() for _ in range(2)]
+
+    def first() -> None:
+        with quiet:
+            order[0].set()
+            order[1].wait(10)
+
+    filters = warnings.filters[:]
+    thread = threading.Thread(target=first)
+    thread.start()
+    order[0].wait(10)
+    with quiet:  # the first to come is not the last to go
+        order[1].set()
+        thread.join()
+        log.error("unheard")
+        warnings.warn("unheard", stacklevel=1)
+    log.error("heard")
+    assert caplog.messages == ["heard"]
+    assert warnings.filters == filters
 
 
 def test_what_does_not_fit_into_memory_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -342,7 +342,7 @@ def test_a_loss_that_still_falls_is_told() -> None:
     assert still_falling(np.linspace(2, 1, 100) + noise)
     assert not still_falling(1 + noise)
     assert not still_falling([3.0, 2.0, 1.0])
-    net = WeightNetwork((8,), features="patch:2", training=Training(steps=40, step_size=3e-3))
+    net = WeightNetwork((8,), features="patch:2", training=Training(steps=20, step_size=3e-3))
     assert "still falling" in net.fit(IMAGES[:3], TRUTHS[:3], progress=False).reason_
 
 

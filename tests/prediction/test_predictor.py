@@ -604,7 +604,7 @@ def test_solvers_of_your_own_cannot_be_stored(tmp_path: Path) -> None:
     [
         ({"n_prototypes": 0}, "n_prototypes is 0; accepted are whole numbers from 1"),
         ({"radius": 0.5}, "radius is 0.5; accepted are whole numbers from 1"),
-        ({"features": -1}, "features is -1; accepted are whole numbers from 0, names, or a callable"),
+        ({"features": -1}, "features is -1; accepted are whole numbers from 0 to 100, names, or a callable"),
         ({"features": lambda i: to_rows(i[:3])}, r"the features have shape \(3, 1, 32\); accepted is \(32, F, 32\)"),
         ({"features": lambda image: image}, r"the features have shape \(32, 32, 1\); .*gpulaf\.fields\.to_rows"),
         ({"features": lambda image: to_rows(image * np.nan)}, "features hold values that are NaN"),
