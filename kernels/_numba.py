@@ -94,6 +94,11 @@ def _usable(folder: Path, shared: bool) -> bool:
         return False
 
 
+def threads() -> int:
+    """How many threads kernels share their rows among."""
+    return int(numba.get_num_threads()) if available else 1
+
+
 def in_blocks(function: Callable[..., Any], count: int, operations: int, *operands: Any) -> None:
     """Call ``function(first, last, *operands)`` on blocks of range(count), one block per thread.
 

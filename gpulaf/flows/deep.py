@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 
 from ..averaging.grid import as_averaging
-from ..backend.array import namespace, reused
+from ..backend.array import namespace, reused, total
 from ..backend.products import combine
 from ..integrators.base import Integrator, Solution, check_integrator, layer_times
 from ..integrators.taylor import Taylor
@@ -50,11 +50,14 @@ class Stage(Protocol):
 
 
 class DeepSolution(NamedTuple):
-    """Forward pass of a deep flow: two fields per layer, and the basis of the last one where the gradient uses it."""
+    """Forward pass of a deep flow: two fields per layer, and the basis of the last one where the gradient uses it.
+
+    Its layers hold v_s of the last one only, or of all where :meth:`DeepFlow.solve` was to keep them.
+    """
 
     #: Σ_s v_s, (H, J, W); W = softmax(v).
     v: Any
-    #: The flow of each layer and its solution; v_s of the last one only.
+    #: The flow of each layer and its solution.
     layers: list[tuple[LinearFlow, Solution]]
 
     @property
@@ -95,10 +98,13 @@ class DeepGradient:
         ∂Ω_s of each layer; their sum alone, as one entry, where the layers share their weights.
     rank : int
         The most terms that a layer's gradient used.
+    times : list of float
+        ∂h_s = ⟨g_s, A v_s + B⟩ of each layer, where they were asked for.
     """
 
     weights: list[Any]
     rank: int
+    times: list[float]
     _below: Callable[[], Any] = field(repr=False)
 
     @cached_property
@@ -138,8 +144,8 @@ class DeepFlow:
         layers = [weights] * len(self.times) if self.shared else list(weights)
         self.stages = [x if isinstance(x, Stage) else as_averaging(x) for x in layers]
 
-    def solve(self, log_likelihood: Any, *, keep_basis: bool = True) -> DeepSolution:
-        """The forward pass: ℓ (H, J, W) to v; `keep_basis` keeps what the gradient needs."""
+    def solve(self, log_likelihood: Any, *, keep_basis: bool = True, keep_states: bool = False) -> DeepSolution:
+        """The forward pass: ℓ (H, J, W) to v; `keep_basis` keeps what the gradient needs, `keep_states` all v_s."""
         layers: list[Any] = []
         v, last = None, len(self.times) - 1
         with reused():
@@ -152,11 +158,11 @@ class DeepFlow:
                 v = solution.v if v is None else _sum(v, solution.v)
                 if s < last:
                     log_likelihood = _sum(log_likelihood, solution.v)
-                    solution = replace(solution, v=None)
+                    solution = solution if keep_states else replace(solution, v=None)
                 layers.append((_lean(flow) if keep_basis else None, solution))
         return DeepSolution(v, layers)
 
-    def gradient(self, solution: DeepSolution, g: Any, *, rank: int | None = None) -> DeepGradient:
+    def gradient(self, solution: DeepSolution, g: Any, *, rank: int | None = None, times: bool = False) -> DeepGradient:
         """The derivatives of a loss in the weights of every layer and in ℓ; a second call makes the basis again.
 
         Parameters
@@ -167,11 +173,13 @@ class DeepFlow:
             The derivative of the loss in v.
         rank : int, optional
             Of the gradient of each layer; see :func:`gpulaf.flows.weight_gradient`.
+        times : bool
+            Also the derivatives in the times, those of the exact flow: one more product for each layer.
 
         Raises
         ------
         ValueError
-            If the solution is that of another flow, or `g` has another shape than v.
+            If the solution is that of another flow, `g` has another shape than v, or there are no states for `times`.
         """
         if len(solution.layers) != len(self.times):
             raise ValueError(
@@ -180,10 +188,12 @@ class DeepFlow:
             )
         g = derivative_like(g, solution.v)
         weights: list[Any] = []
-        above, ranks = g, []
+        above, ranks, found = g, [], list[float]()
         with reused():
             for s in reversed(range(len(self.times))):
                 flow, layer = solution.layers[s]
+                if times:
+                    found.insert(0, _time_derivative(flow, layer, above))
                 gradient = weight_gradient(_lean(flow), layer, above, rank=rank)
                 if len(self.times) > 1:
                     solution.layers[s] = flow, replace(layer, basis=None)
@@ -200,8 +210,15 @@ class DeepFlow:
                 elif s:
                     above = gradient.added_to(above)
         if isinstance(stage, Stage):
-            return DeepGradient(weights, max(ranks), lambda: above)
-        return DeepGradient(weights, max(ranks), lambda: gradient.added_to(above) - g)
+            return DeepGradient(weights, max(ranks), found, lambda: above)
+        return DeepGradient(weights, max(ranks), found, lambda: gradient.added_to(above) - g)
+
+
+def _time_derivative(flow: LinearFlow, layer: Solution, g: Any) -> float:
+    """⟨g, A v + B⟩ at the end of a layer."""
+    if layer.v is None:
+        raise ValueError("the solution kept no states. Pass keep_states=True to solve for the derivatives in times.")
+    return total(g * (flow.A(layer.v) + flow.B))  # synchronize
 
 
 def _lean(flow: LinearFlow) -> LinearFlow:

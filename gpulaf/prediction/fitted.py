@@ -117,7 +117,7 @@ class FittedPredictor(TrainedPredictor):
         if training.balanced:
             loss = partial(loss, class_weights=counts.sum() / (len(counts) * counts))
         fingerprint = named | {"features": features_name(reader.features)} | digests
-        objective = Objective(reader, self.times, self.solver, loss)
+        objective = Objective(reader, self.starting_times, self.solver, loss)
         trained = PredictorTraining(start, objective, samples, held, training, fingerprint, cluster)
         history, reason = run(
             trained, steps=training.steps, patience=training.patience, checkpoint=training.checkpoint,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
@@ -12,7 +13,8 @@ from ..backend.dispatch import implementation
 from ..backend.operands import check_floating
 from ..backend.validation import real_array
 from ..fields import field_shape, pixel_shape
-from ..flows.deep import DeepGradient
+from ..flows.deep import DeepFlow, DeepGradient
+from ..integrators.base import Integrator
 
 __all__ = ["BoundMap", "Parameters", "WeightMap", "predict_weights", "prediction_gradient"]
 
@@ -23,6 +25,15 @@ class BoundMap(Protocol):
     @property
     def layers(self) -> Any:
         """Weights or stages, as :class:`gpulaf.flows.DeepFlow` takes them."""
+        ...
+
+    def flow(self, times: Sequence[float], solver: Integrator) -> DeepFlow:
+        """The flow with these weights."""
+        ...
+
+    @property
+    def learns_times(self) -> bool:
+        """Whether its derivative needs those in the times."""
         ...
 
     def keep(self) -> Self:
@@ -117,6 +128,8 @@ class Parameters(NamedTuple):
 class BoundPrototypes:
     """Predicted weights of one image, and the derivative in the parameters after the gradient of the flow."""
 
+    learns_times = False
+
     def __init__(self, parameters: Parameters, features: Any, valid: Any) -> None:
         self._operands = parameters, features, valid
         weights = predict_weights(parameters, features)
@@ -128,6 +141,10 @@ class BoundPrototypes:
     def keep(self) -> BoundPrototypes:
         """Return itself: weights are kept anyway."""
         return self
+
+    def flow(self, times: Sequence[float], solver: Integrator) -> DeepFlow:
+        """The flow with these weights."""
+        return DeepFlow(self.layers, times, solver=solver)
 
     def derivative(self, gradient: DeepGradient) -> np.ndarray:
         """∂p, ∂ν and σ∂σ, the derivative in log σ, as one float64 vector on the host."""

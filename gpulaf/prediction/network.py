@@ -5,8 +5,9 @@ p = softmax(ℓ_s) around the pixel. Its perceptron gives log-weights z_i ∈ R^
 
     ω_i = softmax(z_i) over the neighbors inside the image and the mask,   ℓ_s ← e^{τ_s} ℓ_s + c_i
 
-With G = ∂L/∂ω and e = ∂L/∂ℓ: ∂z_i = ω_i∘(G_i − ⟨ω_i, G_i⟩), ∂c = e, ∂τ_s = ⟨e, e^{τ_s} ℓ_s⟩, and through the state
-∂ℓ_s = e^{τ_s} e + R_p(∂p), where ∂p is what the perceptron takes from both to its inputs. No solver is differentiated.
+and its flow takes the time h_s e^{κ_s}. With G = ∂L/∂ω and e = ∂L/∂ℓ: ∂z_i = ω_i∘(G_i − ⟨ω_i, G_i⟩), ∂c = e,
+∂τ_s = ⟨e, e^{τ_s} ℓ_s⟩, ∂κ_s = h_s e^{κ_s} ⟨g, Av + B⟩, and through the state ∂ℓ_s = e^{τ_s} e + R_p(∂p), where ∂p is
+what the perceptron takes from ∂z and ∂c to its inputs. No solver is differentiated.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ import numpy as np
 from ..averaging.patches import inside, valid_neighbors
 from ..backend.array import filled, host_array, namespace, total
 from ..fields import pixel_shape
-from ..flows.deep import DeepGradient
+from ..flows.deep import DeepFlow, DeepGradient
+from ..integrators.base import Integrator
 from ..kernels.stencil import offsets, shifted
 from ..simplex import replicator, softmax
 from .perceptron import Layer, applied, pulled, starting_layers
@@ -36,8 +38,8 @@ class Network:
     ----------
     stages : sequence of sequences of Layer
         The perceptron of each stage: F + J(2q+1)² inputs, N outputs and where the data are corrected J more.
-    scales : (S,) array
-        τ_s.
+    scales, clocks : (S,) arrays
+        τ_s and κ_s.
     radius : int
         r of the weight patches, N = (2r+1)².
     reach : int
@@ -46,6 +48,7 @@ class Network:
 
     stages: Sequence[Sequence[Layer]]
     scales: np.ndarray
+    clocks: np.ndarray
     radius: int
     reach: int
 
@@ -58,7 +61,7 @@ class Network:
             for k, layer in enumerate(layers)
             for name in Layer._fields
         }
-        return named | {"scales": self.scales}
+        return named | {"scales": self.scales, "clocks": self.clocks}
 
     @property
     def vector(self) -> np.ndarray:
@@ -77,7 +80,12 @@ class Network:
                     at += x.size
                 own.append(Layer(*parts))
             stages.append(own)
-        return replace(self, stages=stages, scales=vector[at:].copy())
+        scales, clocks = np.split(vector[at:].copy(), 2)
+        return replace(self, stages=stages, scales=scales, clocks=clocks)
+
+    def times(self, times: Sequence[float]) -> list[float]:
+        """h_s e^{κ_s} for times h_s."""
+        return [float(h * np.exp(k)) for h, k in zip(times, self.clocks, strict=True)]
 
     def bound(self, features: Any, valid: Any = None) -> BoundNetwork:
         """The stages on an image with features (H, F, W)."""
@@ -99,7 +107,10 @@ class Network:
 class BoundNetwork:
     """A network on one image: what :class:`gpulaf.flows.DeepFlow` takes, and the derivative after its gradient."""
 
+    learns_times = True
+
     def __init__(self, network: Network, features: Any, valid: Any = None) -> None:
+        self._network = network
         if valid is None:
             mask = namespace(features).asarray(inside(pixel_shape(features), network.radius) > 0)
         else:
@@ -115,10 +126,16 @@ class BoundNetwork:
             stage.kept = []
         return self
 
+    def flow(self, times: Sequence[float], solver: Integrator) -> DeepFlow:
+        """The flow through all stages, each over its own share of the times."""
+        self.times = self._network.times(times)
+        return DeepFlow(self.layers, self.times, solver=solver)
+
     def derivative(self, gradient: DeepGradient) -> np.ndarray:
         """∂L of :attr:`Network.vector`, after the gradient of the flow went through all stages."""
         parts = [x for stage in self.layers for layer in stage.derivative for x in layer]
         parts.append(np.array([stage.scale_derivative for stage in self.layers]))
+        parts.append(np.array(gradient.times) * self.times)  # of κ
         return np.concatenate([np.ravel(host_array(x)) for x in parts]).astype(np.float64)
 
 
@@ -247,7 +264,7 @@ def starting_network(
         first, *rest = starting_layers([len(mean) + more, *hidden, count + labels * correction], rng)
         centre = np.concatenate([mean, np.full(more, 1 / labels)])
         found.append([first._replace(offset=-first.matrix @ centre), *rest])
-    return Network(found, np.zeros(stages), radius, reach)
+    return Network(found, np.zeros(stages), np.zeros(stages), radius, reach)
 
 
 def network_of(tensors: dict[str, np.ndarray], stages: int, depth: int, radius: int, reach: int) -> Network:
@@ -255,4 +272,4 @@ def network_of(tensors: dict[str, np.ndarray], stages: int, depth: int, radius: 
     layers = [
         [Layer(*(tensors[f"stage{s}_{x}{k}"] for x in Layer._fields)) for k in range(depth)] for s in range(stages)
     ]
-    return Network(layers, tensors["scales"], radius, reach)
+    return Network(layers, tensors["scales"], tensors["clocks"], radius, reach)

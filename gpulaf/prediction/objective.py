@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from ..flows.deep import DeepFlow
 from ..integrators.base import Integrator
 from ..learning.loss import Loss, wrong_share
 from .dataset import Item, Prepared, Reader, View
@@ -47,11 +46,11 @@ class Objective:
     def __call__(self, weights: WeightMap, prepared: Prepared, gradient: bool = True) -> ImageLoss:
         """Loss of an image with its features, and its derivative where asked for."""
         bound = weights.bound(prepared.features, prepared.valid)
-        flow = DeepFlow((bound.keep() if gradient else bound).layers, self.times, solver=self.solver)
-        solution = flow.solve(prepared.log_likelihood, keep_basis=gradient)
+        flow = (bound.keep() if gradient else bound).flow(self.times, self.solver)
+        solution = flow.solve(prepared.log_likelihood, keep_basis=gradient, keep_states=gradient and bound.learns_times)
         value, g = self.loss(solution.v, prepared.truth)
         wrong = wrong_share(solution.v, prepared.truth)
-        derivative = bound.derivative(flow.gradient(solution, g)) if gradient else None
+        derivative = bound.derivative(flow.gradient(solution, g, times=bound.learns_times)) if gradient else None
         return ImageLoss(float(value), wrong, derivative)
 
     def of_item(

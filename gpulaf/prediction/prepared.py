@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from threading import Lock
 
 from ..backend.array import is_device_array, namespace
 from ..backend.memory import free_bytes
@@ -27,6 +28,7 @@ class PreparedImages:
         self.reader = reader
         self._left = memory
         self._kept: dict[tuple[str, int], Prepared] = {}
+        self._lock = Lock()
 
     def get(self, samples: Samples, k: int, view: View | None = None, seed: Sequence[int] = ()) -> Prepared:
         """The k-th image with its features, or what a view of it shows; the same bits, kept or read."""
@@ -43,11 +45,12 @@ class PreparedImages:
 
     def _keep(self, key: tuple[str, int], prepared: Prepared) -> None:
         """Keep a prepared image if the budget allows it; else it is spent."""
-        if self._left is None:
-            self._left = (free_bytes(is_device_array(prepared.image)) or 0) // 4
-        if prepared.nbytes > self._left:
-            self._left = 0
-            return
-        self._left -= prepared.nbytes
+        with self._lock:
+            if self._left is None:
+                self._left = (free_bytes(is_device_array(prepared.image)) or 0) // 4
+            if prepared.nbytes > self._left:
+                self._left = 0
+                return
+            self._left -= prepared.nbytes
         image = namespace(prepared.image).asarray(prepared.image, copy=True)  # the caller may use the array again
         self._kept[key] = prepared._replace(image=image)

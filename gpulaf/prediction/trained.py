@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from ..backend.array import host_array
-from ..flows.deep import DeepFlow, Stage
+from ..flows.deep import Stage
 from ..integrators.base import Integrator
 from ..labeling.labeler import Labeler, Labeling
 from ..labeling.likelihood import in_units
@@ -62,9 +62,14 @@ class TrainedPredictor(Estimator):
         """Raise ValueError for tensors that do not fit to each other or to the options."""
 
     @property
-    def times(self) -> list[float]:
-        """Integration time of each layer, T/L."""
+    def starting_times(self) -> list[float]:
+        """Integration time of each layer where learning starts, T/L."""
         return [float(self.time) / self.n_layers] * self.n_layers
+
+    @property
+    def times(self) -> list[float]:
+        """Integration time of each layer."""
+        return self.starting_times
 
     @property
     def pixel_features(self) -> int | Callable[[Any], Any]:
@@ -134,8 +139,9 @@ class TrainedPredictor(Estimator):
         soft = None if probabilities is None else read_probabilities(probabilities)
         if soft is None and self.on_probabilities_:
             raise ValueError("its layers look at the labeling before them. Give the probabilities, too.")
-        flow = DeepFlow(bound.keep().layers, self.times, solver=self.solver)
-        flow.solve(reader.data_term(features, soft, valid), keep_basis=False)
+        bound.keep().flow(self.starting_times, self.solver).solve(
+            reader.data_term(features, soft, valid), keep_basis=False
+        )
         return [stage.weights for stage in bound.layers]
 
     def label(self, image: Any, *, mask: Any = None) -> Labeling:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from inspect import signature
 from math import cos, inf, pi
@@ -11,7 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..backend.array import is_device_array
 from ..io.tensors import digest, qualified_name
+from ..kernels._numba import threads
 from ..learning.loop import Checkpoint, check_checkpoint, check_finite
 from ..learning.loss import Loss, cosine_loss
 from .dataset import Samples, View, batch_of, is_path
@@ -23,6 +26,8 @@ __all__ = ["PredictorTraining", "Training", "TrainingStep"]
 
 #: Decay of Adam's moments, and what is added to the root of the second.
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
+#: Images that are worked on at the same time, at most.
+AT_ONCE = 4
 
 
 class TrainingStep(NamedTuple):
@@ -169,7 +174,7 @@ class PredictorTraining:
         self.vector = self.kept = start.vector
         self.first, self.second, self.lowest = np.zeros_like(self.vector), np.zeros_like(self.vector), inf
         self.fingerprint = fingerprint | training.fingerprint() | {"start": digest(start.vector)}
-        self._prepared = PreparedImages(objective.reader, training.memory)
+        self._prepared, self._workers = PreparedImages(objective.reader, training.memory), 1
 
     def evaluate(self, count: int) -> TrainingStep:
         """Loss and derivative, means over the images of the step in their order, and the validation."""
@@ -225,10 +230,26 @@ class PredictorTraining:
         return float(np.mean([x.loss for x in found])), float(np.mean([x.wrong for x in found])), derivative
 
     def _here(self, samples: Samples, tasks: Iterable[Any], gradient: bool) -> Iterator[ImageLoss]:
-        """Losses of images in their order, one image at a time."""
+        """Losses of images in their order; on the host as many at a time as there are cores, up to four."""
         weights = self.presented()
-        for k, view, seed in tasks:
-            yield self.objective(weights, self._prepared.get(samples, k, view, seed), gradient)
+
+        def evaluate(task: Any) -> ImageLoss:
+            k, view, seed = task
+            prepared = self._prepared.get(samples, k, view, seed)
+            self._workers = 1 if is_device_array(prepared.image) else min(AT_ONCE, threads())
+            return self.objective(weights, prepared, gradient)
+
+        if self._workers == 1:  # so far
+            yield from map(evaluate, tasks)
+            return
+        with ThreadPoolExecutor(self._workers) as pool:
+            waiting = deque[Any]()
+            for task in tasks:
+                if len(waiting) == self._workers:
+                    yield waiting.popleft().result()
+                waiting.append(pool.submit(evaluate, task))
+            while waiting:
+                yield waiting.popleft().result()
 
     def _on_workers(self, samples: Samples, tasks: Iterable[Any], gradient: bool) -> Iterator[ImageLoss]:
         """Losses of images in their order, on the workers of the cluster, which read paths themselves."""

@@ -57,7 +57,7 @@ class WeightNetwork(FittedPredictor):
     metric : str
         Distance of pixels to label prototypes, as in :class:`gpulaf.Labeler`.
     time : float
-        Integration time T of all flows together.
+        Integration time T of all flows together, where learning starts; that of each flow is learned.
     n_layers : int
         L, the number of linearized flows, each over T/L.
     solver : Taylor, Krylov or Euler
@@ -147,6 +147,11 @@ class WeightNetwork(FittedPredictor):
         is_radius = isinstance(radius, int | np.integer) and not isinstance(radius, bool)
         return Features(f"patch:{radius}") if is_radius else super().pixel_features
 
+    @property
+    def times(self) -> list[float]:
+        """Integration time of each layer as it was learned; T/L before that."""
+        return self.network_.times(self.starting_times) if hasattr(self, "network_") else self.starting_times
+
     def weight_map(self) -> Network:
         """The perceptrons that were learned."""
         return self.network_
@@ -181,13 +186,21 @@ class WeightNetwork(FittedPredictor):
     @classmethod
     def check_tensors(cls, path: Any, tensors: dict[str, np.ndarray], options: dict[str, Any]) -> None:
         """Raise ValueError for tensors that do not fit to each other or to the options."""
-        own = {"feature_scale": 1, "label_prototypes": 2, "label_pixels": 1, "classes": 1, "rho": 0, "scales": 1}
+        own = {
+            "feature_scale": 1,
+            "label_prototypes": 2,
+            "label_pixels": 1,
+            "classes": 1,
+            "rho": 0,
+            "scales": 1,
+            "clocks": 1,
+        }
         fits = check_dimensions(path, tensors, own)
         labels, features = (tensors[name].shape[:1] for name in ("classes", "feature_scale"))
         fits = fits and 0 not in labels + features and tensors["label_prototypes"].shape[:1] == labels
         fits = fits and tensors["label_pixels"].shape == labels
         expected = cls(**options).shapes(*features, *labels) if fits else {}
-        found = {name: x.shape for name, x in tensors.items() if name not in own or name == "scales"}
+        found = {name: x.shape for name, x in tensors.items() if name not in own or name in ("scales", "clocks")}
         if not fits or found != expected:
             wrong = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
             raise ValueError(
@@ -198,7 +211,7 @@ class WeightNetwork(FittedPredictor):
         """The shapes of the tensors of its network, by name."""
         seen = 0 if self.state is None else labels * (2 * self.state + 1) ** 2
         sizes = [features + seen, *self.hidden, (2 * self.radius + 1) ** 2 + labels * self.correction]
-        shapes: dict[str, tuple[int, ...]] = {"scales": (self.n_layers,)}
+        shapes: dict[str, tuple[int, ...]] = {"scales": (self.n_layers,), "clocks": (self.n_layers,)}
         for s in np.arange(self.n_layers):
             for k, (before, after) in enumerate(itertools.pairwise(sizes)):
                 shapes |= {f"stage{s}_matrix{k}": (after, before), f"stage{s}_offset{k}": (after,)}
@@ -206,7 +219,11 @@ class WeightNetwork(FittedPredictor):
 
     def _set(self, model: Any) -> WeightNetwork:
         """Take over what was learned."""
-        own = {name: x for name, x in model.tensors.items() if not name.startswith("stage") and name != "scales"}
+        own = {
+            name: x
+            for name, x in model.tensors.items()
+            if not name.startswith("stage") and name not in ("scales", "clocks")
+        }
         super()._set(model._replace(tensors=own))
         reach = -1 if self.state is None else int(self.state)
         self.network_ = network_of(model.tensors, self.n_layers, len(self.hidden) + 1, self.radius, reach)
