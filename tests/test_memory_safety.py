@@ -111,6 +111,12 @@ CALLS = {
     "cross_entropy_loss": (
         lambda v, t, c: gpulaf.cross_entropy_loss(v, t, class_weights=c), [FIELD, TRUTH, np.ones(J)],
     ),
+    "cross_entropy_loss of pixels": (
+        lambda v, t, c: gpulaf.cross_entropy_loss(v, t, pixel_weights=c), [FIELD, TRUTH, np.ones((H, W))],
+    ),
+    "BoundaryLoss": (learning.BoundaryLoss(), [FIELD, TRUTH]),
+    "ConnectivityLoss": (learning.ConnectivityLoss((0, 1)), [FIELD, TRUTH]),
+    "rand_scores": (prediction.rand_scores, [LABELS, LABELS]),
     "wrong_share": (learning.wrong_share, [FIELD, TRUTH]),
     "RiemannianAdam": (
         lambda w, g, m, s: step(learning.RiemannianAdam(), w, g, first=m, second=s),
@@ -137,6 +143,7 @@ CALLS = {
 FREE = {
     ("LinearFlow", 1, 1), ("LinearFlow.chain", 2, 0), ("LinearFlow on a graph", 0, 0), ("AssignmentFlow", 1, 1),
     ("Grid.apply", 1, 1), ("Grid.similarity", 0, 1), ("Graph.apply", 0, 0), ("wrong_share", 0, 1),
+    ("cross_entropy_loss of pixels", 0, 1), ("BoundaryLoss", 0, 1), ("ConnectivityLoss", 0, 1),
     ("fit_weights", 0, 1), ("distances", 0, 0), ("distances", 0, 1), ("distances", 1, 0),
     ("label", 1, 0), ("refine", 0, 2), ("predict_weights", 0, 0), ("predict_weights", 0, 2), ("region_means", 0, 2),
     ("region_means", 0, 3),
@@ -242,7 +249,10 @@ def test_a_graph_with_indices_in_any_order_is_the_same():
     np.testing.assert_allclose(graph.adjoint(field), field @ dense)
 
 
-@pytest.mark.parametrize("loss", [gpulaf.cosine_loss, gpulaf.cross_entropy_loss, learning.wrong_share])
+LOSSES = [gpulaf.cosine_loss, gpulaf.cross_entropy_loss, learning.BoundaryLoss(), learning.ConnectivityLoss()]
+
+
+@pytest.mark.parametrize("loss", [*LOSSES, learning.wrong_share])
 @pytest.mark.parametrize(
     ("truth", "error", "said"),
     [

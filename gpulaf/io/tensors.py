@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
+from dataclasses import fields, is_dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -85,9 +86,13 @@ def digest(array: Any) -> str:
 
 
 def qualified_name(function: Callable[..., Any]) -> str:
-    """Module and name of a function or of the type of a callable object; of a partial, with what it binds."""
+    """Module and name of a function or of the type of a callable object, with what a partial binds or its fields."""
     if isinstance(function, partial):
         bound = [*map(repr, function.args), *(f"{k}={v!r}" for k, v in function.keywords.items())]
         return f"{qualified_name(function.func)}({', '.join(bound)})"
+    if is_dataclass(function) and not isinstance(function, type):
+        values = {field.name: getattr(function, field.name) for field in fields(function)}
+        bound = [f"{k}={qualified_name(v) if callable(v) else repr(v)}" for k, v in values.items()]
+        return f"{qualified_name(type(function))}({', '.join(bound)})"
     named = function if hasattr(function, "__qualname__") else type(function)
     return f"{named.__module__}.{named.__qualname__}"

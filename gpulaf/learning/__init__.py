@@ -1,6 +1,7 @@
 """Learning the weights of an image with ground truth.
 
-* `loss`: losses of a labeling and their derivatives
+* `loss`: losses of a labeling and their derivatives; `loss_names`: their names and options in files
+* `boundary`, `connectivity`: losses for thin structures
 * `descent`: steps on a product of simplices
 * `problem`: what a fit learns from, and its closed-form gradient
 * `stepper`: one step of a fit; `cuda_graph`: the same recorded on a GPU
@@ -10,13 +11,17 @@
 Imports flows, io and what is below them.
 """
 
+from .boundary import BoundaryLoss, boundary_weights
+from .connectivity import ConnectivityLoss
 from .descent import Adam, AdaMax, RiemannianAdam, RiemannianGradient
 from .fitting import FitOptions, FitResult, fit_weights
 from .loop import Checkpoint
 from .loss import Loss, cosine_loss, cross_entropy_loss, weight_regularizer, wrong_share
+from .loss_names import loss_of_options, loss_options
 from .stepper import FitStep
 
 __all__ = [
-    "AdaMax", "Adam", "Checkpoint", "FitOptions", "FitResult", "FitStep", "Loss", "RiemannianAdam",
-    "RiemannianGradient", "cosine_loss", "cross_entropy_loss", "fit_weights", "weight_regularizer", "wrong_share",
+    "AdaMax", "Adam", "BoundaryLoss", "Checkpoint", "ConnectivityLoss", "FitOptions", "FitResult", "FitStep", "Loss",
+    "RiemannianAdam", "RiemannianGradient", "boundary_weights", "cosine_loss", "cross_entropy_loss", "fit_weights",
+    "loss_of_options", "loss_options", "weight_regularizer", "wrong_share",
 ]  # fmt: skip

@@ -73,7 +73,9 @@ def cosine_value(sums: Sequence[float], labels: int) -> float:
     return 1 - (t - s / labels) / lengths if lengths else 1.0
 
 
-def cross_entropy_loss(v: Any, truth: Any, *, class_weights: Any = None, batch: int = 0) -> Loss:
+def cross_entropy_loss(
+    v: Any, truth: Any, *, class_weights: Any = None, pixel_weights: Any = None, batch: int = 0
+) -> Loss:
     """Mean over the labeled pixels of −log W_truth with W = softmax(v).
 
     For a flow that starts at W₀, pass v + log W₀.
@@ -85,6 +87,8 @@ def cross_entropy_loss(v: Any, truth: Any, *, class_weights: Any = None, batch: 
         −1 for pixels without ground truth.
     class_weights : (J,) array, optional
         c > 0: pixels count c_truth times in the mean; once if None.
+    pixel_weights : array of the shape of the truth, optional
+        Positive: how many times each pixel counts in the mean, besides its class.
     batch : int
         How many leading axes count images: 1 for v (B, H, J, W) and truth (B, H, W), which give B losses.
 
@@ -97,7 +101,7 @@ def cross_entropy_loss(v: Any, truth: Any, *, class_weights: Any = None, batch: 
     ------
     ValueError
         If an image has no pixel with ground truth, v and truth differ in their pixels, a label is none of −1 … J−1, or
-        the class weights are not J positive numbers.
+        the class weights are not J positive numbers, or the pixel weights not one for each pixel.
     TypeError
         If v holds no floating numbers, or the truth no integers.
     """
@@ -105,6 +109,8 @@ def cross_entropy_loss(v: Any, truth: Any, *, class_weights: Any = None, batch: 
     xp, counts = namespace(fields), counts[:, None]
     each = xp.arange(fields.shape[-2], dtype=labels.dtype)[:, None]
     target = xp.where(each == labels[..., None, :], counts, xp.zeros_like(counts))
+    if pixel_weights is not None:
+        target = target * xp.reshape(_pixel_weights(pixel_weights, fields, pixel_shape(v)), labels.shape)[..., None, :]
     counts = xp.sum(target, axis=-2, keepdims=True)
     mass = _totals(counts)
     _check_labeled(mass)
@@ -152,14 +158,18 @@ def wrong_share(v: Any, truth: Any, *, batch: int = 0) -> Any:
     return _each(sums[:, 4] / sums[:, 5], v, batch)
 
 
+def known_truth(truth: Any) -> Any:
+    """The truth as an array of numbers, with −1 at what is masked in a masked array of integers."""
+    truth, known = unmasked(real_array(truth, "truth"))
+    return np.where(known, truth.astype(np.int64), -1) if known is not None and truth.dtype.kind in "bui" else truth
+
+
 def _operands(v: Any, truth: Any, class_weights: Any, batch: int) -> tuple[Any, Any, Any]:
     """What the kernels take: v as (B, R, J, W), the truth as (B, R, W) int32 and the class weights as (J)."""
     check_floating(v, "v", "(H, J, W), (D, H, J, W) or (J, n)")
     if int(batch) != batch or not 0 <= batch <= v.ndim - 2:
         raise ValueError(f"batch is {batch}; accepted are 0 to {v.ndim - 2} leading axes of v {tuple(v.shape)}.")
-    truth, known = unmasked(real_array(truth, "truth"))
-    if known is not None and truth.dtype.kind in "bui":
-        truth = np.where(known, truth.astype(np.int64), -1)
+    truth = known_truth(truth)
     xp, labels = namespace(v, truth), v.shape[-2]
     if tuple(truth.shape) != pixel_shape(v):
         raise ValueError(
@@ -185,6 +195,16 @@ def _operands(v: Any, truth: Any, class_weights: Any, batch: int) -> tuple[Any, 
     fields = xp.reshape(contiguous(v), (images, rows, labels, width))
     labels = xp.reshape(xp.asarray(truth, dtype=xp.int32), (images, rows, width))
     return fields, labels, like(weights, fields)
+
+
+def _pixel_weights(weights: Any, fields: Any, shape: tuple[int, ...]) -> Any:
+    weights = real_array(weights, "pixel_weights")
+    xp = namespace(weights)
+    if tuple(weights.shape) != shape:
+        raise ValueError(f"pixel_weights have shape {tuple(weights.shape)}; accepted is {shape}, one for each pixel.")
+    if not bool(xp.all((weights > 0) & (weights < float("inf")))):  # synchronize
+        raise ValueError("pixel_weights hold values that are none of the positive numbers; give void pixels truth -1.")
+    return like(weights, fields)
 
 
 def _totals(x: Any) -> np.ndarray:

@@ -15,7 +15,7 @@ Imports labeling, learning and what is below them.
 from .evaluation import Evaluation, evaluate
 from .features import Features, affinity_features, gaussian_features, patch_features
 from .loading import load_predictor
-from .metrics import Scores, confusion_matrix, scores
+from .metrics import RandScores, Scores, confusion_matrix, rand_scores, scores, segments
 from .model import Parameters, predict_weights, prediction_gradient
 from .network import Network
 from .predictor import WeightPredictor
@@ -24,7 +24,8 @@ from .weight_network import WeightNetwork
 from .weights import PredictedWeights
 
 __all__ = [
-    "Evaluation", "Features", "Network", "Parameters", "PredictedWeights", "Scores", "Training", "TrainingStep",
-    "WeightNetwork", "WeightPredictor", "affinity_features", "confusion_matrix", "evaluate", "gaussian_features",
-    "load_predictor", "patch_features", "predict_weights", "prediction_gradient", "scores",
+    "Evaluation", "Features", "Network", "Parameters", "PredictedWeights", "RandScores", "Scores", "Training",
+    "TrainingStep", "WeightNetwork", "WeightPredictor", "affinity_features", "confusion_matrix", "evaluate",
+    "gaussian_features", "load_predictor", "patch_features", "predict_weights", "prediction_gradient", "rand_scores",
+    "scores", "segments",
 ]  # fmt: skip

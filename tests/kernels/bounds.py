@@ -18,6 +18,7 @@ from gpulaf.kernels import (
     cosine,
     geodesic,
     inner_products,
+    maximin,
     moments,
     operator,
     prediction,
@@ -86,6 +87,7 @@ def pixelwise(rng, pixels, radius, labels, kind, dtype):
     a, b = values(rng, (3, height * width), kind, dtype), values(rng, (2, height * width), kind, dtype)
     yield inner_products.cpu(a, b)
     yield combination.cpu(values(rng, (2, 3), kind, dtype), a, b)
+    yield maximin.pairs(v[:, :, 0], rng.integers(0, 3, (1, height, width)))
     features, N = values(rng, (height, 2, width), kind, dtype), (2 * radius + 1) ** 2
     parameters = values(rng, (3, 2), kind, dtype), values(rng, (3, N), kind, dtype), 1.5
     yield prediction.cpu(*parameters, features)
