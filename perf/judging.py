@@ -1,0 +1,96 @@
+"""Scores of labelings, and settings chosen by them on training images: by wrong pixels, and by the Rand F-score."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from baselines import Case
+
+from gpulaf.prediction import confusion_matrix, rand_scores, scores, segments
+
+#: What is added to the cost of label 0, in nats: first with all settings, then with the best of them.
+FIRST = (-1.0, 0.0, 1.0)
+OFFSETS = (-2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0)
+#: How many images all settings see, and how many settings go on from there, by each of the two scores.
+FEW, KEPT = 2, 4
+
+#: Labels (H, W) of a case with the settings given.
+Call = Callable[..., np.ndarray]
+
+
+class Problem(NamedTuple):
+    """Images to learn from, others to choose settings on that are parts of the same, and unseen ones."""
+
+    name: str
+    known: list[Case]
+    tuning: list[Case]
+    unseen: list[Case]
+    #: Whether the costs are those of a classifier rather than of the image.
+    soft: bool = False
+    #: Whether label 1 stands for cells, so that an offset is chosen and the Rand score is told.
+    cells: bool = False
+
+
+class Found(NamedTuple):
+    """How a method does on the unseen images."""
+
+    #: % of each image, with the settings chosen by wrong pixels.
+    wrong: list[float]
+    #: % of intersection over union, mean over the classes, of all images together.
+    iou: float
+    #: The foreground-restricted Rand F-score of each image, with the settings chosen by it; empty without cells.
+    rand: list[float]
+    #: Chosen by wrong pixels.
+    settings: dict[str, Any]
+    #: Processor time of training and choice.
+    seconds: float
+
+
+def wrong(labels: np.ndarray, case: Case) -> float:
+    """% of the pixels with truth."""
+    known = case.truth >= 0
+    return 100 * float(np.mean(labels[known] != case.truth[known]))
+
+
+def rand(labels: np.ndarray, case: Case) -> float:
+    return rand_scores(segments(case.truth), segments(labels.astype(np.int32))).f_score
+
+
+def chosen(call: Call, candidates: Sequence[dict[str, Any]], cases: Sequence[Case], cells: bool, keep: int) -> list[Any]:
+    """The best candidates by wrong pixels, and those by the Rand score, best first; only the former without cells."""
+    marks = []
+    for candidate in candidates:
+        found = [call(case, **candidate) for case in cases]
+        pairs = [(wrong(x, case), -rand(x, case) if cells else 0) for x, case in zip(found, cases, strict=True)]
+        marks.append(np.mean(pairs, axis=0))
+    orders = [np.argsort([mark[k] for mark in marks], kind="stable")[:keep] for k in range(1 + cells)]
+    return [[candidates[k] for k in order] for order in orders]
+
+
+def tuned(call: Call, settings: Sequence[dict[str, Any]], problem: Problem) -> list[dict[str, Any]]:
+    """The settings, with offset where there are cells, by wrong pixels and by the Rand score."""
+    moved = [s | {"offset": o} for s in settings for o in (FIRST if len(settings) > 1 else OFFSETS)]
+    tried = moved if problem.cells else list(settings)
+    if len(tried) == 1:
+        return tried
+    if len(settings) == 1:
+        return [best[0] for best in chosen(call, tried, problem.tuning, problem.cells, 1)]
+    last = []
+    for k, kept in enumerate(chosen(call, tried, problem.tuning[:FEW], problem.cells, KEPT)):
+        if problem.cells:
+            own = {tuple((key, v) for key, v in s.items() if key != "offset") for s in kept}
+            kept = [dict(s) | {"offset": o} for s in sorted(own) for o in OFFSETS]
+        last.append(chosen(call, kept, problem.tuning, problem.cells, 1)[k][0])
+    return last
+
+
+def told(call: Call, settings: Sequence[dict[str, Any]], problem: Problem, seconds: float) -> Found:
+    """What a method with chosen settings makes of the unseen images."""
+    found = [call(case, **settings[0]) for case in problem.unseen]
+    labels = problem.unseen[0].cost.shape[-2]
+    confusion = sum(confusion_matrix(c.truth, x.astype(np.int32), labels) for x, c in zip(found, problem.unseen, strict=True))
+    shares = [wrong(x, case) for x, case in zip(found, problem.unseen, strict=True)]
+    groups = [rand(call(case, **settings[1]), case) for case in problem.unseen] if problem.cells else []
+    return Found(shares, 100 * scores(np.asarray(confusion)).mean_iou, groups, settings[0], seconds)
