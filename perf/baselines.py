@@ -8,6 +8,7 @@ Minimum cuts and random walkers live on the eight neighbors, whose edges weigh e
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from itertools import product
 from typing import Any, NamedTuple
@@ -163,7 +164,9 @@ def seeded(case: Case, share: float, beta: float) -> np.ndarray:
         seeds[own & (margin >= np.quantile(margin[own], 1 - share))] = j + 1
     if seeds.max() == seeds[seeds > 0].min():  # one label only
         return first
-    return random_walker(case.image, seeds, beta=beta, mode="cg_j", prob_tol=1, channel_axis=-1) - 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of probabilities that are not quite
+        return random_walker(case.image, seeds, beta=beta, mode="cg_j", prob_tol=1, channel_axis=-1) - 1
 
 
 def flow(case: Case, weights: np.ndarray, rho: float, time: float) -> np.ndarray:
@@ -206,7 +209,7 @@ class Method(NamedTuple):
 
 
 FLOW = {"radius": (1, 2), "rho": (0.3, 1, 3, 10), "time": (1, 3, 6, 12, 24)}
-STRENGTHS = (0.1, 0.2, 0.4, 0.7, 1, 1.4, 2, 3, 5)
+STRENGTHS = (0.1, 0.2, 0.3, 0.4, 0.55, 0.7, 0.85, 1, 1.2, 1.5, 2, 3, 5)
 METHODS = {
     "pixelwise": Method(lambda case: case.cost.argmin(axis=-2), {}),
     "uniform": Method(uniform, FLOW),

@@ -10,11 +10,11 @@ from baselines import Case
 
 from gpulaf.prediction import confusion_matrix, rand_scores, scores, segments
 
-#: What is added to the cost of label 0, in nats: first with all settings, then with the best of them.
-FIRST = (-1.0, 0.0, 1.0)
-OFFSETS = (-2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0)
-#: How many images all settings see, and how many settings go on from there, by each of the two scores.
-FEW, KEPT = 2, 4
+#: What is added to the cost of label 0, in nats, of methods without settings, and of those with some at first.
+OFFSETS = (-2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 2.5)
+FIRST = (-1.0, 0.0, 1.0, 2.0)
+#: How many images all settings see, and how many settings go on from there to all images, by each of the two scores.
+FEW, KEPT = 2, 3
 
 #: Labels (H, W) of a case with the settings given.
 Call = Callable[..., np.ndarray]
@@ -58,32 +58,28 @@ def rand(labels: np.ndarray, case: Case) -> float:
     return rand_scores(segments(case.truth), segments(labels.astype(np.int32))).f_score
 
 
-def chosen(call: Call, candidates: Sequence[dict[str, Any]], cases: Sequence[Case], cells: bool, keep: int) -> list[Any]:
-    """The best candidates by wrong pixels, and those by the Rand score, best first; only the former without cells."""
+def ranked(call: Call, candidates: list[dict[str, Any]], cases: Sequence[Case], cells: bool) -> list[list[dict[str, Any]]]:
+    """The candidates by wrong pixels, best first, and where there are cells by the Rand score."""
     marks = []
     for candidate in candidates:
         found = [call(case, **candidate) for case in cases]
         pairs = [(wrong(x, case), -rand(x, case) if cells else 0) for x, case in zip(found, cases, strict=True)]
         marks.append(np.mean(pairs, axis=0))
-    orders = [np.argsort([mark[k] for mark in marks], kind="stable")[:keep] for k in range(1 + cells)]
-    return [[candidates[k] for k in order] for order in orders]
+    orders = np.argsort(np.transpose(marks), kind="stable")
+    return [[candidates[k] for k in order] for order in orders[: 1 + cells]]
 
 
 def tuned(call: Call, settings: Sequence[dict[str, Any]], problem: Problem) -> list[dict[str, Any]]:
-    """The settings, with offset where there are cells, by wrong pixels and by the Rand score."""
-    moved = [s | {"offset": o} for s in settings for o in (FIRST if len(settings) > 1 else OFFSETS)]
-    tried = moved if problem.cells else list(settings)
-    if len(tried) == 1:
-        return tried
-    if len(settings) == 1:
-        return [best[0] for best in chosen(call, tried, problem.tuning, problem.cells, 1)]
-    last = []
-    for k, kept in enumerate(chosen(call, tried, problem.tuning[:FEW], problem.cells, KEPT)):
-        if problem.cells:
-            own = {tuple((key, v) for key, v in s.items() if key != "offset") for s in kept}
-            kept = [dict(s) | {"offset": o} for s in sorted(own) for o in OFFSETS]
-        last.append(chosen(call, kept, problem.tuning, problem.cells, 1)[k][0])
-    return last
+    """The best settings by wrong pixels, and where there are cells by the Rand score, with an offset then."""
+    cells, tried = problem.cells, list(settings)
+    if cells:
+        tried = [s | {"offset": o} for s in settings for o in (OFFSETS if len(settings) == 1 else FIRST)]
+    if len(tried) > 1 and len(settings) > 1:
+        orders = ranked(call, tried, problem.tuning[:FEW], cells)
+        tried = [s for k, order in enumerate(orders) for s in order[:KEPT] if s not in sum((x[:KEPT] for x in orders[:k]), [])]
+        if cells:
+            tried = [s | {"offset": s["offset"] + o} for s in tried for o in (-0.5, 0.0, 0.5)]
+    return [order[0] for order in ranked(call, tried, problem.tuning, cells)] if len(tried) > 1 else tried
 
 
 def told(call: Call, settings: Sequence[dict[str, Any]], problem: Problem, seconds: float) -> Found:
