@@ -1,9 +1,9 @@
 """Labelings without learned weights, each with the settings that are tried.
 
-A case has an image f, its truth and a cost D of every label at every pixel, a negative log-likelihood in nats; ℓ = −D/ρ.
-Minimum cuts and random walkers live on the eight neighbors, whose edges weigh exp(−‖f_i − f_k‖²/2σ²), those of diagonals
-1/√2 of it (Boykov and Kolmogorov 2003); σ = ∞ is smoothing that knows no image. More than two labels are cut by
-α-expansion (Boykov, Veksler, Zabih 2001). All methods read the same numbers, the rows of labels of D.
+A case has an image f, its truth and a cost D of every label at every pixel, a negative log-likelihood in nats;
+ℓ = −D/ρ. Minimum cuts and random walkers live on the eight neighbors, whose edges weigh exp(−‖f_i − f_k‖²/2σ²), those
+of diagonals 1/√2 of it (Boykov and Kolmogorov 2003); σ = ∞ is smoothing that knows no image. More than two labels are
+cut by α-expansion (Boykov, Veksler, Zabih 2001). All methods read the same numbers, the rows of labels of D.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def expansions(cost: np.ndarray, edges: Edges, sweeps: int = 4) -> np.ndarray:
 def check_cut() -> None:
     """On small cases no labeling has a smaller energy than that of two labels, none of three one smaller by 1 %."""
     rng = np.random.default_rng(0)
-    for labels, shape, way, slack in ((2, (3, 4), cut, 1.0), (2, (3, 4), expansions, 1.0), (3, (2, 4), expansions, 1.01)):
+    for labels, shape, way, slack in ((2, (3, 4), cut, 1), (2, (3, 4), expansions, 1), (3, (2, 4), expansions, 1.01)):
         cost, edges = rng.random((shape[0], labels, shape[1])), contrast(rng.random((*shape, 1)), 0.3)
         least = min(energy(np.reshape(x, shape), cost, edges) for x in product(range(labels), repeat=np.prod(shape)))
         found = energy(way(cost, edges), cost, edges)

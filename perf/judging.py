@@ -58,7 +58,9 @@ def rand(labels: np.ndarray, case: Case) -> float:
     return rand_scores(segments(case.truth), segments(labels.astype(np.int32))).f_score
 
 
-def ranked(call: Call, candidates: list[dict[str, Any]], cases: Sequence[Case], cells: bool) -> list[list[dict[str, Any]]]:
+def ranked(
+    call: Call, candidates: list[dict[str, Any]], cases: Sequence[Case], cells: bool
+) -> list[list[dict[str, Any]]]:
     """The candidates by wrong pixels, best first, and where there are cells by the Rand score."""
     marks = []
     for candidate in candidates:
@@ -74,9 +76,9 @@ def tuned(call: Call, settings: Sequence[dict[str, Any]], problem: Problem) -> l
     cells, tried = problem.cells, list(settings)
     if cells:
         tried = [s | {"offset": o} for s in settings for o in (OFFSETS if len(settings) == 1 else FIRST)]
-    if len(tried) > 1 and len(settings) > 1:
-        orders = ranked(call, tried, problem.tuning[:FEW], cells)
-        tried = [s for k, order in enumerate(orders) for s in order[:KEPT] if s not in sum((x[:KEPT] for x in orders[:k]), [])]
+    if len(settings) > 1:
+        first, *second = (order[:KEPT] for order in ranked(call, tried, problem.tuning[:FEW], cells))
+        tried = first + [s for order in second for s in order if s not in first]
         if cells:
             tried = [s | {"offset": s["offset"] + o} for s in tried for o in (-0.5, 0.0, 0.5)]
     return [order[0] for order in ranked(call, tried, problem.tuning, cells)] if len(tried) > 1 else tried
@@ -86,7 +88,8 @@ def told(call: Call, settings: Sequence[dict[str, Any]], problem: Problem, secon
     """What a method with chosen settings makes of the unseen images."""
     found = [call(case, **settings[0]) for case in problem.unseen]
     labels = problem.unseen[0].cost.shape[-2]
-    confusion = sum(confusion_matrix(c.truth, x.astype(np.int32), labels) for x, c in zip(found, problem.unseen, strict=True))
-    shares = [wrong(x, case) for x, case in zip(found, problem.unseen, strict=True)]
+    pairs = list(zip(found, problem.unseen, strict=True))
+    confusion = np.sum([confusion_matrix(case.truth, x.astype(np.int32), labels) for x, case in pairs], axis=0)
+    shares = [wrong(x, case) for x, case in pairs]
     groups = [rand(call(case, **settings[1]), case) for case in problem.unseen] if problem.cells else []
-    return Found(shares, 100 * scores(np.asarray(confusion)).mean_iou, groups, settings[0], seconds)
+    return Found(shares, 100 * scores(confusion).mean_iou, groups, settings[0], seconds)

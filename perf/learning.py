@@ -1,4 +1,4 @@
-"""What is learned for `quality.py`: predictors of weights and boosted classifiers, each in a process with one thread."""
+"""What is learned for `quality.py`, predictors of weights and classifiers, in processes with one thread each."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import time as clock
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from baselines import METHODS, Case
@@ -27,14 +28,15 @@ PROBLEMS: dict[str, Problem] = {}
 QUICK = False
 
 
-class Job(NamedTuple):
+@dataclass(frozen=True)
+class Job:
     """One row: what is learned, how, and from how many images."""
 
     name: str
     #: "network", "prototypes" or "classifier".
     kind: str
-    options: dict[str, Any] = {}
-    training: dict[str, Any] = {}
+    options: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
     #: All images where there is none.
     images: int | None = None
     seeds: int = 1
@@ -45,14 +47,14 @@ class Job(NamedTuple):
 
     def with_seed(self, seed: int) -> Job:
         if self.kind == "classifier":
-            return self._replace(options=self.options | {"random_state": seed})
-        return self._replace(options=self.options | {"seed": seed}, training=self.training | {"seed": seed})
+            return replace(self, options=self.options | {"random_state": seed})
+        return replace(self, options=self.options | {"seed": seed}, training=self.training | {"seed": seed})
 
     def quick(self) -> Job:
         """A few steps on small crops."""
         if self.kind == "classifier":
-            return self._replace(options=self.options | {"max_iter": 3})
-        return self._replace(training=self.training | {"steps": 2, "crop": 32, "batch": 2})
+            return replace(self, options=self.options | {"max_iter": 3})
+        return replace(self, training=self.training | {"steps": 2, "crop": 32, "batch": 2})
 
 
 def seen(case: Case, soft: bool) -> np.ndarray:
@@ -136,7 +138,7 @@ def probabilities(images: Any, truths: Any, others: Any, labels: int) -> list[np
 def tried(name: str, job: Job, candidate: dict[str, Any]) -> float:
     """% of wrong pixels of the last two images after learning on the others."""
     problem = PROBLEMS[name]
-    own = job._replace(options=job.options | candidate, training=job.training | {"steps": job.trial}).with_seed(0)
+    own = replace(job, options=job.options | candidate, training=job.training | {"steps": job.trial}).with_seed(0)
     call = learned(own, problem, problem.known[:-2])
     return float(np.mean([wrong(call(case), case) for case in problem.known[-2:]]))
 
@@ -163,7 +165,7 @@ def classical(name: str, method: str) -> Found:
 @contextmanager
 def processes(problems: Sequence[Problem], quick: bool, count: int = 2) -> Iterator[Any]:
     """Run calls in processes with one thread each that know the problems; yields what submits one."""
-    os.environ |= {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")}
+    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
     context = get_context("spawn")
     with ProcessPoolExecutor(count, mp_context=context, initializer=begin, initargs=(list(problems), quick)) as pool:
         yield pool.submit

@@ -27,12 +27,13 @@ class Sizes(NamedTuple):
     scenes: int = 90
     unseen: int = 10
     tuning: int = 5
-    #: Side of the middle of real images that is used at all, and of the middle on which settings are chosen.
+    #: Of real images: the side of the middle that is used at all, of that on which settings are chosen, and of how many.
     whole: int | None = None
     middle: int = 192
+    middles: int = 10
 
 
-QUICK = Sizes(32, 3, 2, 2, 96, 32)
+QUICK = Sizes(32, 3, 2, 2, 96, 32, 2)
 
 
 def noisy(name: str, make: Callable[..., gpulaf.scenes.Scene], noise: float, sizes: Sizes) -> Problem:
@@ -58,9 +59,10 @@ def normal(images: Sequence[np.ndarray], truths: Sequence[np.ndarray], known: in
 def real(folder: str, ending: str, count: int, known: int, sizes: Sizes) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Images (H, W, 1) and truths; a class that those to learn from do not have is no truth."""
     if not (DATA / folder).is_dir():
-        sys.exit(f"{DATA / folder} does not exist. Put the folder of real images beside the checkout, or run other parts.")
-    images = [read_image(DATA / folder / f"image_{k:02d}.{ending}").astype(np.float32)[..., None] / 255 for k in range(count)]
-    values = [read_values(DATA / folder / f"truth_{k:02d}.png") for k in range(count)]
+        sys.exit(f"{DATA / folder} does not exist. Put the folder of real images beside the checkout, or run others.")
+    paths = [(DATA / folder / f"image_{k:02d}.{ending}", DATA / folder / f"truth_{k:02d}.png") for k in range(count)]
+    images = [read_image(image).astype(np.float32)[..., None] / 255 for image, _ in paths]
+    values = [read_values(truth) for _, truth in paths]
     if sizes.whole is not None:
         images, values = ([middle(x, sizes.whole) for x in xs] for xs in (images, values))
     classes = np.unique(np.concatenate(values[:known]))
@@ -74,14 +76,19 @@ def middle(array: np.ndarray, side: int) -> np.ndarray:
     return array[y : y + side, x : x + side]
 
 
+def middles(cases: Sequence[Case], sizes: Sizes) -> list[Case]:
+    """The cases on which settings are chosen."""
+    return [case.middle(sizes.middle) for case in cases[: sizes.middles]]
+
+
 def micrographs(sizes: Sizes) -> Problem:
     """Learned on 00 … 09, told of 10 … 14, from the grey value."""
     cases = normal(*real("em", "png", 15, 10, sizes), known=10)
-    return Problem("em", cases[:10], [case.middle(sizes.middle) for case in cases[:10]], cases[10:], cells=True)
+    return Problem("em", cases[:10], middles(cases[:10], sizes), cases[10:], cells=True)
 
 
 def classified(name: str, sizes: Sizes, submit: Callable[..., Any]) -> Problem:
-    """The same, or 04, 05 of vnc learned on 00 … 03, behind a classifier; it has not seen the image it is asked about."""
+    """The same, or 04, 05 of vnc learned on 00 … 03, behind a classifier that has not seen the image."""
     of_em = name == "soft"
     folder, ending, count, known = ("em", "png", 15, 10) if of_em else ("vnc", "tif", 6, 4)
     images, truths = real(folder, ending, count, known, sizes)
@@ -95,5 +102,4 @@ def classified(name: str, sizes: Sizes, submit: Callable[..., Any]) -> Problem:
     found = [p for future in futures for p in future.result()]
     costs = [-np.log(to_rows(p)) for p in found]
     cases = [Case(*each) for each in zip(images, truths, costs, strict=True)]
-    tuning = [case.middle(sizes.middle) for case in cases[:known]]
-    return Problem(name, cases[:known], tuning, cases[known:], soft=True, cells=of_em)
+    return Problem(name, cases[:known], middles(cases[:known], sizes), cases[known:], soft=True, cells=of_em)

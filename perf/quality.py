@@ -5,9 +5,9 @@ micrographs, learned on 00 … 09, told of 10 … 14 at full size, from the grey
 classifier; the probabilities of the images to learn from come from the classifier of the other half of them. vnc: nine
 classes behind such a classifier, learned on 00 … 03, told of 04 and 05.
 
-The settings of methods without learning are the best of a grid on training images: five scenes whole, of real images the
-middle 192² of all. Where labels are cells and membranes, an offset of the log-probability acts before the method: for
-every method alike that with the fewest wrong pixels on training images tells wrong pixels, and that with the best
+The settings of methods without learning are the best of a grid on training images: five scenes whole, of real images
+the middle 192² of all. Where labels are cells and membranes, an offset of the log-probability acts before the method:
+for every method alike that with the fewest wrong pixels on training images tells wrong pixels, and that with the best
 foreground-restricted Rand F-score tells that; the adapted Rand error is one minus it. Settings of networks come from
 candidates, learned on all images but two that are held back. Unseen images choose nothing. ± is the standard deviation
 over seeds of the training. Two processes work side by side, each with one thread.
@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 import sys
 from concurrent.futures import as_completed
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -129,9 +130,8 @@ def part(names: list[str], sizes: Sizes) -> Rows:
             print(f"{name}, {method}: {np.mean(found.wrong):.2f} % ({found.seconds:.0f} s)", flush=True)
     order = {name: [*methods, *(job.name for job in jobs[name])] for name in names}
     options = {(name, job.name): job.options for name in names for job in jobs[name]}
-    return [
-        row(name, method, done[name, method], options.get((name, method), {})) for name in names for method in order[name]
-    ]
+    keys = [(name, method) for name in names for method in order[name]]
+    return [row(*key, done[key], options.get(key, {})) for key in keys]
 
 
 def decided(name: str, submit: Any) -> list[Job]:
@@ -148,7 +148,7 @@ def decided(name: str, submit: Any) -> list[Job]:
             best = job.candidates[int(np.argmin(marks))]
             said = ", ".join(f"{spelled(c)} {mark:.2f} %" for c, mark in zip(job.candidates, marks, strict=True))
             print(f"{name}, {job.name}, images held back: {said}", flush=True)
-        found.append(job._replace(options=job.options | best))
+        found.append(replace(job, options=job.options | best))
     return found
 
 
@@ -195,10 +195,10 @@ def answer(rows: Rows) -> str:
     said = f"{rows[0]['part']}: the best without learned weights is {best['method']}, {best['wrong %']:.2f} % wrong; "
     said += f"with them: {', '.join(text)}"
     for key, what in (("Rand F", "Rand F-score"), ("IoU %", "mean IoU")):
-        if key == "IoU %" and rows[0]["part"] != "vnc" or main[0][key] == "":
+        if (key == "IoU %" and rows[0]["part"] != "vnc") or main[0][key] == "":
             continue
-        top, rest = (max(some, key=lambda r: r[key]) for some in ([r for r in main if learned(r["method"])], others))
-        said += f"; {what} {top[key]:.3g} of {top['method']}, {rest[key]:.3g} of {rest['method']} without learned weights"
+        own, rest = (max(some, key=lambda r: r[key]) for some in ([r for r in main if learned(r["method"])], others))
+        said += f"; {what} {own[key]:.3g} of {own['method']}, without them {rest[key]:.3g} of {rest['method']}"
     return said
 
 
@@ -219,13 +219,14 @@ def figure(rows: Rows) -> Any:
             color = COLORS[0] if own else COLORS[4] if light else COLORS[3] if "boosted" in r["method"] else COLORS[6]
             axis.barh(y, r["wrong %"], color=color, height=0.75)
             axis.plot(each, len(each) * [y], ".", color=ALARM if own or light else "#666666", ms=4)
-            score = f", F {r['Rand F']:.3f}" if r["Rand F"] != "" else f", IoU {r['IoU %']:.1f}" if name == "vnc" else ""
+            score = f", F {r['Rand F']:.3f}" if r["Rand F"] != "" else f", IoU {r['IoU %']:.1f}" * (name == "vnc")
             spread = f" ± {r['±']:.2f}" if r["±"] != "" else ""
-            axis.text(max(each), y, f"  {r['wrong %']:.2f}{spread}{score}", va="center", fontsize=7)
+            words = f"  {r['wrong %']:.2f}{spread}{score}"
+            axis.text(max(each), y, words, va="center", fontsize=7, clip_on=True)
         axis.set_yticks(range(len(kept)), [r["method"] for r in kept], fontsize=7)
         axis.invert_yaxis()
-        worst = sorted(r["wrong %"] for r in kept)
-        axis.set_xlim(0, min(2.5 * worst[len(worst) // 2], 1.3 * max(float(x) for r in kept for x in r["each"].split())))
+        usual, most = float(np.median([r["wrong %"] for r in kept])), max(r["wrong %"] for r in kept)
+        axis.set_xlim(0, min(3 * usual, 1.5 * most))
     return plot
 
 

@@ -1,7 +1,7 @@
 """Labels of least total variation: the convex relaxation of minimal boundaries.
 
-min over u in the simplex at every pixel of ⟨D, u⟩ + λ Σ_j Σ_i ‖∇u_j(i)‖ (Zach et al. 2008, Lellmann et al. 2009), by the
-primal-dual steps of Chambolle and Pock (2011) with τ = σ = 1/√8; a pixel has the label of the largest u.
+min over u in the simplex at every pixel of ⟨D, u⟩ + λ Σ_j Σ_i ‖∇u_j(i)‖ (Zach et al. 2008, Lellmann et al. 2009), by
+the primal-dual steps of Chambolle and Pock (2011) with τ = σ = 1/√8; a pixel has the label of the largest u.
 """
 
 from __future__ import annotations
