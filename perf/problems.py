@@ -27,7 +27,7 @@ class Sizes(NamedTuple):
     scenes: int = 90
     unseen: int = 10
     tuning: int = 5
-    #: Of real images: the side of the middle that is used at all, of that on which settings are chosen, and of how many.
+    #: Of real images: the side of the middle that is used, of that on which settings are chosen, and of how many images.
     whole: int | None = None
     middle: int = 192
     middles: int = 10
