@@ -1,20 +1,22 @@
 """Labelings without learned weights, each with the settings that are tried.
 
-A case has an image f, its truth and a cost D of every label at every pixel; ℓ = −D/ρ. Minimum cuts and random walkers
-live on the eight neighbors, whose edges weigh exp(−‖f_i − f_k‖²/2σ²), those of diagonals 1/√2 of it (Boykov and
-Kolmogorov 2003); σ = ∞ is smoothing that knows no image. All methods read the same numbers, the rows of labels of D.
+A case has an image f, its truth and a cost D of every label at every pixel, a negative log-likelihood in nats;
+ℓ = −D/ρ. Minimum cuts and random walkers live on the eight neighbors, whose edges weigh exp(−‖f_i − f_k‖²/2σ²), those
+of diagonals 1/√2 of it (Boykov and Kolmogorov 2003); σ = ∞ is smoothing that knows no image. More than two labels are
+cut by α-expansion (Boykov, Veksler, Zabih 2001). All methods read the same numbers, the rows of labels of D.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable
 from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sparse
-from measure import ASKED
 from scipy.sparse.linalg import cg
+from variation import least_variation
 
 import gpulaf
 from gpulaf.fields import from_rows, pixel_shape
@@ -32,7 +34,7 @@ class Case(NamedTuple):
     image: np.ndarray
     #: (H, W) int32 array.
     truth: np.ndarray
-    #: D, (H, J, W) float32 array.
+    #: D, (H, J, W) float32 array, in nats.
     cost: np.ndarray
 
     def middle(self, side: int) -> Case:
@@ -44,9 +46,11 @@ class Case(NamedTuple):
 
     def shifted(self, offset: float) -> Case:
         """The cost of label 0 raised."""
-        return self._replace(cost=self.cost + np.array([offset, 0], np.float32)[:, None])
+        cost = self.cost.copy()
+        cost[:, 0] += np.float32(offset)
+        return self._replace(cost=cost)
 
-    def probabilities(self, rho: float) -> np.ndarray:
+    def probabilities(self, rho: float = 1) -> np.ndarray:
         """softmax(−D/ρ), (H, J, W)."""
         return softmax(-self.cost / np.float32(rho))
 
@@ -87,13 +91,49 @@ def cut(cost: np.ndarray, edges: Edges) -> np.ndarray:
     return graph.get_grid_segments(nodes).astype(np.int32)
 
 
+def expanded(labels: np.ndarray, a: int, cost: np.ndarray, edges: Edges) -> np.ndarray:
+    """The labels of smallest energy of all that differ from these by the label `a` only.
+
+    With x = 1 where a pixel takes it, an edge costs E₀₀ + (E₁₀ − E₀₀)x_i − E₁₀x_k + (E₀₁ + E₁₀ − E₀₀)(1 − x_i)x_k.
+    """
+    import maxflow
+
+    graph = maxflow.GraphFloat()
+    nodes = graph.add_grid_nodes(labels.shape)
+    more = cost[:, a].astype(float) - np.take_along_axis(cost, labels[:, None].astype(int), axis=-2)[:, 0]
+    for (y, x), weight in edges.items():
+        structure = np.zeros((3, 3))
+        structure[1 + y, 1 + x] = 1
+        far = np.roll(labels, (-y, -x), axis=(0, 1))
+        keep, take_far, take_near = (weight * (p != q) for p, q in ((labels, far), (labels, a), (a, far)))
+        graph.add_grid_edges(nodes, weights=take_far + take_near - keep, structure=structure, symmetric=False)
+        more += take_near - keep - np.roll(take_near, (y, x), axis=(0, 1))
+    graph.add_grid_tedges(nodes, more.clip(0), (-more).clip(0))
+    graph.maxflow()
+    return np.where(graph.get_grid_segments(nodes), a, labels).astype(np.int32)
+
+
+def expansions(cost: np.ndarray, edges: Edges, sweeps: int = 4) -> np.ndarray:
+    """Labels (H, W) that no expansion of a label improves, or those after so many sweeps over all labels."""
+    labels, least = cost.argmin(axis=-2).astype(np.int32), np.inf
+    for _ in range(sweeps):
+        for a in range(cost.shape[-2]):
+            labels = expanded(labels, a, cost, edges)
+        found = energy(labels, cost, edges)
+        if found > least - 1e-6 * abs(least):
+            break
+        least = found
+    return labels
+
+
 def check_cut() -> None:
-    """On a small case no labeling at all has a smaller energy."""
+    """On small cases no labeling has a smaller energy than that of two labels, none of three one smaller by 1 %."""
     rng = np.random.default_rng(0)
-    cost, edges = rng.random((3, 2, 4)), contrast(rng.random((3, 4, 1)), 0.3)
-    least = min(energy(np.reshape(bits, (3, 4)), cost, edges) for bits in product((0, 1), repeat=12))
-    found = energy(cut(cost, edges), cost, edges)
-    assert abs(found - least) < 1e-9, f"the cut costs {found}, the least is {least}"
+    for labels, shape, way, slack in ((2, (3, 4), cut, 1), (2, (3, 4), expansions, 1), (3, (2, 4), expansions, 1.01)):
+        cost, edges = rng.random((shape[0], labels, shape[1])), contrast(rng.random((*shape, 1)), 0.3)
+        least = min(energy(np.reshape(x, shape), cost, edges) for x in product(range(labels), repeat=np.prod(shape)))
+        found = energy(way(cost, edges), cost, edges)
+        assert found <= slack * least + 1e-9, f"{way.__name__} costs {found}, the least is {least}"
 
 
 def walk(probabilities: np.ndarray, edges: Edges, strength: float) -> np.ndarray:
@@ -124,7 +164,9 @@ def seeded(case: Case, share: float, beta: float) -> np.ndarray:
         seeds[own & (margin >= np.quantile(margin[own], 1 - share))] = j + 1
     if seeds.max() == seeds[seeds > 0].min():  # one label only
         return first
-    return random_walker(case.image, seeds, beta=beta, mode="cg_j", prob_tol=1, channel_axis=-1) - 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of probabilities that are not quite
+        return random_walker(case.image, seeds, beta=beta, mode="cg_j", prob_tol=1, channel_axis=-1) - 1
 
 
 def flow(case: Case, weights: np.ndarray, rho: float, time: float) -> np.ndarray:
@@ -142,7 +184,12 @@ def bilateral(case: Case, sigma: float, radius: int, rho: float, time: float) ->
 
 
 def min_cut(case: Case, strength: float, sigma: float = np.inf) -> np.ndarray:
-    return cut(case.cost / strength, contrast(case.image, sigma))
+    way = cut if case.cost.shape[-2] == 2 else expansions
+    return way(case.cost / np.float32(strength), contrast(case.image, sigma))
+
+
+def variation(case: Case, strength: float) -> np.ndarray:
+    return least_variation(case.cost, strength)
 
 
 def walker(case: Case, strength: float, rho: float, sigma: float) -> np.ndarray:
@@ -150,49 +197,28 @@ def walker(case: Case, strength: float, rho: float, sigma: float) -> np.ndarray:
 
 
 class Method(NamedTuple):
-    """A labeling and the values of its settings that are tried; those in `units` are in the units of the cost."""
+    """A labeling and the values of its settings that are tried."""
 
     call: Callable[..., np.ndarray]
     settings: dict[str, tuple[float, ...]]
-    units: tuple[str, ...] = ()
 
-    def grid(self, unit: float) -> list[dict[str, float]]:
-        """Every combination of settings; with --quick the first one and the last."""
-        scale = {name: unit if name in self.units else 1 for name in self.settings}
-        values = ([scale[name] * value for value in some] for name, some in self.settings.items())
-        if ASKED.quick:
-            values = list(zip(*((some[0], some[-1]) for some in values), strict=True))
-            return [dict(zip(self.settings, chosen, strict=True)) for chosen in values] or [{}]
-        return [dict(zip(self.settings, chosen, strict=True)) for chosen in product(*values)]
+    def grid(self, quick: bool) -> list[dict[str, Any]]:
+        """Every combination of settings; where it is to be quick the first one and the last."""
+        found = [dict(zip(self.settings, chosen, strict=True)) for chosen in product(*self.settings.values())]
+        return [found[k] for k in sorted({0, len(found) - 1})] if quick else found
 
 
-FLOW = {"radius": (1, 2), "rho": (0.05, 0.1, 0.3, 1), "time": (1, 3, 6, 12, 24)}
+FLOW = {"radius": (1, 2), "rho": (0.3, 1, 3, 10), "time": (1, 3, 6, 12, 24)}
+STRENGTHS = (0.1, 0.2, 0.3, 0.4, 0.55, 0.7, 0.85, 1, 1.2, 1.5, 2, 3, 5)
 METHODS = {
     "pixelwise": Method(lambda case: case.cost.argmin(axis=-2), {}),
-    "uniform": Method(uniform, FLOW, ("rho",)),
-    "bilateral": Method(bilateral, {"sigma": (0.1, 0.2, 0.4, 0.8)} | FLOW, ("rho",)),
+    "uniform": Method(uniform, FLOW),
+    "bilateral": Method(bilateral, {"sigma": (0.1, 0.2, 0.4, 0.8)} | FLOW),
+    "total variation": Method(variation, {"strength": STRENGTHS}),
+    "min cut, plain": Method(min_cut, {"strength": STRENGTHS}),
+    "min cut, contrast": Method(min_cut, {"strength": STRENGTHS, "sigma": (0.1, 0.2, 0.4, 0.8, 1.6)}),
     "random walker": Method(seeded, {"share": (0.02, 0.1, 0.3, 0.9), "beta": (10, 100)}),
     "random walker, priors": Method(
-        walker, {"strength": (0.3, 1, 3, 10), "rho": (0.05, 0.1, 0.3, 1), "sigma": (0.1, 0.2, np.inf)}, ("rho",)
-    ),
-    "min cut, plain": Method(min_cut, {"strength": (0.01, 0.02, 0.04, 0.07, 0.1, 0.15, 0.2, 0.3)}, ("strength",)),
-    "min cut, contrast": Method(
-        min_cut,
-        {"strength": (0.02, 0.04, 0.07, 0.1, 0.15, 0.2, 0.3), "sigma": (0.1, 0.2, 0.4, 0.8, 1.6)},
-        ("strength",),
+        walker, {"strength": (0.3, 1, 3, 10), "rho": (0.3, 1, 3, 10), "sigma": (0.1, 0.2, np.inf)}
     ),
 }
-
-
-def wrong(call: Callable[[Case], np.ndarray], cases: Sequence[Case]) -> float:
-    """Share of wrong pixels, mean over the cases."""
-    return float(np.mean([np.mean(call(case) != case.truth) for case in cases]))
-
-
-def tuned(method: Method, cases: Sequence[Case], unit: float = 1.0, offsets: Sequence[float] = (0,)) -> dict[str, Any]:
-    """The settings, and the offset if there are several, with the fewest wrong pixels on the cases."""
-    moved = {offset: [case.shifted(offset) for case in cases] for offset in offsets}
-    tried = [(offset, settings) for offset in offsets for settings in method.grid(unit)]
-    scores = [wrong(lambda case: method.call(case, **settings), moved[offset]) for offset, settings in tried]  # noqa: B023
-    offset, settings = tried[int(np.argmin(scores))]
-    return ({"offset": offset} if len(offsets) > 1 else {}) | settings

@@ -1,98 +1,179 @@
-"""Predictors for a measurement: each trained in a process of its own, settings chosen on images held back."""
+"""What is learned for `quality.py`, predictors of weights and classifiers, in processes with one thread each."""
 
 from __future__ import annotations
 
+import os
 import time as clock
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from measure import ASKED, megabytes
+from baselines import METHODS, Case
+from judging import Call, Found, Problem, told, tuned, wrong
 
 import gpulaf
-from gpulaf.io import read_image, read_truth
-from gpulaf.prediction import Training, gaussian_features, patch_features
+from gpulaf.fields import from_rows
+from gpulaf.prediction import Features
+
+#: Features of the classifier whose probabilities are cleaned up, and how many pixels of an image it learns from.
+CLASSIFIED, PIXELS = "patch:3+gaussian:1,2,4,8", 10_000
+#: The least probability.
+LEAST = 1e-6
+#: Problems by name, in the processes.
+PROBLEMS: dict[str, Problem] = {}
+QUICK = False
 
 
-class Job(NamedTuple):
-    """One training of a predictor."""
+@dataclass(frozen=True)
+class Job:
+    """One row: what is learned, how, and from how many images."""
 
-    options: dict[str, Any]
-    training: dict[str, Any]
-    images: Sequence[Any]
-    truths: Sequence[Any]
-    probabilities: Sequence[Any] | None = None
+    name: str
+    #: "network", "prototypes" or "classifier".
+    kind: str
+    options: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    #: All images where there is none.
+    images: int | None = None
+    seeds: int = 1
+    #: Options of which the best is taken, by learning on all images but two and labeling these.
+    candidates: tuple[dict[str, Any], ...] = ({},)
+    #: Steps of such a trial.
+    trial: int = 200
 
-    def first(self, count: int) -> Job:
-        """The same on fewer images."""
-        return self._replace(**{name: x[:count] for name, x in self._asdict().items() if isinstance(x, list)})
+    def with_seed(self, seed: int) -> Job:
+        if self.kind == "classifier":
+            return replace(self, options=self.options | {"random_state": seed})
+        return replace(self, options=self.options | {"seed": seed}, training=self.training | {"seed": seed})
 
-
-def both(image: np.ndarray) -> np.ndarray:
-    """Raw 5×5 patches and Gaussian derivatives of every channel."""
-    return np.concatenate([patch_features(image, 2), gaussian_features(image, (1, 2, 4))], axis=-2)
-
-
-def of_grey(image: np.ndarray) -> np.ndarray:
-    """What `both` says of the grey value, in the first channel."""
-    return both(image[..., :1])
-
-
-def of_both(image: np.ndarray) -> np.ndarray:
-    """Gaussian derivatives of grey value and probability, and the 3×3 patches of the probability."""
-    return np.concatenate([gaussian_features(image), patch_features(image[..., 1:])], axis=-2)
-
-
-def learn(job: Job) -> tuple[gpulaf.WeightPredictor, float, float]:
-    """The predictor, the seconds of its training and the peak memory of this process in MB."""
-    began = clock.perf_counter()
-    model = gpulaf.WeightPredictor(**job.options, training=Training(**job.training))
-    model.fit(job.images, job.truths, probabilities=job.probabilities, progress=False)
-    return model, clock.perf_counter() - began, megabytes("VmHWM")
+    def quick(self) -> Job:
+        """A few steps on small crops."""
+        if self.kind == "classifier":
+            return replace(self, options=self.options | {"max_iter": 3})
+        return replace(self, training=self.training | {"steps": 2, "crop": 32, "batch": 2})
 
 
-def alone(job: Job) -> tuple[gpulaf.WeightPredictor, float, float]:
-    """The same in a fresh process."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(learn, job).result()
+def seen(case: Case, soft: bool) -> np.ndarray:
+    """The image (H, W, C), behind a classifier with its probabilities of all labels but the last."""
+    return case.image if not soft else np.concatenate([case.image, soft_of(case)[..., :-1]], axis=-1)
 
 
-def labeled(model: gpulaf.WeightPredictor, image: Any, probabilities: Any = None) -> np.ndarray:
-    """Labels (H, W) of an unseen image, or of its probabilities refined."""
-    return model.label(image).labels if probabilities is None else model.refine(image, probabilities).labels
+def soft_of(case: Case) -> np.ndarray:
+    """Probabilities (H, W, J)."""
+    return np.ascontiguousarray(from_rows(case.probabilities()))
+
+
+def learned(job: Job, problem: Problem, cases: Sequence[Case]) -> Call:
+    """What was learned from cases, as labels of a case whose label 0 costs more by an offset."""
+    if QUICK:
+        job = job.quick()
+    images, truths = [seen(case, problem.soft) for case in cases], [case.truth for case in cases]
+    if job.kind == "classifier":
+        return of_classifier(*boosted(images, truths, **job.options), problem)
+    kind = {"network": gpulaf.WeightNetwork, "prototypes": gpulaf.WeightPredictor}[job.kind]
+    predictor: Any = kind(**job.options).set_params(**{f"training__{name}": x for name, x in job.training.items()})
+    soft = [soft_of(case) for case in cases] if problem.soft else None
+    predictor.fit(images, truths, probabilities=soft, progress=False)
+    reader, labeler = predictor.reader, predictor.labeler()
+
+    def call(case: Case, offset: float = 0.0) -> np.ndarray:
+        pixels = reader.pixels(seen(case, problem.soft)).features
+        fields = reader.data_term(pixels, soft_of(case) if problem.soft else None)
+        fields[:, 0] -= np.float32(offset)
+        return labeler.on_fields(fields, pixels).labels.astype(np.int32)
+
+    return call
+
+
+def of_classifier(model: Any, features: Features, problem: Problem) -> Call:
+    """The labels that a classifier finds most probable."""
+
+    def call(case: Case, offset: float = 0.0) -> np.ndarray:
+        logs = np.log(asked(model, features, seen(case, problem.soft), case.cost.shape[-2]))
+        logs[..., 0] -= np.float32(offset)
+        return logs.argmax(axis=-1).astype(np.int32)
+
+    return call
+
+
+def boosted(
+    images: Sequence[np.ndarray], truths: Sequence[np.ndarray], features: str, pixels: int = PIXELS, **options: Any
+) -> tuple[Any, Features]:
+    """Gradient-boosted trees of features of single pixels, some of each image."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    rng, make, rows, labels = np.random.default_rng(options.get("random_state", 0)), Features(features), [], []
+    for image, truth in zip(images, truths, strict=True):
+        at = rng.choice(truth.size, min(pixels, truth.size), replace=False)
+        rows.append(flat(make(image))[at])
+        labels.append(truth.ravel()[at])
+    model = HistGradientBoostingClassifier(**options)
+    return model.fit(np.concatenate(rows), np.concatenate(labels)), make
+
+
+def flat(features: np.ndarray) -> np.ndarray:
+    """(H, F, W) to (H·W, F)."""
+    return from_rows(features).reshape(-1, features.shape[1])
+
+
+def asked(model: Any, features: Features, image: np.ndarray, labels: int) -> np.ndarray:
+    """Probabilities (H, W, J) of a classifier, LEAST or more."""
+    p = np.full((*image.shape[:2], labels), LEAST, np.float32)
+    p[..., model.classes_] = model.predict_proba(flat(features(image))).reshape(*image.shape[:2], -1)
+    p = p.clip(LEAST)
+    return p / p.sum(axis=-1, keepdims=True)
+
+
+def probabilities(images: Any, truths: Any, others: Any, labels: int) -> list[np.ndarray]:
+    """What a classifier that learned from images says of others."""
+    options = {"max_iter": 3} if QUICK else {}
+    model, features = boosted(images, truths, CLASSIFIED, random_state=0, **options)
+    return [asked(model, features, image, labels) for image in others]
+
+
+def tried(name: str, job: Job, candidate: dict[str, Any]) -> float:
+    """% of wrong pixels of the last two images after learning on the others."""
+    problem = PROBLEMS[name]
+    own = replace(job, options=job.options | candidate, training=job.training | {"steps": job.trial}).with_seed(0)
+    call = learned(own, problem, problem.known[:-2])
+    return float(np.mean([wrong(call(case), case) for case in problem.known[-2:]]))
+
+
+def measured(name: str, job: Job, seed: int) -> Found:
+    """Learn, choose the offset, label the unseen images."""
+    problem, began = PROBLEMS[name], clock.process_time()
+    call = learned(job.with_seed(seed), problem, problem.known[: job.images])
+    settings = tuned(call, [{}], problem)
+    return told(call, settings, problem, clock.process_time() - began)
+
+
+def classical(name: str, method: str) -> Found:
+    """Choose settings of a method without learning, label the unseen images."""
+    problem, began = PROBLEMS[name], clock.process_time()
+
+    def call(case: Case, offset: float = 0.0, **settings: Any) -> np.ndarray:
+        return METHODS[method].call(case.shifted(offset), **settings)
+
+    settings = tuned(call, METHODS[method].grid(QUICK), problem)
+    return told(call, settings, problem, clock.process_time() - began)
 
 
 @contextmanager
-def stored(arrays: Sequence[np.ndarray]) -> Iterator[list[Path]]:
-    """Paths of files with the arrays, as long as they are needed."""
-    with TemporaryDirectory() as folder:
-        paths = [Path(folder) / f"{k:02d}.npy" for k in range(len(arrays))]
-        for path, array in zip(paths, arrays, strict=True):
-            np.save(path, array)
-        yield paths
+def processes(problems: Sequence[Problem], quick: bool, count: int = 2) -> Iterator[Any]:
+    """Run calls in processes with one thread each that know the problems; yields what submits one."""
+    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
+    context = get_context("spawn")
+    with ProcessPoolExecutor(count, mp_context=context, initializer=begin, initargs=(list(problems), quick)) as pool:
+        yield pool.submit
 
 
-def chosen(job: Job, candidates: list[dict[str, Any]]) -> dict[str, Any]:
-    """The candidate that, learned on all images but the last two, labels these best; with --quick the last one."""
-    if ASKED.quick:
-        return candidates[-1]
-    count, scores = len(job.images) - 2, []
-    truths = [read_truth(path)[0] for path in job.truths[count:]]
-    for candidate in candidates:
-        model = alone(job.first(count)._replace(options=candidate))[0]
-        soft = [None, None] if job.probabilities is None else [np.load(path) for path in job.probabilities[count:]]
-        found = [labeled(model, read_image(image), p) for image, p in zip(job.images[count:], soft, strict=True)]
-        scores.append(float(np.mean([np.mean(labels != truth) for labels, truth in zip(found, truths, strict=True)])))
-        print(f"  {spelled(candidate)}: {100 * scores[-1]:.2f} % of the two images held back", flush=True)
-    return candidates[int(np.argmin(scores))]
+def begin(problems: list[Problem], quick: bool) -> None:
+    global QUICK
+    QUICK = quick
+    PROBLEMS.update({problem.name: problem for problem in problems})
 
 
-def spelled(settings: dict[str, Any]) -> str:
-    """Settings in one line."""
-    names = {name: getattr(value, "__name__", value) for name, value in settings.items()}
-    return " ".join(f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in names.items())

@@ -1,10 +1,11 @@
 """Files: what they say is read, and results are written whole or not at all.
 
-From file to contents (`contents`): TIFF (`tiff`, `tiff_tags`), Zarr (`zarrs`), pictures (`pictures`), .npy and others;
-which axis is which (`axes`), where the pixels lie (`place`), parts of stored arrays (`stored`), what is said where a file cannot be
-read (`failures`). Images and predictions in memory (`images`), ground truth (`truth`), label prototypes (`prototypes`),
-atomic replacement (`atomic`), results that find another place where theirs fails (`results`), tensors with metadata in
-safetensors (`tensors`), pairs of files by their names (`pairing`). Imports backend alone.
+From file to contents (`contents`): TIFF (`tiff`, `tiff_tags`), Zarr (`zarrs`), pictures (`pictures`), .npy and
+others; which axis is which (`axes`), where the pixels lie (`place`), parts of stored arrays (`stored`), what is said
+where a file cannot be read (`failures`). Images and predictions in memory (`images`), ground truth (`truth`), label
+prototypes (`prototypes`), atomic replacement (`atomic`), results that find another place where theirs fails
+(`results`), tensors with metadata in safetensors (`tensors`), pairs of files by their names (`pairing`). Imports
+backend alone.
 """
 
 from .atomic import whole_file
