@@ -19,8 +19,14 @@ import gpulaf
 from gpulaf.fields import from_rows
 from gpulaf.prediction import Features
 
-#: Features of the classifier whose probabilities are cleaned up, and how many pixels of an image it learns from.
-CLASSIFIED, PIXELS = "patch:3+gaussian:1,2,4,8", 10_000
+#: The classifiers whose probabilities are cleaned up: features, pixels of each image, trees.
+CLASSIFIERS: dict[str, dict[str, Any]] = {
+    "soft": {"features": "patch:3+gaussian:1,2,4,8", "pixels": 10_000},
+    "vnc": {
+        "features": "patch:2+gaussian:1,2,4,8,16", "pixels": 40_000, "max_iter": 40, "learning_rate": 0.07,
+        "min_samples_leaf": 100,
+    },
+}  # fmt: skip
 #: The least probability.
 LEAST = 1e-6
 #: Problems by name, in the processes.
@@ -101,7 +107,7 @@ def of_classifier(model: Any, features: Features, problem: Problem) -> Call:
 
 
 def boosted(
-    images: Sequence[np.ndarray], truths: Sequence[np.ndarray], features: str, pixels: int = PIXELS, **options: Any
+    images: Sequence[np.ndarray], truths: Sequence[np.ndarray], features: str, pixels: int, **options: Any
 ) -> tuple[Any, Features]:
     """Gradient-boosted trees of features of single pixels, some of each image."""
     from sklearn.ensemble import HistGradientBoostingClassifier
@@ -128,10 +134,10 @@ def asked(model: Any, features: Features, image: np.ndarray, labels: int) -> np.
     return p / p.sum(axis=-1, keepdims=True)
 
 
-def probabilities(images: Any, truths: Any, others: Any, labels: int) -> list[np.ndarray]:
-    """What a classifier that learned from images says of others."""
-    options = {"max_iter": 3} if QUICK else {}
-    model, features = boosted(images, truths, CLASSIFIED, random_state=0, **options)
+def probabilities(name: str, images: Any, truths: Any, others: Any, labels: int) -> list[np.ndarray]:
+    """What the classifier of a problem that learned from images says of others."""
+    options = CLASSIFIERS[name] | {"random_state": 0} | ({"max_iter": 3} if QUICK else {})
+    model, features = boosted(images, truths, **options)
     return [asked(model, features, image, labels) for image in others]
 
 

@@ -28,7 +28,11 @@ class Sizes(NamedTuple):
     scenes: int = 90
     unseen: int = 10
     tuning: int = 5
+<<<<<<< HEAD
     #: Of real images: the side of the middle that is used, of that on which settings are chosen, of how many images.
+=======
+    #: Of real images: the side of the middle that is used, of that on which settings are chosen, and of how many.
+>>>>>>> quality
     whole: int | None = None
     middle: int = 192
     middles: int = 10
@@ -97,7 +101,7 @@ def classified(name: str, sizes: Sizes, submit: Callable[..., Any]) -> Problem:
     sources = ((last, first), (first, last), (first + last, list(range(known, count))))
     labels = 1 + max(int(truth.max()) for truth in truths)
     futures = [
-        submit(probabilities, [images[k] for k in a], [truths[k] for k in a], [images[k] for k in b], labels)
+        submit(probabilities, name, [images[k] for k in a], [truths[k] for k in a], [images[k] for k in b], labels)
         for a, b in sources
     ]
     found = [p for future in futures for p in future.result()]

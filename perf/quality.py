@@ -38,9 +38,9 @@ FEW = 20
 
 #: The best settings of networks on scenes: options, training.
 BEST: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "lines 0.3": ({}, {"steps": 300}),
-    "lines 0.5": ({}, {"steps": 600}),
-    "colors 0.55": ({"time": 12.0}, {"steps": 400}),
+    "lines 0.3": ({}, {"steps": 600}),
+    "lines 0.5": ({}, {"steps": 1500}),
+    "colors 0.55": ({"time": 12.0, "n_layers": 4}, {"steps": 600}),
 }
 #: Trees of the classifier of single pixels: of scenes from 4000 pixels each.
 TREES = {"features": WIDE, "pixels": 4000, "max_iter": 300}

@@ -101,8 +101,8 @@ def choose_rank(singular_values: np.ndarray, rank: int | None, tol: float) -> in
 
 
 def check_time(time: float) -> float:
-    """Return the integration time as a Python number; raise an error unless it is a positive, finite number."""
-    return check_number(time, "time", usual="Times of 1 to 5 are usual; a list holds those of layers.")
+    """Return the integration time as a Python number; raise an error unless it is a positive number up to 10⁴."""
+    return check_number(time, "time", high=1e4, usual="Times of 1 to 5 are usual; a list holds those of layers.")
 
 
 def check_tol(tol: float, usual: str = "1e-4") -> None:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..backend.array import is_device_array
+from ..backend.numbers import check_count, check_number
 from ..io.tensors import digest, qualified_name
 from ..kernels._numba import threads
 from ..learning.loop import Checkpoint, check_checkpoint, check_finite
@@ -103,15 +104,11 @@ class Training:
     def __post_init__(self) -> None:
         optional = {"batch": 1, "crop": 1, "patience": 1, "memory": 0}
         for name, least in ({"steps": 0, "validate": 1, "seed": 0, "warmup": 0} | optional).items():
-            value = getattr(self, name)
-            if value is None and name in optional:
-                continue
-            if isinstance(value, bool) or int(value) != value or value < least:
-                none = ", or None" if name in optional else ""
-                raise ValueError(f"{name} is {value}; accepted are whole numbers from {least}{none}.")
+            check_count(getattr(self, name), name, least, 2**63 - 1, optional=name in optional)
         check_checkpoint(self.checkpoint)
-        if not 0 < self.step_size < float("inf"):
-            raise ValueError(f"step_size is {self.step_size}; accepted are positive numbers. 0.05 is usual.")
+        check_number(self.step_size, "step_size", high=1e3, usual="0.003 of networks and 0.05 of prototypes are usual.")
+        if not callable(self.loss):
+            raise TypeError(f"loss is {self.loss!r}; accepted is a callable, as gpulaf.cross_entropy_loss.")
         if self.balanced and "class_weights" not in signature(self.loss).parameters:
             raise TypeError(
                 f"loss {qualified_name(self.loss)} takes no class_weights, which balanced asks for. "

@@ -157,7 +157,7 @@ NODES, SOFT = nearest_neighbor_graph(np.random.default_rng(0).random((6, 2))), n
     (lambda: refine(SOFT[None], weights=NODES), r"\(1, 6, 2\); accepted is \(n, J\)"),
     (lambda: refine(2 * SOFT, weights=NODES), "miss a sum of 1"),
     (lambda: refine(SOFT, weights=[NODES] * 2, time=[1.0]), "2 weights and 1 times"),
-    (lambda: label(np.arange(6.0), [0, 5], weights=NODES, time=1e5), "overflows before time 1"),
+    (lambda: label(np.arange(6.0), [0, 5], weights=NODES, time=1e4), "overflows before time 1"),
 ])  # fmt: skip
 def test_nodes_that_cannot_be_labeled(call, words):
     with pytest.raises((TypeError, ValueError), match=words):
