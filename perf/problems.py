@@ -28,11 +28,7 @@ class Sizes(NamedTuple):
     scenes: int = 90
     unseen: int = 10
     tuning: int = 5
-<<<<<<< HEAD
-    #: Of real images: the side of the middle that is used, of that on which settings are chosen, of how many images.
-=======
     #: Of real images: the side of the middle that is used, of that on which settings are chosen, and of how many.
->>>>>>> quality
     whole: int | None = None
     middle: int = 192
     middles: int = 10
