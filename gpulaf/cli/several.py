@@ -48,7 +48,7 @@ def label_jobs(options: dict[str, Any], described: Described) -> list[dict[str, 
                 f"--{name} is {path}, and the images of a folder or a list are labeled; accepted is a folder, in which "
                 f"each has a file of its own. Take --{name} {path.with_suffix('')}, or name one image."
             )
-        check_folders(path)
+        check_folders(path / "labels" if path.is_dir() else path)
     tiles = any(options[name] for name in ASKING)
     small = described.classes is None or (min(described.classes) >= 0 and max(described.classes) < 2**16)
     jobs = [

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .atomic import as_path
 from .axes import Ask
 from .images import read_whole
 from .tiff import TIFFS
@@ -57,7 +58,7 @@ def read_values(path: str | os.PathLike[str]) -> np.ndarray:
     ValueError
         If the file holds no whole number for each pixel, or what a JPEG or an interpolation makes of labels.
     """
-    path = Path(path)
+    path = as_path(path)
     if _is_jpeg(path):
         raise ValueError(f"{path} is a JPEG, which changes the values of labels. Take the PNG or TIFF that it was.")
     record = read_whole(path, Ask(indices=True))

@@ -159,7 +159,7 @@ def prototype_array(
 
 def check_label_count(labels: float) -> None:
     """Raise ValueError for a number of prototypes that k-means cannot find."""
-    if not np.isfinite(labels) or int(labels) != labels or not 2 <= labels <= 65536:
+    if not 2 <= labels <= 65536 or int(labels) != labels:
         raise ValueError(f"prototypes is {labels}; accepted are 2 to 65536 labels, or an array (J, C). {NEXT}")
 
 

@@ -184,8 +184,10 @@ class Reader:
         image, truth, probabilities, valid = read_item(item)
         if view is not None:
             window, way = view.choose(truth, seed)
-            image, truth = turned(image[window], way), np.asarray(turned(truth[window], way))
-            probabilities, valid = (None if x is None else turned(x[window], way) for x in (probabilities, valid))
+            truth = np.asarray(turned(truth[window], way))
+            image, probabilities, valid = (
+                None if x is None else turned(x[(*window, ...)], way) for x in (image, probabilities, valid)
+            )
         features = self.pixels(image, valid).features
         labels = namespace(features).asarray(label_indices(truth, self.classes))
         return Prepared(features, labels, self.data_term(features, probabilities, valid), valid=valid)

@@ -127,7 +127,7 @@ class FittedPredictor(TrainedPredictor):
         reason += f" The parameters are those of step {kept.step}." if kept else ""
         if still_falling([row.loss for row in history]):
             reason += " The loss was still falling: more steps would lower it."
-        less = less_is_more(objective, trained.best(), held or samples, steps=history[-1].step)
+        less = less_is_more(objective, trained.best(), trained.prepared, held or samples, steps=history[-1].step)
         reason = f"{reason} {less}".strip()
         tensors = trained.best().tensors | {"feature_scale": scale, "rho": np.array(rho)}
         tensors |= {"classes": known.classes, "label_prototypes": known.label_prototypes}

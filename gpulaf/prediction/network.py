@@ -29,6 +29,9 @@ from .perceptron import Layer, applied, pulled, starting_layers
 
 __all__ = ["BoundNetwork", "Network", "NetworkStage", "network_of", "starting_network", "state_patches"]
 
+#: The largest |κ| that counts.
+LONGEST = 2.3
+
 
 @dataclass(frozen=True, eq=False)
 class Network:
@@ -84,8 +87,8 @@ class Network:
         return replace(self, stages=stages, scales=scales, clocks=clocks)
 
     def times(self, times: Sequence[float]) -> list[float]:
-        """h_s e^{κ_s} for times h_s."""
-        return [float(h * np.exp(k)) for h, k in zip(times, self.clocks, strict=True)]
+        """h_s e^{κ_s} for times h_s, between a tenth and ten times as long."""
+        return [float(h * np.exp(k)) for h, k in zip(times, self.clocks.clip(-LONGEST, LONGEST), strict=True)]
 
     def bound(self, features: Any, valid: Any = None) -> BoundNetwork:
         """The stages on an image with features (H, F, W)."""
@@ -135,7 +138,7 @@ class BoundNetwork:
         """∂L of :attr:`Network.vector`, after the gradient of the flow went through all stages."""
         parts = [x for stage in self.layers for layer in stage.derivative for x in layer]
         parts.append(np.array([stage.scale_derivative for stage in self.layers]))
-        parts.append(np.array(gradient.times) * self.times)  # of κ
+        parts.append(np.array(gradient.times) * self.times * (np.abs(self._network.clocks) < LONGEST))  # of κ
         return np.concatenate([np.ravel(host_array(x)) for x in parts]).astype(np.float64)
 
 

@@ -33,24 +33,33 @@ class PreparedImages:
     def get(self, samples: Samples, k: int, view: View | None = None, seed: Sequence[int] = ()) -> Prepared:
         """The k-th image with its features, or what a view of it shows; the same bits, kept or read."""
         prepared = self._kept.get((samples.name, k))
-        if prepared is None and self._left == 0:
+        if prepared is None and self.spent:
             prepared = self.reader(samples[k], view, seed)
             return self.reader.with_features(prepared)
         if prepared is None:
-            prepared = self.reader(samples[k])
-            if view is None:
-                prepared = self.reader.with_features(prepared)
-            self._keep((samples.name, k), prepared)
+            with self._lock:
+                prepared = self._kept.get((samples.name, k)) or self._read(samples, k, view is None)
         return prepared if view is None else self.reader.with_features(prepared.viewed(view, seed))
+
+    @property
+    def spent(self) -> bool:
+        """Whether the budget is spent, so that images are read at every use."""
+        return self._left == 0
+
+    def _read(self, samples: Samples, k: int, features: bool) -> Prepared:
+        """Read an image, with its features where it is asked for as a whole, and keep it if the budget allows it."""
+        prepared = self.reader(samples[k])
+        prepared = self.reader.with_features(prepared) if features else prepared
+        self._keep((samples.name, k), prepared)
+        return prepared
 
     def _keep(self, key: tuple[str, int], prepared: Prepared) -> None:
         """Keep a prepared image if the budget allows it; else it is spent."""
-        with self._lock:
-            if self._left is None:
-                self._left = (free_bytes(is_device_array(prepared.image)) or 0) // 4
-            if prepared.nbytes > self._left:
-                self._left = 0
-                return
-            self._left -= prepared.nbytes
+        if self._left is None:
+            self._left = (free_bytes(is_device_array(prepared.image)) or 0) // 4
+        if prepared.nbytes > self._left:
+            self._left = 0
+            return
+        self._left -= prepared.nbytes
         image = namespace(prepared.image).asarray(prepared.image, copy=True)  # the caller may use the array again
         self._kept[key] = prepared._replace(image=image)

@@ -98,7 +98,7 @@ def read_model(
         )
     try:
         stored = metadata["features"]
-        options = {name: kind(metadata["options"][name]) for name, kind in kinds.items()}
+        options = {name: _plain_option(metadata["options"][name], kind) for name, kind in kinds.items()}
         own = Features(stored["names"]) if isinstance(stored, dict) else None
         if not isinstance(stored, str | dict) and (isinstance(stored, bool) or int(stored) != stored or stored < 0):
             raise ValueError(f"features are {stored}")
@@ -116,6 +116,13 @@ def read_model(
         raise ValueError(f"{path} has damaged metadata ({error!r}). Save the predictor again.") from None
     options["features"] = _restored(path, own or stored, features)
     return Model(tensors, options, *rest)
+
+
+def _plain_option(value: Any, kind: Callable[[Any], Any]) -> Any:
+    """An option of a file as its type; a truth value is no number, and a number none."""
+    if isinstance(value, bool) != (kind is bool):
+        raise ValueError(f"an option is {value!r}")
+    return kind(value)
 
 
 def check_dimensions(path: Any, tensors: dict[str, np.ndarray], dimensions: dict[str, int]) -> bool:

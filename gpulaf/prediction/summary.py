@@ -17,6 +17,7 @@ from ..learning.loss import wrong_share
 from .dataset import Samples, View
 from .model import WeightMap
 from .objective import Objective
+from .prepared import PreparedImages
 
 __all__ = ["less_is_more", "simpler_methods", "still_falling"]
 
@@ -37,12 +38,14 @@ def still_falling(losses: Sequence[float]) -> bool:
     return bool(before.mean() - last.mean() > max(3 * chance, 0.02 * last.mean()))
 
 
-def simpler_methods(objective: Objective, weights: WeightMap, samples: Samples) -> dict[str, float]:
+def simpler_methods(
+    objective: Objective, weights: WeightMap, images: PreparedImages, samples: Samples
+) -> dict[str, float]:
     """Shares of wrong pixels, 0 to 1, of the model and of two methods without learning, mean over some
     images."""
     rows = []
     for k in range(min(COMPARED, len(samples))):
-        prepared = objective.reader.with_features(objective.reader(samples[k], View(SIDE), (k,)))
+        prepared = images.get(samples, k, View(SIDE), (k,))
         l, truth, valid = prepared.log_likelihood, prepared.truth, prepared.valid
         plain = DeepFlow(_uniform(l, valid), objective.times, solver=objective.solver)
         v = plain.solve(l, keep_basis=False).v
@@ -50,12 +53,14 @@ def simpler_methods(objective: Objective, weights: WeightMap, samples: Samples) 
     return dict(zip(("the model", "pixelwise labels", "uniform weights"), np.mean(rows, axis=0).tolist(), strict=True))
 
 
-def less_is_more(objective: Objective, weights: WeightMap, samples: Samples, *, steps: int) -> str:
+def less_is_more(
+    objective: Objective, weights: WeightMap, images: PreparedImages, samples: Samples, *, steps: int
+) -> str:
     """A sentence where pixelwise labels or uniform weights have fewer wrong pixels than what was learned, else "".
 
     After more than a few steps it is a warning, too.
     """
-    model, *others = simpler_methods(objective, weights, samples).items()
+    model, *others = simpler_methods(objective, weights, images, samples).items()
     name, wrong = min(others, key=lambda item: item[1])
     if wrong >= model[1]:
         return ""

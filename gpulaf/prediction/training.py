@@ -171,7 +171,7 @@ class PredictorTraining:
         self.vector = self.kept = start.vector
         self.first, self.second, self.lowest = np.zeros_like(self.vector), np.zeros_like(self.vector), inf
         self.fingerprint = fingerprint | training.fingerprint() | {"start": digest(start.vector)}
-        self._prepared, self._workers = PreparedImages(objective.reader, training.memory), 1
+        self.prepared, self._workers = PreparedImages(objective.reader, training.memory), 1
 
     def evaluate(self, count: int) -> TrainingStep:
         """Loss and derivative, means over the images of the step in their order, and the validation."""
@@ -227,13 +227,14 @@ class PredictorTraining:
         return float(np.mean([x.loss for x in found])), float(np.mean([x.wrong for x in found])), derivative
 
     def _here(self, samples: Samples, tasks: Iterable[Any], gradient: bool) -> Iterator[ImageLoss]:
-        """Losses of images in their order; on the host as many at a time as there are cores, up to four."""
+        """Losses of images in their order; kept ones on the host as many at a time as there are cores, up to four."""
         weights = self.presented()
 
         def evaluate(task: Any) -> ImageLoss:
             k, view, seed = task
-            prepared = self._prepared.get(samples, k, view, seed)
-            self._workers = 1 if is_device_array(prepared.image) else min(AT_ONCE, threads())
+            prepared = self.prepared.get(samples, k, view, seed)
+            alone = is_device_array(prepared.image) or self.prepared.spent
+            self._workers = 1 if alone else min(AT_ONCE, threads())
             return self.objective(weights, prepared, gradient)
 
         if self._workers == 1:  # so far

@@ -154,6 +154,13 @@ def _prediction(draw: _Draw) -> Iterator[tuple[Any, ...]]:
         yield f"{said}, adjoint", (*model, draw.normal(height, N, width))
 
 
+def _affine(draw: _Draw) -> Iterator[tuple[Any, ...]]:
+    for height, width, inputs, outputs in ((1, 1, 1, 1), (3, 301, 6, 5), (13, 64, 33, 12)):
+        for rectified in (False, True):
+            operands = draw.normal(outputs, inputs), draw.normal(outputs), draw.normal(height, inputs, width)
+            yield f"{height}×{width}, {inputs} to {outputs} numbers", (*operands, rectified)
+
+
 def _agreement(draw: _Draw) -> Iterator[tuple[Any, ...]]:
     for said, v, truth, class_weights in _labelings(draw):
         yield said, (v, truth, class_weights)
@@ -198,7 +205,7 @@ _CASES: dict[str, Callable[[_Draw], Iterator[tuple[Any, ...]]]] = {
     "similarity": _similarity, "operator": _product, "adjoint": _product, "chain": _chain,
     "weight_gradient": _weight_gradient, "reverse_horner": _reverse_horner, "inner_products": _inner_products,
     "combination": _combination, "agreement": _agreement, "cosine": _cosine, "moments": _moments,
-    "geodesic": _geodesic, "prediction": _prediction,
+    "geodesic": _geodesic, "prediction": _prediction, "affine": _affine,
 }  # fmt: skip
 
 #: The kernels that have cases, all there are.

@@ -69,7 +69,9 @@ def sample_pixels(source: Source, bounds: tuple[float, float] | None, seed: int 
     """Scaled valid pixels of an image file, (1, n, C), as they are sampled of an image in memory."""
     values = sampled_values(source.shape[:2], partial(_read, source), seed=seed)
     if not len(values):
-        raise ValueError(f"{source.path} has no pixel with data: all are NaN, transparent or of the value for none.")
+        raise ValueError(
+            f"{source.path} has no pixel with data: all are NaN, transparent or of the value for none. Check the file."
+        )
     return image_features(values[None], 2, range=bounds)
 
 

@@ -303,7 +303,7 @@ def test_an_image_of_several_that_fails_is_named(folder: Path, capsys: Any) -> N
 
 
 def test_a_weight_file_of_other_values_than_prototypes(folder: Path, capsys: Any) -> None:
-    stored = {"prototypes": [[0.2], [0.8]], "label_values": [7]}
+    stored = {"prototypes": [[0.2], [0.8]], "label_values": [7], "rho": 0.1, "time": 3.0}
     gpulaf.io.write_tensors("w.safetensors", "weights", {"weights": gpulaf.uniform_weights((40, 52))}, stored)
     said = refused(capsys, folder, "label", "grey.png", "--weights", "w.safetensors", "-o", "o.png")
     assert "there are values of 1 labels and prototypes of 2; accepted are as many" in said

@@ -12,6 +12,7 @@ import numpy as np
 from gpulaf.kernels import (
     _numba,
     adjoint,
+    affine,
     agreement,
     chain,
     combination,
@@ -91,6 +92,7 @@ def pixelwise(rng, pixels, radius, labels, kind, dtype):
     features, N = values(rng, (height, 2, width), kind, dtype), (2 * radius + 1) ** 2
     parameters = values(rng, (3, 2), kind, dtype), values(rng, (3, N), kind, dtype), 1.5
     yield prediction.cpu(*parameters, features)
+    yield affine.cpu(values(rng, (5, features.shape[1]), kind, dtype), values(rng, (5,), kind, dtype), features, True)
     yield prediction.cpu(*parameters, features, values(rng, (height, N, width), kind, dtype))
 
 

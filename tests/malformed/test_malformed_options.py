@@ -52,7 +52,7 @@ COMMANDS = {
         "--tol": {"1e-300": None},
         "--channel-axis": {},
         "--series": {"0": python_label, "-0": python_label},
-        "--nodata": {},
+        "--nodata": {"-1": python_label},
         "--range": {"1,2": lambda: python_label(range=(1, 2))},
         "--spacing": {"1,2": lambda: python_label(spacing=(1, 2))},
         "--axes": {},

@@ -29,7 +29,7 @@ def in_the_wrong_place(folder: Path) -> None:
     (folder / "loop.png").symlink_to("loop.png")
     (folder / "gone.png").symlink_to("nothing.png")
     (folder / "rows.json").write_text("[[1, 2], [3]]")
-    (folder / "names.json").write_text('{"a": [1], "b": [2]}')
+    (folder / "names.json").write_text('{"a": [1], "b": "x"}')
     (folder / "words.csv").write_text("a\nb\n")
     (folder / "infinite.csv").write_text("1\ninf\n")
     (folder / "nan.json").write_text("[[NaN], [1]]")
