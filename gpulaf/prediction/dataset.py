@@ -311,7 +311,7 @@ def _window(values: np.ndarray, side: int, rng: np.random.Generator) -> tuple[sl
         at = np.flatnonzero(values != -1)
         y, x = np.unravel_index(at[rng.integers(len(at))], values.shape)
         y, x = (min(max(0, i - side // 2), max(0, n - side)) for i, n in ((y, height), (x, width)))
-    return slice(y, y + side), slice(x, x + side)
+    return slice(int(y), int(min(y + side, height))), slice(int(x), int(min(x + side, width)))
 
 
 def check_sequence(values: Any, name: str) -> None:

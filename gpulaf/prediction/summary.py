@@ -43,13 +43,15 @@ def simpler_methods(
 ) -> dict[str, float]:
     """Shares of wrong pixels, 0 to 1, of the model and of two methods without learning, mean over some
     images."""
-    rows = []
-    for k in range(min(COMPARED, len(samples))):
+
+    def shares(k: int) -> tuple[float, float, float]:
         prepared = images.get(samples, k, View(SIDE), (k,))
         l, truth, valid = prepared.log_likelihood, prepared.truth, prepared.valid
         plain = DeepFlow(_uniform(l, valid), objective.times, solver=objective.solver)
         v = plain.solve(l, keep_basis=False).v
-        rows.append((objective(weights, prepared, False).wrong, wrong_share(l, truth), wrong_share(v, truth)))
+        return objective(weights, prepared, False).wrong, wrong_share(l, truth), wrong_share(v, truth)
+
+    rows = [shares(k) for k in range(min(COMPARED, len(samples)))]
     return dict(zip(("the model", "pixelwise labels", "uniform weights"), np.mean(rows, axis=0).tolist(), strict=True))
 
 

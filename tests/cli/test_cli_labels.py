@@ -306,7 +306,7 @@ def test_a_weight_file_of_other_values_than_prototypes(folder: Path, capsys: Any
     stored = {"prototypes": [[0.2], [0.8]], "label_values": [7], "rho": 0.1, "time": 3.0}
     gpulaf.io.write_tensors("w.safetensors", "weights", {"weights": gpulaf.uniform_weights((40, 52))}, stored)
     said = refused(capsys, folder, "label", "grey.png", "--weights", "w.safetensors", "-o", "o.png")
-    assert "there are values of 1 labels and prototypes of 2; accepted are as many" in said
+    assert "label_values is [7]; accepted is a list of whole numbers, one for each row of prototypes" in said
 
 
 @pytest.mark.parametrize(("number", "said"), [("0", "is 0"), ("-1", "is -1"), ("1", "is 1"), ("", "are ''")])

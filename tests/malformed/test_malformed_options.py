@@ -62,7 +62,7 @@ COMMANDS = {
     }),
     "label bilateral": Command(BILATERAL, "out.npy", {"--sigma": {"1e5": None}}),
     "label in tiles": Command([*LABEL[:-1], "out.zarr"], "out.zarr", {
-        "--tile": {}, "--memory": {}, "--workers": {},
+        "--tile": {}, "--memory": {"9" * 30: None}, "--workers": {},
     }),
     "refine": Command(["refine", "soft.npy", "-o", "out.npy"], "out.npy", {
         "--rho": {"1e5": None}, "--label-axis": {"-1": None}, "--time": {},
@@ -87,7 +87,7 @@ COMMANDS = {
         "--time": {},
         "--layers": {},
         "--steps": {"0": None, "-0": None},
-        "--step-size": {"1e-300": None},
+        "--step-size": {},
         "--batch": {},
         "--crop": {},
         "--patience": {},
