@@ -60,6 +60,7 @@ class OneLineErrors(click.Group):
 def _as_options(text: str) -> str:
     """A message in one line, with the option of the command line in the place of an argument in Python."""
     line = re.sub(r"\brange=\(([^,()]+), ([^,()]+)\)", r"--range \1,\2", " ".join(text.split()))
+    line = line.replace("options by gpulaf.prediction.tune", "--auto")
     return re.sub(r"\bunlabeled=(-?\d+)", r"--unlabeled \1", line)
 
 
@@ -74,7 +75,11 @@ def _one_line(
     """Show a warning of gpulaf as a line; those of others, which a user cannot follow, with --debug alone."""
     context = click.get_current_context(silent=True)
     if category.__module__.startswith("gpulaf"):
-        click.echo(f"gpulaf: {_as_options(str(message))}", err=True)
+        text = _as_options(str(message))
+        told = context.find_root().meta.setdefault("gpulaf.told", set()) if context is not None else set()
+        if text not in told:  # once in a run
+            told.add(text)
+            click.echo(f"gpulaf: {text}", err=True)
     elif context is not None and context.find_root().params.get("debug"):
         click.echo(warnings.formatwarning(message, category, filename, lineno, line), err=True, nl=False)
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @click.option("--model", type=click.Path(path_type=Path), required=True, help="A model of gpulaf train.")
 @files_option("--truth", "Label images, paired with IMAGES by name.", required=True)
 @files_option("--probabilities", "Soft predictions to refine, for a model that was trained on them.")
-@click.option("--unlabeled", type=int, help="Value of the truth at pixels without ground truth.")
+@click.option("--unlabeled", type=int, help="Value of the truth at pixels without ground truth, besides -1.")
 @click.option("--channel-axis", type=int, help="Axis of the channels, where the files do not say it.")
 @click.option("--confusion", type=click.Path(path_type=Path), help="Draw the confusion matrix: .png, .pdf or .svg.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Also write all numbers to this file.")

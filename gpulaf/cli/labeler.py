@@ -66,8 +66,8 @@ def range_option(command: Any) -> Any:
     """Add --range."""
     return click.option(
         "--range", metavar="LOW,HIGH", callback=lambda context, option, text: read_range(text),
-        help="Values of the image that become 0 and 1, as 0,4095. [default: those of the model or weight file; 0 and "
-        "the largest value of an integer type; floats as they are]",
+        help="Values of the image that become 0 and 1, as 0,4095. [default: those of a model or weight file that is "
+        "applied; 0 and the largest value of an integer type; floats as they are]",
     )(command)  # fmt: skip
 
 

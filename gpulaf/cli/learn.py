@@ -40,7 +40,7 @@ from .options import check_files, check_folders, device_option, tell_labels, tel
     show_default=True,
     help="Strength of the pull towards uniform weights; 0.01 to 0.5 is usual.",
 )
-@click.option("--unlabeled", type=int, help="Value of TRUTH at pixels without ground truth.")
+@click.option("--unlabeled", type=int, help="Value of TRUTH at pixels without ground truth, besides -1.")
 @click.option("--channel-axis", type=int, help="Axis of the channels, where the file does not say it.")
 @range_option
 @click.option("--checkpoint", type=click.Path(path_type=Path), help="Save the state of learning here on the way.")

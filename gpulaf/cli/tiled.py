@@ -47,7 +47,7 @@ def tiling_options(command: Any) -> Any:
         (
             "--tile",
             click.IntRange(16),
-            "Label in tiles of this side. [default: up to 2048 pixels, as memory allows]",
+            "Label in tiles of this side, a multiple of 16. [default: up to 2048 pixels, as memory allows]",
         ),
     ):
         kind: dict[str, Any] = {"is_flag": True} if type_ is None else {"type": type_}

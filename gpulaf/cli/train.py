@@ -25,6 +25,7 @@ from .options import (
     files_option,
     image_sequence,
     tell_labels,
+    tell_notes,
     tell_void,
 )
 
@@ -56,7 +57,7 @@ LOOKED_AT = 16
 @click.option(
     "--features",
     metavar="NAMES",
-    help="What weights depend on: patch:1 (3×3 pixels), patch:3, gaussian[:scales], affinity[:scales], or several "
+    help="What weights depend on: patch:R (R = 1 for 3×3 pixels), gaussian[:scales], affinity[:scales], or several "
     "joined by +.  [default: patch:3+gaussian:1,2,4+affinity; patch:1 of prototypes]",
 )
 @click.option(
@@ -109,7 +110,7 @@ LOOKED_AT = 16
 )
 @click.option("--balanced", is_flag=True, help="Every class counts alike, however rare.")
 @click.option("--patience", type=click.IntRange(1), help="Stop after so many steps without a better validation.")
-@click.option("--unlabeled", type=int, help="Value of the truth at pixels without ground truth.")
+@click.option("--unlabeled", type=int, help="Value of the truth at pixels without ground truth, besides -1.")
 @click.option("--channel-axis", type=int, help="Axis of the channels, where the files do not say it.")
 @range_option
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
@@ -180,6 +181,8 @@ def _check(output: Path, sets: list[FileSet], options: dict[str, Any]) -> None:
     if options["resume"] and options["checkpoint"] is None:
         raise ValueError("--resume needs to know where from. Name the file with --checkpoint.")
     check_figure(options["figure"])
+    if options["resume"] and not options["checkpoint"].exists():
+        tell_notes([f"there is no checkpoint {options['checkpoint']}: training begins anew."])
     results = [path for path in (output, options["checkpoint"], options["figure"]) if path is not None]
     check_folders(*results)
     check_files([path for files in sets for path in files.all()], results)
@@ -251,6 +254,8 @@ def _training(usual: Training, options: dict[str, Any], truths: Sequence[Any]) -
 
     names = ("steps", "step_size", "decay", "flips", "batch", "crop", "patience", "seed")
     given = {name: options[name] for name in names if options[name] is not None}
+    if options["foreground"] is not None and options["loss"] != "connectivity":
+        raise ValueError("--foreground is that of --loss connectivity. Add it, or leave --foreground out.")
     if options["loss"] is not None:
         given["loss"] = _loss(options["loss"], options["foreground"], truths, options["unlabeled"])
     path = options["checkpoint"]
@@ -292,16 +297,21 @@ def _report(predictor: FittedPredictor, count: int) -> None:
 
 
 def _tell_void(files: FileSet) -> None:
-    """Say which value of the first truths may stand for no ground truth."""
-    from ..io.truth import read_truth
+    """Say which values of the first truths may stand for no ground truth, and that -1 does."""
+    from ..io.truth import read_truth, read_values
     from ..labeling.hints import void_value
 
+    shares, void = [0.0], None
     for path in files.truths[:LOOKED_AT]:
         with suppress(ValueError, OSError):  # what is wrong with it is said where it is learned from
-            found = void_value(*read_truth(path))
-            if found is not None:
-                tell_void(found)
-                return
+            shares.append(float(np.mean(read_values(path) == -1)))
+            void = void if void is not None else void_value(*read_truth(path))
+    tell_void(void)
+    if max(shares):
+        tell_notes([
+            f"up to {100 * max(shares):.3g} % of the pixels of a truth are -1 or no data, and count as without ground "
+            "truth. If -1 is a class, store it as another value."
+        ])  # fmt: skip
 
 
 def _figure(predictor: FittedPredictor, files: tuple[Any, ...], unlabeled: int | None, unseen: bool) -> Any:

@@ -101,7 +101,7 @@ def layout_of(
             told = "×".join(str(shape[k]) for k in unknown[:-1])
             notes += (
                 f"{path} is taken as {told} pixels with {shape[unknown[-1]]} channels. Other axes are said by --axes "
-                "(axes=), as ZYX.",
+                "(axes=), as ZYX, or --channel-axis.",
             )
         unknown = unknown[:-1]
     if len(unknown) == len(left) and (named is None or ask.volume):

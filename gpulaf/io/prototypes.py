@@ -49,6 +49,8 @@ def read_prototypes(text: str) -> int | PrototypeTable:
     if re.fullmatch(r"[+-]?[0-9]+", text.strip()):
         return int(text)
     path = Path(text)
+    if not path.exists() and path.suffix.lower() in (".csv", ".json"):
+        raise FileNotFoundError(f"{text} does not exist. Check the path of the prototypes.")
     if not path.is_file():
         raise FileNotFoundError(f"prototypes are {text!r}; accepted are a number of labels or a .json or .csv file.")
     try:

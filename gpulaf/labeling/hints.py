@@ -11,7 +11,7 @@ import numpy as np
 from ..backend.array import host_array, namespace
 from ..backend.validation import Pixels, calling_level
 
-__all__ = ["DataWarning", "unused_labels", "void_value", "warn_of_labels", "warn_of_values"]
+__all__ = ["DataWarning", "unused_labels", "void_value", "warn_of_labels", "warn_of_range", "warn_of_values"]
 
 #: Share of a range under which an image uses little of it, and how much larger than 1 values of floats are large.
 LITTLE, LARGE = 1 / 8, 10
@@ -56,6 +56,13 @@ def warn_of_values(pixels: Pixels, prototypes: np.ndarray, rho: float, *, ranged
     if text:
         warn(text, DataWarning, stacklevel=calling_level())
     return bool(text)
+
+
+def warn_of_range(bounds: tuple[float, float], low: float, high: float, rho: float, *, ranged: bool) -> None:
+    """Warn where images whose scaled values go from `low` to `high` do not go with their range or with rho."""
+    text = _about_range(bounds, low, high, rho, ranged) if high > low else None
+    if text:
+        warn(text, DataWarning, stacklevel=calling_level())
 
 
 def unused_labels(pixels: np.ndarray) -> str:
@@ -144,9 +151,12 @@ def _about_learned(bounds: tuple[float, float], low: float, high: float, prototy
         " to ".join(f"{bounds[0] + (bounds[1] - bounds[0]) * x:.4g}" for x in ends)
         for ends in ((first, last), (low, high))
     )
+    proposed = _proposed(bounds[0] + (bounds[1] - bounds[0]) * low, bounds[0] + (bounds[1] - bounds[0]) * high)
+    step = f"Pass the range that stands for the same values, as range={proposed}."
+    if tuple(map(float, proposed)) == tuple(map(float, bounds)):
+        step = "Label images like those, or learn from such as this one."
     return (
-        f"the labels were learned on values of about {learned} in the units of this image, which holds {found}. Pass "
-        "the range that stands for the same values, as range=(0, 255)."
+        f"the labels were learned on values of about {learned} in the units of this image, which holds {found}. {step}"
     )
 
 

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 __all__ = ["Checkpoint", "CheckpointWarning", "check_checkpoint", "resumed", "save_checkpoint"]
 
 #: What the parts of a fingerprint are made of, where the name does not say it.
-NAMES = {"log_likelihood": "log_likelihood (image, prototypes or rho)"}
+NAMES = {
+    "log_likelihood": "log_likelihood (image, prototypes or rho)",
+    "decay": "number of steps, over which the step size falls, or decay",
+}
 
 
 class CheckpointWarning(UserWarning):
@@ -87,6 +90,7 @@ def resumed(trainable: Trainable[R], checkpoint: Checkpoint, steps: int) -> list
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is a damaged checkpoint ({error!r}). Name another one.") from None
     different = [name for name, value in trainable.fingerprint.items() if saved.get(name) != value]
+    different = [name for name in different if name != "start"] or different
     if different:
         raise ValueError(
             f"{path} belongs to a {kind} with other {', '.join(NAMES.get(name, name) for name in different)}. "

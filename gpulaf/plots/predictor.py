@@ -75,7 +75,7 @@ def predictor_figure(
     _show(axes[1], _colored(known, shown), "truth")
     for axis, (method, found) in zip(axes[2:], labels.items(), strict=True):
         wrong = scores(confusion_matrix(known, found, len(shown))).wrong
-        _show(axis, _colored(found, shown), f"{method}: {100 * wrong:.2f} % wrong")
+        _show(axis, _colored(found, shown), f"{method}\n{100 * wrong:.2f} % wrong")
     lower = figure.add_subplot(grid[1, :7])
     if isinstance(predictor, WeightPredictor):
         _prototypes(lower, predictor, image)
@@ -223,7 +223,7 @@ def _neighbors(axis: Any, weights: Any) -> None:
     gap = np.full((len(counts[0]), max(2, len(counts[0]) // 20)), np.nan)
     parts = [x for count in counts for x in (count, gap)][:-1]
     shown = axis.imshow(np.concatenate(parts, axis=1), cmap="viridis", vmin=1, vmax=layers[0].shape[-2])
-    axis.figure.colorbar(shown, ax=axis, shrink=0.7, label="neighbors")
+    axis.figure.colorbar(shown, ax=axis, shrink=0.7, pad=0.01)
     where = "" if len(layers) == 1 else f" in layers 1 to {len(layers)}, from left to right"
     frame(axis, f"how many neighbors a pixel averages over{where}: few where it would blur an edge")
     axis.spines[:].set_visible(False)

@@ -130,8 +130,8 @@ class Samples:
             check_sequence(values, f"{self.name} {name}")
             if len(values) == 0 or len(values) != len(self.images):
                 raise ValueError(
-                    f"there are {len(self.images)} {self.name} images and {len(values)} {name}; accepted are as many "
-                    "of both, at least one. Check the order, too."
+                    f"there are {len(self.images)} {self.name} images and {len(values)} of their {name}; accepted are "
+                    "as many of both, at least one. Check the order, too."
                 )
 
     def __len__(self) -> int:

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from ..labeling.hints import warn_of_range
 from ..learning.loop import best, run
 from .checks import check_fit, validation_samples
 from .dataset import Reader, Samples
@@ -106,6 +107,9 @@ class FittedPredictor(TrainedPredictor):
         check_fit(samples, held, training, clean, cluster)
         known = survey(samples, self.range)
         rho = self.starting_rho(known, probabilities is not None)
+        if probabilities is None:
+            distance, ranged = rho if self.metric == "euclidean" else rho**0.5, known.range != (0, 1)
+            warn_of_range(known.range, *known.extremes, distance, ranged=ranged or self.range is not None)
         reader = Reader(
             self.pixel_features, rho, known.classes, known.label_prototypes, range=self.range, metric=self.metric
         )

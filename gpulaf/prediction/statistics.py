@@ -31,6 +31,21 @@ class Survey(NamedTuple):
     digest: str
     #: Mean variance of a channel of the labels' pixels around their mean value.
     variance: float
+    #: The values that became 0 and 1, and the smallest and the largest that there are, so scaled.
+    range: tuple[float, float]
+    extremes: tuple[float, float]
+
+
+class _Part(NamedTuple):
+    """What one image adds."""
+
+    digest: str
+    #: Channels, and labels of the probabilities, None without any.
+    size: tuple[int, int | None]
+    #: Sum of squares of the labels' pixels.
+    squares: float
+    range: tuple[float, float]
+    extremes: tuple[float, float]
 
 
 def survey(samples: Samples, bounds: tuple[float, float] | None = None) -> Survey:
@@ -49,28 +64,38 @@ def survey(samples: Samples, bounds: tuple[float, float] | None = None) -> Surve
     """
     counts: Counter[int] = Counter()
     sums: dict[int, Any] = {}
-    squares = 0.0
+    parts: list[_Part] = []
     sizes: set[tuple[int, int | None]] = set()
     whole = hashlib.sha256()
     for k in range(len(samples)):
         with naming(samples, k):
-            found, size, own = _survey_one(samples[k], counts, sums, bounds)
-            if sizes and size not in sizes:
+            part = _survey_one(samples[k], counts, sums, bounds)
+            if sizes and part.size not in sizes:
                 raise ValueError(
-                    f"it has {_sizes(size)}; accepted is {_sizes(*sizes)}, as in the images before. Train on one kind."
+                    f"it has {_sizes(part.size)}; accepted is {_sizes(*sizes)}, as in the images before. "
+                    "Train on one kind."
                 )
-        sizes.add(size)
-        squares += own
-        whole.update(found.encode())
+        sizes.add(part.size)
+        parts.append(part)
+        whole.update(part.digest.encode())
     values = _classes(sorted(counts), sizes.pop()[1])
     if len(values) < 2:
-        raise ValueError(f"the truths hold the labels {values}; accepted are at least two. Check how they are stored.")
+        raise ValueError(
+            f"the truths hold the labels {values}; accepted are at least two, and -1 stands for no ground truth. "
+            "Check how they are stored."
+        )
     everything = sum(sums.values()) / sum(counts.values())
     means = [sums[v] / counts[v] if v in counts else everything for v in values]
     number = sum(counts.values()) * len(everything)
-    variance = max(0.0, squares - sum(float((x**2).sum()) / counts[v] for v, x in sums.items())) / number
+    variance = (
+        max(0.0, sum(part.squares for part in parts) - sum(float((x**2).sum()) / counts[v] for v, x in sums.items()))
+        / number
+    )
     counted = np.array([counts[v] for v in values])
-    return Survey(np.array(values, np.int64), counted, np.array(means), whole.hexdigest(), variance)
+    extremes = min(part.extremes[0] for part in parts), max(part.extremes[1] for part in parts)
+    return Survey(
+        np.array(values, np.int64), counted, np.array(means), whole.hexdigest(), variance, parts[0].range, extremes
+    )
 
 
 def checked_digest(samples: Samples, reader: Reader) -> str:
@@ -104,10 +129,8 @@ def _digest(item: Item) -> str:
     return "".join(digest(x) for x in read_item(item) if x is not None)
 
 
-def _survey_one(
-    item: Item, counts: Counter[int], sums: dict[int, Any], bounds: tuple[float, float] | None
-) -> tuple[str, tuple[int, int | None], float]:
-    """Add one image; its digest, the numbers of its channels and of its probabilities' labels, its sum of squares."""
+def _survey_one(item: Item, counts: Counter[int], sums: dict[int, Any], bounds: tuple[float, float] | None) -> _Part:
+    """Add one image to the labels' pixels and their sums."""
     image, truth, probabilities, valid = read_item(item)
     found = _digest(Item(image, truth, probabilities, mask=valid))
     pixels = image_features(image, -1 if image.ndim < 3 else 2, mask=valid, range=bounds)
@@ -120,14 +143,16 @@ def _survey_one(
     if (values == -1).all():
         raise ValueError("its truth holds no labeled pixel; accepted are values other than -1. Leave the image out.")
     for value in values[values != -1].tolist():
-        pixels = features[truth == value]
-        counts[value] += len(pixels)
-        sums[value] = sums.get(value, 0) + pixels.sum(axis=0)
+        own = features[truth == value]
+        counts[value] += len(own)
+        sums[value] = sums.get(value, 0) + own.sum(axis=0)
     labels = None
     if probabilities is not None:
         mask = None if valid is None else host_array(valid)
         labels = int(log_probabilities(probabilities, 2, mask=mask)[0].shape[-2])
-    return found, (features.shape[2], labels), float((features[truth != -1] ** 2).sum())
+    known = features[truth != -1]
+    extremes = float(known.min()), float(known.max())
+    return _Part(found, (features.shape[2], labels), float((known**2).sum()), pixels.range, extremes)
 
 
 def _classes(values: list[int], labels: int | None) -> list[int]:

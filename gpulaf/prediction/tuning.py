@@ -107,7 +107,8 @@ def tune(
     trials = [trial({})]
     best = trials[0]
     for several in candidates:
-        own = [trial(best.options | options) for options in several]
+        given = predictor.get_params(deep=False) | best.options
+        own = [trial(best.options | x) for x in several if any(given.get(name) != value for name, value in x.items())]
         trials += own
         best = min([best, *own], key=lambda x: x.wrong)
     return Tuning(type(predictor)(**predictor.get_params(deep=False) | best.options), trials)
