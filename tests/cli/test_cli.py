@@ -394,7 +394,7 @@ def test_a_gpu_that_is_not_there(tmp_path: Path, example: Example) -> None:
         ("label im.png -o new.png --prototypes 0", r"prototypes is 0"),
         ("label im.png -o new.png --prototypes -1", r"prototypes is -1"),
         ("label im.png -o new.png --prototypes=", r"prototypes are ''; accepted are a number of labels or a"),
-        ("label im.png -o new.png --prototypes none.csv", r"'none\.csv'"),
+        ("label im.png -o new.png --prototypes none.csv", r"none\.csv does not exist"),
         ("label im.png -o new.png --prototypes text.csv", r"text\.csv holds no table of numbers"),
         ("label im.png -o new.png --prototypes two.csv", r"\(2, 2\).*\(J, 1\)"),
         ("label constant.png -o new.png", r"only 1 different value"),

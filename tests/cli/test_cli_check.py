@@ -52,7 +52,7 @@ def test_a_process_without_a_gpu_says_so_and_checks_the_cpu(tmp_path: Path) -> N
     assert any(re.match(r"GPU: none\. CuPy (is not installed\. Install it with|finds no usable GPU)", x) for x in lines)
     rows = {name: next(line for line in lines if line.startswith(f"{name} ")) for name in KERNELS}
     assert all("Numba" in row and number_of(row) < 1 for row in rows.values())
-    assert re.fullmatch(r"All 15 checks of the CPU passed in \d+ s\.", lines[-1])
+    assert re.fullmatch(r"All 16 checks of the CPU passed in \d+ s\.", lines[-1])
     assert list(tmp_path.iterdir()) == []
 
 
@@ -74,10 +74,10 @@ def test_the_page_of_a_gpu(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     monkeypatch.setattr(check, "LARGEST_COPY", 2**16)
     lines = page(capsys, 0)
     assert re.search(r"^GPU: .+ GiB, compute capability \d+\.\d+, driver for CUDA \d+\.\d+", "\n".join(lines), re.M)
-    assert sum(" CUDA " in line and not line.startswith("GPU: ") for line in lines) == len(KERNELS) - 1
+    assert sum(" CUDA " in line and not line.startswith("GPU: ") for line in lines) == len(KERNELS) - 2
     assert sum(line.startswith("5 steps") and " recorded " in line for line in lines) == 2
     assert [line for line in lines if line.startswith(("step, recorded", "step, kernel by kernel"))]
-    assert re.fullmatch(r"All 17 checks of the GPU passed in \d+ s\.", lines[-1])
+    assert re.fullmatch(r"All 18 checks of the GPU passed in \d+ s\.", lines[-1])
 
 
 def off(function: Any) -> Any:
@@ -99,7 +99,7 @@ def test_a_kernel_that_computes_wrongly_is_named(
     assert number_of(lines[at]) > 1
     assert lines[at + 1].startswith("    FAILED: error ")
     assert "FAILED" not in "".join(lines[:at])
-    assert re.match(r"1 of 15 checks FAILED: inner_products \(.+\)\. Speed was not measured\.", lines[-1])
+    assert re.match(r"1 of 16 checks FAILED: inner_products \(.+\)\. Speed was not measured\.", lines[-1])
 
 
 @pytest.mark.usefixtures("on_the_cpu")
@@ -117,8 +117,8 @@ def test_a_page_on_which_everything_fails_is_one_page(
     monkeypatch.setattr(check, "_call", broken)
     monkeypatch.setattr(check, "_fit", broken_fit)
     lines = page(capsys, 1)
-    assert sum(line.startswith("    FAILED: RuntimeError: cudaErrorIllegalAddress") for line in lines) == 15
-    assert any(line.startswith("15 of 15 checks FAILED: similarity (") for line in lines)
+    assert sum(line.startswith("    FAILED: RuntimeError: cudaErrorIllegalAddress") for line in lines) == 16
+    assert any(line.startswith("16 of 16 checks FAILED: similarity (") for line in lines)
 
 
 def test_without_numba_the_references_are_compared(tmp_path: Path) -> None:

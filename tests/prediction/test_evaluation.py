@@ -119,7 +119,7 @@ def test_the_figure_of_a_predictor() -> None:
     labels = labelings(predictor, IMAGES[3])
     wrong = {method: 100 * np.mean(found != TRUTHS[3]) for method, found in labels.items()}
     titles = drawn(figure)
-    assert titles[:5] == ["unseen image", "truth", *(f"{method}: {w:.2f} % wrong" for method, w in wrong.items())]
+    assert titles[:5] == ["unseen image", "truth", *(f"{method}\n{w:.2f} % wrong" for method, w in wrong.items())]
     assert titles[5].startswith("prototype patches (left) and the 3×3 weights")
     assert titles[5].endswith("12 of 12 prototypes, most used first")
     for axis, found in zip(figure.axes[1:5], [TRUTHS[3], *labels.values()], strict=True):  # black lines on white

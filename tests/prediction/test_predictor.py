@@ -611,7 +611,7 @@ def test_solvers_of_your_own_cannot_be_stored(tmp_path: Path) -> None:
         ({"rho": 0}, "rho is 0; accepted are positive numbers"),
         ({"time": -1}, "time is -1"),
         ({"validation": (IMAGES,)}, "validation holds 1 parts"),
-        ({"validation": (IMAGES, TRUTHS[:1])}, "there are 4 validation images and 1 truths"),
+        ({"validation": (IMAGES, TRUTHS[:1])}, "there are 4 validation images and 1 of their truths"),
         ({"validation": (IMAGES, TRUTHS, TRUTHS)}, "probabilities are given for one of training and validation"),
         ({"validation": (IMAGES, [t + 1 for t in TRUTHS])}, r"validation image 0: .*value 2; accepted are \[0, 1\]"),
         ({"training": Training(patience=3)}, "patience is 3, but there is no validation"),
@@ -628,7 +628,7 @@ def test_options_that_are_refused(options: dict[str, Any], message: str) -> None
     ("images", "truths", "message"),
     [
         ([], [], "there are 0 training images and 0"),
-        (IMAGES[:2], TRUTHS[:1], "there are 2 training images and 1 truths"),
+        (IMAGES[:2], TRUTHS[:1], "there are 2 training images and 1 of their truths"),
         ("image.png", TRUTHS, "training images are a str; accepted is a sequence.*into a list"),
         ([IMAGES[0], IMAGES[1][:9]], TRUTHS[:2], r"training image 1: its truth has shape .* accepted is \(9, 32\)"),
         ([IMAGES[0], np.zeros((32, 32, 3))], TRUTHS[:2], "training image 1: it has 3 channels; accepted is 1 channels"),

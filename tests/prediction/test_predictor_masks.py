@@ -144,7 +144,7 @@ def test_the_range_of_the_training_is_that_of_new_images(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(("masks", "words"), [
-    (MASKS[:1], "2 training images and 1 masks"),
+    (MASKS[:1], "2 training images and 1 of their masks"),
     ([MASKS[0], np.ones((5, 5), bool)], "training image 1: mask has shape"),
     ([MASKS[0], np.zeros((32, 32), bool)], "training image 1: its truth holds no labeled pixel"),
 ])  # fmt: skip

@@ -113,6 +113,7 @@ OPTIONS: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore::gpulaf.DataWarning")
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_results_do_not_depend_on_the_budget(options: dict[str, Any]) -> None:
     """Bit for bit, where all, some or none of the images are kept; sizes and dtypes differ from image to image."""
