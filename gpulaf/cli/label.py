@@ -52,6 +52,10 @@ if TYPE_CHECKING:
     help="uniform, bilateral, or a .safetensors file of gpulaf learn.",
 )
 @click.option("--rho", type=float, help="Scale of the data in image units, 0 to 1. [default: 0.1, or the file's]")
+@click.option(
+    "--metric", type=click.Choice(["euclidean", "sqeuclidean"]), default="euclidean", show_default=True,
+    help="Distance to prototypes; squared suits normal noise, of which rho is twice the variance.",
+)  # fmt: skip
 @click.option("--channel-axis", type=int, help="Axis of the channels, where the file does not say it.")
 @axes_option
 @series_option

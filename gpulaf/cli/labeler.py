@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..labeling.labeler import Labeler
 
 #: What a model brings itself.
-OF_MODELS = ("prototypes", "weights", "rho", "sigma", "spacing", "flow", "time_", "tol")
+OF_MODELS = ("prototypes", "weights", "rho", "metric", "sigma", "spacing", "flow", "time_", "tol")
 
 
 class Described(NamedTuple):
@@ -142,7 +142,7 @@ def described_labeling(options: dict[str, Any], *, soft: bool = False) -> Descri
         prototypes, weights, rho=stored.get("rho", 0.1) if given is None else given,
         time=stored.get("time") if linear and time is None else time,
         solver=Taylor(tol=options["tol"]) if linear else DormandPrince(tol=options["tol"]),
-        scaled=learned, range=bounds,
+        scaled=learned, range=bounds, metric=options.get("metric", "euclidean"),
     )  # fmt: skip
     if learned:
         return Described(labeler, stored.get("label_values"), image=stored.get("image"))

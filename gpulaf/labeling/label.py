@@ -24,6 +24,7 @@ def label(
     channel_axis: int | None = -1,
     mask: Any = None,
     range: tuple[float, float] | None = None,
+    metric: str = "euclidean",
     spacing: tuple[float, ...] | None = None,
 ) -> Labeling:
     """Label every pixel by the linearized assignment flow (2.22), or by the nonlinear one (2.9).
@@ -35,7 +36,7 @@ def label(
         an array with them; larger ones need a `range`, and floats are taken as they are. A volume is (D, H, W, C), or
         (D, H, W) with ``channel_axis=None``; on a graph, features (n, C) or (n,). A CuPy array runs on the GPU. What is
         masked in a masked array is no data.
-    prototypes, weights, rho, time, solver, range
+    prototypes, weights, rho, time, solver, range, metric
         As of a :class:`gpulaf.Labeler`, which describes a labeling once for many images.
     channel_axis : int or None
         The axis of the channels; None where every axis is spatial. An array with two axes is a grey image.
@@ -76,7 +77,7 @@ def label(
     >>> gpulaf.label(scene.image, scene.prototypes, solver=gpulaf.DormandPrince()).converged
     True
     """
-    labeler = Labeler(prototypes, weights, rho, time, solver, range=range)
+    labeler = Labeler(prototypes, weights, rho, time, solver, range=range, metric=metric)
     return labeler(image, channel_axis=channel_axis, mask=mask, spacing=spacing)
 
 

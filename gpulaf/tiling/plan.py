@@ -113,6 +113,7 @@ class Plan:
             "nodata": self.nodata,
             "weights": "uniform" if weights is None else repr(weights),
             "rho": float(labeler.rho),
+            "metric": labeler.metric,
             "time": labeler.times,
             "solver": repr(labeler.solver),
             "device": self.device,

@@ -438,3 +438,15 @@ def test_a_gpu_that_is_not_there(folder: Path, capsys: pytest.CaptureFixture[str
         main([*arguments.split(), "--device", "gpu"], prog_name="gpulaf")
     check_mistake(stopped.value.code, capsys.readouterr().err, "no GPU: .*CuPy")
     assert tree(folder) == before
+
+
+def test_squared_distances_reach_the_labels(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs(
+        capsys, "label", "image_3.png", "--prototypes", 2, "-o", "squared.npy", "--metric", "sqeuclidean", "--rho", 0.02
+    )
+    found = gpulaf.label(PIXELS[3], 2, rho=0.02, metric="sqeuclidean")
+    np.testing.assert_array_equal(np.load(folder / "squared.npy"), found.labels)
+    values = gpulaf.label(PIXELS[3].astype(np.float64) / 255, [[0.0], [1.0]], rho=0.02, metric="sqeuclidean")
+    l = -(((PIXELS[3][..., None] / 255 - np.array([0.0, 1.0])) ** 2) / 0.02)
+    flow = gpulaf.Labeler(rho=1.0).refine_logits(l)
+    np.testing.assert_allclose(values.probabilities, flow.probabilities, atol=1e-12)
