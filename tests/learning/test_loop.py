@@ -85,7 +85,7 @@ def test_a_checkpoint_of_another_run_or_of_too_many_steps(tmp_path):
     before = path.read_bytes()
     with pytest.raises(FileExistsError, match=r"exists. Resume from it, or name another"):
         run(Parabola(), steps=4, checkpoint=Checkpoint(path))
-    with pytest.raises(ValueError, match=r"belongs to a fit with other start, rate. Resume with the same"):
+    with pytest.raises(ValueError, match=r"belongs to a fit with other rate. Resume with the same"):
         run(Parabola(2.0, 0.2), steps=4, checkpoint=Checkpoint(path, resume=True))
     with pytest.raises(ValueError, match=r"has taken 4 steps, not 3. Ask for 4 steps or more."):
         run(Parabola(), steps=3, checkpoint=Checkpoint(path, resume=True))
