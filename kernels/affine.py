@@ -14,7 +14,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from ._memory import empty
-from ._numba import in_blocks, kernel
+from ._numba import helper, in_blocks, kernel
 from .stencil import check_dtypes, check_flat
 
 #: Pixels that ``cpu`` works on together.
@@ -40,25 +40,52 @@ def cpu(matrix: Any, offset: Any, x: Any, rectified: bool) -> Any:
 
 @kernel
 def _rows(first, last, matrix, offset, x, rectified, y):
-    (outputs, inputs), width = matrix.shape, x.shape[2]
+    outputs, width = matrix.shape[0], x.shape[2]
     for h in range(first, last):
         for start in range(0, width, STRETCH):
             n = min(STRETCH, width - start)
-            for o in range(outputs):
-                m, out = matrix[o], y[h, o][start : start + n]
-                for i in range(n):
-                    out[i] = offset[o]
-                whole = inputs // 4 * 4
-                for f in range(0, whole, 4):
-                    a, b, c, d = m[f], m[f + 1], m[f + 2], m[f + 3]
-                    p, q = x[h, f][start : start + n], x[h, f + 1][start : start + n]
-                    r, s = x[h, f + 2][start : start + n], x[h, f + 3][start : start + n]
-                    for i in range(n):
-                        out[i] = out[i] + a * p[i] + b * q[i] + c * r[i] + d * s[i]
-                for f in range(whole, inputs):
-                    a, p = m[f], x[h, f][start : start + n]
-                    for i in range(n):
-                        out[i] = out[i] + a * p[i]
-                if rectified:
+            for o in range(0, outputs - 1, 2):  # two outputs read an input once
+                _two(matrix[o], matrix[o + 1], offset[o], offset[o + 1], x[h], start, n, y[h, o], y[h, o + 1])
+            if outputs % 2:
+                _one(matrix[outputs - 1], offset[outputs - 1], x[h], start, n, y[h, outputs - 1])
+            if rectified:
+                for o in range(outputs):
+                    out = y[h, o][start : start + n]
                     for i in range(n):
                         out[i] = max(out[i], 0 * out[i])
+
+
+@helper
+def _two(m, k, offset, other, x, start, n, one, two):
+    """Two outputs of n pixels from `start` on, four inputs at a time."""
+    inputs, u, v = len(m), one[start : start + n], two[start : start + n]
+    for i in range(n):
+        u[i] = offset
+    for i in range(n):
+        v[i] = other
+    whole = inputs // 4 * 4
+    for f in range(0, whole, 4):
+        p, q = x[f][start : start + n], x[f + 1][start : start + n]
+        r, s = x[f + 2][start : start + n], x[f + 3][start : start + n]
+        a, b, c, d = m[f], m[f + 1], m[f + 2], m[f + 3]
+        e, g, h, j = k[f], k[f + 1], k[f + 2], k[f + 3]
+        for i in range(n):
+            u[i] = u[i] + a * p[i] + b * q[i] + c * r[i] + d * s[i]
+            v[i] = v[i] + e * p[i] + g * q[i] + h * r[i] + j * s[i]
+    for f in range(whole, inputs):
+        p, a, e = x[f][start : start + n], m[f], k[f]
+        for i in range(n):
+            u[i] = u[i] + a * p[i]
+            v[i] = v[i] + e * p[i]
+
+
+@helper
+def _one(m, offset, x, start, n, one):
+    """One output of n pixels from `start` on."""
+    u = one[start : start + n]
+    for i in range(n):
+        u[i] = offset
+    for f in range(len(m)):
+        p, a = x[f][start : start + n], m[f]
+        for i in range(n):
+            u[i] = u[i] + a * p[i]
