@@ -8,6 +8,8 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
+import numpy as np
+
 from ..backend.array import contiguous, floating_dtype, is_device_array, is_host_array, like, namespace
 from ..fields import to_rows
 from ..io.tensors import qualified_name
@@ -59,9 +61,7 @@ def patch_features(image: Any, radius: int = 1) -> Any:
     _check_radius(radius)
     _check_image(image)
     xp = namespace(image)
-    rows, columns = (
-        [[_mirrored(i + o, n) for i in range(n)] for o in range(-radius, radius + 1)] for n in image.shape[:2]
-    )
+    rows, columns = ([_mirrored(n, o) for o in range(-radius, radius + 1)] for n in image.shape[:2])
     rows, columns = ([xp.asarray(index) for index in indices] for indices in (rows, columns))
     parts, channels = [], to_rows(image)
     for row in rows:
@@ -139,10 +139,7 @@ def affinity_features(image: Any, scales: Sequence[float] = AFFINITY_SCALES, rad
     _check_image(image)
     xp, smooth, parts = namespace(image), _gaussian_filter(image), []
     neighbors = [o for o in offsets(int(radius)) if any(o)]
-    rows, columns = (
-        {o: xp.asarray([_mirrored(i + o, n) for i in range(n)]) for o in range(-radius, radius + 1)}
-        for n in image.shape[:2]
-    )
+    rows, columns = ({o: xp.asarray(_mirrored(n, o)) for o in range(-radius, radius + 1)} for n in image.shape[:2])
     for s in scales:
         channels = [
             smooth(xp.astype(image[..., c], floating_dtype(image)), s, mode="mirror", truncate=TRUNCATE)
@@ -308,11 +305,11 @@ def _gaussian_filter(image: Any) -> Any:
     return import_module("cupyx.scipy.ndimage" if is_device_array(image) else "scipy.ndimage").gaussian_filter
 
 
-def _mirrored(i: int, n: int) -> int:
-    """The pixel of 0 … n−1 that stands at position i of the mirrored row."""
+def _mirrored(n: int, offset: int) -> np.ndarray:
+    """The pixels of 0 … n−1 that stand at the positions offset … n − 1 + offset of the mirrored row."""
     period = max(1, 2 * n - 2)
-    i %= period
-    return min(i, period - i) if n > 1 else 0
+    at = (np.arange(n) + offset) % period
+    return np.minimum(at, period - at) if n > 1 else 0 * at
 
 
 def _check_image(image: Any) -> None:
