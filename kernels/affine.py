@@ -1,9 +1,9 @@
 """y_i = M x_i + b at every pixel, rectified where asked for: one layer of a perceptron.
 
 Layout: inputs x (H, I, W), matrix M (O, I), offset b (O,), outputs (H, O, W). Nothing crosses pixels, and there is no
-border. The library of matrix products is faster than ``cpu``, but the order of its sums depends on the place of a pixel
-in the matrix; ``cpu`` sums over the inputs in their order at every pixel, so that tiles equal the whole image bit for
-bit. There is no ``gpu``: device arrays take ``reference``, the products of cuBLAS.
+border. In a library of matrix products the order of the sums depends on the place of a pixel in the matrix; ``cpu``
+sums over the inputs in their order at every pixel, so that tiles equal the whole image bit for bit. There is no
+``gpu``: device arrays take ``reference``, the products of cuBLAS.
 """
 
 from __future__ import annotations
