@@ -11,6 +11,7 @@ from math import cos, inf, pi
 from typing import Any, NamedTuple
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from ..backend.array import is_device_array
 from ..backend.numbers import check_count, check_number
@@ -240,7 +241,8 @@ class PredictorTraining:
         if self._workers == 1:  # so far
             yield from map(evaluate, tasks)
             return
-        with ThreadPoolExecutor(self._workers) as pool:
+        # threads of BLAS would wait for each other on the cores of the images
+        with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(self._workers) as pool:
             waiting = deque[Any]()
             for task in tasks:
                 if len(waiting) == self._workers:
