@@ -126,7 +126,7 @@ def block_halo(solver: Any, times: Sequence[float], radius: float) -> int | None
 
 def block_side(pixel: float, halo: int) -> int:
     """The side of the blocks that an image is labeled in, by the bytes per pixel that are held."""
-    return max(int((BLOCK / pixel) ** 0.5), 6 * halo, TILE_STEP)
+    return max(int((BLOCK / pixel) ** 0.5), 12 * halo, TILE_STEP)
 
 
 def block_counts(shape: tuple[int, ...], side: int) -> list[int]:

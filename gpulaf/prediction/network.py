@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..averaging.patches import inside, valid_neighbors
-from ..backend.array import filled, host_array, namespace, total
+from ..backend.array import empty, filled, host_array, namespace, total
 from ..fields import pixel_shape
 from ..flows.deep import DeepFlow, DeepGradient
 from ..integrators.base import Integrator
@@ -31,6 +31,8 @@ __all__ = ["BoundNetwork", "Network", "NetworkStage", "network_of", "starting_ne
 
 #: The largest |κ| that counts.
 LONGEST = 2.3
+#: Inputs of a perceptron that are held at a time, where no derivative is wanted: about what the last cache holds.
+INPUTS = 2**22
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,15 +179,11 @@ class NetworkStage:
 
     def __call__(self, log_likelihood: Any) -> tuple[Any, Any]:
         """ℓ_s to weights (H, N, W) and the corrected ℓ."""
-        xp, count, x = namespace(log_likelihood), self.mask.shape[-2], self.features
-        p = None
+        xp, count, p = namespace(log_likelihood), self.mask.shape[-2], None
         if self.reach >= 0:
             p = softmax(log_likelihood)
             p = p if self.valid is None else filled(p, self.valid[..., None, :])
-            x = xp.concat([x, state_patches(p, self.reach)], axis=-2)
-        if self.kept is not None:
-            self.kept.clear()
-        outputs = applied(self.layers, x, self.kept)
+        outputs = self._outputs(p)
         weights = softmax(filled(outputs[..., :count, :], self.mask, -float(xp.finfo(outputs.dtype).max)))
         data = log_likelihood * self.factor
         if outputs.shape[-2] > count:
@@ -194,6 +192,28 @@ class NetworkStage:
         if self.kept is not None:
             self._state, self.weights, self._data = p, weights, log_likelihood
         return weights, data
+
+    def _outputs(self, p: Any) -> Any:
+        """What the perceptron says of all pixels; rows by rows where no derivative is wanted."""
+        rows = self.features.shape[0]
+        if self.kept is not None:
+            self.kept.clear()
+            return applied(self.layers, self._inputs(p, 0, rows), self.kept)
+        step = max(1, INPUTS // (self.layers[0].matrix.shape[1] * self.features.shape[-1]))
+        result = empty((rows, len(self.layers[-1].matrix), self.features.shape[-1]), self.features)
+        for first in range(0, rows, step):
+            last = min(rows, first + step)
+            result[first:last, ...] = applied(self.layers, self._inputs(p, first, last))
+        return result
+
+    def _inputs(self, p: Any, first: int, last: int) -> Any:
+        """Features of some rows, and the patches of p where the stage sees the state."""
+        x, q = self.features[first:last, ...], self.reach
+        if p is None:
+            return x
+        above, below = max(0, first - q), min(p.shape[0], last + q)
+        patches = state_patches(p[above:below, ...], q)
+        return namespace(p).concat([x, patches[first - above : last - above, ...]], axis=-2)
 
     def pull(self, weights: Any, log_likelihood: Any) -> Any:
         """∂ℓ_s from ∂ω (H, N, W) and the derivative in the corrected ℓ; keeps that of the parameters."""
