@@ -6,11 +6,12 @@ whole image bit for bit, and its fields stay in cache.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 from ..backend.array import empty
+from ..backend.workers import in_order
 from ..fields import field_shape, from_rows
 from .result import Labeling
 
@@ -50,16 +51,17 @@ def blocks(counts: Iterable[int], shape: tuple[int, int], halo: int) -> Iterator
             yield Block((slice(top, bottom), slice(left, right)), outer)
 
 
-def label_blocks(label: Callable[[Block], Labeling], parts: Iterable[Block], shape: tuple[int, int]) -> Labeling:
-    """Label every block with its halo, and put together what lies inside.
+def label_blocks(
+    label: Callable[[Block], Labeling], parts: Sequence[Block], shape: tuple[int, int], *, workers: int = 1
+) -> Labeling:
+    """Label every block with its halo, as many at a time as there are workers, and put together what lies inside.
 
     The error is the largest one of a block, relative to its own v, and the reason that of the same block.
     """
     labels: Any = None
     probabilities: Any = None
     worst: Any = None
-    for block in parts:
-        found = label(block)
+    for block, found in zip(parts, in_order(label, parts, workers), strict=True):
         if worst is None:
             W = empty(field_shape(shape, found.probabilities.shape[-1]), found.probabilities)
             probabilities, labels = from_rows(W), empty(shape, found.labels)

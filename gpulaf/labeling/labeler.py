@@ -31,6 +31,7 @@ from ..flows.deep import DeepFlow, Stage
 from ..integrators.base import Integrator, check_time, layer_times
 from ..integrators.nonlinear import Scheme
 from ..integrators.taylor import Taylor
+from ..kernels._numba import threads
 from .blocks import Block, blocks, label_blocks
 from .halo import label_halo
 from .hints import unused_labels, warn_of_labels, warn_of_values
@@ -43,6 +44,8 @@ __all__ = ["Labeler", "Labeling"]
 
 #: Integration time of the linearized flow where none is given.
 TIME = 3.0
+#: Blocks that are labeled at the same time, at most, where weights are made from the image.
+AT_ONCE = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -319,7 +322,9 @@ class Labeler:
                 valid=None if valid is None else valid[block.outer], spacing=spacing, layers=cut or None,
             )  # fmt: skip
 
-        return label_blocks(labeled, parts, shape)._replace(valid=valid)
+        # kernels have threads of their own, features have none
+        workers = min(AT_ONCE, threads()) if getattr(self.weights, "concurrent", False) else 1
+        return label_blocks(labeled, parts, shape, workers=workers)._replace(valid=valid)
 
     def _refine(self, fields: Any, valid: Any, pixels: Pixels | None, spacing: Any) -> Labeling:
         """Label by predictions (H, J, W) over rho, with the image where there is one."""

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from inspect import signature
 from math import cos, inf, pi
 from typing import Any, NamedTuple
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from ..backend.array import is_device_array
 from ..backend.numbers import check_count, check_number
+from ..backend.workers import in_order
 from ..io.tensors import digest, qualified_name
 from ..kernels._numba import threads
 from ..learning.loop import Checkpoint, check_checkpoint, check_finite
@@ -238,18 +237,7 @@ class PredictorTraining:
             self._workers = 1 if alone else min(AT_ONCE, threads())
             return self.objective(weights, prepared, gradient)
 
-        if self._workers == 1:  # so far
-            yield from map(evaluate, tasks)
-            return
-        # threads of BLAS would wait for each other on the cores of the images
-        with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(self._workers) as pool:
-            waiting = deque[Any]()
-            for task in tasks:
-                if len(waiting) == self._workers:
-                    yield waiting.popleft().result()
-                waiting.append(pool.submit(evaluate, task))
-            while waiting:
-                yield waiting.popleft().result()
+        return in_order(evaluate, tasks, self._workers)  # as many as were found last
 
     def _on_workers(self, samples: Samples, tasks: Iterable[Any], gradient: bool) -> Iterator[ImageLoss]:
         """Losses of images in their order, on the workers of the cluster, which read paths themselves."""

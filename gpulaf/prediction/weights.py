@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..io.tensors import digest
-from .features import check_channels, features_name, known_reach, pixel_features
+from .features import check_channels, feature_names, features_name, known_reach, pixel_features
 from .model import WeightMap
 
 __all__ = ["PredictedWeights"]
@@ -58,6 +58,11 @@ class PredictedWeights:
         """Pixels around a pixel that its weights depend on; None for features that do not tell."""
         own = known_reach(self.features)
         return None if own is None else self.weights.reach_with(own)
+
+    @property
+    def concurrent(self) -> bool:
+        """Whether several threads may make weights at the same time: features of this library can."""
+        return not callable(self.features) or feature_names(self.features) is not None
 
     def workspace(self, channels: int) -> int:
         """Numbers per pixel that are held while weights are predicted, at most."""
