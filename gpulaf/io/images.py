@@ -19,8 +19,8 @@ from .stored import block
 from .tiff import TIFFS
 
 __all__ = [
-    "FileWarning", "Record", "check_output", "integer_type", "read_image", "read_record", "read_soft", "read_volume",
-    "read_whole", "with_nodata", "write_array", "write_figure",
+    "FileWarning", "Record", "check_output", "integer_type", "read_image", "read_record", "read_soft", "read_spacing",
+    "read_volume", "read_whole", "with_nodata", "write_array", "write_figure",
 ]  # fmt: skip
 
 
@@ -117,6 +117,12 @@ def read_volume(
 ) -> Any:
     """Read a volume as (D, H, W) or (D, H, W, C) in the dtype of the file; see :func:`read_image`."""
     return _told(read_record(path, axes=axes, channel_axis=channel_axis, volume=True, series=series))
+
+
+def read_spacing(path: str | os.PathLike[str], *, channel_axis: int | None = None) -> tuple[float, ...] | None:
+    """The distances of the voxels of a volume along z, y and x that its file says; None where it says none."""
+    place = file_contents(as_path(path), Ask(channel_axis=channel_axis, volume=True)).place
+    return None if place.scale is None else place.scales(3)
 
 
 def read_soft(
