@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,7 @@ import numpy as np
 
 from .atomic import as_path
 from .axes import Ask
-from .contents import file_contents
-from .failures import Unreadable
-from .images import read_whole
+from .images import pixel_axes, read_whole
 from .tiff import TIFFS
 
 __all__ = ["read_truth", "read_values", "truth_axes", "whole_values"]
@@ -80,12 +77,7 @@ def read_values(path: str | os.PathLike[str]) -> np.ndarray:
 
 def truth_axes(path: str | os.PathLike[str]) -> int:
     """3 where a label image is a volume, whose file has an axis of planes or cannot be an image; 2 of others."""
-    path = as_path(path)
-    for axes, ask in ((2, Ask(indices=True)), (3, Ask(indices=True, volume=True))):
-        with suppress(Unreadable):
-            file_contents(path, ask)
-            return axes
-    return 2  # what is wrong with it is said where it is read
+    return pixel_axes(path, Ask(indices=True))
 
 
 def whole_values(

@@ -228,6 +228,7 @@ class Reader:
     def __call__(self, item: Item, view: View | None = None, seed: Sequence[int] = ()) -> Prepared:
         """Read an item, or what a view with this seed shows of it."""
         image, truth, probabilities, valid = read_item(item)
+        self.check_axes(truth.ndim)
         if view is not None:
             window, way = view.choose(truth, seed, self.spacing)
             truth = np.asarray(way(truth[window]))
@@ -237,6 +238,15 @@ class Reader:
         features = self.pixels(image, valid).features
         labels = namespace(features).asarray(label_indices(truth, self.classes))
         return Prepared(features, labels, self.data_term(features, probabilities, valid), valid=valid)
+
+    def check_axes(self, axes: int) -> None:
+        """Raise ValueError for the truth of an image where the training is on volumes, or of a volume where it is not."""
+        if axes != self.axes:
+            kinds = {2: "images, (H, W)", 3: "volumes, (D, H, W)"}
+            raise ValueError(
+                f"its truth has {axes} axes; the training was on {kinds[self.axes]}. Take such ones, or train on "
+                f"{kinds[axes]}."
+            )
 
     def pixels(self, image: Any, mask: Any = None) -> Pixels:
         """Validate an image and convert it to (H, W, C), scaled, with as many channels as the training images."""

@@ -56,6 +56,7 @@ def compare(predictor: TrainedPredictor, item: Item) -> Comparison:
     """
     image, values, probabilities, valid = read_item(item)
     reader, labeler = predictor.reader, predictor.labeler()
+    reader.check_axes(values.ndim)
     if predictor.on_probabilities_ and probabilities is None:
         raise ValueError("the predictor was trained to refine probabilities. Give them, too.")
     if probabilities is not None and not predictor.on_probabilities_:

@@ -11,7 +11,7 @@ from ..backend.validation import calling_level, check_spacing
 from ..io.images import FileWarning, read_spacing
 from .dataset import Files, Samples, is_path
 
-__all__ = ["common_spacing"]
+__all__ = ["common_spacing", "told_spacing"]
 
 
 def common_spacing(samples: Samples, given: Sequence[float] | None = None) -> tuple[float, ...]:
@@ -40,12 +40,23 @@ def common_spacing(samples: Samples, given: Sequence[float] | None = None) -> tu
         if found is None or (spacing is not None and np.allclose(found, spacing, rtol=0.01, atol=0)):
             continue
         if spacing is not None:
-            told, said = (", ".join(f"{size:.6g}" for size in x) for x in (spacing, found))
-            warn(
-                f"{samples.called(k)} says distances of {said} between its voxels; the training takes {told}.",
-                FileWarning,
-                stacklevel=calling_level(),
-            )
+            told, said = _text(spacing), _text(found)
+            text = f"{samples.called(k)} says distances of {said} between its voxels; the training takes {told}."
+            warn(text, FileWarning, stacklevel=calling_level())
             break
         spacing = found
     return spacing or (1.0,) * axes
+
+
+def told_spacing(own: Sequence[float], found: Sequence[float] | None, path: Any) -> str | None:
+    """A sentence where a file says other distances of its voxels than those of the training; None where it does not."""
+    if found is None or np.allclose(found, own, rtol=0.01, atol=0):
+        return None
+    return (
+        f"the model was trained on voxels at distances of {_text(own)}, and {path} says {_text(found)}: what was "
+        "learned is applied voxel by voxel."
+    )
+
+
+def _text(spacing: Sequence[float]) -> str:
+    return ", ".join(f"{size:.6g}" for size in spacing)

@@ -23,6 +23,7 @@ from .estimator import Estimator
 from .features import Features, check_channels, on_spacing
 from .model import WeightMap
 from .serialization import Model, read_model, write_model
+from .spacing import told_spacing
 from .training import Training, TrainingStep
 from .weights import PredictedWeights
 
@@ -290,14 +291,7 @@ class TrainedPredictor(Estimator):
     def other_spacing(self, path: Any, *, channel_axis: int | None = None) -> str | None:
         """A sentence where the file of a volume says another spacing than that of the training."""
         own = self.trained_spacing
-        found = read_spacing(path, channel_axis=channel_axis) if len(own) == 3 else None
-        if found is None or np.allclose(found, own, rtol=0.01, atol=0):
-            return None
-        told = [", ".join(f"{size:.6g}" for size in spacing) for spacing in (own, found)]
-        return (
-            f"the predictor was trained on voxels at distances of {told[0]} and {path} says {told[1]}: what it learned "
-            "is applied voxel by voxel, and structures have other sizes in it."
-        )
+        return told_spacing(own, read_spacing(path, channel_axis=channel_axis), path) if len(own) == 3 else None
 
     def _check_trained(self) -> None:
         if not hasattr(self, "classes_"):
