@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from warnings import warn
@@ -28,7 +29,7 @@ from .options import (
     with_bits,
 )
 from .several import about, joined, label_jobs, make_folders, opened, with_shared_prototypes
-from .tiled import label_tiled, tiling_options
+from .tiled import label_tiled, refine_tiled, refined_in_tiles, tiling_options
 
 if TYPE_CHECKING:
     from ..io.images import Record
@@ -117,7 +118,7 @@ def _label_one(options: dict[str, Any], described: Described) -> LabelTable:
 
     source, image = opened(options, described.labeler), options["image"]
     if source is not None:
-        return label_tiled(options, source, described)
+        return label_tiled(options, source, described, partial(_spacing_notes, options, described))
     check_outputs(options, [image, Path(options["weights"]), options["model"] or Path()])
     record = _read(image, options, described)
     axis = _last_axis(record, 2 + options["volume"])
@@ -150,11 +151,14 @@ def _label_one(options: dict[str, Any], described: Described) -> LabelTable:
 @probabilities_option
 @preview_option
 @labeler_options
+@tiling_options
 def refine(soft: Path, logits: bool, label_axis: int | None, image: Path | None, **_: Any) -> None:
     """Clean up the soft predictions of a classifier, PROBABILITIES (.tif, .npy or .nii.gz) of shape (H, W, labels).
 
     Those of a volume are (D, H, W, labels); voxels have the distances of --spacing, or those that the file says.
     With a model of gpulaf train --probabilities, the weights are predicted from --image.
+
+    With one of the last options, or where PROBABILITIES or the output is a .zarr, they are refined in tiles.
     """
     from ..averaging.sources import WeightSource
     from ..backend.array import device_array
@@ -167,14 +171,17 @@ def refine(soft: Path, logits: bool, label_axis: int | None, image: Path | None,
     described = described_labeling(options, soft=True)
     labeler, classes = described.labeler, described.classes
     options["volume"] = is_volume(options, described) or (axes == 3 and options["spacing"] is None)
-    check_outputs(options, [soft, image or Path(), Path(options["weights"]), options["model"] or Path()])
+    tiles = refined_in_tiles(options, labeler)
+    if not tiles:
+        check_outputs(options, [soft, image or Path(), Path(options["weights"]), options["model"] or Path()])
     if image is None and isinstance(labeler.weights, WeightSource):
         raise ValueError("bilateral weights, and those of a model, are made from the image. Name it with --image.")
-    predictions = read_soft(
-        soft, label_axis=label_axis, axes=options["axes"], volume=options["volume"], logits=logits
-    )
+    if tiles:
+        tell_labels(refine_tiled(options, described, partial(_spacing_notes, options, described)))
+        return
+    predictions = read_soft(soft, label_axis=label_axis, axes=options["axes"], volume=options["volume"], logits=logits)
     _check_data(soft, predictions)
-    tell_notes([*predictions.notes, *_spacing_notes(soft, predictions, options, described)])
+    tell_notes([*predictions.notes, *_spacing_notes(options, described, soft, predictions)])
     count = predictions.pixels.shape[-1]
     if classes is not None and count != len(classes):
         raise ValueError(
@@ -203,11 +210,11 @@ def _read(path: Path, options: dict[str, Any], described: Described) -> Record:
     said = {name: options.get(name) for name in ("axes", "channel_axis", "series")}
     record = read_record(path, volume=options["volume"], **said)
     _check_data(path, record)
-    tell_notes([*record.notes, *_spacing_notes(path, record, options, described)])
+    tell_notes([*record.notes, *_spacing_notes(options, described, path, record)])
     return record
 
 
-def _spacing_notes(path: Path, record: Record, options: dict[str, Any], described: Described) -> list[str]:
+def _spacing_notes(options: dict[str, Any], described: Described, path: Path, record: Any) -> list[str]:
     """A line where the file says other distances of its pixels than --spacing, or than a model was trained on."""
     line = record.place.contradiction(options["spacing"])
     if described.spacing is not None and record.place.scale is not None:

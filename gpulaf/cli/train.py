@@ -52,7 +52,9 @@ LOOKED_AT = 16
     "[default: network; prototypes where options of theirs are given]",
 )
 @click.option("--hidden", metavar="N,N", help="Widths of the network's hidden layers.  [default: 64,64]")
-@click.option("--state", type=click.IntRange(-1), help="Radius of the labeling it sees, -1 for none.  [default: 2; 1 of volumes]")
+@click.option(
+    "--state", type=click.IntRange(-1), help="Radius of the labeling it sees, -1 for none.  [default: 2; 1 of volumes]"
+)
 @click.option("--prototypes", type=click.IntRange(1), help="Number of prototypes.  [default: 50]")
 @click.option(
     "--features",

@@ -120,7 +120,7 @@ def read_volume(
     return _told(read_record(path, axes=axes, channel_axis=channel_axis, volume=True, series=series))
 
 
-def pixel_axes(path: str | os.PathLike[str], ask: Ask = Ask()) -> int:
+def pixel_axes(path: str | os.PathLike[str], ask: Ask) -> int:
     """3 where a file is a volume: it has an axis of planes, or cannot be an image; 2 of others."""
     for axes in (2, 3):
         with suppress(Unreadable):

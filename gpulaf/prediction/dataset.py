@@ -116,7 +116,7 @@ class Way(NamedTuple):
 def ways(spacing: Sequence[float]) -> list[Way]:
     """All ways to turn an image that change no distance of its pixels, the image as it is first."""
     axes = len(spacing)
-    orders = [order for order in permutations(range(axes)) if all(spacing[a] == s for a, s in zip(order, spacing))]
+    orders = [order for order in permutations(range(axes)) if [spacing[axis] for axis in order] == list(spacing)]
     flips = [tuple(bool(k >> axis & 1) for axis in range(axes)) for k in range(2**axes)]
     return [Way(mirrored, order) for order, mirrored in product(orders, flips)]
 
@@ -240,7 +240,7 @@ class Reader:
         return Prepared(features, labels, self.data_term(features, probabilities, valid), valid=valid)
 
     def check_axes(self, axes: int) -> None:
-        """Raise ValueError for the truth of an image where the training is on volumes, or of a volume where it is not."""
+        """Raise ValueError for the truth of an image where the training is on volumes, or the other way round."""
         if axes != self.axes:
             kinds = {2: "images, (H, W)", 3: "volumes, (D, H, W)"}
             raise ValueError(

@@ -159,8 +159,7 @@ def affinity_features(
     _check_radius(radius)
     xp, parts, radii = namespace(image), list[Any](), _radii(image, radius, spacing)
     indices = [
-        {o: xp.asarray(_mirrored(n, o)) for o in range(-r, r + 1)}
-        for n, r in zip(image.shape[:-1], radii, strict=True)
+        {o: xp.asarray(_mirrored(n, o)) for o in range(-r, r + 1)} for n, r in zip(image.shape[:-1], radii, strict=True)
     ]
     neighbors = [o for o in product(*indices) if any(o)]
     for s in scales:
@@ -215,7 +214,8 @@ class Features:
     def parts(self) -> list[Callable[[Any], Any]]:
         """The functions behind the names."""
         found = [_part(name.strip(), self.names) for name in self.names.split("+")]
-        return found if self.spacing is None else [partial(part, spacing=self.spacing) for part in found]
+        spacing = {} if self.spacing is None else {"spacing": self.spacing}
+        return [partial(part, **spacing) for part in found]
 
 
 def on_spacing(features: Any, spacing: tuple[float, ...]) -> Any:
@@ -242,7 +242,8 @@ def feature_names(features: Any) -> str | None:
 def feature_reach(features: int | Callable[[Any], Any]) -> int:
     """Pixels around a pixel that its features depend on: r of patches, ⌊4s + 1/2⌋ of a Gaussian, 2 more of affinities.
 
-    On coarser axes they are fewer. A callable of others tells it by its attribute ``reach``; without one there is a ValueError.
+    On coarser axes they are fewer. A callable of others tells it by its attribute ``reach``; without one there is a
+    ValueError.
     """
     if not callable(features):
         return int(features)

@@ -14,11 +14,11 @@ from ..labeling.hints import warn_of_range
 from ..learning.loop import best, run
 from .checks import check_fit, validation_samples
 from .dataset import Reader, Samples
-from .spacing import common_spacing
 from .features import features_name, on_spacing
 from .model import WeightMap
 from .objective import Objective
 from .serialization import Model
+from .spacing import common_spacing
 from .statistics import Survey, checked_digest, survey
 from .summary import less_is_more, still_falling
 from .trained import TrainedPredictor

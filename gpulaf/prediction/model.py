@@ -243,13 +243,19 @@ def _operands(parameters: Parameters, features: Any) -> tuple[Any, Any, float, A
     check_floating(features, "features", "(H, F, W)")
     if features.ndim not in (3, 4) or prototypes.ndim != 2 or features.shape[-2] != prototypes.shape[1]:
         raise ValueError(
-            f"features have shape {tuple(features.shape)}; accepted is (H, {prototypes.shape[-1]}, W), of a volume with "
-            "D before H, as many numbers for each pixel as a prototype has. Compute them as they were for the "
+            f"features have shape {tuple(features.shape)}; accepted is (H, {prototypes.shape[-1]}, W), of a volume "
+            "with D before H, as many numbers for each pixel as a prototype has. Compute them as they were for the "
             "prototypes."
         )
     count, axes = tangents.shape[-1], features.ndim - 1
     side = side_of(count, axes)
-    if tangents.ndim != 2 or tangents.shape[0] != prototypes.shape[0] or side < 3 or side % 2 == 0 or side**axes != count:
+    if (
+        tangents.ndim != 2
+        or tangents.shape[0] != prototypes.shape[0]
+        or side < 3
+        or side % 2 == 0
+        or side**axes != count
+    ):
         neighbors = "(2r+1)²" if axes == 2 else "(2r+1)³ of a volume"
         raise ValueError(
             f"tangents have shape {tuple(tangents.shape)}; accepted is ({prototypes.shape[0]}, {neighbors}), one "

@@ -57,8 +57,8 @@ class WeightPredictor(FittedPredictor):
         The values of images that become 0 and 1, in the training and in all images afterwards, whatever their type; see
         :class:`gpulaf.Labeler`.
     spacing : (sy, sx) or (sz, sy, sx), optional
-        Distance of the pixels on each axis, in any unit: features by name reach as far in it on all axes. Three are those
-        of volumes. None: what the files of volumes say, and equal distances.
+        Distance of the pixels on each axis, in any unit: features by name reach as far in it on all axes. Three are
+        those of volumes. None: what the files of volumes say, and equal distances.
 
     Attributes
     ----------

@@ -186,8 +186,8 @@ class TrainedPredictor(Estimator):
         if probabilities.ndim != axes + 1 or probabilities.shape[-1] != labels:
             accepted = f"({'D, ' * (axes == 3)}H, W, {labels})"
             raise ValueError(f"probabilities have shape {tuple(probabilities.shape)}; accepted is {accepted}.")
-        options = {"label_axis": axes, "channel_axis": channel_axis(image, axes)}
-        return self.labeler().refine(probabilities, image=image, mask=mask, **options)
+        channels = channel_axis(image, axes)
+        return self.labeler().refine(probabilities, image=image, mask=mask, label_axis=axes, channel_axis=channels)
 
     def predict(
         self,

@@ -162,8 +162,8 @@ class WeightNetwork(FittedPredictor):
         >>> gpulaf.WeightNetwork.of_volumes(spacing=(3, 1, 1)).features
         'patch:1+gaussian:1,2,4+affinity'
         """
-        training = replace(TRAINING, crop=VOLUME_CROP)
-        return cls(**{"features": VOLUME_FEATURES, "state": 1, "training": training} | options)
+        usual: dict[str, Any] = {"features": VOLUME_FEATURES, "state": 1}
+        return cls(**usual | {"training": replace(TRAINING, crop=VOLUME_CROP)} | options)
 
     @property
     def pixel_features(self) -> int | Callable[[Any], Any]:
@@ -222,7 +222,7 @@ class WeightNetwork(FittedPredictor):
         fits = fits and 0 not in labels + features and tensors["label_prototypes"].shape[:1] == labels
         fits = fits and tensors["label_pixels"].shape == labels
         fits = fits and tensors["spacing"].shape in ((2,), (3,)) and bool((tensors["spacing"] > 0).all())
-        expected = cls(**options).shapes(*features, *labels, len(tensors["spacing"])) if fits else {}
+        expected = cls(**options).shapes(features[0], labels[0], len(tensors["spacing"])) if fits else {}
         found = {name: x.shape for name, x in tensors.items() if name not in own or name in ("scales", "clocks")}
         if not fits or found != expected:
             wrong = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
