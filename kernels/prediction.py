@@ -5,7 +5,8 @@ With d_ij = ‖f_i − p_j‖, G = ∂L/∂Ω̂ and x̄_i = R_Ω̂ G, sums over 
     ∂ν_j = Σ_i a_ij x̄_i,   z̄_ij = a_ij (⟨ν_j, x̄_i⟩ − Σ_l a_il ⟨ν_l, x̄_i⟩)
     ∂σ = −Σ_ij z̄_ij d_ij,   ∂p_j = Σ_i z̄_ij σ (f_i − p_j)/d_ij
 
-Layout: features f (H, F, W), prototypes p (K, F), tangents ν (K, N), Ω̂ and G (H, N, W); σ is a number. Border: a weight
+Layout: features f (H, F, W), prototypes p (K, F), tangents ν (K, N), Ω̂ and G (H, N, W); σ is a number. Volumes have D
+before H. Border: a weight
 that points outside is 0, the softmax of exp_1 runs over the neighbors inside. Where d = 0 its derivative is taken as 0.
 Distances are sums of squared differences: ‖f‖² + ‖p‖² − 2⟨f, p⟩ would lose the digits of small ones.
 The matrix a is held for a chunk of pixels only, and computed again for the adjoint. The derivatives are float64.
@@ -15,7 +16,7 @@ There is no ``gpu`` yet: device arrays take ``reference``.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import isqrt
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from ._memory import empty
 from ._numba import helper, in_blocks, kernel, reassociating
 from .exponential import constants, exponential, new_powers
 from .rows import clear
-from .stencil import check_dtypes, check_flat, offsets, shifted
+from .stencil import check_dtypes, check_flat, offsets, shifted, side_of
 
 #: Numbers that one chunk of the definition holds: pixels × prototypes × features.
 CHUNK = 1 << 22
@@ -40,9 +41,9 @@ BLOCKS = 64
 def reference(prototypes: Any, tangents: Any, sigma: float, features: Any, derivative: Any = None) -> Any:
     """The definition, in array API code: Ω̂, or (∂p, ∂ν, ∂σ) for ∂L/∂Ω̂."""
     xp = array_namespace(features)
-    height, F, width = features.shape
-    pixels = height * width
-    f = xp.reshape(xp.permute_dims(features, (0, 2, 1)), (pixels, F))
+    (*planes, F, width), axes = features.shape, features.ndim - 1
+    pixels, count = prod(planes) * width, tangents.shape[1]
+    f = xp.reshape(xp.moveaxis(features, -2, -1), (pixels, F))
     mask = xp.reshape(_inside(tangents, features), (-1, pixels))
     weights = xp.empty(mask.shape, dtype=features.dtype)
     sums = [xp.zeros(x.shape, dtype=xp.float64) for x in (prototypes, tangents)] + [0.0]
@@ -53,7 +54,7 @@ def reference(prototypes: Any, tangents: Any, sigma: float, features: Any, deriv
         a = a / xp.sum(a, axis=1, keepdims=True)
         weights[:, part] = _softmax(xp.matmul(a, tangents).T, mask[:, part])
         if derivative is not None:
-            G = xp.reshape(xp.permute_dims(derivative, (1, 0, 2)), mask.shape)[:, part]
+            G = xp.reshape(xp.moveaxis(derivative, -2, 0), mask.shape)[:, part]
             x = (weights[:, part] * (G - xp.sum(weights[:, part] * G, axis=0, keepdims=True))).T
             bar = xp.matmul(x, tangents.T)
             z = a * (bar - xp.sum(a * bar, axis=1, keepdims=True))
@@ -63,14 +64,14 @@ def reference(prototypes: Any, tangents: Any, sigma: float, features: Any, deriv
             sums[2] -= float(xp.sum(z * d, dtype=xp.float64))  # synchronize
     if derivative is not None:
         return tuple(sums)
-    return xp.permute_dims(xp.reshape(weights, (-1, height, width)), (1, 0, 2))
+    return xp.moveaxis(xp.reshape(weights, (count, *planes, width)), 0, axes - 1)
 
 
 def _inside(tangents: Any, features: Any) -> Any:
     """1 where a neighbor is inside the image: (N, H, W)."""
-    xp = array_namespace(features)
-    ones = xp.ones_like(features[:, 0, :])
-    return xp.stack([shifted(ones, offset, labels=False) for offset in offsets(_radius(tangents))])
+    xp, axes = array_namespace(features), features.ndim - 1
+    ones = xp.ones_like(features[..., 0, :])
+    return xp.stack([shifted(ones, offset, labels=False) for offset in offsets(_radius(tangents, axes), axes)])
 
 
 def _softmax(logits: Any, mask: Any) -> Any:
@@ -87,39 +88,44 @@ def _chunks(pixels: int, numbers: int) -> Iterator[slice]:
         yield slice(start, min(pixels, start + step))
 
 
-def _radius(tangents: Any) -> int:
-    return (isqrt(tangents.shape[1]) - 1) // 2
+def _radius(tangents: Any, axes: int) -> int:
+    return side_of(tangents.shape[1], axes) // 2
 
 
 def cpu(prototypes: Any, tangents: Any, sigma: float, features: Any, derivative: Any = None) -> Any:
     """The same with Numba, some hundred pixels at a time."""
     check_dtypes(features, prototypes, tangents, derivative)
+    axes = features.ndim - 1
     if (
-        features.ndim != 3
+        axes not in (2, 3)
         or tangents.ndim != 2
         or 0 in tangents.shape
-        or (2 * _radius(tangents) + 1) ** 2 != len(tangents.T)
+        or (2 * _radius(tangents, axes) + 1) ** axes != len(tangents.T)
     ):
         raise ValueError(
             f"features have shape {features.shape} and tangents {tangents.shape}; accepted are (H, F, W) and "
-            "(K, (2r+1)²) with at least one prototype."
+            "(K, (2r+1)²), of volumes (D, H, F, W) and (K, (2r+1)³), with at least one prototype."
         )
-    (height, F, width), (K, N), dtype = features.shape, tangents.shape, features.dtype
-    check_flat(prototypes=(prototypes, (K, F)), derivative=(derivative, (height, N, width)))
-    blocks, work = min(height, BLOCKS), height * width * K * (N + F)
-    operands = (prototypes, tangents, dtype.type(sigma), features, _radius(tangents), blocks, constants(dtype))
+    (*planes, F, width), (K, N), dtype = features.shape, tangents.shape, features.dtype
+    shape, rows = (*planes, N, width), prod(planes)
+    check_flat(prototypes=(prototypes, (K, F)), derivative=(derivative, shape))
+    blocks, work = min(rows, BLOCKS), rows * width * K * (N + F)
+    grid = (_radius(tangents, axes), rows // planes[-1], planes[-1], axes == 3)
+    operands = (prototypes, tangents, dtype.type(sigma), features.reshape(rows, F, width), grid, blocks)
+    operands = (*operands, constants(dtype))
     if derivative is None:
-        weights = empty((height, N, width), dtype)
-        in_blocks(_weights, blocks, work, *operands, weights)
+        weights = empty(shape, dtype)
+        in_blocks(_weights, blocks, work, *operands, weights.reshape(rows, N, width))
         return weights
+    derivative = derivative.reshape(rows, N, width)
     sums = np.zeros((blocks, K, F)), np.zeros((blocks, K, N)), np.zeros((blocks, K))
     in_blocks(_derivatives, blocks, 3 * work, *operands, derivative, *sums)
     return sums[0].sum(axis=0), sums[1].sum(axis=0), float(sums[2].sum())
 
 
 @kernel
-def _weights(first, last, prototypes, tangents, sigma, features, radius, blocks, constants, weights):
-    height, _, width = features.shape
+def _weights(first, last, prototypes, tangents, sigma, features, grid, blocks, constants, weights):
+    height, _, width = features.shape  # rows of all planes
     (K, N), dtype = tangents.shape, features.dtype
     d, a = np.empty((K, STRETCH), dtype), np.empty((K, STRETCH), dtype)
     x, one = np.empty((N, STRETCH), dtype), np.empty(STRETCH, dtype)
@@ -128,7 +134,7 @@ def _weights(first, last, prototypes, tangents, sigma, features, radius, blocks,
         for x0 in range(0, width, STRETCH):
             n = min(STRETCH, width - x0)
             _attention(prototypes, sigma, features[y], x0, n, d, a, one, constants, powers)
-            _lift(tangents, a, radius, height, width, y, x0, n, x, one, constants, powers)
+            _lift(tangents, a, grid, width, y, x0, n, x, one, constants, powers)
             for o in range(N):
                 row, out = x[o], weights[y, o][x0:]
                 for i in range(n):
@@ -137,7 +143,7 @@ def _weights(first, last, prototypes, tangents, sigma, features, radius, blocks,
 
 @kernel
 def _derivatives(
-    first, last, prototypes, tangents, sigma, features, radius, blocks, constants,
+    first, last, prototypes, tangents, sigma, features, grid, blocks, constants,
     derivative, of_prototypes, of_tangents, of_sigma,
 ):  # fmt: skip
     height, F, width = features.shape
@@ -150,7 +156,7 @@ def _derivatives(
             for x0 in range(0, width, STRETCH):
                 n = min(STRETCH, width - x0)
                 _attention(prototypes, sigma, features[y], x0, n, d, a, mean, constants, powers)
-                _lift(tangents, a, radius, height, width, y, x0, n, x, mean, constants, powers)
+                _lift(tangents, a, grid, width, y, x0, n, x, mean, constants, powers)
                 _replicate(derivative[y], x0, x, mean, n)
                 _pull_back(tangents, a, x, bar, mean, n)
                 for j in range(K):
@@ -193,7 +199,7 @@ def _attention(prototypes, sigma, features, x0, n, d, a, one, constants, powers)
 
 
 @helper
-def _lift(tangents, a, radius, height, width, y, x0, n, patch, one, constants, powers):
+def _lift(tangents, a, grid, width, y, x0, n, patch, one, constants, powers):
     """patch = exp_1(Σ_j a_j ν_j) over the neighbors inside, 0 outside."""
     K, N = tangents.shape
     one[:] = -np.inf
@@ -204,7 +210,7 @@ def _lift(tangents, a, radius, height, width, y, x0, n, patch, one, constants, p
             share, t = a[j], tangents[j, o]
             for x in range(n):
                 row[x] += t * share[x]
-        _outside(o, radius, height, width, y, x0, n, row, -np.inf)
+        _outside(o, grid, width, y, x0, n, row, -np.inf)
         for x in range(n):
             one[x] = max(one[x], row[x])
     for o in range(N):
@@ -212,16 +218,20 @@ def _lift(tangents, a, radius, height, width, y, x0, n, patch, one, constants, p
         for x in range(n):
             row[x] -= one[x]
         exponential(row, constants, powers, n)
-        _outside(o, radius, height, width, y, x0, n, row, 0.0)
+        _outside(o, grid, width, y, x0, n, row, 0.0)
     _normalize(patch, one, n)
 
 
 @helper
-def _outside(o, radius, height, width, y, x0, n, row, value):
-    """Give the value to those of n pixels from (y, x0) on whose neighbor o is outside the image."""
+def _outside(o, grid, width, y, x0, n, row, value):
+    """Give the value to those of n pixels from x0 on, in row y of all planes, whose neighbor o is outside."""
+    radius, depth, height, volume = grid
     side = 2 * radius + 1
-    up, dx = y + o // side - radius, o % side - radius
-    lo, hi = (max(0, -dx - x0), min(n, width - dx - x0)) if 0 <= up < height else (n, n)
+    plane, up, dx = y // height, y % height + o // side % side - radius, o % side - radius
+    if volume:
+        plane += o // (side * side) - radius
+    inside = 0 <= plane < depth and 0 <= up < height
+    lo, hi = (max(0, -dx - x0), min(n, width - dx - x0)) if inside else (n, n)
     row[: min(lo, n)] = value
     row[max(hi, 0) : n] = value
 

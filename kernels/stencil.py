@@ -54,6 +54,11 @@ def axes_of(weights: Any) -> int:
     return neighborhood(weights)[1]
 
 
+def side_of(count: int, axes: int) -> int:
+    """2r+1, the side of a neighborhood of `count` pixels on so many axes."""
+    return round(count ** (1 / axes))
+
+
 def check_shapes(weights: Any, field: Any, *others: Any, stacks: tuple[Any, ...] = ()) -> int:
     """The number of images that weights are for: 1, where all images of the field share them, or as many as it has.
 

@@ -18,6 +18,7 @@ from .options import (
     files_argument,
     files_option,
     image_sequence,
+    tell_notes,
 )
 
 if TYPE_CHECKING:
@@ -56,8 +57,10 @@ def evaluate(
         raise ValueError(f"{model} was trained {done} probabilities. {now} --probabilities.")
     files = file_set(images, truth, probabilities)
     check_files([*files.all(), model], results)
+    lines = (predictor.other_spacing(path, channel_axis=channel_axis) for path in files.images)
+    tell_notes([line for line in lines if line][:1])
     found = evaluate(
-        predictor, image_sequence(files.images, device, channel_axis), files.truths,
+        predictor, image_sequence(files.images, device, channel_axis, predictor.axes), files.truths,
         probabilities=files.probabilities, unlabeled=unlabeled,
     )  # fmt: skip
     if not found.confusion["pixelwise"].any():

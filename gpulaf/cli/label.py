@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from warnings import warn
@@ -10,7 +11,7 @@ from warnings import warn
 import click
 import numpy as np
 
-from .labeler import Described, described_labeling, labeler_options
+from .labeler import Described, described_labeling, is_volume, labeler_options
 from .options import (
     axes_option,
     check_files,
@@ -28,7 +29,7 @@ from .options import (
     with_bits,
 )
 from .several import about, joined, label_jobs, make_folders, opened, with_shared_prototypes
-from .tiled import label_tiled, tiling_options
+from .tiled import label_tiled, refine_tiled, refined_in_tiles, tiling_options
 
 if TYPE_CHECKING:
     from ..io.images import Record
@@ -65,7 +66,9 @@ if TYPE_CHECKING:
 @labeler_options
 @tiling_options
 def label(**_: Any) -> None:
-    """Label the pixels of IMAGE (PNG, JPEG, TIFF, .npy, Zarr, OME-Zarr), or of a volume (TIFF, .npy, with --spacing).
+    """Label the pixels of IMAGE (PNG, JPEG, TIFF, .npy, Zarr, OME-Zarr), or of a volume (TIFF, .npy, NIfTI).
+
+    Of a volume say the --spacing, or give a --model of volumes.
 
     The labels lie where the image lies: a TIFF keeps the size and place of its pixels and its GeoTIFF tags, an .ome.tif
     and an .ome.zarr their scale and translation. Pixels without data (GDAL_NODATA, NaN, transparent ones, missing
@@ -88,6 +91,7 @@ def label(**_: Any) -> None:
 
     options = click.get_current_context().params
     described = described_labeling(options)
+    options["volume"] = is_volume(options, described)
     jobs, saved = label_jobs(options, described), options["save_prototypes"]
     _check_saved(saved, jobs)
     if len(jobs) > 1 and isinstance(described.labeler.prototypes, int):
@@ -114,10 +118,10 @@ def _label_one(options: dict[str, Any], described: Described) -> LabelTable:
 
     source, image = opened(options, described.labeler), options["image"]
     if source is not None:
-        return label_tiled(options, source, described)
+        return label_tiled(options, source, described, partial(_spacing_notes, options, described))
     check_outputs(options, [image, Path(options["weights"]), options["model"] or Path()])
-    record = _read(image, options)
-    axis = _last_axis(record, len(options["spacing"] or (1, 1)))
+    record = _read(image, options, described)
+    axis = _last_axis(record, 2 + options["volume"])
     _check_channels(described, 1 if axis is None else record.pixels.shape[axis])
     _check_image(described, record, image)
     labeler = with_bits(described.labeler, record.bits)
@@ -147,32 +151,43 @@ def _label_one(options: dict[str, Any], described: Described) -> LabelTable:
 @probabilities_option
 @preview_option
 @labeler_options
+@tiling_options
 def refine(soft: Path, logits: bool, label_axis: int | None, image: Path | None, **_: Any) -> None:
-    """Clean up the soft predictions of a classifier, PROBABILITIES (.tif or .npy) of shape (H, W, labels).
+    """Clean up the soft predictions of a classifier, PROBABILITIES (.tif, .npy or .nii.gz) of shape (H, W, labels).
 
-    With --spacing of three numbers they are those of a volume, (D, H, W, labels).
+    Those of a volume are (D, H, W, labels); voxels have the distances of --spacing, or those that the file says.
     With a model of gpulaf train --probabilities, the weights are predicted from --image.
+
+    With one of the last options, or where PROBABILITIES or the output is a .zarr, they are refined in tiles.
     """
     from ..averaging.sources import WeightSource
     from ..backend.array import device_array
-    from ..io.images import read_soft
+    from ..io.images import read_soft, soft_spacing
 
     options = click.get_current_context().params
+    axes, spacing = soft_spacing(soft, label_axis=label_axis, axes=options["axes"])
+    if options["spacing"] is None and options["model"] is None:
+        options["spacing"] = spacing
     described = described_labeling(options, soft=True)
     labeler, classes = described.labeler, described.classes
-    check_outputs(options, [soft, image or Path(), Path(options["weights"]), options["model"] or Path()])
+    options["volume"] = is_volume(options, described) or (axes == 3 and options["spacing"] is None)
+    tiles = refined_in_tiles(options, labeler)
+    if not tiles:
+        check_outputs(options, [soft, image or Path(), Path(options["weights"]), options["model"] or Path()])
     if image is None and isinstance(labeler.weights, WeightSource):
         raise ValueError("bilateral weights, and those of a model, are made from the image. Name it with --image.")
-    volume = len(options["spacing"] or ()) == 3
-    predictions = read_soft(soft, label_axis=label_axis, axes=options["axes"], volume=volume, logits=logits)
+    if tiles:
+        tell_labels(refine_tiled(options, described, partial(_spacing_notes, options, described)))
+        return
+    predictions = read_soft(soft, label_axis=label_axis, axes=options["axes"], volume=options["volume"], logits=logits)
     _check_data(soft, predictions)
-    tell_notes(predictions.notes)
+    tell_notes([*predictions.notes, *_spacing_notes(options, described, soft, predictions)])
     count = predictions.pixels.shape[-1]
     if classes is not None and count != len(classes):
         raise ValueError(
             f"{soft} holds {count} labels, {options['model']} {len(classes)}; accepted are as many. Check --label-axis."
         )
-    record = None if image is None else _read(image, options | {"axes": None})
+    record = None if image is None else _read(image, options | {"axes": None}, described)
     if record is not None and image is not None:
         _check_image(described, record, image)
     valid = [found.valid for found in (predictions, record) if found is not None and found.valid is not None]
@@ -188,16 +203,25 @@ def refine(soft: Path, logits: bool, label_axis: int | None, image: Path | None,
     tell_labels(_write(options, result, named, record, predictions))
 
 
-def _read(path: Path, options: dict[str, Any]) -> Record:
-    """An image, or a volume where --spacing has three numbers; what its file says besides is told."""
+def _read(path: Path, options: dict[str, Any], described: Described) -> Record:
+    """An image or a volume; what its file says besides is told."""
     from ..io.images import read_record
 
     said = {name: options.get(name) for name in ("axes", "channel_axis", "series")}
-    record = read_record(path, volume=len(options["spacing"] or ()) == 3, **said)
+    record = read_record(path, volume=options["volume"], **said)
     _check_data(path, record)
-    line = record.place.contradiction(options["spacing"])
-    tell_notes([*record.notes, *([line] if line else [])])
+    tell_notes([*record.notes, *_spacing_notes(options, described, path, record)])
     return record
+
+
+def _spacing_notes(options: dict[str, Any], described: Described, path: Path, record: Any) -> list[str]:
+    """A line where the file says other distances of its pixels than --spacing, or than a model was trained on."""
+    line = record.place.contradiction(options["spacing"])
+    if described.spacing is not None and record.place.scale is not None:
+        from ..prediction.spacing import told_spacing
+
+        line = told_spacing(described.spacing, record.place.scales(3), path)
+    return [line] if line else []
 
 
 def _check_data(path: Path, record: Record) -> None:
@@ -228,7 +252,7 @@ def _named(options: dict[str, Any], values: np.ndarray, masked: bool) -> tuple[n
     from ..io.images import check_output, with_nodata
 
     names, nodata = with_nodata(values, options["nodata"], masked=masked)
-    check_output(options["output"], names.dtype, volume=len(options["spacing"] or ()) == 3, labels=names)
+    check_output(options["output"], names.dtype, volume=options["volume"], labels=names)
     return names, nodata
 
 

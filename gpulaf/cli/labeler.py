@@ -29,6 +29,8 @@ class Described(NamedTuple):
     names: list[str] | None = None
     #: The digest of the image that the weights were learned on; None where they belong to none.
     image: str | None = None
+    #: Distances of the voxels that a model of volumes was trained on; None of others.
+    spacing: tuple[float, ...] | None = None
 
     def values(self, count: int) -> np.ndarray:
         """What stands for `count` labels in a label image."""
@@ -42,7 +44,8 @@ class Described(NamedTuple):
 
 def labeler_options(command: Any) -> Any:
     """Add --sigma, --spacing, --range, --model, --flow, --time, --tol and --device."""
-    command = range_option(device_option(command))
+    text = "Distance of the pixels on each axis. Three numbers say that the file holds a volume."
+    command = spacing_option(text)(range_option(device_option(command)))
     for name, text, kind in (
         ("--tol", "Accepted error of the linear flow, of the largest v in reach, or of a step of the nonlinear.",
          {"type": float, "default": 1e-4, "show_default": True}),
@@ -52,14 +55,19 @@ def labeler_options(command: Any) -> Any:
          {"type": click.Choice(["linear", "nonlinear"]), "default": "linear", "show_default": True}),
         ("--model", "A predictor of gpulaf train: weights, labels, rho, time and flow.",
          {"type": click.Path(path_type=Path)}),
-        ("--spacing", "Distance of the pixels on each axis. Three numbers say that the file holds a volume.",
-         {"metavar": "SZ,SY,SX", "callback": lambda context, option, text: read_spacing(text)}),
         ("--sigma", "Scale of bilateral weights in image units, 0 to 1.",
          {"type": float, "default": 0.1, "show_default": True}),
     ):  # fmt: skip
         names = (name, "time_") if name == "--time" else (name,)
         command = click.option(*names, help=text, **kind)(command)
     return command
+
+
+def spacing_option(text: str) -> Any:
+    """The option --spacing."""
+    return click.option(
+        "--spacing", metavar="SZ,SY,SX", help=text, callback=lambda context, option, value: read_spacing(value)
+    )
 
 
 def range_option(command: Any) -> Any:
@@ -99,6 +107,11 @@ def read_spacing(text: str | None) -> tuple[float, ...] | None:
         raise ValueError(f"--spacing is {text!r}; accepted are two or three numbers, as 2,1,1.")
     check_spacing(spacing, len(spacing))
     return spacing
+
+
+def is_volume(options: dict[str, Any], described: Described) -> bool:
+    """Whether the file holds a volume: --spacing has three numbers, or the model was trained on volumes."""
+    return len(options["spacing"] or ()) == 3 or described.spacing is not None
 
 
 def described_labeling(options: dict[str, Any], *, soft: bool = False) -> Described:
@@ -182,4 +195,5 @@ def _of_model(path: Path, soft: bool) -> Described:
         raise ValueError(f"{path} was trained without probabilities. Use it with gpulaf label IMAGE --model.")
     if predictor.on_probabilities_ and not soft:
         raise ValueError(f"{path} was trained on probabilities. Use it with gpulaf refine PROBABILITIES --image IMAGE.")
-    return Described(predictor.labeler(), predictor.classes_.tolist())
+    spacing = predictor.trained_spacing if predictor.axes == 3 else None
+    return Described(predictor.labeler(), predictor.classes_.tolist(), spacing=spacing)

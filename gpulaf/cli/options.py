@@ -127,14 +127,14 @@ def file_set(images: Sequence[str], truths: Sequence[str], probabilities: Sequen
     return FileSet(files, paired(files, expanded(truths)), soft)
 
 
-def image_sequence(paths: Sequence[Path], device: str, channel_axis: int | None = None) -> Sequence[Any]:
-    """Images to be read one at a time, to the device."""
+def image_sequence(paths: Sequence[Path], device: str, channel_axis: int | None = None, axes: int = 2) -> Sequence[Any]:
+    """Images, or where `axes` is 3 volumes, to be read one at a time, to the device."""
     from ..backend.array import device_array, is_host_array
     from ..prediction.dataset import Files
 
     if is_host_array(device_array(np.zeros(1), device)) and channel_axis is None:
         return paths
-    return Files(paths, device, channel_axis)
+    return Files(paths, device, channel_axis, axes)
 
 
 def check_outputs(options: dict[str, Any], inputs: Sequence[Path]) -> None:
@@ -142,7 +142,7 @@ def check_outputs(options: dict[str, Any], inputs: Sequence[Path]) -> None:
     from ..io.images import check_output
 
     output, probabilities, preview = (options[name] for name in ("output", "probabilities", "preview"))
-    volume = len(options["spacing"] or ()) == 3
+    volume = options["volume"]
     check_output(output, volume=volume)
     if probabilities is not None:
         check_output(probabilities, np.float32, volume=volume)

@@ -113,7 +113,7 @@ def _sampled(job: dict[str, Any], labeler: Labeler) -> Pixels:
             from ..tiling.prototypes import sample_pixels
 
             return sample_pixels(source, with_bits(labeler, source.bits, told=False).range)
-        space = len(job["spacing"] or (1, 1))
+        space = 2 + job["volume"]
         said = {name: job[name] for name in ("axes", "channel_axis", "series")}
         record = read_record(job["image"], volume=space == 3, **said)
         axis = None if record.pixels.ndim == space else space
@@ -123,17 +123,18 @@ def _sampled(job: dict[str, Any], labeler: Labeler) -> Pixels:
 
 def _name(image: Path, result: str, small: bool, tiles: bool) -> str:
     """The name of a result of an image, of a type like that of the image, and that tiles can be written to."""
+    from ..io.contents import stem
     from ..io.pictures import PICTURES
     from ..io.zarrs import is_zarr
 
-    suffix = image.suffix.lower()
+    suffix, name = image.suffix.lower(), stem(image)
     if is_zarr(image):
         base = image.name.removesuffix(".zarr").removesuffix(".ome")
         return base + (".ome.zarr" if result == "output" and image.name.endswith(".ome.zarr") else ".zarr")
     if result == "preview":
-        return f"{image.stem}.png"
+        return f"{name}.png"
     if tiles:
-        return f"{image.stem}.{'tif' if result == 'output' else 'zarr'}"
+        return f"{name}.{'tif' if result == 'output' else 'zarr'}"
     if suffix in (".npy", ".npz"):
-        return f"{image.stem}.npy"
-    return f"{image.stem}.png" if suffix in PICTURES and small and result == "output" else f"{image.stem}.tif"
+        return f"{name}.npy"
+    return f"{name}.png" if suffix in PICTURES and small and result == "output" else f"{name}.tif"

@@ -13,8 +13,11 @@ from .labeler import Described
 from .options import compile_notice, tell_nodata, tell_notes, with_bits
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..labeling.labeler import Labeler
     from ..labeling.table import LabelTable
+    from ..tiling.jobs import TiledLabeling
     from ..tiling.source import Source
 
 #: Options that ask for tiles.
@@ -68,7 +71,8 @@ def tiled_source(options: dict[str, Any], labeler: Labeler) -> Source | None:
     from ..io.zarrs import is_zarr
     from ..tiling.source import open_source
 
-    image, said = options["image"], {name: options.get(name) for name in ("channel_axis", "axes", "series")}
+    names = ("channel_axis", "axes", "series", "volume")
+    image, said = options["image"], {name: options[name] for name in names}
     if is_zarr(image) or options["output"].suffix.lower() == ".zarr" or any(options[name] for name in ASKING):
         _check_tiles(options, labeler)
         return open_source(image, **said)
@@ -81,35 +85,77 @@ def tiled_source(options: dict[str, Any], labeler: Labeler) -> Source | None:
     labels = labeler.prototypes if isinstance(labeler.prototypes, int) else len(labeler.prototypes)
     number = "float64" if source.dtype == "float64" else "float32"
     about = labeler.memory_options | {"channels": source.layout.channels or 1, "masked": source.gaps}
-    needed = memory_estimate(source.shape[:2], labels, dtype=number, **about)
+    needed = memory_estimate(source.pixels, labels, dtype=number, **about)
     free = free_bytes()
     if free is None or needed <= USABLE * free:
-        return source if prod(source.shape[:2]) > LARGE and _may_be_tiled(options, labeler) else None
+        return source if prod(source.pixels) > LARGE and _may_be_tiled(options, labeler) else None
     click.echo(f"{image} takes about {needed / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free: tile by tile.", err=True)
     _check_tiles(options, labeler)
     return source
 
 
-def label_tiled(options: dict[str, Any], source: Source, described: Described) -> LabelTable:
-    """Label an opened image in tiles, and tell what was done."""
-    from ..tiling import Tiling, label_file
+def refined_in_tiles(options: dict[str, Any], labeler: Labeler) -> bool:
+    """Whether predictions are refined in tiles: that is asked for, or a .zarr is read or written."""
+    from ..io.zarrs import is_zarr
+
+    zarr = options["output"].suffix.lower() == ".zarr" or is_zarr(options["soft"])
+    asked = zarr or any(options[name] for name in ASKING)
+    if asked:
+        _check_tiles(options, labeler)
+    return asked
+
+
+def refine_tiled(options: dict[str, Any], described: Described, notes: Callable[[Any, Any], list[str]]) -> LabelTable:
+    """Refine predictions in tiles, and tell what was done; `notes` are those about the spacing of a file."""
+    from ..tiling.refine_file import refine_file
+    from ..tiling.source import open_source
+
+    volume = options["volume"]
+    source = open_source(
+        options["soft"], channel_axis=options["label_axis"], axes=options["axes"], volume=volume, soft=True
+    )
+    image = None if options["image"] is None else open_source(options["image"], volume=volume)
+    tell_notes([*source.notes, *notes(options["soft"], source)])
+    with compile_notice():
+        done = refine_file(
+            source, options["output"], described.labeler, image=image, logits=options["logits"],
+            **_given(options, described),
+        )  # fmt: skip
+    return _told(options, done, described)
+
+
+def label_tiled(
+    options: dict[str, Any], source: Source, described: Described, notes: Callable[[Any, Any], list[str]]
+) -> LabelTable:
+    """Label an opened image in tiles, and tell what was done; `notes` are those about the spacing of a file."""
+    from ..tiling import label_file
+
+    tell_notes([*source.notes, *notes(options["image"], source)])
+    labeler = with_bits(described.labeler, source.bits)
+    with compile_notice():
+        done = label_file(source, options["output"], labeler, **_given(options, described))
+    return _told(options, done, described)
+
+
+def _given(options: dict[str, Any], described: Described) -> dict[str, Any]:
+    """What both kinds of labeling in tiles are told."""
+    from ..tiling import Tiling
 
     tiling = Tiling(
         options["tile"], options["memory"], options["workers"] or 1, options["scheduler"],
         device=options["device"], restart=options["restart"],
     )  # fmt: skip
-    tell_notes(source.notes)
-    labeler = with_bits(described.labeler, source.bits)
-    with compile_notice():
-        done = label_file(
-            source, options["output"], labeler, probabilities=options["probabilities"],
-            values=described.classes, nodata=options["nodata"], tiling=tiling,
-            say=lambda text: click.echo(text, err=True),
-        )  # fmt: skip
+    names = ("probabilities", "nodata", "spacing")
+    about = {"values": described.classes, "tiling": tiling, "say": lambda text: click.echo(text, err=True)}
+    return about | {name: options[name] for name in names}
+
+
+def _told(options: dict[str, Any], done: TiledLabeling, described: Described) -> LabelTable:
+    """Tell what was done."""
     if done.nodata is not None:
         tell_nodata(options["output"], done.nodata)
-    height, width = done.shape
-    click.echo(f"{height}×{width} pixels, {done.labels} labels, {done.tiles} tiles: {options['output']}")
+    size = "×".join(map(str, done.shape))
+    click.echo(f"{size} pixels, {done.labels} labels, {done.tiles} tiles: {options['output']}")
     return replace(done.table, names=described.names)
 
 
@@ -131,8 +177,6 @@ def _check_tiles(options: dict[str, Any], labeler: Labeler) -> None:
 
     if options["preview"] is not None:
         raise ValueError("--preview needs the image in memory, not in tiles. Leave it out.")
-    if options["spacing"] is not None:
-        raise ValueError("--spacing is for images in memory; tiles take square pixels. Leave it out.")
     if options["flow"] == "nonlinear":
         raise ValueError(
             "--flow nonlinear chooses its steps by the whole image, which tiles do not see. Take the linear flow, or "

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from .labeler import range_option
+from .labeler import range_option, spacing_option
 from .options import (
     FileSet,
     check_figure,
@@ -52,13 +52,15 @@ LOOKED_AT = 16
     "[default: network; prototypes where options of theirs are given]",
 )
 @click.option("--hidden", metavar="N,N", help="Widths of the network's hidden layers.  [default: 64,64]")
-@click.option("--state", type=click.IntRange(-1), help="Radius of the labeling it sees, -1 for none.  [default: 2]")
+@click.option(
+    "--state", type=click.IntRange(-1), help="Radius of the labeling it sees, -1 for none.  [default: 2; 1 of volumes]"
+)
 @click.option("--prototypes", type=click.IntRange(1), help="Number of prototypes.  [default: 50]")
 @click.option(
     "--features",
     metavar="NAMES",
     help="What weights depend on: patch:R (R = 1 for 3×3 pixels), gaussian[:scales], affinity[:scales], or several "
-    "joined by +.  [default: patch:3+gaussian:1,2,4+affinity; patch:1 of prototypes]",
+    "joined by +.  [default: patch:3+gaussian:1,2,4+affinity, of volumes with patch:1; patch:1 of prototypes]",
 )
 @click.option(
     "--radius", type=click.IntRange(1, 3), default=1, show_default=True, help="1 for 3×3 weights, 2 for 5×5, 3 for 7×7."
@@ -95,7 +97,7 @@ LOOKED_AT = 16
 @click.option(
     "--crop",
     type=click.IntRange(1),
-    help="Side of the random square that a step sees.  [default: 128; all of prototypes]",
+    help="Side of the random square or cube that a step sees.  [default: 128; 24 of volumes; all of prototypes]",
 )
 @click.option(
     "--loss",
@@ -113,6 +115,7 @@ LOOKED_AT = 16
 @click.option("--unlabeled", type=int, help="Value of the truth at pixels without ground truth, besides -1.")
 @click.option("--channel-axis", type=int, help="Axis of the channels, where the files do not say it.")
 @range_option
+@spacing_option("Distance of the pixels on each axis, as SZ,SY,SX.  [default: what the files of volumes say, or equal]")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--checkpoint", type=click.Path(path_type=Path), help="Save the state of training here on the way.")
 @click.option("--resume", is_flag=True, help="Continue from the checkpoint if it is there.")
@@ -125,17 +128,22 @@ def train(images: tuple[str, ...], truth: tuple[str, ...], output: Path, device:
     the same name, or names that differ in how all of them begin or end (image_03.png and truth_03.png). Images are
     read one at a time, to the GPU where --device says so; truths and the model stay on the host. Label unseen images
     with gpulaf label IMAGE --model FILE.
+
+    Where the truths are volumes, so are the images (TIFF, NIfTI, .npy), and the model is one of volumes. The distances
+    of its voxels are those of --spacing, or what the files say.
     """
     from ..io.images import write_figure
     from ..io.results import Results
+    from ..io.truth import truth_axes
 
     training, validation = _sets(images, truth, options)
     _check(output, [training, *([validation] if validation else [])], options)
     if options["unlabeled"] is None:
         _tell_void(training)
-    predictor = _predictor(options, training.truths)
+    axes = truth_axes(training.truths[0])
+    predictor = _predictor(options, training.truths, axes)
     sequences: list[tuple[Any, ...]] = [
-        (image_sequence(files.images, device, options["channel_axis"]), files.truths, files.probabilities)
+        (image_sequence(files.images, device, options["channel_axis"], axes), files.truths, files.probabilities)
         for files in (training, validation)
         if files is not None
     ]
@@ -204,7 +212,7 @@ def _tuned(predictor: FittedPredictor, files: tuple[Any, ...], unlabeled: int | 
 OWN = {"network": ("hidden", "state"), "prototypes": ("prototypes", "shared_layers")}
 
 
-def _predictor(options: dict[str, Any], truths: Sequence[Any]) -> FittedPredictor:
+def _predictor(options: dict[str, Any], truths: Sequence[Any], axes: int) -> FittedPredictor:
     """The predictor that the options describe, untrained; what is not given is left to its own defaults."""
     from ..prediction.predictor import WeightPredictor
     from ..prediction.weight_network import WeightNetwork
@@ -215,7 +223,8 @@ def _predictor(options: dict[str, Any], truths: Sequence[Any]) -> FittedPredicto
             if other != kind and options[name]:
                 option = f"--{name.replace('_', '-')}"
                 raise ValueError(f"{option} is an option of {other} and the predictor is {kind}. Take one of them.")
-    same = {"radius": "radius", "rho": "rho", "time_": "time", "layers": "n_layers", "seed": "seed", "range": "range"}
+    same = {"radius": "radius", "rho": "rho", "time_": "time", "layers": "n_layers", "seed": "seed"}
+    same |= {"range": "range", "spacing": "spacing"}
     given = {own: options[name] for name, own in same.items() if options[name] is not None}
     features = options["features"]
     if features is not None:
@@ -228,7 +237,7 @@ def _predictor(options: dict[str, Any], truths: Sequence[Any]) -> FittedPredicto
             given["hidden"] = _widths(options["hidden"])
         if options["state"] is not None:
             given["state"] = None if options["state"] < 0 else options["state"]
-        predictor: FittedPredictor = WeightNetwork(**given)
+        predictor: FittedPredictor = (WeightNetwork.of_volumes if axes == 3 else WeightNetwork)(**given)
     else:
         if options["prototypes"] is not None:
             given["n_prototypes"] = options["prototypes"]

@@ -17,7 +17,7 @@ from .stored import Contents, Stored, stamp
 from .tiff import TIFF_READ, tiff_contents, tiff_stored
 from .zarrs import is_zarr, zarr_contents
 
-__all__ = ["READABLE", "file_contents", "stored_array"]
+__all__ = ["READABLE", "file_contents", "is_readable", "stem", "stored_array"]
 
 NIFTI = (".nii", ".nii.gz")
 HDF5 = {".h5", ".hdf5", ".ilp"}
@@ -28,6 +28,17 @@ LONGEST = 2**31
 ACCEPTED = (
     ".png, .jpg, .bmp, .gif, .webp, .jp2, .tif, .npy, .npz, .zarr, and .nii, .nii.gz and .h5 with their libraries"
 )
+
+
+def is_readable(path: Path) -> bool:
+    """Whether a file is of a type that is read, by its name."""
+    return path.suffix.lower() in READABLE or path.name.lower().endswith(NIFTI)
+
+
+def stem(path: Path) -> str:
+    """The name of a file without its ending; that of a NIfTI may be .nii.gz."""
+    name = path.name
+    return name[: -len(NIFTI[1])] if name.lower().endswith(NIFTI[1]) else path.stem
 
 
 def file_contents(path: Path, ask: Ask) -> Contents:
@@ -133,7 +144,7 @@ def _nifti(path: Path, ask: Ask) -> Contents:
         sizes = tuple(float(size) for size in image.header.get_zooms()[:3][::-1])
         unit = {"mm": "millimeter", "micron": "micrometer", "meter": "meter"}.get(image.header.get_xyzt_units()[0])
         at = tuple(float(value) for value in image.affine[:3, 3][::-1])
-    axes = "ctzyx"[-data.ndim :] if data.ndim != 4 else "tzyx"
+    axes = "ctzyx"[-data.ndim :] if data.ndim != 4 else "czyx" if ask.soft else "tzyx"
     return _of_array(path, data, axes, ask, Place(scale=sizes, unit=unit, translation=at[-len(sizes) :]))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,14 +14,14 @@ from ..backend.numbers import check_count
 from .atomic import as_path, whole_file
 from .axes import Ask
 from .contents import file_contents, stored_array
-from .failures import Unclear, reading
+from .failures import Unclear, Unreadable, reading
 from .place import Place, tiff_options
 from .stored import block
 from .tiff import TIFFS
 
 __all__ = [
-    "FileWarning", "Record", "check_output", "integer_type", "read_image", "read_record", "read_soft", "read_volume",
-    "read_whole", "with_nodata", "write_array", "write_figure",
+    "FileWarning", "Record", "check_output", "integer_type", "pixel_axes", "read_image", "read_record", "read_soft",
+    "read_spacing", "read_volume", "read_whole", "soft_spacing", "with_nodata", "write_array", "write_figure",
 ]  # fmt: skip
 
 
@@ -117,6 +118,32 @@ def read_volume(
 ) -> Any:
     """Read a volume as (D, H, W) or (D, H, W, C) in the dtype of the file; see :func:`read_image`."""
     return _told(read_record(path, axes=axes, channel_axis=channel_axis, volume=True, series=series))
+
+
+def pixel_axes(path: str | os.PathLike[str], ask: Ask) -> int:
+    """3 where a file is a volume: it has an axis of planes, or cannot be an image; 2 of others."""
+    for axes in (2, 3):
+        with suppress(Unreadable):
+            file_contents(as_path(path), ask._replace(volume=axes == 3))
+            return axes
+    return 2  # what is wrong with it is said where it is read
+
+
+def soft_spacing(
+    path: str | os.PathLike[str], *, label_axis: int | None = None, axes: str | None = None
+) -> tuple[int, tuple[float, ...] | None]:
+    """The axes of the pixels of soft predictions, 2 or 3, and the distances of voxels that their file says."""
+    ask = Ask(axes, label_axis, soft=True)
+    if pixel_axes(path, ask) == 2:
+        return 2, None
+    place = file_contents(as_path(path), ask._replace(volume=True)).place
+    return 3, None if place.scale is None else place.scales(3)
+
+
+def read_spacing(path: str | os.PathLike[str], *, channel_axis: int | None = None) -> tuple[float, ...] | None:
+    """The distances of the voxels of a volume along z, y and x that its file says; None where it says none."""
+    place = file_contents(as_path(path), Ask(channel_axis=channel_axis, volume=True)).place
+    return None if place.scale is None else place.scales(3)
 
 
 def read_soft(

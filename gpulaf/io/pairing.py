@@ -10,7 +10,7 @@ from itertools import takewhile
 from pathlib import Path
 from warnings import warn
 
-from .contents import READABLE
+from .contents import READABLE, is_readable, stem
 from .images import FileWarning
 from .zarrs import is_zarr
 
@@ -84,7 +84,7 @@ def _files(source: str) -> list[Path]:
         found = [Path(p) for p in glob(source, recursive=True) if Path(p).is_file()]
     else:
         raise FileNotFoundError(f"{source} does not exist. Check the path; put a glob in quotes.")
-    found = sorted(p for p in found if p.suffix.lower() in READABLE)
+    found = sorted(p for p in found if is_readable(p))
     if not found:
         what = "holds" if path.is_dir() else "matches"
         raise FileNotFoundError(f"{source} {what} no image file; accepted are {', '.join(sorted(READABLE))}.")
@@ -92,15 +92,15 @@ def _files(source: str) -> list[Path]:
 
 
 def _stems(paths: Sequence[Path]) -> list[Hashable]:
-    return [path.stem for path in paths]
+    return [stem(path) for path in paths]
 
 
 def _words_of_stems(paths: Sequence[Path]) -> list[Hashable]:
-    return _without_shared([path.stem for path in paths])
+    return _without_shared([stem(path) for path in paths])
 
 
 def _words_of_paths(paths: Sequence[Path]) -> list[Hashable]:
-    return _without_shared([path.with_suffix("").as_posix() for path in paths])
+    return _without_shared([path.with_name(stem(path)).as_posix() for path in paths])
 
 
 def _without_shared(names: list[str]) -> list[Hashable]:

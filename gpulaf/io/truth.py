@@ -10,10 +10,10 @@ import numpy as np
 
 from .atomic import as_path
 from .axes import Ask
-from .images import read_whole
+from .images import pixel_axes, read_whole
 from .tiff import TIFFS
 
-__all__ = ["read_truth", "read_values", "whole_values"]
+__all__ = ["read_truth", "read_values", "truth_axes", "whole_values"]
 
 #: Values that lie between others from which on a truth may have been interpolated, and values that no truth has as many
 #: of without an area of one value.
@@ -29,6 +29,8 @@ JPEGS = (6, 7)
 
 def read_truth(path: str | os.PathLike[str], *, unlabeled: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Read ground truth: (H, W) int32 labels 0 … J−1 in the order of the file's values, and those values.
+
+    Of a volume they are (D, H, W).
 
     Parameters
     ----------
@@ -51,6 +53,8 @@ def read_truth(path: str | os.PathLike[str], *, unlabeled: int | None = None) ->
 def read_values(path: str | os.PathLike[str]) -> np.ndarray:
     """Read a label image as the (H, W) int64 values that it holds, whatever they stand for; indices of a palette.
 
+    A volume is read as (D, H, W).
+
     Whole numbers in a floating type are labels, too; pixels without data are −1.
 
     Raises
@@ -61,17 +65,25 @@ def read_values(path: str | os.PathLike[str]) -> np.ndarray:
     path = as_path(path)
     if _is_jpeg(path):
         raise ValueError(f"{path} is a JPEG, which changes the values of labels. Take the PNG or TIFF that it was.")
-    record = read_whole(path, Ask(indices=True))
+    axes = truth_axes(path)
+    record = read_whole(path, Ask(indices=True, volume=axes == 3))
     values, missing = record.pixels, record.masked_out
-    if values.ndim == 3 and values.dtype == np.uint8 and (values == values[..., :1]).all():
+    if values.ndim > axes and values.dtype == np.uint8 and (values == values[..., :1]).all():
         values = values[..., 0]
-    found = whole_values(values, missing, str(path))
+    found = whole_values(values, missing, str(path), axes)
     _check_areas(found, path)
     return found
 
 
-def whole_values(values: np.ndarray, missing: Any = False, what: str = "its truth") -> np.ndarray:
-    """Check an array of labels, (H, W), and convert it to int64, −1 where it is `missing`.
+def truth_axes(path: str | os.PathLike[str]) -> int:
+    """3 where a label image is a volume, whose file has an axis of planes or cannot be an image; 2 of others."""
+    return pixel_axes(path, Ask(indices=True))
+
+
+def whole_values(
+    values: np.ndarray, missing: Any = False, what: str = "its truth", axes: int | None = None
+) -> np.ndarray:
+    """Check an array of labels, (H, W) or (D, H, W), and convert it to int64, −1 where it is `missing`.
 
     Raises
     ------
@@ -79,9 +91,10 @@ def whole_values(values: np.ndarray, missing: Any = False, what: str = "its trut
         If it holds no whole numbers, or such as int64 or its own floating type does not tell apart.
     """
     kind, shape = values.dtype, values.shape
-    if values.ndim != 2 or kind.kind not in "buif":
+    if values.ndim not in ((2, 3) if axes is None else (axes,)) or kind.kind not in "buif":
         raise ValueError(
-            f"{what} holds {kind} values of shape {shape}; accepted is one whole number per pixel, (H, W)."
+            f"{what} holds {kind} values of shape {shape}; accepted is one whole number per pixel, (H, W), of a volume "
+            "(D, H, W)."
         )
     values = np.where(missing, values.dtype.type(0), values)
     if kind.kind == "f":

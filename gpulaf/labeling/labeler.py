@@ -180,13 +180,16 @@ class Labeler:
         units = in_units(values, pixels.range)
         return result._replace(reason=f"{result.reason} {unused}".strip(), prototypes=units)
 
-    def of_part(self, image: Any, *, mask: Any = None) -> Labeling:
-        """Label a part of an image, as :meth:`__call__` does, without warnings about its values."""
-        pixels = self._pixels(image, -1 if image.ndim < 3 else 2, mask)
+    def of_part(
+        self, image: Any, *, mask: Any = None, axes: int = 2, spacing: tuple[float, ...] | None = None
+    ) -> Labeling:
+        """Label a part of an image, or where `axes` is 3 of a volume, as :meth:`__call__` does, without warnings about
+        its values."""
+        pixels = self._pixels(image, None if image.ndim == axes else axes, mask)
         fields, blocks = self._fields(pixels, self._prototypes(pixels))
         if blocks:
-            return self._in_blocks(blocks, fields, pixels.features, pixels.valid, None)
-        return self.on_fields(fields(), pixels.features, valid=pixels.valid)
+            return self._in_blocks(blocks, fields, pixels.features, pixels.valid, spacing)
+        return self.on_fields(fields(), pixels.features, valid=pixels.valid, spacing=spacing)
 
     def looked_at(self, sample: Pixels) -> tuple[np.ndarray, bool]:
         """The label prototypes, scaled, and whether a sample of the image does not go with them, which is warned of."""

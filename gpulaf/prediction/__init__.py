@@ -2,7 +2,8 @@
 
 * `features`: features of pixels; `model`: what maps from features to weights have in common, and that by prototypes;
   `perceptron`, `network`: that by a network, stage by stage
-* `dataset`, `statistics`: images with ground truth; `prepared`: those kept in memory
+* `dataset`, `statistics`: images with ground truth; `spacing`: distances of their pixels; `prepared`: those kept in
+  memory
 * `initialization`, `objective`, `training`: where training starts, its loss, its steps
 * `predictor`: :class:`gpulaf.WeightPredictor`; `weight_network`: :class:`gpulaf.WeightNetwork`; what both have in
   common: `fitted` (training), `trained` (use), `checks`, `estimator` (parameters by name), `serialization` (files),

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from ..backend.validation import check_range, check_rho
+from ..backend.validation import check_range, check_rho, check_spacing
 from ..integrators.base import check_integrator, check_time
 from ..labeling.likelihood import check_metric
 from .dataset import Samples
 from .features import Features
 from .training import Training
 
-__all__ = ["check_fit", "check_options", "validation_samples"]
+__all__ = ["check_distances", "check_fit", "check_options", "validation_samples"]
 
 #: The least and the largest value of arguments that are whole numbers.
 WHOLE = {
@@ -47,10 +47,20 @@ def check_options(options: dict[str, Any]) -> None:
         check_rho(options["rho"])
     check_metric(options["metric"])
     check_range(options["range"])
+    check_distances(options["spacing"])
     check_time(options["time"])
     check_integrator(options["solver"], "Weights are learned by the linearized flow.")
     if not isinstance(options["training"], Training):
         raise TypeError(f"training is {options['training']!r}; accepted is a gpulaf.prediction.Training.")
+
+
+def check_distances(spacing: Any) -> None:
+    """Raise ValueError for distances of pixels that are not two or three positive numbers."""
+    if spacing is None:
+        return
+    if np.ndim(spacing) != 1 or len(spacing) not in (2, 3):
+        raise ValueError(f"spacing is {spacing!r}; accepted are (sy, sx), (sz, sy, sx) of volumes, and None.")
+    check_spacing(spacing, len(spacing))
 
 
 def _is_width(value: Any) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import permutations, product
 from math import prod
 from typing import Any, NamedTuple
 
@@ -13,14 +15,14 @@ import numpy as np
 from ..averaging.patches import extended
 from ..backend.array import contiguous, device_array, filled, host_array, host_dtype, like, namespace
 from ..backend.validation import Pixels, image_features, log_probabilities, unmasked, valid_pixels
-from ..io.images import read_image, read_soft
-from ..io.truth import read_values, whole_values
+from ..io.images import read_image, read_soft, read_volume
+from ..io.truth import read_values, truth_axes, whole_values
 from ..labeling.likelihood import distances, log_likelihood
 from .features import check_channels, known_reach, pixel_features
 
 __all__ = [
-    "Files", "Item", "Prepared", "Reader", "Samples", "View", "batch_of", "check_sequence", "is_path", "label_indices",
-    "read_image_array", "read_item", "read_probabilities", "turned",
+    "Files", "Item", "Prepared", "Reader", "Samples", "View", "Way", "batch_of", "channel_axis", "check_sequence",
+    "is_path", "label_indices", "read_image_array", "read_item", "read_probabilities", "ways",
 ]  # fmt: skip
 
 
@@ -34,6 +36,11 @@ class Item(NamedTuple):
     unlabeled: int = -1
     #: (H, W) array of bool, True where a pixel is valid.
     mask: Any = None
+
+    @property
+    def axes(self) -> int:
+        """3 of a volume, as its truth says, 2 of an image."""
+        return truth_axes(self.truth) if is_path(self.truth) else int(_array(self.truth).ndim)
 
 
 class Prepared(NamedTuple):
@@ -55,39 +62,63 @@ class Prepared(NamedTuple):
         """Of all arrays."""
         return sum(prod(x.shape) * host_dtype(x).itemsize for x in self if x is not None)
 
-    def viewed(self, view: View, seed: Sequence[int]) -> Prepared:
+    def viewed(self, view: View, seed: Sequence[int], spacing: Sequence[float] | None = None) -> Prepared:
         """The part that a view with this seed shows, without features."""
-        (y, x), turn = view.choose(host_array(self.truth), seed)
-        image, truth = turned(self.image[y, x, :], turn), turned(self.truth[y, x], turn)
-        valid = None if self.valid is None else turned(self.valid[y, x], turn)
-        fields = turned(self.log_likelihood[y, :, x], turn, fields=True)
+        window, way = view.choose(host_array(self.truth), seed, spacing)
+        image, truth = way(self.image[(*window, slice(None))]), way(self.truth[window])
+        valid = None if self.valid is None else way(self.valid[window])
+        fields = way(self.log_likelihood[(*window[:-1], slice(None), window[-1])], fields=True)
         truth = namespace(truth).asarray(truth, copy=True)
         return Prepared(contiguous(image), truth, contiguous(fields), valid=valid)
 
 
 class View(NamedTuple):
-    """What a step sees of an image: a square at a random place or all of it, turned over at random or as it is."""
+    """What a step sees of an image: a square at a random place or all of it, turned over at random or as it is.
+
+    Of a volume it is a cube.
+    """
 
     #: Side in pixels; None for the whole image.
     side: int | None = None
-    #: Whether it is mirrored and transposed, one way of eight.
+    #: Whether it is mirrored, and transposed where that changes no distance: one way of eight for square pixels.
     flips: bool = False
 
-    def choose(self, truth: np.ndarray, seed: Sequence[int]) -> tuple[tuple[slice, slice], int]:
-        """The window, and the number of the way, of a seed."""
-        rng = np.random.default_rng(seed)
-        window = (slice(None), slice(None)) if self.side is None else _window(truth, self.side, rng)
-        return window, int(rng.integers(8)) if self.flips else 0
+    def choose(
+        self, truth: np.ndarray, seed: Sequence[int], spacing: Sequence[float] | None = None
+    ) -> tuple[tuple[slice, ...], Way]:
+        """The window, and the way it is turned, of a seed."""
+        rng, axes = np.random.default_rng(seed), truth.ndim
+        window = (slice(None),) * axes if self.side is None else _window(truth, self.side, rng)
+        every = ways(spacing or (1.0,) * axes)
+        return window, every[int(rng.integers(len(every)))] if self.flips else every[0]
 
 
-def turned(x: Any, way: int, *, fields: bool = False) -> Any:
-    """An image (H, W) or (H, W, C), or `fields` (H, J, W), mirrored and transposed in one way of eight."""
-    xp, columns = namespace(x), 2 if fields else 1
-    x = xp.flip(x, axis=0) if way & 1 else x
-    x = xp.flip(x, axis=columns) if way & 2 else x
-    if not way & 4:
-        return x
-    return xp.permute_dims(x, (2, 1, 0) if fields else (1, 0, 2)[: x.ndim])
+class Way(NamedTuple):
+    """A way to turn an image: mirrored on some axes, then with its axes in another order."""
+
+    mirrored: tuple[bool, ...]
+    order: tuple[int, ...]
+
+    def __call__(self, x: Any, *, fields: bool = False) -> Any:
+        """Turn an image (H, W) or (H, W, C), or `fields` (H, J, W); of a volume with D before H."""
+        xp, axes = namespace(x), len(self.order)
+        places = [k if k < axes - 1 or not fields else axes for k in range(axes)]
+        for place, flip in zip(places, self.mirrored, strict=True):
+            x = xp.flip(x, axis=place) if flip else x
+        if self.order == tuple(range(axes)):
+            return x
+        order = list(range(x.ndim))
+        for place, axis in zip(places, self.order, strict=True):
+            order[place] = places[axis]
+        return xp.permute_dims(x, tuple(order))
+
+
+def ways(spacing: Sequence[float]) -> list[Way]:
+    """All ways to turn an image that change no distance of its pixels, the image as it is first."""
+    axes = len(spacing)
+    orders = [order for order in permutations(range(axes)) if [spacing[axis] for axis in order] == list(spacing)]
+    flips = [tuple(bool(k >> axis & 1) for axis in range(axes)) for k in range(2**axes)]
+    return [Way(mirrored, order) for order, mirrored in product(orders, flips)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +128,8 @@ class Files(Sequence[Any]):
     paths: Sequence[Any]
     device: str = "auto"
     channel_axis: int | None = None
+    #: 3 of volumes.
+    axes: int = 2
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -106,8 +139,8 @@ class Files(Sequence[Any]):
 
     def masked(self, k: Any) -> tuple[Any, Any]:
         """An image, and which of its pixels hold data, (H, W); None where all do."""
-        image, valid = unmasked(read_image(self.paths[k], channel_axis=self.channel_axis))
-        valid = valid if valid is None or valid.ndim == 2 else valid.all(axis=-1)
+        image, valid = unmasked(read_image_array(self.paths[k], self.axes, self.channel_axis))
+        valid = valid if valid is None or valid.ndim == self.axes else valid.all(axis=-1)
         return device_array(image, self.device), valid
 
 
@@ -137,6 +170,11 @@ class Samples:
     def __len__(self) -> int:
         return len(self.images)
 
+    @cached_property
+    def axes(self) -> int:
+        """3 of volumes, as the first truth says, 2 of images."""
+        return Item(None, self.truths[0]).axes
+
     def called(self, k: int) -> str:
         """How errors name an item: by its number, and its file where it has one."""
         image = self.images.paths[k] if isinstance(self.images, Files) else self.images[k]
@@ -148,7 +186,7 @@ class Samples:
         if not isinstance(self.images, Files):
             return Item(self.images[k], self.truths[k], soft, self.unlabeled, mask)
         image, valid = self.images.masked(k)
-        mask = valid_pixels(mask, tuple(image.shape[:2]), image, valid)
+        mask = valid_pixels(mask, tuple(image.shape[: self.images.axes]), image, valid)
         return Item(image, self.truths[k], soft, self.unlabeled, mask)
 
 
@@ -169,6 +207,8 @@ class Reader:
         The values of images that become 0 and 1.
     metric : str
         Distance of pixels to label prototypes.
+    spacing : (sy, sx) or (sz, sy, sx)
+        Distance of the pixels on each axis; three of volumes.
     """
 
     features: int | Callable[[Any], Any]
@@ -178,25 +218,40 @@ class Reader:
     feature_scale: np.ndarray | None = None
     range: tuple[float, float] | None = None
     metric: str = "euclidean"
+    spacing: tuple[float, ...] = (1.0, 1.0)
+
+    @property
+    def axes(self) -> int:
+        """2 of images, 3 of volumes."""
+        return len(self.spacing)
 
     def __call__(self, item: Item, view: View | None = None, seed: Sequence[int] = ()) -> Prepared:
         """Read an item, or what a view with this seed shows of it."""
         image, truth, probabilities, valid = read_item(item)
+        self.check_axes(truth.ndim)
         if view is not None:
-            window, way = view.choose(truth, seed)
-            truth = np.asarray(turned(truth[window], way))
+            window, way = view.choose(truth, seed, self.spacing)
+            truth = np.asarray(way(truth[window]))
             image, probabilities, valid = (
-                None if x is None else turned(x[(*window, ...)], way) for x in (image, probabilities, valid)
+                None if x is None else way(x[(*window, ...)]) for x in (image, probabilities, valid)
             )
         features = self.pixels(image, valid).features
         labels = namespace(features).asarray(label_indices(truth, self.classes))
         return Prepared(features, labels, self.data_term(features, probabilities, valid), valid=valid)
 
+    def check_axes(self, axes: int) -> None:
+        """Raise ValueError for the truth of an image where the training is on volumes, or the other way round."""
+        if axes != self.axes:
+            kinds = {2: "images, (H, W)", 3: "volumes, (D, H, W)"}
+            raise ValueError(
+                f"its truth has {axes} axes; the training was on {kinds[self.axes]}. Take such ones, or train on "
+                f"{kinds[axes]}."
+            )
+
     def pixels(self, image: Any, mask: Any = None) -> Pixels:
         """Validate an image and convert it to (H, W, C), scaled, with as many channels as the training images."""
-        pixels = image_features(image, -1 if image.ndim < 3 else 2, mask=mask, range=self.range)
-        check_channels(pixels.features, self.label_prototypes.shape[1])
-        return pixels
+        check_channels(image, self.label_prototypes.shape[1], self.axes)
+        return image_features(image, channel_axis(image, self.axes), mask=mask, range=self.range)
 
     def pixel_features(self, image: Any, valid: Any = None) -> Any:
         """Raw patches, or what the callable makes of the image, scaled: (H, W, C) to (H, F, W), in its dtype.
@@ -226,7 +281,7 @@ class Reader:
     def log_probabilities(self, probabilities: Any, valid: Any = None) -> Any:
         """Validate predictions (H, W, J) with as many labels as in the training; their logarithms (H, J, W)."""
         mask = None if valid is None else host_array(valid)
-        (fields, _), labels = log_probabilities(probabilities, 2, mask=mask), len(self.classes)
+        (fields, _), labels = log_probabilities(probabilities, self.axes, mask=mask), len(self.classes)
         if fields.shape[-2] != labels:
             raise ValueError(
                 f"probabilities hold {fields.shape[-2]} labels; accepted are {labels}, as in the training."
@@ -248,14 +303,17 @@ def read_item(item: Item) -> tuple[Any, np.ndarray, Any, Any]:
 
     What is valid is an (H, W) array of bool in the library of the image, None without a mask.
     """
-    (image, own), truth = unmasked(read_image_array(item.image)), _values(item.truth)
+    truth = _values(item.truth)
+    axes = truth.ndim
+    image, own = unmasked(read_image_array(item.image, axes))
     truth[truth == item.unlabeled] = -1
     probabilities, sure = (
-        (None, None) if item.probabilities is None else unmasked(read_probabilities(item.probabilities))
+        (None, None) if item.probabilities is None else unmasked(read_probabilities(item.probabilities, axes))
     )
-    if truth.shape != tuple(image.shape[:2]):
-        raise ValueError(f"its truth has shape {truth.shape}; accepted is {tuple(image.shape[:2])}, that of the image.")
-    if probabilities is not None and tuple(probabilities.shape[:2]) != truth.shape:
+    if truth.shape != tuple(image.shape[:axes]):
+        accepted = tuple(image.shape[: min(axes, image.ndim)])
+        raise ValueError(f"its truth has shape {truth.shape}; accepted is {accepted}, that of the image.")
+    if probabilities is not None and tuple(probabilities.shape[:axes]) != truth.shape:
         raise ValueError(f"its probabilities have shape {tuple(probabilities.shape)}; accepted is {truth.shape} and J.")
     valid = valid_pixels(item.mask, truth.shape, image)
     for each in (own, sure):
@@ -267,14 +325,21 @@ def read_item(item: Item) -> tuple[Any, np.ndarray, Any, Any]:
     return image, truth, probabilities, valid
 
 
-def read_image_array(image: Any) -> Any:
-    """An image, (H, W) or (H, W, C), from a path or an array."""
-    return read_image(image) if is_path(image) else _array(image)
+def read_image_array(image: Any, axes: int = 2, channel_axis: int | None = None) -> Any:
+    """An image, (H, W) or (H, W, C), or where `axes` is 3 a volume, from a path or an array."""
+    if not is_path(image):
+        return _array(image)
+    return (read_volume if axes == 3 else read_image)(image, channel_axis=channel_axis)
 
 
-def read_probabilities(probabilities: Any) -> Any:
-    """Probabilities, (H, W, J), from a path or an array."""
-    return read_soft(probabilities).pixels if is_path(probabilities) else _array(probabilities)
+def read_probabilities(probabilities: Any, axes: int = 2) -> Any:
+    """Probabilities, (H, W, J), or (D, H, W, J) where `axes` is 3, from a path or an array."""
+    return read_soft(probabilities, volume=axes == 3).pixels if is_path(probabilities) else _array(probabilities)
+
+
+def channel_axis(image: Any, axes: int) -> int | None:
+    """The axis of the channels of an image, which is the last one; None without them."""
+    return None if image.ndim == axes else axes
 
 
 def _array(x: Any) -> Any:
@@ -300,18 +365,17 @@ def label_indices(values: np.ndarray, known: np.ndarray) -> np.ndarray:
     return np.where(values == -1, -1, labels).astype(np.int32)
 
 
-def _window(values: np.ndarray, side: int, rng: np.random.Generator) -> tuple[slice, slice]:
-    """A random square of the image that holds a labeled pixel."""
-    height, width = values.shape
-    corners = rng.integers(0, (max(1, height - side + 1), max(1, width - side + 1)), (10, 2))
-    for y, x in corners:
-        if (values[y : y + side, x : x + side] != -1).any():
-            break
-    else:  # labels are rare: around one of them
-        at = np.flatnonzero(values != -1)
-        y, x = np.unravel_index(at[rng.integers(len(at))], values.shape)
-        y, x = (min(max(0, i - side // 2), max(0, n - side)) for i, n in ((y, height), (x, width)))
-    return slice(int(y), int(min(y + side, height))), slice(int(x), int(min(x + side, width)))
+def _window(values: np.ndarray, side: int, rng: np.random.Generator) -> tuple[slice, ...]:
+    """A random square of the image, or cube of the volume, that holds a labeled pixel."""
+    shape = values.shape
+    for corner in rng.integers(0, [max(1, n - side + 1) for n in shape], (10, len(shape))):
+        window = tuple(slice(int(i), int(min(i + side, n))) for i, n in zip(corner, shape, strict=True))
+        if (values[window] != -1).any():
+            return window
+    at = np.flatnonzero(values != -1)  # labels are rare: around one of them
+    centre = np.unravel_index(at[rng.integers(len(at))], shape)
+    corner = [min(max(0, int(i) - side // 2), max(0, n - side)) for i, n in zip(centre, shape, strict=True)]
+    return tuple(slice(i, min(i + side, n)) for i, n in zip(corner, shape, strict=True))
 
 
 def check_sequence(values: Any, name: str) -> None:

@@ -26,7 +26,7 @@ METHODS = ("pixelwise", "uniform weights", "predicted weights")
 class Comparison(NamedTuple):
     """One image with its truth and what three methods make of it."""
 
-    #: (H, W, C) array, scaled.
+    #: (H, W, C) array, scaled; of a volume with D before H, as what follows.
     image: Any
     #: (H, W) int32 array of label indices on the host, −1 where there is no truth.
     truth: np.ndarray
@@ -56,6 +56,7 @@ def compare(predictor: TrainedPredictor, item: Item) -> Comparison:
     """
     image, values, probabilities, valid = read_item(item)
     reader, labeler = predictor.reader, predictor.labeler()
+    reader.check_axes(values.ndim)
     if predictor.on_probabilities_ and probabilities is None:
         raise ValueError("the predictor was trained to refine probabilities. Give them, too.")
     if probabilities is not None and not predictor.on_probabilities_:
@@ -67,7 +68,10 @@ def compare(predictor: TrainedPredictor, item: Item) -> Comparison:
         soft = namespace(features).asarray(probabilities)
         fields = tempered(reader.log_probabilities(soft, valid), predictor.rho_)
     check_memory(fields, pixel_shape(fields), fields.shape[-2], **labeler.memory_options)
-    labelings = (x.on_fields(fields, features, valid=valid) for x in (replace(labeler, weights=None), labeler))
+    labelings = (
+        x.on_fields(fields, features, valid=valid, spacing=reader.spacing)
+        for x in (replace(labeler, weights=None), labeler)
+    )
     found = [host_array(fields).argmax(axis=-2), *(host_array(x.labels) for x in labelings)]
     if valid is not None:
         found = [np.where(host_array(valid), x, 0) for x in found]

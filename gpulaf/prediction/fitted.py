@@ -14,10 +14,11 @@ from ..labeling.hints import warn_of_range
 from ..learning.loop import best, run
 from .checks import check_fit, validation_samples
 from .dataset import Reader, Samples
-from .features import features_name
+from .features import features_name, on_spacing
 from .model import WeightMap
 from .objective import Objective
 from .serialization import Model
+from .spacing import common_spacing
 from .statistics import Survey, checked_digest, survey
 from .summary import less_is_more, still_falling
 from .trained import TrainedPredictor
@@ -62,9 +63,9 @@ class FittedPredictor(TrainedPredictor):
 
         Parameters
         ----------
-        images : sequence of (H, W) or (H, W, C) arrays, or of paths
+        images : sequence of (H, W) or (H, W, C) arrays, of volumes with D before H, or of paths
             As in :func:`gpulaf.label`; sizes may differ, the number of channels not. CuPy arrays run on the GPU.
-        truths : sequence of (H, W) integer arrays, or of paths
+        truths : sequence of (H, W) integer arrays, of volumes (D, H, W), or of paths
             Any values: the sorted set of them all is `classes_`. −1 and `unlabeled` mark pixels without ground
             truth.
         probabilities : sequence of (H, W, J) arrays, or of paths, optional
@@ -105,14 +106,16 @@ class FittedPredictor(TrainedPredictor):
         samples = Samples(images, truths, probabilities, nothing, masks=masks)
         held = None if validation is None else validation_samples(validation, nothing)
         check_fit(samples, held, training, clean, cluster)
+        spacing = common_spacing(samples, self.spacing)
         known = survey(samples, self.range)
         rho = self.starting_rho(known, probabilities is not None)
         if probabilities is None:
             distance, ranged = rho if self.metric == "euclidean" else rho**0.5, known.range != (0, 1)
             warn_of_range(known.range, *known.extremes, distance, ranged=ranged or self.range is not None)
         reader = Reader(
-            self.pixel_features, rho, known.classes, known.label_prototypes, range=self.range, metric=self.metric
-        )
+            on_spacing(self.pixel_features, spacing), rho, known.classes, known.label_prototypes, range=self.range,
+            metric=self.metric, spacing=spacing,
+        )  # fmt: skip
         start, scale = self.starting_map(samples, reader, clean)
         reader = replace(reader, feature_scale=scale if callable(reader.features) else None)
         digests = {"images": known.digest, "validation": checked_digest(held, reader) if held else ""}
@@ -120,7 +123,7 @@ class FittedPredictor(TrainedPredictor):
         counts, loss = np.maximum(known.counts, 1), training.loss
         if training.balanced:
             loss = partial(loss, class_weights=counts.sum() / (len(counts) * counts))
-        fingerprint = named | {"features": features_name(reader.features)} | digests
+        fingerprint = named | {"features": features_name(reader.features), "spacing": repr(spacing)} | digests
         objective = Objective(reader, self.starting_times, self.solver, loss)
         trained = PredictorTraining(start, objective, samples, held, training, fingerprint, cluster)
         history, reason = run(
@@ -135,5 +138,5 @@ class FittedPredictor(TrainedPredictor):
         reason = f"{reason} {less}".strip()
         tensors = trained.best().tensors | {"feature_scale": scale, "rho": np.array(rho)}
         tensors |= {"classes": known.classes, "label_prototypes": known.label_prototypes}
-        tensors |= {"label_pixels": known.counts}
+        tensors |= {"label_pixels": known.counts, "spacing": np.array(spacing)}
         return self._set(Model(tensors, options, probabilities is not None, history, reason))

@@ -9,10 +9,9 @@ import numpy as np
 
 from ..backend.array import host_array, like
 from ..fields import from_rows
-from ..io.images import read_image
 from ..kernels.stencil import offsets, shifted
 from ..labeling.likelihood import kmeans_prototypes
-from .dataset import Item, Reader, Samples, is_path
+from .dataset import Item, Reader, Samples, read_image_array
 from .model import Parameters
 
 __all__ = ["feature_moments", "starting_parameters"]
@@ -83,17 +82,17 @@ def _neighborhoods(
     prepared = reader(item)
     image, labels = prepared.image, host_array(prepared.truth)
     if clean is not None:
-        image = reader.pixels(read_image(clean) if is_path(clean) else clean, prepared.valid).features
-        if tuple(image.shape[:2]) != labels.shape:
+        image = reader.pixels(read_image_array(clean, reader.axes), prepared.valid).features
+        if tuple(image.shape[:-1]) != labels.shape:
             raise ValueError(f"clean image {seed[1]} has shape {tuple(image.shape)}; accepted is that of the image.")
     elif not callable(reader.features):
         means = reader.label_prototypes[labels.clip(0)]
         image = like(np.where(labels[..., None] >= 0, means, host_array(image)), image)
     f = host_array(reader.pixel_features(image, prepared.valid))
     at = np.flatnonzero(labels >= 0)
-    most = max(1, min(20_000, CLUSTERED // f.shape[1]) // seed[2])
+    most = max(1, min(20_000, CLUSTERED // f.shape[-2]) // seed[2])
     at = np.random.default_rng(seed).choice(at, min(len(at), most), replace=False)
-    there = (shifted(labels + 1, o, labels=False) for o in offsets(radius))  # 0: none there
+    there = (shifted(labels + 1, o, labels=False) for o in offsets(radius, labels.ndim))  # 0: none
     neighbors = np.stack([x.ravel()[at] for x in there], axis=1)
-    f = from_rows(f).reshape(-1, f.shape[1])[at].astype(np.float64)
+    f = from_rows(f).reshape(-1, f.shape[-2])[at].astype(np.float64)
     return f, neighbors == labels.ravel()[at, None] + 1, neighbors > 0

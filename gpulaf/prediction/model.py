@@ -15,6 +15,7 @@ from ..backend.validation import real_array
 from ..fields import field_shape, pixel_shape
 from ..flows.deep import DeepFlow, DeepGradient
 from ..integrators.base import Integrator
+from ..kernels.stencil import radius_of, side_of
 
 __all__ = ["BoundMap", "Parameters", "WeightMap", "predict_weights", "prediction_gradient"]
 
@@ -85,7 +86,8 @@ class Parameters(NamedTuple):
 
     #: p, (K, F) array: prototypes of the features, in their units.
     feature_prototypes: Any
-    #: ν, (K, N) array: the tangent vector of each prototype, N = (2r+1)² neighbors; (L, K, N) for each of L layers.
+    #: ν, (K, N) array: the tangent vector of each prototype, N = (2r+1)² neighbors, (2r+1)³ in a volume; (L, K, N) for
+    #: each of L layers.
     tangents: Any
     #: σ > 0: the inverse scale of the distances between features and prototypes.
     sigma: float
@@ -93,7 +95,7 @@ class Parameters(NamedTuple):
     @property
     def radius(self) -> int:
         """Of the weight patches, 1 for 3×3."""
-        return (round(self.tangents.shape[-1] ** 0.5) - 1) // 2
+        return radius_of(self.tangents[..., None])
 
     @property
     def tensors(self) -> dict[str, np.ndarray]:
@@ -163,13 +165,13 @@ def predict_weights(parameters: Parameters, features: Any) -> Any:
     Parameters
     ----------
     parameters : Parameters
-    features : (H, F, W) array, float32 or float64
+    features : (H, F, W) array, float32 or float64; (D, H, F, W) of a volume
         NumPy arrays run on the CPU, CuPy arrays on the GPU.
 
     Returns
     -------
-    (H, N, W) array in the library and dtype of `features`: 0 outside the image, sum 1; a list of them, one for each
-    layer, where the tangent vectors are (L, K, N).
+    (H, N, W) array in the library and dtype of `features`, (D, H, N, W) of a volume: 0 outside the image, sum 1; a list
+    of them, one for each layer, where the tangent vectors are (L, K, N).
 
     Raises
     ------
@@ -239,16 +241,25 @@ def _operands(parameters: Parameters, features: Any) -> tuple[Any, Any, float, A
     prototypes, sigma = real_array(parameters.feature_prototypes, "prototypes"), parameters.sigma
     tangents = real_array(parameters.tangents, "tangents")
     check_floating(features, "features", "(H, F, W)")
-    if features.ndim != 3 or prototypes.ndim != 2 or features.shape[1] != prototypes.shape[1]:
+    if features.ndim not in (3, 4) or prototypes.ndim != 2 or features.shape[-2] != prototypes.shape[1]:
         raise ValueError(
-            f"features have shape {tuple(features.shape)}; accepted is (H, {prototypes.shape[-1]}, W), as many "
-            "numbers for each pixel as a prototype has. Compute them as they were for the prototypes."
+            f"features have shape {tuple(features.shape)}; accepted is (H, {prototypes.shape[-1]}, W), of a volume "
+            "with D before H, as many numbers for each pixel as a prototype has. Compute them as they were for the "
+            "prototypes."
         )
-    count, side = tangents.shape[-1], round(tangents.shape[-1] ** 0.5)
-    if tangents.ndim != 2 or tangents.shape[0] != prototypes.shape[0] or count < 9 or side % 2 == 0 or side**2 != count:
+    count, axes = tangents.shape[-1], features.ndim - 1
+    side = side_of(count, axes)
+    if (
+        tangents.ndim != 2
+        or tangents.shape[0] != prototypes.shape[0]
+        or side < 3
+        or side % 2 == 0
+        or side**axes != count
+    ):
+        neighbors = "(2r+1)²" if axes == 2 else "(2r+1)³ of a volume"
         raise ValueError(
-            f"tangents have shape {tuple(tangents.shape)}; accepted is ({prototypes.shape[0]}, (2r+1)²), one number "
-            "for each prototype and neighbor, or several of those, one for each layer."
+            f"tangents have shape {tuple(tangents.shape)}; accepted is ({prototypes.shape[0]}, {neighbors}), one "
+            "number for each prototype and neighbor, or several of those, one for each layer."
         )
     if not 0 < sigma < float("inf"):
         raise ValueError(f"sigma is {sigma}; accepted are positive numbers. 1 is where learning starts.")

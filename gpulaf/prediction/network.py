@@ -23,7 +23,7 @@ from ..backend.array import empty, filled, host_array, namespace, total
 from ..fields import pixel_shape
 from ..flows.deep import DeepFlow, DeepGradient
 from ..integrators.base import Integrator
-from ..kernels.stencil import offsets, shifted
+from ..kernels.stencil import offsets, shifted, side_of
 from ..simplex import replicator, softmax
 from .perceptron import Layer, applied, pulled, starting_layers
 
@@ -49,6 +49,8 @@ class Network:
         r of the weight patches, N = (2r+1)².
     reach : int
         q of the patches of the state that a stage sees; −1 where it sees the image alone.
+    axes : int
+        2 of images, 3 of volumes, where patches have (2r+1)³ and (2q+1)³ pixels.
     """
 
     stages: Sequence[Sequence[Layer]]
@@ -56,6 +58,7 @@ class Network:
     clocks: np.ndarray
     radius: int
     reach: int
+    axes: int = 2
 
     @property
     def tensors(self) -> dict[str, np.ndarray]:
@@ -106,7 +109,7 @@ class Network:
     def workspace(self) -> int:
         """Numbers per pixel that a stage holds besides the flow, at most: features twice, inputs, two layers."""
         widest = max(layer.matrix.shape[0] for layers in self.stages for layer in layers)
-        return 3 * self.stages[0][0].matrix.shape[1] + 2 * widest + (2 * self.radius + 1) ** 2
+        return 3 * self.stages[0][0].matrix.shape[1] + 2 * widest + (2 * self.radius + 1) ** self.axes
 
 
 class BoundNetwork:
@@ -236,7 +239,7 @@ class NetworkStage:
     @property
     def radius(self) -> int:
         """Of the weight patches."""
-        return (round(self.mask.shape[-2] ** 0.5) - 1) // 2
+        return side_of(self.mask.shape[-2], self.features.ndim - 1) // 2
 
     def masked(self, valid: Any) -> NetworkStage:
         """The stage that looks at valid pixels, (H, W) bool, alone."""
@@ -246,21 +249,24 @@ class NetworkStage:
 
 def valid_mask(valid: Any, radius: int) -> Any:
     """Which neighbors of a pixel may get weight, (H, N, W): valid ones of a valid pixel, itself of another."""
-    mask = valid_neighbors(valid, (radius, 2))
+    mask = valid_neighbors(valid, (radius, valid.ndim))
     mask[..., mask.shape[-2] // 2, :] = True
     return mask
 
 
 def state_patches(p: Any, radius: int) -> Any:
-    """The probabilities around every pixel, 0 outside: (H, J, W) to (H, J(2q+1)², W), offsets in row-major order."""
-    return namespace(p).concat([shifted(p, offset) for offset in offsets(radius)], axis=-2)
+    """The probabilities around every pixel, 0 outside: (H, J, W) to (H, J(2q+1)², W), offsets in row-major order.
+
+    Of a volume (D, H, J, W) to (D, H, J(2q+1)³, W).
+    """
+    return namespace(p).concat([shifted(p, offset) for offset in offsets(radius, p.ndim - 1)], axis=-2)
 
 
 def state_derivative(derivative: Any, radius: int, labels: int) -> Any:
     """The adjoint of :func:`state_patches`."""
     parts = (
         shifted(derivative[..., k * labels : (k + 1) * labels, :], tuple(-o for o in offset))
-        for k, offset in enumerate(offsets(radius))
+        for k, offset in enumerate(offsets(radius, derivative.ndim - 1))
     )
     first = next(parts)
     for part in parts:
@@ -278,21 +284,24 @@ def starting_network(
     reach: int,
     correction: bool,
     seed: int,
+    axes: int = 2,
 ) -> Network:
     """Uniform weights and no correction; random layers before, for features of this mean and the deviation 1."""
-    rng, count = np.random.default_rng(seed), (2 * radius + 1) ** 2
-    more = labels * (2 * reach + 1) ** 2 if reach >= 0 else 0
+    rng, count = np.random.default_rng(seed), (2 * radius + 1) ** axes
+    more = labels * (2 * reach + 1) ** axes if reach >= 0 else 0
     found = []
     for _ in range(stages):
         first, *rest = starting_layers([len(mean) + more, *hidden, count + labels * correction], rng)
         centre = np.concatenate([mean, np.full(more, 1 / labels)])
         found.append([first._replace(offset=-first.matrix @ centre), *rest])
-    return Network(found, np.zeros(stages), np.zeros(stages), radius, reach)
+    return Network(found, np.zeros(stages), np.zeros(stages), radius, reach, axes)
 
 
-def network_of(tensors: dict[str, np.ndarray], stages: int, depth: int, radius: int, reach: int) -> Network:
+def network_of(
+    tensors: dict[str, np.ndarray], stages: int, depth: int, radius: int, reach: int, axes: int = 2
+) -> Network:
     """The network of :attr:`Network.tensors`."""
     layers = [
         [Layer(*(tensors[f"stage{s}_{x}{k}"] for x in Layer._fields)) for k in range(depth)] for s in range(stages)
     ]
-    return Network(layers, tensors["scales"], tensors["clocks"], radius, reach)
+    return Network(layers, tensors["scales"], tensors["clocks"], radius, reach, axes)

@@ -38,19 +38,20 @@ def applied(layers: Sequence[Layer], x: Any, kept: list[Any] | None = None) -> A
     Parameters
     ----------
     layers : sequence of Layer
-    x : (H, I, W) floating array
+    x : (H, I, W) floating array; (D, H, I, W) of a volume
     kept : list, optional
         Gets the input of every layer, for :func:`pulled`.
 
     Returns
     -------
-    (H, O, W) array, same dtype and library.
+    (H, O, W) array, same dtype and library; (D, H, O, W) of a volume.
     """
+    shape, x = x.shape, _rows(x)
     for k, (matrix, offset) in enumerate(layers):
         if kept is not None:
             kept.append(x)
         x = implementation("affine", x)(like(matrix, x), like(offset, x), contiguous(x), k < len(layers) - 1)
-    return x
+    return namespace(x).reshape(x, (*shape[:-2], *x.shape[-2:]))
 
 
 def pulled(
@@ -62,11 +63,12 @@ def pulled(
     ----------
     layers, kept
         As of :func:`applied`.
-    derivative : (H, O, W) array
+    derivative : (H, O, W) array; (D, H, O, W) of a volume
     inputs : slice, optional
         The inputs whose derivative (H, I, W) is returned, too; None otherwise.
     """
-    xp, found = namespace(derivative), []
+    xp, found, shape = namespace(derivative), [], derivative.shape
+    derivative = _rows(derivative)
     for k in reversed(range(len(layers))):
         if k < len(layers) - 1:
             derivative = xp.where(kept[k + 1] > 0, derivative, xp.zeros_like(derivative))
@@ -79,4 +81,11 @@ def pulled(
             back = contiguous(xp.matrix_transpose(like(matrix, derivative)))
             zero = xp.zeros(back.shape[0], dtype=back.dtype)
             derivative = implementation("affine", derivative)(back, zero, contiguous(derivative), False)
-    return found[::-1], None if inputs is None else derivative
+    if inputs is None:
+        return found[::-1], None
+    return found[::-1], xp.reshape(derivative, (*shape[:-2], *derivative.shape[-2:]))
+
+
+def _rows(x: Any) -> Any:
+    """Rows of pixels (H, I, W) of an image as they are, those of all planes of a volume together."""
+    return namespace(x).reshape(x, (-1, *x.shape[-2:]))

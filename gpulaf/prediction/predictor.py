@@ -56,6 +56,9 @@ class WeightPredictor(FittedPredictor):
     range : (low, high), optional
         The values of images that become 0 and 1, in the training and in all images afterwards, whatever their type; see
         :class:`gpulaf.Labeler`.
+    spacing : (sy, sx) or (sz, sy, sx), optional
+        Distance of the pixels on each axis, in any unit: features by name reach as far in it on all axes. Three are
+        those of volumes. None: what the files of volumes say, and equal distances.
 
     Attributes
     ----------
@@ -71,6 +74,8 @@ class WeightPredictor(FittedPredictor):
     sigma_ : float
     feature_scale_ : (F,) float64 array
         What features are multiplied by; 1 for raw patches.
+    spacing_ : (A,) float64 array
+        Distance of the pixels on each axis in the training; three of volumes.
     n_channels_ : int
         C, of the images.
     on_probabilities_ : bool
@@ -116,6 +121,7 @@ class WeightPredictor(FittedPredictor):
         training: Training = Training(),
         seed: int = 0,
         range: tuple[float, float] | None = None,
+        spacing: tuple[float, ...] | None = None,
     ) -> None:
         self.n_prototypes = n_prototypes
         self.features = features
@@ -129,6 +135,7 @@ class WeightPredictor(FittedPredictor):
         self.training = training
         self.seed = seed
         self.range = range
+        self.spacing = spacing
 
     def weight_map(self) -> Parameters:
         """The prototypes, tangent vectors and σ that were learned."""
@@ -157,17 +164,19 @@ class WeightPredictor(FittedPredictor):
         several = (layers,) if layers > 1 else ()
         dimensions = {
             "feature_prototypes": 2, "tangents": 2 + len(several), "sigma": 0, "feature_scale": 1,
-            "label_prototypes": 2, "label_pixels": 1, "classes": 1, "rho": 0,
+            "label_prototypes": 2, "label_pixels": 1, "classes": 1, "rho": 0, "spacing": 1,
         }  # fmt: skip
         fits = check_dimensions(path, tensors, dimensions)
         shapes = {name: tensors[name].shape for name in dimensions}
         K, J, C = shapes["feature_prototypes"][:1], shapes["classes"], shapes["label_prototypes"][1:]
         fits = fits and shapes["feature_scale"] == shapes["feature_prototypes"][1:]
-        fits = fits and shapes["tangents"] == (*several, *K, (2 * radius + 1) ** 2)
+        fits = fits and shapes["spacing"] in ((2,), (3,)) and bool((tensors["spacing"] > 0).all())
+        axes = len(tensors["spacing"]) if fits else 2
+        fits = fits and shapes["tangents"] == (*several, *K, (2 * radius + 1) ** axes)
         fits = fits and shapes["label_prototypes"][:1] == shapes["label_pixels"] == J
         patch = features if isinstance(features, int | np.integer) else None
         if fits and patch is not None:
-            fits = shapes["feature_prototypes"][1] == C[0] * (2 * patch + 1) ** 2
+            fits = shapes["feature_prototypes"][1] == C[0] * (2 * patch + 1) ** axes
         if not fits or 0 in K + J:
             raise ValueError(
                 f"{path} holds tensors of shapes {shapes}, which do not fit together for weight patches of radius "

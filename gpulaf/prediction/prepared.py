@@ -39,7 +39,7 @@ class PreparedImages:
         if prepared is None:
             with self._lock:
                 prepared = self._kept.get((samples.name, k)) or self._read(samples, k, view is None)
-        return prepared if view is None else self.reader.with_features(prepared.viewed(view, seed))
+        return prepared if view is None else self.reader.with_features(prepared.viewed(view, seed, self.reader.spacing))
 
     @property
     def spent(self) -> bool:

@@ -14,7 +14,7 @@ from ..integrators import Euler, Krylov, Taylor
 from ..io.tensors import read_tensors, write_tensors
 from ..learning.loss import cosine_loss
 from ..learning.loss_names import loss_of_options, loss_options
-from .checks import check_options
+from .checks import check_distances, check_options
 from .features import Features, feature_names, features_name
 from .training import Training, TrainingStep
 
@@ -36,7 +36,8 @@ NEXT = "Set the options back to those of the fit, or fit the predictor again, an
 class Model(NamedTuple):
     """What a predictor has learned, and how it was made."""
 
-    #: Those of its map, and feature_scale (F,), label_prototypes (J, C), label_pixels (J,), classes (J,), rho ().
+    #: Those of its map, and feature_scale (F,), label_prototypes (J, C), label_pixels (J,), classes (J,), rho () and
+    #: spacing (A,).
     tensors: dict[str, np.ndarray]
     #: The arguments of the constructor.
     options: dict[str, Any]
@@ -62,6 +63,7 @@ def write_model(path: str | os.PathLike[str], estimator: str, stored: Stored, mo
         "estimator": estimator,
         "options": {name: kind(model.options[name]) for name, kind in stored.items()},
         "range": None if model.options["range"] is None else [float(x) for x in model.options["range"]],
+        "spacing": None if model.options["spacing"] is None else [float(x) for x in model.options["spacing"]],
         "solver": [type(solver).__name__, _plain(asdict(solver))],
         "training": _plain({f.name: getattr(training, f.name) for f in fields(training) if f.name not in NOT_STORED}),
         "loss": loss_options(training.loss),
@@ -102,12 +104,16 @@ def read_model(
         own = Features(stored["names"]) if isinstance(stored, dict) else None
         if not isinstance(stored, str | dict) and (isinstance(stored, bool) or int(stored) != stored or stored < 0):
             raise ValueError(f"features are {stored}")
-        check_options(options | {"features": 0, "range": None, "solver": Taylor(), "training": Training()})
+        nothing = {"features": 0, "range": None, "spacing": None, "solver": Taylor(), "training": Training()}
+        check_options(options | nothing)
         kind, arguments = metadata["solver"]
         options["solver"] = SOLVERS[kind](**arguments)
         bounds = metadata["range"]
         options["range"] = None if bounds is None else tuple(bounds)
         check_range(options["range"])
+        distances = metadata["spacing"]
+        options["spacing"] = None if distances is None else tuple(distances)
+        check_distances(options["spacing"])
         loss = cosine_loss if metadata["loss"] is None else loss_of_options(metadata["loss"])
         options["training"] = Training(**metadata["training"], loss=loss)
         history = [TrainingStep(*row) for row in metadata["history"]]

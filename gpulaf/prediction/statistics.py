@@ -13,7 +13,7 @@ import numpy as np
 from ..backend.array import host_array
 from ..backend.validation import image_features, log_probabilities
 from ..io.tensors import digest
-from .dataset import Item, Reader, Samples, read_item
+from .dataset import Item, Reader, Samples, channel_axis, read_item
 
 __all__ = ["Survey", "checked_digest", "survey"]
 
@@ -40,8 +40,8 @@ class _Part(NamedTuple):
     """What one image adds."""
 
     digest: str
-    #: Channels, and labels of the probabilities, None without any.
-    size: tuple[int, int | None]
+    #: Axes, channels, and labels of the probabilities, None without any.
+    size: tuple[int, int, int | None]
     #: Sum of squares of the labels' pixels.
     squares: float
     range: tuple[float, float]
@@ -65,7 +65,7 @@ def survey(samples: Samples, bounds: tuple[float, float] | None = None) -> Surve
     counts: Counter[int] = Counter()
     sums: dict[int, Any] = {}
     parts: list[_Part] = []
-    sizes: set[tuple[int, int | None]] = set()
+    sizes: set[tuple[int, int, int | None]] = set()
     whole = hashlib.sha256()
     for k in range(len(samples)):
         with naming(samples, k):
@@ -78,7 +78,7 @@ def survey(samples: Samples, bounds: tuple[float, float] | None = None) -> Surve
         sizes.add(part.size)
         parts.append(part)
         whole.update(part.digest.encode())
-    values = _classes(sorted(counts), sizes.pop()[1])
+    values = _classes(sorted(counts), sizes.pop()[-1])
     if len(values) < 2:
         raise ValueError(
             f"the truths hold the labels {values}; accepted are at least two, and -1 stands for no ground truth. "
@@ -116,8 +116,10 @@ def naming(samples: Samples, k: int) -> Iterator[None]:
         raise (TypeError if isinstance(error, TypeError) else ValueError)(f"{samples.called(k)}: {error}") from error
 
 
-def _sizes(size: tuple[int, int | None]) -> str:
-    return f"{size[0]} channels" + (f" and probabilities of {size[1]} labels" if size[1] else "")
+def _sizes(size: tuple[int, int, int | None]) -> str:
+    axes, channels, labels = size
+    more = f" and probabilities of {labels} labels" if labels else ""
+    return ("a volume of " if axes == 3 else "") + f"{channels} channels{more}"
 
 
 def _read_digest(item: Item, reader: Reader) -> str:
@@ -133,7 +135,7 @@ def _survey_one(item: Item, counts: Counter[int], sums: dict[int, Any], bounds: 
     """Add one image to the labels' pixels and their sums."""
     image, truth, probabilities, valid = read_item(item)
     found = _digest(Item(image, truth, probabilities, mask=valid))
-    pixels = image_features(image, -1 if image.ndim < 3 else 2, mask=valid, range=bounds)
+    pixels = image_features(image, channel_axis(image, truth.ndim), mask=valid, range=bounds)
     features = host_array(pixels.features).astype(np.float64)
     values = np.unique(truth)
     if len(values) > 257:
@@ -149,10 +151,10 @@ def _survey_one(item: Item, counts: Counter[int], sums: dict[int, Any], bounds: 
     labels = None
     if probabilities is not None:
         mask = None if valid is None else host_array(valid)
-        labels = int(log_probabilities(probabilities, 2, mask=mask)[0].shape[-2])
+        labels = int(log_probabilities(probabilities, truth.ndim, mask=mask)[0].shape[-2])
     known = features[truth != -1]
     extremes = float(known.min()), float(known.max())
-    return _Part(found, (features.shape[2], labels), float((known**2).sum()), pixels.range, extremes)
+    return _Part(found, (truth.ndim, features.shape[-1], labels), float((known**2).sum()), pixels.range, extremes)
 
 
 def _classes(values: list[int], labels: int | None) -> list[int]:

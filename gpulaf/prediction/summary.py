@@ -8,7 +8,7 @@ from warnings import warn
 
 import numpy as np
 
-from ..averaging.patches import masked_patches, uniform_weights
+from ..averaging.patches import masked_patches, spaced_weights
 from ..backend.array import like
 from ..fields import pixel_shape
 from ..flows.deep import DeepFlow
@@ -21,7 +21,8 @@ from .prepared import PreparedImages
 
 __all__ = ["less_is_more", "simpler_methods", "still_falling"]
 
-#: Images that methods are compared on, at most, and the side of the square that is taken of each.
+#: Images that methods are compared on, at most, and the side of the square that is taken of each; of volumes a cube of
+#: as many pixels.
 COMPARED, SIDE = 4, 256
 #: Steps that are only a trial.
 FEW = 20
@@ -44,10 +45,12 @@ def simpler_methods(
     """Shares of wrong pixels, 0 to 1, of the model and of two methods without learning, mean over some
     images."""
 
+    spacing = objective.reader.spacing
+
     def shares(k: int) -> tuple[float, float, float]:
-        prepared = images.get(samples, k, View(SIDE), (k,))
+        prepared = images.get(samples, k, View(round(SIDE ** (2 / len(spacing)))), (k,))
         l, truth, valid = prepared.log_likelihood, prepared.truth, prepared.valid
-        plain = DeepFlow(_uniform(l, valid), objective.times, solver=objective.solver)
+        plain = DeepFlow(_uniform(l, valid, spacing), objective.times, solver=objective.solver)
         v = plain.solve(l, keep_basis=False).v
         return objective(weights, prepared, False).wrong, wrong_share(l, truth), wrong_share(v, truth)
 
@@ -75,7 +78,7 @@ def less_is_more(
     return text
 
 
-def _uniform(l: Any, valid: Any) -> Any:
-    """Uniform weights for ℓ, masked where there is a mask."""
-    patches = like(uniform_weights(pixel_shape(l)), l)
+def _uniform(l: Any, valid: Any, spacing: tuple[float, ...]) -> Any:
+    """Uniform weights for ℓ, or those of a spacing, masked where there is a mask."""
+    patches = like(spaced_weights(pixel_shape(l), spacing), l)
     return patches if valid is None else masked_patches(patches, valid)

@@ -6,20 +6,24 @@ import os
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Self
+from warnings import warn
 
 import numpy as np
 
 from ..backend.array import host_array
+from ..backend.validation import calling_level
 from ..flows.deep import Stage
 from ..integrators.base import Integrator
+from ..io.images import FileWarning, read_spacing
 from ..labeling.labeler import Labeler, Labeling
 from ..labeling.likelihood import in_units
 from ..labeling.table import LabelTable
-from .dataset import Reader, check_sequence, read_image_array, read_probabilities
+from .dataset import Reader, channel_axis, check_sequence, is_path, read_image_array, read_probabilities
 from .estimator import Estimator
-from .features import Features, check_channels
+from .features import Features, check_channels, on_spacing
 from .model import WeightMap
 from .serialization import Model, read_model, write_model
+from .spacing import told_spacing
 from .training import Training, TrainingStep
 from .weights import PredictedWeights
 
@@ -41,12 +45,14 @@ class TrainedPredictor(Estimator):
     solver: Integrator
     training: Training
     range: tuple[float, float] | None
+    spacing: tuple[float, ...] | None
 
     classes_: np.ndarray
     label_prototypes_: np.ndarray
     label_pixels_: np.ndarray
     feature_scale_: np.ndarray
     rho_: float
+    spacing_: np.ndarray
     n_channels_: int
     on_probabilities_: bool
     history_: list[TrainingStep]
@@ -77,17 +83,32 @@ class TrainedPredictor(Estimator):
         return Features(self.features) if isinstance(self.features, str) else self.features
 
     @property
+    def trained_spacing(self) -> tuple[float, ...]:
+        """Distance of the pixels on each axis in the training; three of volumes."""
+        self._check_trained()
+        return tuple(self.spacing_.tolist())
+
+    @property
+    def axes(self) -> int:
+        """2 where it was trained on images, 3 on volumes."""
+        return len(self.trained_spacing)
+
+    @property
     def reader(self) -> Reader:
         """How images and truths are validated and converted to fields; ValueError before a fit."""
-        self._check_trained()
-        features = self.pixel_features
+        spacing = self.trained_spacing
+        features = on_spacing(self.pixel_features, spacing)
         scale = self.feature_scale_ if callable(features) else None
-        return Reader(features, self.rho_, self.classes_, self.label_prototypes_, scale, self.range, self.metric)
+        return Reader(
+            features, self.rho_, self.classes_, self.label_prototypes_, scale, self.range, self.metric, spacing
+        )
 
     def weight_source(self) -> PredictedWeights:
         """The map from an image to its weights, what a :class:`gpulaf.Labeler` takes."""
-        scale = self.reader.feature_scale
-        return PredictedWeights(self.weight_map(), self.pixel_features, self.n_channels_, scale)
+        reader = self.reader
+        return PredictedWeights(
+            self.weight_map(), reader.features, self.n_channels_, reader.feature_scale, reader.spacing
+        )
 
     def labeler(self) -> Labeler:
         """The labeling with predicted weights, of images, files and arrays of Dask; label j is the class classes_[j].
@@ -115,7 +136,7 @@ class TrainedPredictor(Estimator):
 
         Parameters
         ----------
-        image : (H, W) or (H, W, C) array, or a path
+        image : (H, W) or (H, W, C) array, of a volume with D before H, or a path
             Of the kind that the predictor was trained on.
         probabilities : (H, W, J) array, or a path, optional
             Of a classifier, for one that was trained on them and whose layers look at the labeling before them.
@@ -132,11 +153,12 @@ class TrainedPredictor(Estimator):
         ValueError, TypeError
             If the predictor is not trained or the image is of another kind.
         """
-        reader, (features, _, valid) = self.reader, self.reader.pixels(read_image_array(image), mask)
+        reader = self.reader
+        features, _, valid = reader.pixels(self._read(image), mask)
         bound = self.weight_map().bound(reader.pixel_features(features, valid), valid)
         if not any(isinstance(x, Stage) for x in (bound.layers if isinstance(bound.layers, list) else [bound.layers])):
             return bound.layers
-        soft = None if probabilities is None else read_probabilities(probabilities)
+        soft = None if probabilities is None else read_probabilities(probabilities, self.axes)
         if soft is None and self.on_probabilities_:
             raise ValueError("its layers look at the labeling before them. Give the probabilities, too.")
         bound.keep().flow(self.starting_times, self.solver).solve(
@@ -147,20 +169,25 @@ class TrainedPredictor(Estimator):
     def label(self, image: Any, *, mask: Any = None) -> Labeling:
         """Label an image, an array or a path, with predicted weights; label j stands for ``classes_[j]``.
 
-        Pixels where `mask`, (H, W) of bool, is False are no data, as in :func:`gpulaf.label`.
+        So is a volume by a predictor that was trained on volumes. Pixels where `mask`, (H, W) of bool, is False are no
+        data, as in :func:`gpulaf.label`.
         """
         self._check_use(soft=False)
-        image = read_image_array(image)
-        check_channels(image, self.n_channels_)
-        return self.labeler()(image, channel_axis=-1 if image.ndim < 3 else 2, mask=mask)
+        image = self._read(image)
+        check_channels(image, self.n_channels_, self.axes)
+        return self.labeler()(image, channel_axis=channel_axis(image, self.axes), mask=mask)
 
     def refine(self, image: Any, probabilities: Any, *, mask: Any = None) -> Labeling:
         """Refine (H, W, J) probabilities with the weights predicted from an image, arrays or paths."""
         self._check_use(soft=True)
-        probabilities, labels = read_probabilities(probabilities), len(self.classes_)
-        if probabilities.shape[-1] != labels:
-            raise ValueError(f"probabilities have shape {tuple(probabilities.shape)}; accepted is (H, W, {labels}).")
-        return self.labeler().refine(probabilities, image=read_image_array(image), mask=mask)
+        axes, labels = self.axes, len(self.classes_)
+        image, probabilities = self._read(image), read_probabilities(probabilities, axes)
+        check_channels(image, self.n_channels_, axes)
+        if probabilities.ndim != axes + 1 or probabilities.shape[-1] != labels:
+            accepted = f"({'D, ' * (axes == 3)}H, W, {labels})"
+            raise ValueError(f"probabilities have shape {tuple(probabilities.shape)}; accepted is {accepted}.")
+        channels = channel_axis(image, axes)
+        return self.labeler().refine(probabilities, image=image, mask=mask, label_axis=axes, channel_axis=channels)
 
     def predict(
         self,
@@ -173,7 +200,7 @@ class TrainedPredictor(Estimator):
 
         Parameters
         ----------
-        images : sequence of (H, W) or (H, W, C) arrays, or of paths
+        images : sequence of (H, W) or (H, W, C) arrays, of volumes with D before H, or of paths
         probabilities : sequence of (H, W, J) arrays, or of paths, optional
             For a predictor that was trained on them.
         masks : sequence of (H, W) arrays of bool, or of None, optional
@@ -207,7 +234,7 @@ class TrainedPredictor(Estimator):
         self._check_trained()
         shared = ("feature_scale", "label_prototypes", "label_pixels", "classes")
         tensors = self.weight_map().tensors | {name: np.asarray(getattr(self, f"{name}_")) for name in shared}
-        tensors["rho"] = np.array(self.rho_)
+        tensors |= {"rho": np.array(self.rho_), "spacing": self.spacing_}
         options = self.get_params(deep=False)
         self.check_tensors(f"this {type(self).__name__}", tensors, options)
         write_model(
@@ -253,6 +280,18 @@ class TrainedPredictor(Estimator):
         self.n_channels_ = self.label_prototypes_.shape[1]
         self.on_probabilities_, self.history_, self.reason_ = model.on_probabilities, model.history, model.reason
         return self
+
+    def _read(self, image: Any) -> Any:
+        """Read an image from a path or an array; a warning says where its file tells another spacing than that of the
+        training."""
+        if is_path(image) and (line := self.other_spacing(image)):
+            warn(line, FileWarning, stacklevel=calling_level())
+        return read_image_array(image, self.axes)
+
+    def other_spacing(self, path: Any, *, channel_axis: int | None = None) -> str | None:
+        """A sentence where the file of a volume says another spacing than that of the training."""
+        own = self.trained_spacing
+        return told_spacing(own, read_spacing(path, channel_axis=channel_axis), path) if len(own) == 3 else None
 
     def _check_trained(self) -> None:
         if not hasattr(self, "classes_"):

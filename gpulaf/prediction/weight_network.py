@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -27,6 +28,10 @@ __all__ = ["WeightNetwork"]
 TRAINING = Training(
     steps=600, step_size=3e-3, decay=True, batch=2, crop=128, flips=True, warmup=20, loss=cross_entropy_loss
 )
+
+
+#: Features of volumes, and the side of the cubes that a step sees.
+VOLUME_FEATURES, VOLUME_CROP = "patch:1+gaussian:1,2,4+affinity", 24
 
 
 class WeightNetwork(FittedPredictor):
@@ -67,6 +72,9 @@ class WeightNetwork(FittedPredictor):
         Of the numbers that learning starts from.
     range : (low, high), optional
         The values of images that become 0 and 1, as in :class:`gpulaf.Labeler`.
+    spacing : (sy, sx) or (sz, sy, sx), optional
+        Distance of the pixels on each axis, in any unit: features reach as far in it on all axes. Three are those of
+        volumes. None: what the files of volumes say, and equal distances.
 
     Attributes
     ----------
@@ -81,6 +89,8 @@ class WeightNetwork(FittedPredictor):
     rho_ : float
     feature_scale_ : (F,) float64 array
         What features are multiplied by.
+    spacing_ : (A,) float64 array
+        Distance of the pixels on each axis in the training; three of volumes.
     n_channels_ : int
         C, of the images.
     on_probabilities_ : bool
@@ -125,6 +135,7 @@ class WeightNetwork(FittedPredictor):
         training: Training = TRAINING,
         seed: int = 0,
         range: tuple[float, float] | None = None,
+        spacing: tuple[float, ...] | None = None,
     ) -> None:
         self.hidden = hidden
         self.features = features
@@ -139,6 +150,20 @@ class WeightNetwork(FittedPredictor):
         self.training = training
         self.seed = seed
         self.range = range
+        self.spacing = spacing
+
+    @classmethod
+    def of_volumes(cls, **options: Any) -> WeightNetwork:
+        """The usual network of volumes: one that looks at fewer pixels on each axis, as there are three of them.
+
+        Examples
+        --------
+        >>> import gpulaf
+        >>> gpulaf.WeightNetwork.of_volumes(spacing=(3, 1, 1)).features
+        'patch:1+gaussian:1,2,4+affinity'
+        """
+        usual: dict[str, Any] = {"features": VOLUME_FEATURES, "state": 1}
+        return cls(**usual | {"training": replace(TRAINING, crop=VOLUME_CROP)} | options)
 
     @property
     def pixel_features(self) -> int | Callable[[Any], Any]:
@@ -175,6 +200,7 @@ class WeightNetwork(FittedPredictor):
         network = starting_network(
             mean, len(reader.classes), hidden=self.hidden, stages=self.n_layers, radius=self.radius,
             reach=-1 if self.state is None else int(self.state), correction=self.correction, seed=self.seed,
+            axes=reader.axes,
         )  # fmt: skip
         return network, scale
 
@@ -187,6 +213,7 @@ class WeightNetwork(FittedPredictor):
             "label_pixels": 1,
             "classes": 1,
             "rho": 0,
+            "spacing": 1,
             "scales": 1,
             "clocks": 1,
         }
@@ -194,7 +221,8 @@ class WeightNetwork(FittedPredictor):
         labels, features = (tensors[name].shape[:1] for name in ("classes", "feature_scale"))
         fits = fits and 0 not in labels + features and tensors["label_prototypes"].shape[:1] == labels
         fits = fits and tensors["label_pixels"].shape == labels
-        expected = cls(**options).shapes(*features, *labels) if fits else {}
+        fits = fits and tensors["spacing"].shape in ((2,), (3,)) and bool((tensors["spacing"] > 0).all())
+        expected = cls(**options).shapes(features[0], labels[0], len(tensors["spacing"])) if fits else {}
         found = {name: x.shape for name, x in tensors.items() if name not in own or name in ("scales", "clocks")}
         if not fits or found != expected:
             wrong = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
@@ -202,10 +230,10 @@ class WeightNetwork(FittedPredictor):
                 f"{path} holds tensors of other shapes than its options say, {', '.join(wrong[:5])} first. {NEXT}"
             )
 
-    def shapes(self, features: int, labels: int) -> dict[str, tuple[int, ...]]:
+    def shapes(self, features: int, labels: int, axes: int = 2) -> dict[str, tuple[int, ...]]:
         """The shapes of the tensors of its network, by name."""
-        seen = 0 if self.state is None else labels * (2 * self.state + 1) ** 2
-        sizes = [features + seen, *self.hidden, (2 * self.radius + 1) ** 2 + labels * self.correction]
+        seen = 0 if self.state is None else labels * (2 * self.state + 1) ** axes
+        sizes = [features + seen, *self.hidden, (2 * self.radius + 1) ** axes + labels * self.correction]
         shapes: dict[str, tuple[int, ...]] = {"scales": (self.n_layers,), "clocks": (self.n_layers,)}
         for s in np.arange(self.n_layers):
             for k, (before, after) in enumerate(itertools.pairwise(sizes)):
@@ -221,5 +249,5 @@ class WeightNetwork(FittedPredictor):
         }
         super()._set(model._replace(tensors=own))
         reach = -1 if self.state is None else int(self.state)
-        self.network_ = network_of(model.tensors, self.n_layers, len(self.hidden) + 1, self.radius, reach)
+        self.network_ = network_of(model.tensors, self.n_layers, len(self.hidden) + 1, self.radius, reach, self.axes)
         return self

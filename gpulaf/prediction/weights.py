@@ -30,22 +30,27 @@ class PredictedWeights:
         C, of the images.
     feature_scale : (F,) array, optional
         What the features of a callable are multiplied by.
+    spacing : (sy, sx) or (sz, sy, sx)
+        Distance of the pixels on each axis in the training; three of volumes.
     """
 
     weights: WeightMap
     features: int | Callable[[Any], Any]
     n_channels: int
     feature_scale: np.ndarray | None = None
+    spacing: tuple[float, ...] = (1.0, 1.0)
 
     def __call__(self, features: Any) -> Any:
         """(H, W, C) scaled image to (H, N, W) patches, or to a list of those, or of the stages, of all layers.
+
+        (D, H, W, C) of a volume to (D, H, N, W).
 
         Raises
         ------
         ValueError
             If the image has another number of channels.
         """
-        check_channels(features, self.n_channels)
+        check_channels(features, self.n_channels, len(self.spacing))
         return self.weights.bound(pixel_features(features, self.features, self.feature_scale)).layers
 
     @property
@@ -71,6 +76,6 @@ class PredictedWeights:
     def __repr__(self) -> str:
         """The features and a digest of all tensors, which tell one model from another."""
         scale = np.ones(0) if self.feature_scale is None else self.feature_scale
-        tensors = (*self.weights.tensors.values(), scale)
+        tensors = (*self.weights.tensors.values(), scale, self.spacing)
         whole = hashlib.sha256("".join(digest(np.asarray(x, np.float64)) for x in tensors).encode())
         return f"PredictedWeights({whole.hexdigest()[:16]}, features={features_name(self.features)})"

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..averaging.sources import WeightSource
-from ..backend.memory import TILE_STEP, largest_multiple, memory_estimate
+from ..backend.memory import STEPS, largest_multiple, memory_estimate
 from ..labeling.halo import label_halo
 from ..labeling.labeler import Labeler
 
@@ -52,9 +52,18 @@ def check_labeler(labeler: Any) -> None:
 
 
 def largest_tile(
-    memory: float, labeler: Labeler, labels: int, *, channels: int = 1, dtype: Any = np.uint8, device: str = "cpu"
+    memory: float,
+    labeler: Labeler,
+    labels: int,
+    *,
+    channels: int = 1,
+    dtype: Any = np.uint8,
+    device: str = "cpu",
+    axes: int = 2,
 ) -> int:
     """The side of the largest square tile that can be labeled in `memory` bytes, a multiple of 64.
+
+    Of a volume that of the largest cube, a multiple of 16.
 
     Parameters
     ----------
@@ -68,6 +77,8 @@ def largest_tile(
         Of the image, or of the probabilities.
     device : "cpu" or "gpu"
         The CPU labels a large tile in blocks, a GPU at once.
+    axes : int
+        2 of images, 3 of volumes.
 
     Returns
     -------
@@ -76,7 +87,7 @@ def largest_tile(
     Raises
     ------
     ValueError
-        If not even a tile of 64×64 pixels fits; the message says what it takes.
+        If not even the smallest tile fits; the message says what it takes.
 
     Examples
     --------
@@ -91,18 +102,19 @@ def largest_tile(
     options = labeler.memory_options | {"given": given, "masked": True, "channels": channels}
     options |= {"dtype": number, "device": device}
     options["workspace"] = labeler.weights.workspace(channels) if made else 0
-    # the nine chunks that the tile is cut from; of given weights, too, a copy, and what its check takes
-    window = 9 * channels * np.dtype(dtype).itemsize
-    window += 11 * number.itemsize * given * (2 * int(labeler.radius) + 1) ** 2
+    # the chunks that the tile is cut from; of given weights, too, a copy, and what its check takes
+    window = 3**axes * channels * np.dtype(dtype).itemsize
+    window += 11 * number.itemsize * given * (2 * int(labeler.radius) + 1) ** axes
 
     def needed(side: int) -> int:
         outer = side + 2 * halo
-        return memory_estimate((outer, outer), labels, **options) + window * outer**2 + result * side**2
+        return memory_estimate((outer,) * axes, labels, **options) + window * outer**axes + result * side**axes
 
-    side = largest_multiple(TILE_STEP, lambda side: needed(side) <= memory)
+    side = largest_multiple(STEPS[axes], lambda side: needed(side) <= memory)
     if not side:
+        smallest = "×".join([str(STEPS[axes])] * axes)
         raise ValueError(
-            f"memory is {memory:.4g} bytes; a tile of {TILE_STEP}×{TILE_STEP} pixels with a halo of {halo} takes "
-            f"{needed(TILE_STEP):.4g}. Give at least as much, or take a shorter time or a looser tol."
+            f"memory is {memory:.4g} bytes; a tile of {smallest} pixels with a halo of {halo} takes "
+            f"{needed(STEPS[axes]):.4g}. Give at least as much, or take a shorter time or a looser tol."
         )
     return side

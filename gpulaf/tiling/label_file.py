@@ -4,53 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..averaging.sources import WeightSource
-from ..backend.array import device_array, is_host_array
-from ..backend.progress import progress_bar
-from ..io.atomic import as_path
-from ..io.images import with_nodata
-from ..labeling.hints import unused_labels, warn_of_labels
+from ..backend.validation import check_spacing
+from ..labeling.hints import warn_of_labels
 from ..labeling.labeler import Labeler
-from ..labeling.likelihood import in_units
-from ..labeling.table import LabelTable
-from .engine import TileTask, cluster, run_task
-from .halo import check_labeler, tile_halo
-from .outputs import Targets, check_targets, check_type
-from .plan import Plan
-from .prototypes import value_range, with_prototypes
-from .sizing import Tiling, check_disk, chosen_side
+from .jobs import Job, TiledLabeling, check_labeler_of_files, checked_targets, holds_volume, in_tiles
+from .prototypes import with_prototypes
+from .sizing import Tiling
 from .source import Source, open_source
-from .store import PartialResult, TileIndex, open_partial, stored_fingerprint
 
-__all__ = ["TiledLabeling", "label_file"]
-
-#: Failed tiles that a message lists.
-LISTED = 10
-
-
-class TiledLabeling(NamedTuple):
-    """A labeled image file."""
-
-    output: Path
-    shape: tuple[int, int]
-    labels: int
-    #: Side and number of the tiles.
-    side: int
-    tiles: int
-    #: Tiles that an earlier run had finished.
-    kept: int
-    #: What stands for pixels without data; None where all hold some.
-    nodata: int | None
-    #: Value, pixels and prototype of each label.
-    table: LabelTable
-    #: A sentence about labels that no pixel got; empty where there are none.
-    unused: str
+__all__ = ["label_file"]
 
 
 def label_file(
@@ -63,8 +28,9 @@ def label_file(
     nodata: int | None = None,
     tiling: Tiling | None = None,
     say: Callable[[str], object] | None = None,
+    spacing: tuple[float, ...] | None = None,
 ) -> TiledLabeling:
-    """Label an image file of any size, tile by tile, into another file.
+    """Label an image file of any size, or a volume, tile by tile, into another file.
 
     Every tile is read with a halo as wide as anything that its labels depend on: the result equals that of
     ``labeler(image)`` for the whole image bit for bit. It grows in ``OUTPUT.partial``, which is renamed when it is
@@ -89,6 +55,8 @@ def label_file(
         Tiles, memory, processes, device.
     say : callable, optional
         Called with a sentence where the run goes on with what an earlier one finished.
+    spacing : (sy, sx) or (sz, sy, sx), optional
+        Distance of the pixels on each axis, as in :func:`gpulaf.label`. Three of them say that the file is a volume.
 
     Returns
     -------
@@ -122,102 +90,13 @@ def label_file(
     >>> done.shape, done.tiles
     ((96, 96), 4)
     """
-    tiling, say = tiling or Tiling(), say or (lambda _: None)
-    targets = Targets(as_path(output).absolute(), None if probabilities is None else as_path(probabilities).absolute())
-    check_targets(targets)
-    _check_labeler(labeler)
-    source = image if isinstance(image, Source) else open_source(image)
-    if targets.labels.exists() and targets.labels.samefile(source.path):
-        raise ValueError(f"{targets.labels} is also the input. Choose another name for the result.")
-    device = "cpu" if is_host_array(device_array(np.zeros(1), tiling.device)) else "gpu"
+    tiling, targets = tiling or Tiling(), checked_targets(output, probabilities)
+    check_labeler_of_files(labeler)
+    source = image if isinstance(image, Source) else open_source(image, volume=holds_volume(labeler, spacing))
+    check_spacing(spacing, source.axes)
     learned, (labeler, told) = labeler.scaled, with_prototypes(labeler, source)
-    if tiling.side is None and not tiling.restart:  # the memory that is free may have changed
-        tiling = replace(tiling, side=stored_fingerprint(targets.partial).get("tile"))
-    side = chosen_side(tiling, source, labeler, device)
-    named, nodata = with_nodata(_label_values(values, len(labeler.prototypes)), nodata, masked=source.gaps)
-    check_type(targets.labels, named)
-    plan = Plan(source, labeler, named, targets, side, device, nodata)
-    if not targets.partial.exists() or tiling.restart:
-        check_disk(targets.labels.parent, plan.disk_bytes())
-    with open_partial(targets.partial, plan.fingerprint(), restart=tiling.restart) as partial:
-        count = plan.count()
-        kept = sum(1 for tile in partial.done if tile.level == 0) if not partial.complete else count
-        if partial.resumed:
-            say(f"Going on with {targets.partial.name}: {kept} of {count} tiles are done.")
-        if partial.complete:
-            pixels = partial.pixels
-            partial.finish_moves()
-        else:
-            plan.create_arrays()
-            with cluster(tiling.workers, tiling.scheduler, device == "gpu") as client:
-                for level, task in enumerate(plan.tasks()):
-                    _run_level(plan, partial, level, task, client, tiling.progress)
-            pixels = partial.pixels
-            plan.finish(partial)
-    table = LabelTable(named.tolist(), np.array(pixels), in_units(labeler.prototypes, value_range(source, labeler)))
-    unused = unused_labels(table.pixels)
+    job = Job(source, labeler, len(labeler.prototypes), targets, spacing)
+    done = in_tiles(job, values, nodata, tiling, say or (lambda _: None))
     if not (told or learned):
-        warn_of_labels(unused)
-    nodata = None if plan.is_full(pixels) else nodata
-    return TiledLabeling(targets.labels, plan.shapes[0], len(named), side, count, kept, nodata, table, unused)
-
-
-def _check_labeler(labeler: Labeler) -> None:
-    """Raise ValueError or TypeError where tiles of a file cannot be labeled so, whatever the file."""
-    check_labeler(labeler)
-    if not (labeler.weights is None or isinstance(labeler.weights, WeightSource)):
-        raise TypeError(
-            f"weights are a {type(labeler.weights).__name__}; accepted for files are uniform ones (None) and a "
-            "WeightSource, as BilateralWeights or that of a predictor. For weights of every pixel take label_array."
-        )
-    tile_halo(labeler)
-
-
-def _label_values(values: Any, labels: int) -> np.ndarray:
-    """Check the values of the labels, (J,); 0 … J−1 if None."""
-    if values is None:
-        return np.arange(labels)
-    array = np.asarray(values)
-    if array.shape != (labels,) or array.dtype.kind not in "ui" or int(array.max()) >= 2**63:
-        raise ValueError(f"values are {values}; accepted are {labels} whole numbers, one for each label.")
-    return array.astype(np.int64)
-
-
-def _run_level(
-    plan: Plan, partial: PartialResult, level: int, task: TileTask, client: Any, progress: bool | None
-) -> None:
-    """Run the task on all tiles of a level that are not finished; tell which failed when the others are."""
-
-    def megapixels(tile: TileIndex) -> float:
-        rows, columns = tile.window(plan.side, plan.shapes[level])
-        return (rows.stop - rows.start) * (columns.stop - columns.start) / 1e6
-
-    failed, total = [], plan.shapes[level][0] * plan.shapes[level][1] / 1e6
-    done = sum(megapixels(tile) for tile in partial.done if tile.level == level)
-    rest = (tile for tile in plan.tiles(level) if tile not in partial.done)
-    form = "{l_bar}{bar}| {n:.0f}/{total:.0f} Mpixel [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
-    name = "labeling" if level == 0 else f"level {level}"
-    with progress_bar(total=total, initial=done, unit="Mpixel", bar_format=form, desc=name, shown=progress) as bar:
-        for tile, written, error in run_task(task, rest, client):
-            if error is None:
-                partial.record(tile, written)
-                bar.update(megapixels(tile))
-            else:
-                failed.append((tile, error))
-                bar.set_postfix_str(f"{len(failed)} failed")
-    if failed:
-        raise RuntimeError(_failures(plan, level, failed)) from failed[0][1]
-
-
-def _failures(plan: Plan, level: int, failed: list[tuple[TileIndex, Exception]]) -> str:
-    lines = []
-    for tile, error in failed[:LISTED]:
-        rows, columns = tile.window(plan.side, plan.shapes[level])
-        text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-        lines.append(f"rows {rows.start}:{rows.stop}, columns {columns.start}:{columns.stop}: {text}")
-    more = f"; and {len(failed) - LISTED} more" if len(failed) > LISTED else ""
-    unless = "" if Path(plan.source.path).is_dir() else ", unless the image file is another by then"
-    return (
-        f"{len(failed)} of {plan.count(level)} tiles failed: {'; '.join(lines)}{more}. The others are kept in "
-        f"{plan.targets.partial.name}: the same command does only these again{unless}."
-    )
+        warn_of_labels(done.unused)
+    return done

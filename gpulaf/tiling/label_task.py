@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..backend.array import device_array, host_array
-from ..labeling.labeler import Labeler
+from ..labeling.labeler import Labeling
 from ..labeling.table import label_pixels
 from .source import Source
 from .store import TileIndex, Written, write_block
@@ -32,9 +33,10 @@ class LabelTask:
 
     Parameters
     ----------
-    source : Source
-    labeler : Labeler
-        Its prototypes are in scaled image units.
+    sources : tuple of Source
+        What a tile is read from: an image; or soft predictions, and the image that weights are made from.
+    solve : callable
+        ``solve(mask, *tiles)`` labels a tile with its halo, arrays of each source.
     values : (J,) integer array
         What stands for the labels in the result.
     device : "cpu" or "gpu"
@@ -48,8 +50,8 @@ class LabelTask:
         What stands for pixels without data in the result.
     """
 
-    source: Source
-    labeler: Labeler
+    sources: tuple[Source, ...]
+    solve: Callable[..., Labeling]
     values: np.ndarray
     device: str
     side: int
@@ -59,17 +61,25 @@ class LabelTask:
     probabilities: str | None = None
     nodata: int | None = None
 
-    def read(self, tile: TileIndex) -> tuple[np.ndarray, np.ndarray | None]:
-        """Read the tile with its halo, (h, w) or (h, w, C), and which of its pixels hold data; None where all do."""
-        return self.source.read(tile.window(self.side, self.source.shape, self.halo))
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The size of the image in pixels."""
+        return self.sources[0].pixels
 
-    def compute(self, tile: TileIndex, read: tuple[np.ndarray, np.ndarray | None]) -> Blocks:
+    def read(self, tile: TileIndex) -> list[tuple[np.ndarray, np.ndarray | None]]:
+        """Read the tile with its halo, (h, w) or (h, w, C), of each source, and which of its pixels hold data; None
+        where all do."""
+        window = tile.window(self.side, self.shape, self.halo)
+        return [source.read(window) for source in self.sources]
+
+    def compute(self, tile: TileIndex, read: list[tuple[np.ndarray, np.ndarray | None]]) -> Blocks:
         """Label the tile with its halo, cut out what lies inside, for each array, and count its labels."""
-        outer, inner = (tile.window(self.side, self.source.shape, halo) for halo in (self.halo, 0))
+        outer, inner = (tile.window(self.side, self.shape, halo) for halo in (self.halo, 0))
         core = tuple(slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, outer, strict=True))
-        pixels, valid = read
+        known = [valid for _, valid in read if valid is not None]
+        valid = np.logical_and.reduce(known) if known else None
         mask = None if valid is None else device_array(valid, self.device)
-        result = self.labeler.of_part(device_array(pixels, self.device), mask=mask)
+        result = self.solve(mask, *(device_array(array, self.device) for array, _ in read))
         labels = host_array(result.labels[core])
         pixels = label_pixels(labels, None if valid is None else valid[core], len(self.values)).tolist()
         if valid is not None:
@@ -83,7 +93,7 @@ class LabelTask:
 
     def write(self, tile: TileIndex, blocks: Blocks) -> Written:
         """Write the blocks; return their files, and the number of pixels of each label."""
-        inner, files = tile.window(self.side, self.source.shape), dict[str, Any]()
+        inner, files = tile.window(self.side, self.shape), dict[str, Any]()
         for name, block in blocks.arrays.items():
             files |= write_block(self.folder, name, inner, block)
         return Written(files, blocks.pixels)

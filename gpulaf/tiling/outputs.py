@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -75,22 +75,34 @@ def check_type(path: Path, values: np.ndarray) -> None:
 
 
 def write_tiff(path: Path, array_path: Path, side: int, *, name: str = "", place: Place | None = None) -> None:
-    """Copy a stored array into a tiled BigTIFF with a place, tile by tile; an OME-TIFF where `name` ends so."""
+    """Copy a stored array into a tiled BigTIFF with a place, tile by tile; an OME-TIFF where `name` ends so.
+
+    Of a volume, planes are read as many at a time as are stored together.
+    """
     import tifffile
     import zarr
 
     array = zarr.open_array(str(array_path), mode="r")
-    height, width = array.shape
+    *planes, height, width = array.shape
     side = min(side, *(-(-n // 16) * 16 for n in (max(height, 16), max(width, 16)))) // 16 * 16
 
-    def tiles() -> Iterator[np.ndarray]:
-        for y in range(0, height, side):
-            for x in range(0, width, side):
-                block = array[y : y + side, x : x + side]
-                yield np.pad(block, [(0, side - n) for n in block.shape])
+    def images() -> Iterator[Any]:
+        if not planes:
+            yield array
+            return
+        for z in range(0, planes[0], array.chunks[0]):
+            yield from array[z : z + array.chunks[0]]
 
+    def tiles() -> Iterator[np.ndarray]:
+        for image in images():
+            for y in range(0, height, side):
+                for x in range(0, width, side):
+                    block = image[y : y + side, x : x + side]
+                    yield np.pad(block, [(0, side - n) for n in block.shape])
+
+    axes = "ZYX"[-array.ndim :]
     tifffile.imwrite(
-        path, tiles(), shape=(height, width), dtype=array.dtype, bigtiff=True, tile=(side, side), compression="zlib",
-        photometric="minisblack", **tiff_options(place or Place(), name, "YX", array.shape, array.dtype, tiled=True),
+        path, tiles(), shape=array.shape, dtype=array.dtype, bigtiff=True, tile=(side, side), compression="zlib",
+        photometric="minisblack", **tiff_options(place or Place(), name, axes, array.shape, array.dtype, tiled=True),
     )  # fmt: skip
     flush(path)

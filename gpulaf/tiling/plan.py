@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import product
 from math import prod
 from typing import Any
 
@@ -11,7 +13,7 @@ import numpy as np
 
 from .._version import __version__
 from ..io.place import Place
-from ..labeling.labeler import Labeler
+from ..labeling.labeler import Labeler, Labeling
 from .engine import TileTask
 from .halo import tile_halo
 from .label_task import LabelTask
@@ -41,6 +43,12 @@ class Plan:
     device : "cpu" or "gpu"
     nodata : int, optional
         What stands for pixels without data in the result, which says so where there are some.
+    image : Source, optional
+        What weights are made from, where `source` holds soft predictions.
+    soft : str
+        What `source` holds where it is no image: "probabilities" or "logits".
+    spacing : tuple of float, optional
+        Distance of the pixels on each axis, for uniform weights.
     """
 
     source: Source
@@ -50,51 +58,56 @@ class Plan:
     side: int
     device: str
     nodata: int | None = None
+    image: Source | None = None
+    soft: str = ""
+    spacing: tuple[float, ...] | None = None
 
     def place(self, nodata: int | None = None) -> Place:
         """Where the labels lie, and what stands for those without data."""
-        return replace(self.source.place, nodata=nodata, colors=())
+        known = self.source.place if self.image is None else self.image.place
+        return replace(known.with_spacing(self.spacing), nodata=nodata, colors=())
 
     @property
-    def shapes(self) -> list[tuple[int, int]]:
+    def shapes(self) -> list[tuple[int, ...]]:
         """Sizes of the levels that are written, the full one first."""
-        height, width = self.source.shape[:2]
-        whole = (height, width)
+        whole = self.source.pixels
         return level_shapes(whole, chunk_side(self.side)) if self.targets.is_pyramid else [whole]
 
     def tiles(self, level: int = 0) -> Iterator[TileIndex]:
         """The tiles of a level, row by row."""
-        rows, columns = self._grid(level)
-        return (TileIndex(level, row, column) for row in range(rows) for column in range(columns))
+        return (TileIndex(level, place) for place in product(*map(range, self._grid(level))))
 
     def count(self, level: int = 0) -> int:
         """Number of the tiles of a level."""
-        rows, columns = self._grid(level)
-        return rows * columns
+        return prod(self._grid(level))
 
     def tasks(self) -> list[TileTask]:
         """The task of each level."""
         folder, name = self.targets.partial, "labels"
         probabilities = None if self.targets.probabilities is None else "probabilities"
-        halo = tile_halo(self.labeler, masked=self.source.gaps)
+        sources = (self.source,) if self.image is None else (self.source, self.image)
+        halo = tile_halo(self.labeler, masked=any(source.gaps for source in sources))
+        solve: Any = partial(_labeled, self.labeler, self.source.axes, self.spacing)
+        if self.soft:
+            solve = partial(_refined, self.labeler, self.soft, self.spacing)
         first = LabelTask(
-            self.source, self.labeler, self.values, self.device, self.side, halo, folder,
-            self._full, probabilities, self.nodata,
+            sources, solve, self.values, self.device, self.side, halo, folder, self._full, probabilities, self.nodata,
         )  # fmt: skip
         return [first, *(Downsampling(folder, name, self.side) for _ in self.shapes[1:])]
 
     def create_arrays(self) -> None:
         """Create the arrays, empty, where they are not there yet."""
-        folder, side = self.targets.partial, chunk_side(self.side)
+        folder, side, count = self.targets.partial, chunk_side(self.side), self.source.axes
+        names = tuple("zyx"[-count:])
         where = self.place().to_json()
         about = {"place": where} if where else {}
         if self.targets.is_pyramid:
             create_pyramid(folder, "labels", self.shapes, side, self.values, self.place())
         else:
-            create_array(folder, "labels", self.shapes[0], (side, side), self.values.dtype, ("y", "x"), about)
+            create_array(folder, "labels", self.shapes[0], (side,) * count, self.values.dtype, names, about)
         if self.targets.probabilities is not None:
-            shape, chunks = (*self.shapes[0], len(self.values)), (side, side, len(self.values))
-            create_array(folder, "probabilities", shape, chunks, self._floating, ("y", "x", "label"), about)
+            shape, chunks = (*self.shapes[0], len(self.values)), (*(side,) * count, len(self.values))
+            create_array(folder, "probabilities", shape, chunks, self._floating, (*names, "label"), about)
 
     def fingerprint(self) -> dict[str, Any]:
         """Input and options that determine the bytes of the result."""
@@ -107,7 +120,10 @@ class Plan:
             "place": self.place().to_json(),
             "shape": list(self.source.shape),
             "dtype": str(self.source.dtype),
-            "prototypes": labeler.prototypes.tolist(),
+            "prototypes": None if self.soft else labeler.prototypes.tolist(),
+            "predictions": self.soft,
+            "image": None if self.image is None else [self.image.path, *self.image.stamp],
+            "spacing": None if self.spacing is None else [float(x) for x in self.spacing],
             "range": None if labeler.range is None else [float(x) for x in labeler.range],
             "values": self.values.tolist(),
             "nodata": self.nodata,
@@ -123,7 +139,7 @@ class Plan:
 
     def disk_bytes(self) -> float:
         """Upper bound of the bytes of the results."""
-        pixels = [height * width for height, width in self.shapes]
+        pixels = [prod(shape) for shape in self.shapes]
         labels = sum(pixels) * self.values.dtype.itemsize * (2 if self.targets.is_tiff else 1)
         floats = 0 if self.targets.probabilities is None else len(self.values) * self._floating.itemsize
         return float(labels + pixels[0] * floats)
@@ -150,11 +166,23 @@ class Plan:
         """The array of labels in full resolution."""
         return "labels/0" if self.targets.is_pyramid else "labels"
 
-    def _grid(self, level: int) -> tuple[int, int]:
+    def _grid(self, level: int) -> tuple[int, ...]:
         """Tiles below and beside each other."""
-        height, width = self.shapes[level]
-        return -(-height // self.side), -(-width // self.side)
+        return tuple(-(-n // self.side) for n in self.shapes[level])
 
     @property
     def _floating(self) -> np.dtype[Any]:
         return np.dtype("float64" if self.source.dtype == "float64" else "float32")
+
+
+def _labeled(labeler: Labeler, axes: int, spacing: Any, mask: Any, image: Any) -> Labeling:
+    """Label a tile of an image."""
+    return labeler.of_part(image, mask=mask, axes=axes, spacing=spacing)
+
+
+def _refined(labeler: Labeler, soft: str, spacing: Any, mask: Any, predictions: Any, image: Any = None) -> Labeling:
+    """Refine a tile of soft predictions, with the image that weights are made from."""
+    refine = labeler.refine_logits if soft == "logits" else labeler.refine
+    axes = predictions.ndim - 1
+    channels = axes if image is not None and image.ndim > axes else None
+    return refine(predictions, image=image, label_axis=axes, channel_axis=channels, mask=mask, spacing=spacing)

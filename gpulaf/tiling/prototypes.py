@@ -67,7 +67,7 @@ def value_range(source: Source, labeler: Labeler) -> tuple[float, float]:
 
 def sample_pixels(source: Source, bounds: tuple[float, float] | None, seed: int = 0) -> Pixels:
     """Scaled valid pixels of an image file, (1, n, C), as they are sampled of an image in memory."""
-    values = sampled_values(source.shape[:2], partial(_read, source), seed=seed)
+    values = sampled_values(source.pixels, partial(_read, source), seed=seed)
     if not len(values):
         raise ValueError(
             f"{source.path} has no pixel with data: all are NaN, transparent or of the value for none. Check the file."
@@ -77,7 +77,14 @@ def sample_pixels(source: Source, bounds: tuple[float, float] | None, seed: int 
 
 def _read(source: Source, windows: list[Window]) -> Iterator[np.ndarray]:
     """Values at the valid pixels of windows, (n, C); of many side by side the rows that they lie in are read once."""
-    for rows, group in groupby(windows, key=lambda window: window[0]):
+    for window in windows if source.axes == 3 else ():
+        pixels, valid = source.read(window)
+        yield (
+            pixels.reshape(-1, source.layout.channels or 1)
+            if valid is None
+            else pixels[valid].reshape(-1, source.layout.channels or 1)
+        )
+    for rows, group in groupby(windows if source.axes == 2 else (), key=lambda window: window[0]):
         beside = [columns for _, columns in group]
         spans = beside
         if len(beside) * source.chunks[1] >= source.shape[1]:

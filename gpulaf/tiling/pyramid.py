@@ -14,17 +14,16 @@ from .store import TileIndex, Written, create_array, flush, write_block
 __all__ = ["Downsampling", "create_pyramid", "level_shapes"]
 
 
-def level_shapes(shape: tuple[int, int], least: int) -> list[tuple[int, int]]:
-    """Sizes of the levels, the full one first, until the longer side is at most `least`."""
+def level_shapes(shape: tuple[int, ...], least: int) -> list[tuple[int, ...]]:
+    """Sizes of the levels, the full one first, until the longest side is at most `least`."""
     shapes = [shape]
     while max(shapes[-1]) > least:
-        height, width = shapes[-1]
-        shapes.append((-(-height // 2), -(-width // 2)))
+        shapes.append(tuple(-(-n // 2) for n in shapes[-1]))
     return shapes
 
 
 def create_pyramid(
-    folder: Path, name: str, shapes: list[tuple[int, int]], chunk: int, values: np.ndarray, place: Place
+    folder: Path, name: str, shapes: list[tuple[int, ...]], chunk: int, values: np.ndarray, place: Place
 ) -> None:
     """Create an OME-Zarr 0.5 image of labels with its levels 0, 1, …, at its place and with a color for every label.
 
@@ -33,13 +32,14 @@ def create_pyramid(
     import zarr
 
     unit = {"unit": place.unit} if place.unit else {}
-    axes = [{"name": axis, "type": "space"} | unit for axis in "yx"]
-    shift = [{"type": "translation", "translation": list(place.translations(2))}] if place.translation else []
+    names, count = tuple("zyx"[-len(shapes[0]) :]), len(shapes[0])
+    axes = [{"name": axis, "type": "space"} | unit for axis in names]
+    shift = [{"type": "translation", "translation": list(place.translations(count))}] if place.translation else []
     datasets = [
         {
             "path": str(level),
             "coordinateTransformations": [
-                {"type": "scale", "scale": [size * 2**level for size in place.scales(2)]}, *shift,
+                {"type": "scale", "scale": [size * 2**level for size in place.scales(count)]}, *shift,
             ],
         }
         for level in range(len(shapes))
@@ -52,7 +52,7 @@ def create_pyramid(
         zarr.create_group(str(folder / name), attributes={"ome": ome})
         flush(folder / name / "zarr.json")
     for level, shape in enumerate(shapes):
-        create_array(folder, f"{name}/{level}", shape, (chunk, chunk), values.dtype, ("y", "x"))
+        create_array(folder, f"{name}/{level}", shape, (chunk,) * count, values.dtype, names)
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ class Downsampling:
         import zarr
 
         finer = zarr.open_array(str(self.folder / self.name / str(tile.level - 1)), mode="r")
-        rows, columns = tile.window(2 * self.side, finer.shape)
-        return finer[rows, columns][::2, ::2]
+        window = tile.window(2 * self.side, finer.shape)
+        return finer[window][(slice(None, None, 2),) * len(window)]
 
     def compute(self, tile: TileIndex, read: Any) -> Any:
         """Return the tile: reading has halved it."""
@@ -77,5 +77,5 @@ class Downsampling:
 
     def write(self, tile: TileIndex, blocks: Any) -> Written:
         """Write the tile; return its files."""
-        rows, columns = (slice(k * self.side, k * self.side + n) for k, n in zip(tile[1:], blocks.shape, strict=True))
-        return Written(write_block(self.folder, f"{self.name}/{tile.level}", (rows, columns), blocks))
+        window = tuple(slice(k * self.side, k * self.side + n) for k, n in zip(tile.place, blocks.shape, strict=True))
+        return Written(write_block(self.folder, f"{self.name}/{tile.level}", window, blocks))

@@ -18,7 +18,10 @@ __all__ = ["Tiling", "check_disk", "chosen_side", "chunk_side"]
 BASE = 250e6
 #: Sides of tiles in pixels: what they are multiples of, and those that are chosen.
 STEP = 16
-SIDES = (2048, 1536, 1024, 768, 512, 384, 256, 192, 128, 64)
+SIDES = {
+    2: (2048, 1536, 1024, 768, 512, 384, 256, 192, 128, 64),
+    3: (256, 192, 128, 96, 64, 48, 32, 16),
+}
 #: The largest side of the chunks that are stored.
 CHUNK = 1024
 
@@ -30,7 +33,8 @@ class Tiling:
     Parameters
     ----------
     side : int, optional
-        Of the tiles in pixels, a multiple of 16; by default the largest up to 2048 that fits into the memory.
+        Of the tiles in pixels, a multiple of 16; by default the largest up to 2048, of volumes 256, that fits into the
+        memory.
     memory : int, optional
         Bytes for all processes on this machine together; by default what is free.
     workers : int
@@ -67,7 +71,9 @@ class Tiling:
             raise ValueError("workers and a scheduler are given; a scheduler brings its own. Leave one out.")
 
 
-def chosen_side(tiling: Tiling, source: Source, labeler: Labeler, device: str = "cpu") -> int:
+def chosen_side(
+    tiling: Tiling, source: Source, labeler: Labeler, labels: int, channels: int, device: str = "cpu"
+) -> int:
     """The side of the tiles: the one asked for, or the largest usual one that fits into the memory.
 
     On the "gpu" a tile has to fit into the memory of both.
@@ -80,8 +86,9 @@ def chosen_side(tiling: Tiling, source: Source, labeler: Labeler, device: str = 
     most, told = None, ""
     for each, what, where in _limits(tiling, source, device):
         try:
-            labels, channels = len(labeler.prototypes), source.layout.channels or 1
-            side = largest_tile(each, labeler, labels, channels=channels, dtype=source.dtype, device=where)
+            side = largest_tile(
+                each, labeler, labels, channels=channels, dtype=source.dtype, device=where, axes=source.axes
+            )
         except ValueError as error:
             raise MemoryError(
                 f"no tile fits into {what}, with a halo of {tile_halo(labeler)} pixels. Give more memory, or take "
@@ -89,9 +96,9 @@ def chosen_side(tiling: Tiling, source: Source, labeler: Labeler, device: str = 
             ) from error
         if most is None or side < most:
             most, told = side, what
-    longest = -(-max(source.shape[:2]) // STEP) * STEP
+    longest = -(-max(source.pixels) // STEP) * STEP
     if tiling.side is None:
-        return next(side for side in SIDES if most is None or side <= most)
+        return next(side for side in SIDES[source.axes] if most is None or side <= most)
     if most is not None and min(tiling.side, longest) > most:
         raise MemoryError(
             f"tiles of {tiling.side} pixels do not fit into {told}; the largest that do have {most}. "

@@ -19,7 +19,7 @@ from ..io.failures import reading
 from ..io.place import Place
 from ..io.stored import Stored, block
 
-__all__ = ["Source", "check_installed", "open_image", "open_source"]
+__all__ = ["Source", "check_installed", "open_image", "open_source", "told"]
 
 #: What large images need beside the libraries of all others.
 PACKAGES = ("dask", "distributed", "zarr")
@@ -27,7 +27,9 @@ PACKAGES = ("dask", "distributed", "zarr")
 
 @dataclass(frozen=True)
 class Source:
-    """An image in a file, indexed by rows and columns; it travels to other processes as the name of the file.
+    """An image in a file, indexed by rows and columns, or a volume, by planes before them.
+
+    It travels to other processes as the name of the file.
 
     Parameters
     ----------
@@ -38,9 +40,9 @@ class Source:
     stamp : tuple
         What tells this file from another of the same name.
     shape : tuple
-        (H, W) or (H, W, C).
-    chunks : (int, int)
-        Rows and columns that are stored together.
+        (H, W) or (H, W, C), of a volume with D before H.
+    chunks : tuple of int
+        Rows and columns that are stored together, of a volume planes before them.
     dtype : dtype
     place : Place
         Size and place of the pixels, and the value of those without data.
@@ -57,7 +59,7 @@ class Source:
     layout: Layout
     stamp: tuple[Any, ...]
     shape: tuple[int, ...]
-    chunks: tuple[int, int]
+    chunks: tuple[int, ...]
     dtype: np.dtype[Any]
     place: Place
     notes: tuple[str, ...] = ()
@@ -66,8 +68,18 @@ class Source:
 
     @property
     def ndim(self) -> int:
-        """2, or 3 with channels."""
+        """2 of an image, 3 of a volume; one more with channels."""
         return len(self.shape)
+
+    @property
+    def axes(self) -> int:
+        """2 of an image, 3 of a volume."""
+        return len(self.chunks)
+
+    @property
+    def pixels(self) -> tuple[int, ...]:
+        """(H, W), of a volume (D, H, W)."""
+        return self.shape[: self.axes]
 
     @property
     def chunk_bytes(self) -> int:
@@ -75,15 +87,15 @@ class Source:
         return prod(self.chunks) * (self.layout.channels or 1) * self.dtype.itemsize
 
     def read(self, window: tuple[slice, ...]) -> tuple[np.ndarray, np.ndarray | None]:
-        """Pixels of a window of rows and columns, and which of them hold data; None where all do."""
-        rows, columns = (slice(*part.indices(n)) for part, n in zip(window[:2], self.shape, strict=False))
-        where = f" at rows {rows.start}:{rows.stop}, columns {columns.start}:{columns.stop}"
-        with reading(Path(self.path), where):
-            return block(_stored(self.path, self.ask, self.stamp), self.layout, self.place.nodata, (rows, columns))
+        """Pixels of a window of rows and columns, of a volume planes before them, and which of them hold data; None
+        where all do."""
+        window = tuple(slice(*part.indices(n)) for part, n in zip(window[: self.axes], self.pixels, strict=True))
+        with reading(Path(self.path), f" at {told(window)}"):
+            return block(_stored(self.path, self.ask, self.stamp), self.layout, self.place.nodata, window)
 
     def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray:
-        pixels, _ = self.read(index[:2])
-        return pixels[..., index[2]] if len(index) > 2 else pixels
+        pixels, _ = self.read(index[: self.axes])
+        return pixels[..., index[self.axes]] if len(index) > self.axes else pixels
 
     @property
     def told_gaps(self) -> bool:
@@ -103,16 +115,28 @@ class Masked:
         return getattr(self.source, name)
 
     def __getitem__(self, index: tuple[slice, ...]) -> Any:
-        pixels, valid = self.source.read(index[:2])
+        axes = self.source.axes
+        pixels, valid = self.source.read(index[:axes])
         invalid = np.zeros(pixels.shape, bool)
         if valid is not None:
             invalid[~valid] = True
         found = np.ma.MaskedArray(pixels, invalid)
-        return found[..., index[2]] if len(index) > 2 else found
+        return found[..., index[axes]] if len(index) > axes else found
+
+
+def told(window: tuple[slice, ...]) -> str:
+    """How messages name a window."""
+    names = ("planes", "rows", "columns")[-len(window) :]
+    return ", ".join(f"{name} {part.start}:{part.stop}" for name, part in zip(names, window, strict=True))
 
 
 def open_image(
-    path: str | os.PathLike[str], *, channel_axis: int | None = None, axes: str | None = None, tile: int = 2048
+    path: str | os.PathLike[str],
+    *,
+    channel_axis: int | None = None,
+    axes: str | None = None,
+    tile: int | None = None,
+    volume: bool = False,
 ) -> Any:
     """Open an image file as a Dask array, without reading its pixels.
 
@@ -124,13 +148,16 @@ def open_image(
         The axis of the channels, where the file does not say it.
     axes : str, optional
         A letter for each axis, of t, z, c, y and x, where the file does not say it or is wrong.
-    tile : int
-        Side of the chunks in pixels, rounded to whole stored chunks.
+    tile : int, optional
+        Side of the chunks in pixels, rounded to whole stored chunks; 2048 of images and 128 of volumes if None.
+    volume : bool
+        Open (D, H, W) or (D, H, W, C).
 
     Returns
     -------
     dask.array.Array
-        (H, W) or (H, W, C), in the dtype of the file; of masked arrays where the file says that pixels hold no data.
+        (H, W) or (H, W, C), of a volume with D before H, in the dtype of the file; of masked arrays where the file says
+        that pixels hold no data.
 
     Raises
     ------
@@ -140,7 +167,8 @@ def open_image(
     from dask.array import from_array
     from dask.base import tokenize
 
-    source = open_source(path, channel_axis=channel_axis, axes=axes)
+    source = open_source(path, channel_axis=channel_axis, axes=axes, volume=volume)
+    tile = tile or (128 if volume else 2048)
     sides = tuple(chunk * max(1, round(tile / chunk)) for chunk in source.chunks)
     name = f"image-{tokenize(source.path, source.stamp, source.layout, tile)}"
     chunks = (*sides, -1)[: source.ndim]
@@ -151,17 +179,24 @@ def open_image(
 
 
 def open_source(
-    path: str | os.PathLike[str], *, channel_axis: int | None = None, axes: str | None = None, series: int | None = None
+    path: str | os.PathLike[str],
+    *,
+    channel_axis: int | None = None,
+    axes: str | None = None,
+    series: int | None = None,
+    volume: bool = False,
+    soft: bool = False,
 ) -> Source:
     """Open an image file without reading its pixels; see :func:`open_image` and :func:`gpulaf.io.read_record`."""
     check_installed()
-    path, ask = as_path(path), Ask(axes, channel_axis, series=series)
+    path, ask = as_path(path), Ask(axes, channel_axis, volume, series, soft=soft)
     found = file_contents(path, ask)
-    whole = (found.side("y"), found.side("x"), *([found.layout.channels] if found.layout.channels else []))
-    chunks = tuple(int(found.chunks[found.layout.axes.index(axis)]) for axis in "yx")
+    space = "zyx" if volume else "yx"
+    whole = (*map(found.side, space), *([found.layout.channels] if found.layout.channels else []))
+    chunks = tuple(int(found.chunks[found.layout.axes.index(axis)]) for axis in space)
     gaps = found.gaps or found.place.nodata is not None or found.dtype.kind == "f"
     return Source(
-        str(path.absolute()), ask, found.layout, found.stamp, tuple(map(int, whole)), (chunks[0], chunks[1]),
+        str(path.absolute()), ask, found.layout, found.stamp, tuple(map(int, whole)), chunks,
         found.dtype, found.place, found.notes, gaps, found.bits,
     )  # fmt: skip
 

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 from zlib import crc32
@@ -22,24 +23,23 @@ __all__ = [
 ]  # fmt: skip
 
 #: Marks a folder as a partial result of this library, with the version of its layout.
-FORMAT = "gpulaf partial result 2"
+FORMAT = "gpulaf partial result 3"
 RUN, JOURNAL = "run.json", "journal"
 
 
 class TileIndex(NamedTuple):
-    """Level, row and column of a tile: a square block of the labels, or of a level of their pyramid."""
+    """Level and place of a tile: a square or cubic block of the labels, or of a level of their pyramid."""
 
     level: int
-    row: int
-    column: int
+    #: Its row and column, of a volume its layer, row and column.
+    place: tuple[int, ...]
 
-    def window(self, side: int, shape: tuple[int, ...], halo: int = 0) -> tuple[slice, slice]:
-        """Rows and columns of the tile, and `halo` more where the image has them."""
-        rows, columns = (
+    def window(self, side: int, shape: tuple[int, ...], halo: int = 0) -> tuple[slice, ...]:
+        """Rows and columns of the tile, of a volume planes before them, and `halo` more where the image has them."""
+        return tuple(
             slice(max(0, k * side - halo), min((k + 1) * side + halo, n))
-            for k, n in zip((self.row, self.column), shape, strict=False)
+            for k, n in zip(self.place, shape, strict=False)
         )
-        return rows, columns
 
 
 class Written(NamedTuple):
@@ -171,7 +171,7 @@ def add_attributes(folder: Path, name: str, attributes: Mapping[str, Any]) -> No
     flush(path)
 
 
-def write_block(folder: Path, name: str, window: tuple[slice, slice], block: np.ndarray) -> dict[str, tuple[int, int]]:
+def write_block(folder: Path, name: str, window: tuple[slice, ...], block: np.ndarray) -> dict[str, tuple[int, int]]:
     """Write a block that covers whole chunks; the names of its files, with sizes and checksums, flushed to disk."""
     import zarr
 
@@ -179,8 +179,8 @@ def write_block(folder: Path, name: str, window: tuple[slice, slice], block: np.
         array = zarr.open_array(str(folder / name), mode="r+")
         array[window] = block
     spans = [range(s.start // c, -(-s.stop // c)) for s, c in zip(window, array.chunks, strict=False)]
-    last = ["0"] * (array.ndim - 2)
-    files = ["/".join([name, "c", str(row), str(column), *last]) for row in spans[0] for column in spans[1]]
+    last = ["0"] * (array.ndim - len(window))
+    files = ["/".join([name, "c", *map(str, chunk), *last]) for chunk in product(*spans)]
     for file in files:
         flush(folder / file)
     return {file: _size_and_checksum(folder / file) for file in files}
@@ -221,8 +221,8 @@ def _read_journal(partial: PartialResult) -> None:
             check, _, text = line.rstrip(b"\n").partition(b" ")
             if not line.endswith(b"\n") or check != b"%08x" % crc32(text):
                 continue  # torn when the run was killed
-            *index, files, pixels = json.loads(text)
-            if (tile := TileIndex(*index)) not in partial.done and _is_whole(partial.folder, files):
+            level, place, files, pixels = json.loads(text)
+            if (tile := TileIndex(level, tuple(place))) not in partial.done and _is_whole(partial.folder, files):
                 partial.done[tile] = pixels
                 kept.write(line)
     partial.journal.close()

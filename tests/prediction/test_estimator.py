@@ -24,7 +24,7 @@ def test_parameters_are_stored_as_they_are() -> None:
     options = {
         "n_prototypes": 7, "features": features, "radius": 2, "rho": 0.3, "metric": "sqeuclidean",
         "time": 1, "n_layers": 2, "shared_layers": True, "solver": gpulaf.Euler(), "training": Training(steps=2),
-        "seed": 5, "range": (0, 255),
+        "seed": 5, "range": (0, 255), "spacing": (2, 1),
     }  # fmt: skip
     predictor = WeightPredictor(**options)
     assert all(predictor.get_params()[name] is value for name, value in options.items())

@@ -155,7 +155,7 @@ def test_files_are_read_once_where_they_fit(tmp_path: Path, monkeypatch: pytest.
     from gpulaf.prediction import dataset
 
     read, calls = dataset.read_image, Counter[str]()
-    monkeypatch.setattr(dataset, "read_image", lambda path: calls.update([str(path)]) or read(path))
+    monkeypatch.setattr(dataset, "read_image", lambda path, **_: calls.update([str(path)]) or read(path))
     kept = WeightPredictor(8, training=Training(steps=3)).fit(*names, progress=False)
     assert set(calls.values()) == {3}  # survey, start, training
     calls.clear()
