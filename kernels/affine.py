@@ -18,7 +18,7 @@ from ._numba import helper, in_blocks, kernel
 from .stencil import check_dtypes, check_flat
 
 #: Pixels that ``cpu`` works on together.
-STRETCH = 256
+STRETCH = 1024
 
 
 def reference(matrix: Any, offset: Any, x: Any, rectified: bool) -> Any:
@@ -44,10 +44,10 @@ def _rows(first, last, matrix, offset, x, rectified, y):
     for h in range(first, last):
         for start in range(0, width, STRETCH):
             n = min(STRETCH, width - start)
-            for o in range(0, outputs - 1, 2):  # two outputs read an input once
-                _two(matrix[o], matrix[o + 1], offset[o], offset[o + 1], x[h], start, n, y[h, o], y[h, o + 1])
-            if outputs % 2:
-                _one(matrix[outputs - 1], offset[outputs - 1], x[h], start, n, y[h, outputs - 1])
+            for o in range(0, outputs - 3, 4):  # four outputs read an input once
+                _four(matrix[o : o + 4], offset[o : o + 4], x[h], start, n, y[h, o : o + 4])
+            for o in range(outputs // 4 * 4, outputs):
+                _one(matrix[o], offset[o], x[h], start, n, y[h, o])
             if rectified:
                 for o in range(outputs):
                     out = y[h, o][start : start + n]
@@ -56,36 +56,41 @@ def _rows(first, last, matrix, offset, x, rectified, y):
 
 
 @helper
-def _two(m, k, offset, other, x, start, n, one, two):
-    """Two outputs of n pixels from `start` on, four inputs at a time."""
-    inputs, u, v = len(m), one[start : start + n], two[start : start + n]
-    for i in range(n):
-        u[i] = offset
-    for i in range(n):
-        v[i] = other
+def _four(m, offset, x, start, n, y):
+    """Four outputs of n pixels from `start` on, four inputs at a time."""
+    stop, inputs = start + n, m.shape[1]
+    s, t, u, v = y[0][start:stop], y[1][start:stop], y[2][start:stop], y[3][start:stop]
+    for k in range(4):
+        y[k][start:stop] = offset[k]
     whole = inputs // 4 * 4
     for f in range(0, whole, 4):
-        p, q = x[f][start : start + n], x[f + 1][start : start + n]
-        r, s = x[f + 2][start : start + n], x[f + 3][start : start + n]
-        a, b, c, d = m[f], m[f + 1], m[f + 2], m[f + 3]
-        e, g, h, j = k[f], k[f + 1], k[f + 2], k[f + 3]
+        a, b, c, d = x[f][start:stop], x[f + 1][start:stop], x[f + 2][start:stop], x[f + 3][start:stop]
+        sa, sb, sc, sd = m[0, f], m[0, f + 1], m[0, f + 2], m[0, f + 3]
+        ta, tb, tc, td = m[1, f], m[1, f + 1], m[1, f + 2], m[1, f + 3]
+        ua, ub, uc, ud = m[2, f], m[2, f + 1], m[2, f + 2], m[2, f + 3]
+        va, vb, vc, vd = m[3, f], m[3, f + 1], m[3, f + 2], m[3, f + 3]
         for i in range(n):
-            u[i] = u[i] + a * p[i] + b * q[i] + c * r[i] + d * s[i]
-            v[i] = v[i] + e * p[i] + g * q[i] + h * r[i] + j * s[i]
+            p, q, r, w = a[i], b[i], c[i], d[i]
+            s[i] = s[i] + sa * p + sb * q + sc * r + sd * w
+            t[i] = t[i] + ta * p + tb * q + tc * r + td * w
+            u[i] = u[i] + ua * p + ub * q + uc * r + ud * w
+            v[i] = v[i] + va * p + vb * q + vc * r + vd * w
     for f in range(whole, inputs):
-        p, a, e = x[f][start : start + n], m[f], k[f]
-        for i in range(n):
-            u[i] = u[i] + a * p[i]
-            v[i] = v[i] + e * p[i]
+        for k in range(4):
+            _added(m[k, f], x[f][start:stop], y[k][start:stop])
 
 
 @helper
-def _one(m, offset, x, start, n, one):
+def _one(m, offset, x, start, n, y):
     """One output of n pixels from `start` on."""
-    u = one[start : start + n]
-    for i in range(n):
-        u[i] = offset
+    stop = start + n
+    y[start:stop] = offset
     for f in range(len(m)):
-        p, a = x[f][start : start + n], m[f]
-        for i in range(n):
-            u[i] = u[i] + a * p[i]
+        _added(m[f], x[f][start:stop], y[start:stop])
+
+
+@helper
+def _added(factor, x, y):
+    """y ← y + factor·x."""
+    for i in range(len(y)):
+        y[i] = y[i] + factor * x[i]

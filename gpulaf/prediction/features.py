@@ -302,14 +302,19 @@ def pixel_features(image: Any, features: int | Callable[[Any], Any], scale: Any 
             f"the features have shape {shape}; accepted is ({accepted}) for this image. "
             "Let the callable return them as gpulaf.fields.to_rows makes them of (H, W, F)."
         )
-    values, xp = contiguous(like(values, image)), namespace(image)
-    if not bool(xp.all(xp.isfinite(values))):  # synchronize
+    values, xp, own = contiguous(like(values, image)), namespace(image), feature_names(features) is not None
+    finite = bool(xp.isfinite(xp.sum(values)))  # synchronize
+    if not (finite or bool(xp.all(xp.isfinite(values)))):  # synchronize
         raise ValueError("the features hold values that are NaN or infinite. Let the callable return numbers only.")
     if scale is None:
         return values
     if count != len(scale):
         raise ValueError(f"the features have shape {shape}; accepted is (H, {len(scale)}, W), as in the training.")
-    return values * like(scale, values)[:, None]
+    factors = like(scale, values)[:, None]
+    if not own:
+        return values * factors
+    values *= factors  # made here alone
+    return values
 
 
 def check_channels(image: Any, channels: int, axes: int = 2) -> None:

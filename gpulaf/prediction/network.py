@@ -14,13 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from ..averaging.patches import inside, valid_neighbors
 from ..backend.array import empty, filled, host_array, namespace, total
-from ..fields import pixel_shape
+from ..fields import field_shape, pixel_shape
 from ..flows.deep import DeepFlow, DeepGradient
 from ..integrators.base import Integrator
 from ..kernels.stencil import offsets, shifted, side_of
@@ -197,20 +198,20 @@ class NetworkStage:
         return weights, data
 
     def _outputs(self, p: Any) -> Any:
-        """What the perceptron says of all pixels; rows by rows where no derivative is wanted."""
-        rows = self.features.shape[0]
+        """What the perceptron says of all pixels; some rows or planes at a time where no derivative is wanted."""
+        shape = pixel_shape(self.features)
         if self.kept is not None:
             self.kept.clear()
-            return applied(self.layers, self._inputs(p, 0, rows), self.kept)
-        step = max(1, INPUTS // (self.layers[0].matrix.shape[1] * self.features.shape[-1]))
-        result = empty((rows, len(self.layers[-1].matrix), self.features.shape[-1]), self.features)
-        for first in range(0, rows, step):
-            last = min(rows, first + step)
+            return applied(self.layers, self._inputs(p, 0, shape[0]), self.kept)
+        step = max(1, INPUTS // (self.layers[0].matrix.shape[1] * prod(shape[1:])))
+        result = empty(field_shape(shape, len(self.layers[-1].matrix)), self.features)
+        for first in range(0, shape[0], step):
+            last = min(shape[0], first + step)
             result[first:last, ...] = applied(self.layers, self._inputs(p, first, last))
         return result
 
     def _inputs(self, p: Any, first: int, last: int) -> Any:
-        """Features of some rows, and the patches of p where the stage sees the state."""
+        """Features of some rows or planes, and the patches of p where the stage sees the state."""
         x, q = self.features[first:last, ...], self.reach
         if p is None:
             return x
