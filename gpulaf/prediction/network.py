@@ -52,6 +52,8 @@ class Network:
         q of the patches of the state that a stage sees; −1 where it sees the image alone.
     axes : int
         2 of images, 3 of volumes, where patches have (2r+1)³ and (2q+1)³ pixels.
+    through : bool
+        Whether the derivative goes through the state, too; without, what a stage sees counts as given.
     """
 
     stages: Sequence[Sequence[Layer]]
@@ -60,6 +62,7 @@ class Network:
     radius: int
     reach: int
     axes: int = 2
+    through: bool = True
 
     @property
     def tensors(self) -> dict[str, np.ndarray]:
@@ -132,7 +135,7 @@ class BoundNetwork:
     def keep(self) -> BoundNetwork:
         """Let the stages keep what the derivative needs."""
         for stage in self.layers:
-            stage.kept = []
+            stage.kept, stage.through = [], self._network.through
         return self
 
     def flow(self, times: Sequence[float], solver: Integrator) -> DeepFlow:
@@ -167,6 +170,8 @@ class NetworkStage:
     ----------
     kept : list, optional
         The inputs of all layers, where a derivative is wanted.
+    through : bool
+        Whether the derivative in ℓ_s takes what the stage sees of it into account.
     derivative : list of Layer
         Of a loss, after :meth:`pull`.
     scale_derivative : float
@@ -180,13 +185,12 @@ class NetworkStage:
         self.layers, self.factor, self.reach = layers, float(np.exp(scale)), reach
         self.features, self.mask, self.valid = features, mask, valid
         self.kept: list[Any] | None = None
+        self.through = True
 
     def __call__(self, log_likelihood: Any) -> tuple[Any, Any]:
         """ℓ_s to weights (H, N, W) and the corrected ℓ."""
-        xp, count, p = namespace(log_likelihood), self.mask.shape[-2], None
-        if self.reach >= 0:
-            p = softmax(log_likelihood)
-            p = p if self.valid is None else filled(p, self.valid[..., None, :])
+        xp, count = namespace(log_likelihood), self.mask.shape[-2]
+        p = self.state(log_likelihood) if self.reach >= 0 else None
         outputs = self._outputs(p)
         weights = softmax(filled(outputs[..., :count, :], self.mask, -float(xp.finfo(outputs.dtype).max)))
         data = log_likelihood * self.factor
@@ -196,6 +200,11 @@ class NetworkStage:
         if self.kept is not None:
             self._state, self.weights, self._data = p, weights, log_likelihood
         return weights, data
+
+    def state(self, log_likelihood: Any) -> Any:
+        """The probabilities p that the stage sees, 0 at pixels that are not valid."""
+        p = softmax(log_likelihood)
+        return p if self.valid is None else filled(p, self.valid[..., None, :])
 
     def _outputs(self, p: Any) -> Any:
         """What the perceptron says of all pixels; some rows or planes at a time where no derivative is wanted."""
@@ -229,11 +238,12 @@ class NetworkStage:
             log_likelihood = filled(log_likelihood, self.valid[..., None, :])
         if self.layers[-1].matrix.shape[0] > w.shape[-2]:
             outputs = xp.concat([outputs, log_likelihood], axis=-2)
-        seen = None if p is None else slice(self.features.shape[-2], None)
+        through = p is not None and self.through
+        seen = slice(self.features.shape[-2], None) if through else None
         self.derivative, state = pulled(self.layers, self.kept, outputs, inputs=seen)
         below = log_likelihood * self.factor
         self.scale_derivative = total(below * self._data)
-        if p is not None:
+        if through:
             below = below + replicator(p, state_derivative(state, self.reach, p.shape[-2]))
         return below
 

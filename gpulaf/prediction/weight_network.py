@@ -52,6 +52,8 @@ class WeightNetwork(FittedPredictor):
     state : int, optional
         Radius of the patch of label probabilities, as the flows before left them, that a perceptron sees; None: it
         sees the image alone.
+    state_gradient : bool
+        Learn with the exact derivative, through what a perceptron sees of the flows before; False takes that as given.
     correction : bool
         Also learn what is added to the log-likelihood of every label.
     radius : int
@@ -112,9 +114,9 @@ class WeightNetwork(FittedPredictor):
     """
 
     STORED: ClassVar[dict[str, Callable[[Any], Any]]] = {
-        "hidden": lambda x: [int(n) for n in x], "state": lambda x: None if x is None else int(x), "correction": bool,
-        "radius": int, "rho": lambda x: None if x is None else float(x), "metric": str, "time": float,
-        "n_layers": int, "seed": int,
+        "hidden": lambda x: [int(n) for n in x], "state": lambda x: None if x is None else int(x),
+        "state_gradient": bool, "correction": bool, "radius": int, "rho": lambda x: None if x is None else float(x), "metric": str,
+        "time": float, "n_layers": int, "seed": int,
     }  # fmt: skip
 
     network_: Network
@@ -125,6 +127,7 @@ class WeightNetwork(FittedPredictor):
         *,
         features: str | int | Callable[[Any], Any] = "patch:3+gaussian:1,2,4+affinity",
         state: int | None = 2,
+        state_gradient: bool = True,
         correction: bool = True,
         radius: int = 1,
         rho: float | None = None,
@@ -140,6 +143,7 @@ class WeightNetwork(FittedPredictor):
         self.hidden = hidden
         self.features = features
         self.state = state
+        self.state_gradient = state_gradient
         self.correction = correction
         self.radius = radius
         self.rho = rho
@@ -202,7 +206,7 @@ class WeightNetwork(FittedPredictor):
             reach=-1 if self.state is None else int(self.state), correction=self.correction, seed=self.seed,
             axes=reader.axes,
         )  # fmt: skip
-        return network, scale
+        return replace(network, through=self.state_gradient), scale
 
     @classmethod
     def check_tensors(cls, path: Any, tensors: dict[str, np.ndarray], options: dict[str, Any]) -> None:
