@@ -55,6 +55,11 @@ LOOKED_AT = 16
 @click.option(
     "--state", type=click.IntRange(-1), help="Radius of the labeling it sees, -1 for none.  [default: 2; 1 of volumes]"
 )
+@click.option(
+    "--label-state",
+    type=click.IntRange(0),
+    help="Radius of the labeling that a perceptron for each label alike sees; for many labels that are alike.",
+)
 @click.option("--prototypes", type=click.IntRange(1), help="Number of prototypes.  [default: 50]")
 @click.option(
     "--features",
@@ -209,7 +214,7 @@ def _tuned(predictor: FittedPredictor, files: tuple[Any, ...], unlabeled: int | 
 
 
 #: Options that one kind of predictor has alone.
-OWN = {"network": ("hidden", "state"), "prototypes": ("prototypes", "shared_layers")}
+OWN = {"network": ("hidden", "state", "label_state"), "prototypes": ("prototypes", "shared_layers")}
 
 
 def _predictor(options: dict[str, Any], truths: Sequence[Any], axes: int) -> FittedPredictor:
@@ -237,6 +242,8 @@ def _predictor(options: dict[str, Any], truths: Sequence[Any], axes: int) -> Fit
             given["hidden"] = _widths(options["hidden"])
         if options["state"] is not None:
             given["state"] = None if options["state"] < 0 else options["state"]
+        if options["label_state"] is not None:
+            given["label_state"] = options["label_state"]
         predictor: FittedPredictor = (WeightNetwork.of_volumes if axes == 3 else WeightNetwork)(**given)
     else:
         if options["prototypes"] is not None:

@@ -19,7 +19,7 @@ __all__ = ["check_distances", "check_fit", "check_options", "validation_samples"
 #: The least and the largest value of arguments that are whole numbers.
 WHOLE = {
     "n_prototypes": (1, 10**6), "radius": (1, 100), "seed": (0, 2**63 - 1), "n_layers": (1, 10**4),
-    "features": (0, 100), "state": (0, 20),
+    "features": (0, 100), "state": (0, 20), "label_state": (0, 20),
 }  # fmt: skip
 
 
@@ -32,14 +32,15 @@ def check_options(options: dict[str, Any]) -> None:
         if name == "features" and isinstance(value, str):
             Features(value)
             continue
-        if (name == "state" and value is None) or (name == "features" and callable(value)):
+        if (name in ("state", "label_state") and value is None) or (name == "features" and callable(value)):
             continue
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not least <= value <= most:
-            more = {"features": ", names, or a callable", "state": ", or None"}.get(name, "")
+            more = {"features": ", names, or a callable", "state": ", or None", "label_state": ", or None"}.get(name, "")
             raise ValueError(f"{name} is {value!r}; accepted are whole numbers from {least} to {most}{more}.")
-    hidden = options.get("hidden", ())
-    if not isinstance(hidden, Sequence) or isinstance(hidden, str) or not all(_is_width(n) for n in hidden):
-        raise ValueError(f"hidden is {hidden!r}; accepted are widths of layers up to 4096, as (64, 64).")
+    for name in ("hidden", "label_hidden"):
+        hidden = options.get(name, ())
+        if not isinstance(hidden, Sequence) or isinstance(hidden, str) or not all(_is_width(n) for n in hidden):
+            raise ValueError(f"{name} is {hidden!r}; accepted are widths of layers up to 4096, as (64, 64).")
     for name in ("shared_layers", "correction", "state_gradient"):
         if name in options and not isinstance(options[name], bool):
             raise ValueError(f"{name} is {options[name]!r}; accepted are True and False.")

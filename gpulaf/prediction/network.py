@@ -5,35 +5,35 @@ p = softmax(ℓ_s) around the pixel. Its perceptron gives log-weights z_i ∈ R^
 
     ω_i = softmax(z_i) over the neighbors inside the image and the mask,   ℓ_s ← e^{τ_s} ℓ_s + c_i
 
-and its flow takes the time h_s e^{κ_s}. With G = ∂L/∂ω and e = ∂L/∂ℓ: ∂z_i = ω_i∘(G_i − ⟨ω_i, G_i⟩), ∂c = e,
-∂τ_s = ⟨e, e^{τ_s} ℓ_s⟩, ∂κ_s = h_s e^{κ_s} ⟨g, Av + B⟩, and through the state ∂ℓ_s = e^{τ_s} e + R_p(∂p), where ∂p is
-what the perceptron takes from ∂z and ∂c to its inputs. No solver is differentiated.
+and its flow takes the time h_s e^{κ_s}. A second perceptron, the same for all labels, may add to c_ij what it makes of
+the patch of p_j alone and of (Π₀ℓ_s)_ij: a scene where labels are exchanged is then labeled alike. With G = ∂L/∂ω and
+e = ∂L/∂ℓ: ∂z_i = ω_i∘(G_i − ⟨ω_i, G_i⟩), ∂c = e, ∂τ_s = ⟨e, e^{τ_s} ℓ_s⟩, ∂κ_s = h_s e^{κ_s} ⟨g, Av + B⟩, and through
+the state ∂ℓ_s = e^{τ_s} e + R_p(∂p), where ∂p is what the perceptrons take from ∂z and ∂c to their inputs. No solver is
+differentiated.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import prod
 from typing import Any
 
 import numpy as np
 
-from ..averaging.patches import inside, valid_neighbors
-from ..backend.array import empty, filled, host_array, namespace, total
-from ..fields import field_shape, pixel_shape
+from ..averaging.patches import inside
+from ..backend.array import host_array, namespace
+from ..fields import pixel_shape
 from ..flows.deep import DeepFlow, DeepGradient
 from ..integrators.base import Integrator
-from ..kernels.stencil import offsets, shifted, side_of
-from ..simplex import replicator, softmax
-from .perceptron import Layer, applied, pulled, starting_layers
+from .perceptron import Layer, starting_layers
+from .stage import NetworkStage, Perceptrons, valid_mask
 
-__all__ = ["BoundNetwork", "Network", "NetworkStage", "network_of", "starting_network", "state_patches"]
+__all__ = ["BoundNetwork", "Network", "network_of", "starting_network"]
 
+#: How the layers of both perceptrons are named in a file.
+KINDS = ("", "label_")
 #: The largest |κ| that counts.
 LONGEST = 2.3
-#: Inputs of a perceptron that are held at a time, where no derivative is wanted: about what the last cache holds.
-INPUTS = 2**22
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,25 +42,28 @@ class Network:
 
     Parameters
     ----------
-    stages : sequence of sequences of Layer
-        The perceptron of each stage: F + J(2q+1)² inputs, N outputs and where the data are corrected J more.
+    stages : sequence of Perceptrons
+        Those of each stage.
     scales, clocks : (S,) arrays
         τ_s and κ_s.
     radius : int
         r of the weight patches, N = (2r+1)².
     reach : int
         q of the patches of the state that a stage sees; −1 where it sees the image alone.
+    label_reach : int
+        The same of the perceptron of single labels; −1 without one.
     axes : int
         2 of images, 3 of volumes, where patches have (2r+1)³ and (2q+1)³ pixels.
     through : bool
         Whether the derivative goes through the state, too; without, what a stage sees counts as given.
     """
 
-    stages: Sequence[Sequence[Layer]]
+    stages: Sequence[Perceptrons]
     scales: np.ndarray
     clocks: np.ndarray
     radius: int
     reach: int
+    label_reach: int = -1
     axes: int = 2
     through: bool = True
 
@@ -68,8 +71,9 @@ class Network:
     def tensors(self) -> dict[str, np.ndarray]:
         """The arrays of its file, by name."""
         named = {
-            f"stage{s}_{name}{k}": getattr(layer, name)
-            for s, layers in enumerate(self.stages)
+            f"stage{s}_{kind}{name}{k}": getattr(layer, name)
+            for s, both in enumerate(self.stages)
+            for kind, layers in zip(KINDS, both, strict=True)
             for k, layer in enumerate(layers)
             for name in Layer._fields
         }
@@ -82,16 +86,17 @@ class Network:
 
     def moved(self, vector: np.ndarray) -> Network:
         """The network with other numbers."""
-        at, stages = 0, []
-        for layers in self.stages:
-            own = []
-            for layer in layers:
-                parts = []
-                for x in layer:
-                    parts.append(vector[at : at + x.size].reshape(x.shape))
-                    at += x.size
-                own.append(Layer(*parts))
-            stages.append(own)
+        at = 0
+
+        def taken(layer: Layer) -> Layer:
+            nonlocal at
+            parts = []
+            for x in layer:
+                parts.append(vector[at : at + x.size].reshape(x.shape))
+                at += x.size
+            return Layer(*parts)
+
+        stages = [Perceptrons(*([taken(layer) for layer in layers] for layers in both)) for both in self.stages]
         scales, clocks = np.split(vector[at:].copy(), 2)
         return replace(self, stages=stages, scales=scales, clocks=clocks)
 
@@ -108,12 +113,13 @@ class Network:
 
         Every stage looks max(r, q) around where a flow alone looks r; the features add to the first.
         """
-        return max(reach, self.reach) + (len(self.stages) - 1) * max(0, self.reach - self.radius)
+        own = max(self.reach, self.label_reach)
+        return max(reach, own) + (len(self.stages) - 1) * max(0, own - self.radius)
 
     def workspace(self) -> int:
         """Numbers per pixel that a stage holds besides the flow, at most: features twice, inputs, two layers."""
-        widest = max(layer.matrix.shape[0] for layers in self.stages for layer in layers)
-        return 3 * self.stages[0][0].matrix.shape[1] + 2 * widest + (2 * self.radius + 1) ** self.axes
+        widest = max(layer.matrix.shape[0] for own in self.stages for layer in own.pixels)
+        return 3 * self.stages[0].pixels[0].matrix.shape[1] + 2 * widest + (2 * self.radius + 1) ** self.axes
 
 
 class BoundNetwork:
@@ -128,14 +134,14 @@ class BoundNetwork:
         else:
             mask = valid_mask(valid, network.radius)
         self.layers = [
-            NetworkStage(layers, float(scale), network.reach, features, mask, valid)
-            for layers, scale in zip(network.stages, network.scales, strict=True)
+            NetworkStage(own, float(scale), (network.reach, network.label_reach), features, mask, valid)
+            for own, scale in zip(network.stages, network.scales, strict=True)
         ]
 
     def keep(self) -> BoundNetwork:
         """Let the stages keep what the derivative needs."""
         for stage in self.layers:
-            stage.kept, stage.through = [], self._network.through
+            stage.kept, stage.through = Perceptrons([], []), self._network.through
         return self
 
     def flow(self, times: Sequence[float], solver: Integrator) -> DeepFlow:
@@ -151,140 +157,6 @@ class BoundNetwork:
         return np.concatenate([np.ravel(host_array(x)) for x in parts]).astype(np.float64)
 
 
-class NetworkStage:
-    """One stage on one image, a :class:`gpulaf.flows.Stage`.
-
-    Parameters
-    ----------
-    layers : sequence of Layer
-    scale : float
-        τ.
-    reach : int
-        q, −1 without state.
-    features : (H, F, W) array
-    mask : (H, N, W) array of bool
-        The neighbors that may get weight.
-    valid : (H, W) array of bool, optional
-
-    Attributes
-    ----------
-    kept : list, optional
-        The inputs of all layers, where a derivative is wanted.
-    through : bool
-        Whether the derivative in ℓ_s takes what the stage sees of it into account.
-    derivative : list of Layer
-        Of a loss, after :meth:`pull`.
-    scale_derivative : float
-    weights : (H, N, W) array
-        Of the last call, where something is kept.
-    """
-
-    def __init__(
-        self, layers: Sequence[Layer], scale: float, reach: int, features: Any, mask: Any, valid: Any = None
-    ) -> None:
-        self.layers, self.factor, self.reach = layers, float(np.exp(scale)), reach
-        self.features, self.mask, self.valid = features, mask, valid
-        self.kept: list[Any] | None = None
-        self.through = True
-
-    def __call__(self, log_likelihood: Any) -> tuple[Any, Any]:
-        """ℓ_s to weights (H, N, W) and the corrected ℓ."""
-        xp, count = namespace(log_likelihood), self.mask.shape[-2]
-        p = self.state(log_likelihood) if self.reach >= 0 else None
-        outputs = self._outputs(p)
-        weights = softmax(filled(outputs[..., :count, :], self.mask, -float(xp.finfo(outputs.dtype).max)))
-        data = log_likelihood * self.factor
-        if outputs.shape[-2] > count:
-            data = data + outputs[..., count:, :]
-            data = data if self.valid is None else filled(data, self.valid[..., None, :])
-        if self.kept is not None:
-            self._state, self.weights, self._data = p, weights, log_likelihood
-        return weights, data
-
-    def state(self, log_likelihood: Any) -> Any:
-        """The probabilities p that the stage sees, 0 at pixels that are not valid."""
-        p = softmax(log_likelihood)
-        return p if self.valid is None else filled(p, self.valid[..., None, :])
-
-    def _outputs(self, p: Any) -> Any:
-        """What the perceptron says of all pixels; some rows or planes at a time where no derivative is wanted."""
-        shape = pixel_shape(self.features)
-        if self.kept is not None:
-            self.kept.clear()
-            return applied(self.layers, self._inputs(p, 0, shape[0]), self.kept)
-        step = max(1, INPUTS // (self.layers[0].matrix.shape[1] * prod(shape[1:])))
-        result = empty(field_shape(shape, len(self.layers[-1].matrix)), self.features)
-        for first in range(0, shape[0], step):
-            last = min(shape[0], first + step)
-            result[first:last, ...] = applied(self.layers, self._inputs(p, first, last))
-        return result
-
-    def _inputs(self, p: Any, first: int, last: int) -> Any:
-        """Features of some rows or planes, and the patches of p where the stage sees the state."""
-        x, q = self.features[first:last, ...], self.reach
-        if p is None:
-            return x
-        above, below = max(0, first - q), min(p.shape[0], last + q)
-        patches = state_patches(p[above:below, ...], q)
-        return namespace(p).concat([x, patches[first - above : last - above, ...]], axis=-2)
-
-    def pull(self, weights: Any, log_likelihood: Any) -> Any:
-        """∂ℓ_s from ∂ω (H, N, W) and the derivative in the corrected ℓ; keeps that of the parameters."""
-        if self.kept is None:
-            raise ValueError("the stage kept nothing for its derivative. Call keep() before the flow is solved.")
-        xp, w, p = namespace(weights), self.weights, self._state
-        outputs = replicator(w, filled(weights, self.mask))
-        if self.valid is not None:
-            log_likelihood = filled(log_likelihood, self.valid[..., None, :])
-        if self.layers[-1].matrix.shape[0] > w.shape[-2]:
-            outputs = xp.concat([outputs, log_likelihood], axis=-2)
-        through = p is not None and self.through
-        seen = slice(self.features.shape[-2], None) if through else None
-        self.derivative, state = pulled(self.layers, self.kept, outputs, inputs=seen)
-        below = log_likelihood * self.factor
-        self.scale_derivative = total(below * self._data)
-        if through:
-            below = below + replicator(p, state_derivative(state, self.reach, p.shape[-2]))
-        return below
-
-    @property
-    def radius(self) -> int:
-        """Of the weight patches."""
-        return side_of(self.mask.shape[-2], self.features.ndim - 1) // 2
-
-    def masked(self, valid: Any) -> NetworkStage:
-        """The stage that looks at valid pixels, (H, W) bool, alone."""
-        mask = valid_mask(valid, self.radius)
-        return NetworkStage(self.layers, float(np.log(self.factor)), self.reach, self.features, mask, valid)
-
-
-def valid_mask(valid: Any, radius: int) -> Any:
-    """Which neighbors of a pixel may get weight, (H, N, W): valid ones of a valid pixel, itself of another."""
-    mask = valid_neighbors(valid, (radius, valid.ndim))
-    mask[..., mask.shape[-2] // 2, :] = True
-    return mask
-
-
-def state_patches(p: Any, radius: int) -> Any:
-    """The probabilities around every pixel, 0 outside: (H, J, W) to (H, J(2q+1)², W), offsets in row-major order.
-
-    Of a volume (D, H, J, W) to (D, H, J(2q+1)³, W).
-    """
-    return namespace(p).concat([shifted(p, offset) for offset in offsets(radius, p.ndim - 1)], axis=-2)
-
-
-def state_derivative(derivative: Any, radius: int, labels: int) -> Any:
-    """The adjoint of :func:`state_patches`."""
-    parts = (
-        shifted(derivative[..., k * labels : (k + 1) * labels, :], tuple(-o for o in offset))
-        for k, offset in enumerate(offsets(radius, derivative.ndim - 1))
-    )
-    first = next(parts)
-    for part in parts:
-        first = first + part
-    return first
-
-
 def starting_network(
     mean: np.ndarray,
     labels: int,
@@ -295,24 +167,28 @@ def starting_network(
     reach: int,
     correction: bool,
     seed: int,
+    label_hidden: Sequence[int] = (),
+    label_reach: int = -1,
     axes: int = 2,
 ) -> Network:
     """Uniform weights and no correction; random layers before, for features of this mean and the deviation 1."""
     rng, count = np.random.default_rng(seed), (2 * radius + 1) ** axes
-    more = labels * (2 * reach + 1) ** axes if reach >= 0 else 0
+    more, single = ((2 * q + 1) ** axes if q >= 0 else 0 for q in (reach, label_reach))
+    seen = np.concatenate([mean, np.full(labels * more, 1 / labels)])
     found = []
     for _ in range(stages):
-        first, *rest = starting_layers([len(mean) + more, *hidden, count + labels * correction], rng)
-        centre = np.concatenate([mean, np.full(more, 1 / labels)])
-        found.append([first._replace(offset=-first.matrix @ centre), *rest])
-    return Network(found, np.zeros(stages), np.zeros(stages), radius, reach, axes)
+        own = centred_layers(seen, [*hidden, count + labels * correction], rng)
+        one = np.append(np.full(single, 1 / labels), 0.0)
+        found.append(Perceptrons(own, centred_layers(one, [*label_hidden, 1], rng) if single else []))
+    return Network(found, np.zeros(stages), np.zeros(stages), radius, reach, label_reach, axes)
 
 
-def network_of(
-    tensors: dict[str, np.ndarray], stages: int, depth: int, radius: int, reach: int, axes: int = 2
-) -> Network:
-    """The network of :attr:`Network.tensors`."""
-    layers = [
-        [Layer(*(tensors[f"stage{s}_{x}{k}"] for x in Layer._fields)) for k in range(depth)] for s in range(stages)
-    ]
-    return Network(layers, tensors["scales"], tensors["clocks"], radius, reach, axes)
+def centred_layers(mean: np.ndarray, sizes: Sequence[int], rng: np.random.Generator) -> list[Layer]:
+    """Layers that start from inputs of this mean."""
+    first, *rest = starting_layers([len(mean), *sizes], rng)
+    return [first._replace(offset=first.offset - first.matrix @ mean), *rest]
+
+
+def network_of(network: Network, tensors: dict[str, np.ndarray]) -> Network:
+    """A network of the same shape with the numbers of :attr:`Network.tensors`."""
+    return network.moved(np.concatenate([np.ravel(tensors[name]) for name in network.tensors]))

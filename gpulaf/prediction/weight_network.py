@@ -34,6 +34,14 @@ TRAINING = Training(
 VOLUME_FEATURES, VOLUME_CROP = "patch:1+gaussian:1,2,4+affinity", 24
 
 
+def _widths(values: Any) -> list[int]:
+    return [int(n) for n in values]
+
+
+def _optional(value: Any) -> int | None:
+    return None if value is None else int(value)
+
+
 class WeightNetwork(FittedPredictor):
     """Predicts the weight patches of unseen images, and a correction of their data, by a perceptron at every pixel.
 
@@ -54,6 +62,11 @@ class WeightNetwork(FittedPredictor):
         sees the image alone.
     state_gradient : bool
         Learn with the exact derivative, through what a perceptron sees of the flows before; False takes that as given.
+    label_state : int, optional
+        Radius of the patch of one label's probabilities that a second perceptron sees, the same for all labels; it
+        adds to the log-likelihood of that label. For scenes of many labels that are alike; None: there is none.
+    label_hidden : sequence of int
+        Widths of its hidden layers.
     correction : bool
         Also learn what is added to the log-likelihood of every label.
     radius : int
@@ -114,8 +127,8 @@ class WeightNetwork(FittedPredictor):
     """
 
     STORED: ClassVar[dict[str, Callable[[Any], Any]]] = {
-        "hidden": lambda x: [int(n) for n in x], "state": lambda x: None if x is None else int(x),
-        "state_gradient": bool, "correction": bool, "radius": int, "rho": lambda x: None if x is None else float(x), "metric": str,
+        "hidden": _widths, "state": _optional, "state_gradient": bool, "label_state": _optional,
+        "label_hidden": _widths, "correction": bool, "radius": int, "rho": lambda x: None if x is None else float(x), "metric": str,
         "time": float, "n_layers": int, "seed": int,
     }  # fmt: skip
 
@@ -128,6 +141,8 @@ class WeightNetwork(FittedPredictor):
         features: str | int | Callable[[Any], Any] = "patch:3+gaussian:1,2,4+affinity",
         state: int | None = 2,
         state_gradient: bool = True,
+        label_state: int | None = None,
+        label_hidden: Sequence[int] = (32, 32),
         correction: bool = True,
         radius: int = 1,
         rho: float | None = None,
@@ -144,6 +159,8 @@ class WeightNetwork(FittedPredictor):
         self.features = features
         self.state = state
         self.state_gradient = state_gradient
+        self.label_state = label_state
+        self.label_hidden = label_hidden
         self.correction = correction
         self.radius = radius
         self.rho = rho
@@ -201,12 +218,16 @@ class WeightNetwork(FittedPredictor):
         if clean is not None:
             raise ValueError("clean images are given; a network does not start from them. Leave clean out.")
         mean, scale = feature_moments(samples, reader, seed=self.seed)
-        network = starting_network(
-            mean, len(reader.classes), hidden=self.hidden, stages=self.n_layers, radius=self.radius,
-            reach=-1 if self.state is None else int(self.state), correction=self.correction, seed=self.seed,
-            axes=reader.axes,
-        )  # fmt: skip
+        network = self.starting_network(mean, len(reader.classes), reader.axes)
         return replace(network, through=self.state_gradient), scale
+
+    def starting_network(self, mean: np.ndarray, labels: int, axes: int) -> Network:
+        """Random perceptrons for features of this mean."""
+        reach, single = (-1 if x is None else int(x) for x in (self.state, self.label_state))
+        return starting_network(
+            mean, labels, hidden=self.hidden, stages=self.n_layers, radius=self.radius, reach=reach,
+            correction=self.correction, seed=self.seed, label_hidden=self.label_hidden, label_reach=single, axes=axes,
+        )  # fmt: skip
 
     @classmethod
     def check_tensors(cls, path: Any, tensors: dict[str, np.ndarray], options: dict[str, Any]) -> None:
@@ -237,11 +258,13 @@ class WeightNetwork(FittedPredictor):
     def shapes(self, features: int, labels: int, axes: int = 2) -> dict[str, tuple[int, ...]]:
         """The shapes of the tensors of its network, by name."""
         seen = 0 if self.state is None else labels * (2 * self.state + 1) ** axes
-        sizes = [features + seen, *self.hidden, (2 * self.radius + 1) ** axes + labels * self.correction]
+        sizes = {"": [features + seen, *self.hidden, (2 * self.radius + 1) ** axes + labels * self.correction]}
+        if self.label_state is not None:
+            sizes["label_"] = [(2 * self.label_state + 1) ** axes + 1, *self.label_hidden, 1]
         shapes: dict[str, tuple[int, ...]] = {"scales": (self.n_layers,), "clocks": (self.n_layers,)}
-        for s in np.arange(self.n_layers):
-            for k, (before, after) in enumerate(itertools.pairwise(sizes)):
-                shapes |= {f"stage{s}_matrix{k}": (after, before), f"stage{s}_offset{k}": (after,)}
+        for s, (kind, own) in itertools.product(range(self.n_layers), sizes.items()):
+            for k, (before, after) in enumerate(itertools.pairwise(own)):
+                shapes |= {f"stage{s}_{kind}matrix{k}": (after, before), f"stage{s}_{kind}offset{k}": (after,)}
         return shapes
 
     def _set(self, model: Any) -> WeightNetwork:
@@ -252,6 +275,6 @@ class WeightNetwork(FittedPredictor):
             if not name.startswith("stage") and name not in ("scales", "clocks")
         }
         super()._set(model._replace(tensors=own))
-        reach = -1 if self.state is None else int(self.state)
-        self.network_ = network_of(model.tensors, self.n_layers, len(self.hidden) + 1, self.radius, reach, self.axes)
+        start = self.starting_network(np.zeros(len(self.feature_scale_)), len(self.classes_), self.axes)
+        self.network_ = network_of(start, model.tensors)
         return self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ from gpulaf.backend.array import host_array
 from gpulaf.flows import DeepFlow
 from gpulaf.prediction import Network, Training, affinity_features, load_predictor
 from gpulaf.prediction.dataset import Item, Reader
-from gpulaf.prediction.network import starting_network, state_derivative, state_patches
+from gpulaf.prediction.network import starting_network
 from gpulaf.prediction.objective import Objective
 from gpulaf.prediction.perceptron import Layer, applied, pulled
+from gpulaf.prediction.stage import NetworkStage, state_derivative, state_patches
 from gpulaf.tiling import label_array, tile_halo
 
 SHAPES = [(1, 1), (1, 70), (5, 1), (4, 64), (3, 131)]
@@ -126,11 +128,11 @@ def test_affinities_pixel_by_pixel(xp: Any, dtype: Any) -> None:
 
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize(
-    ("stages", "radius", "reach", "correction"),
-    [(1, 1, -1, True), (3, 1, 1, True), (2, 2, 0, True), (2, 1, 2, False)],
+    ("stages", "radius", "reach", "correction", "label_reach"),
+    [(1, 1, -1, True, -1), (3, 1, 1, True, -1), (2, 2, 0, True, 0), (2, 1, 2, False, -1), (2, 1, -1, False, 2)],
 )
 def test_the_derivative_of_one_image_against_central_differences(
-    stages: int, radius: int, reach: int, correction: bool, masked: bool
+    stages: int, radius: int, reach: int, correction: bool, label_reach: int, masked: bool
 ) -> None:
     """From the stored image through all stages to every matrix, offset and scale, the state included."""
     rng, h = np.random.default_rng(3), 1e-6
@@ -139,7 +141,8 @@ def test_the_derivative_of_one_image_against_central_differences(
     reader = Reader(1, 0.5, np.array([3, 5, 9]), rng.random((3, 2)), metric="sqeuclidean")
     objective = Objective(reader, [3 / stages] * stages, Taylor(degree=14), gpulaf.cross_entropy_loss)
     prepared = reader.with_features(reader(Item(image, truth, mask=valid)))
-    own = network(3, 18, stages=stages, radius=radius, reach=reach, correction=correction)
+    more = {"label_reach": label_reach, "label_hidden": (4,)}
+    own = network(3, 18, stages=stages, radius=radius, reach=reach, correction=correction, **more)
     vector = own.vector
     found = objective(own, prepared).derivative
     for _ in range(6):
@@ -152,6 +155,45 @@ def test_the_derivative_of_one_image_against_central_differences(
         step = h * np.eye(1, vector.size, k)[0]
         ends = [objective(own.moved(vector + s * step), prepared, False).loss for s in (1, -1)]
         assert abs((ends[0] - ends[1]) / (2 * h) - found[k]) < 2e-6 * np.abs(found).max()
+
+
+@pytest.mark.parametrize("state", [{"reach": 1}, {"reach": -1, "label_reach": 2, "label_hidden": (4,)}])
+def test_the_derivative_can_take_the_state_as_given(state: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against central differences where every stage goes on seeing what it saw before the step."""
+    rng, h = np.random.default_rng(3), 1e-6
+    reader = Reader(1, 0.5, np.array([0, 1, 2]), rng.random((3, 2)), metric="sqeuclidean")
+    objective = Objective(reader, [1.0, 1.0], Taylor(degree=14), gpulaf.cross_entropy_loss)
+    prepared = reader.with_features(reader(Item(rng.random((6, 7, 2)), rng.integers(0, 3, (6, 7)))))
+    own = network(3, 18, **state)
+    exact, given = (objective(replace(own, through=x), prepared).derivative for x in (True, False))
+    assert relative(given, exact) > 1e-3
+    seen: list[Any] = []
+    outputs, labels = NetworkStage._outputs, NetworkStage._of_labels
+    monkeypatch.setattr(NetworkStage, "_outputs", lambda stage, p: seen.append(p) or outputs(stage, p))
+    monkeypatch.setattr(NetworkStage, "_of_labels", lambda stage, p, l: seen.append((p, l)) or labels(stage, p, l))
+    objective(own, prepared, False)
+    again = iter(())
+    monkeypatch.setattr(NetworkStage, "_outputs", lambda stage, p: outputs(stage, next(again)))
+    monkeypatch.setattr(NetworkStage, "_of_labels", lambda stage, p, l: labels(stage, *next(again)))
+    for _ in range(4):
+        step, ends = rng.standard_normal(own.vector.size), []
+        for s in (1, -1):
+            again = iter(seen)
+            ends.append(objective(own.moved(own.vector + s * h * step), prepared, False).loss)
+        assert abs((ends[0] - ends[1]) / (2 * h) - given @ step) < 2e-6 * np.linalg.norm(given)
+
+
+def test_one_perceptron_for_all_labels_treats_them_alike() -> None:
+    """Labels in another order: the corrections in that order, the same weights."""
+    rng = np.random.default_rng(0)
+    own = network(4, 5, stages=1, reach=-1, correction=False, label_reach=2, label_hidden=(6,))
+    features, l, order = rng.standard_normal((7, 5, 8)), rng.standard_normal((7, 4, 8)), [2, 0, 3, 1]
+    (stage,) = own.bound(features).layers
+    weights, data = stage(l)
+    others, moved = stage(np.ascontiguousarray(l[:, order]))
+    np.testing.assert_array_equal(others, weights)
+    np.testing.assert_allclose(moved, data[:, order], rtol=1e-12, atol=1e-12)
+    assert np.abs(data - stage.factor * l).max() > 0.1
 
 
 @pytest.mark.parametrize("stages", [1, 3])
@@ -227,7 +269,7 @@ def test_weights_are_patches_of_every_layer(radius: int) -> None:
 @pytest.mark.parametrize("state", [None, 0, 3])
 def test_tiles_equal_the_whole_image_bit_for_bit(state: int | None, masked: bool) -> None:
     da = pytest.importorskip("dask.array")
-    net = fitted(4, state=state, time=2.0)
+    net = fitted(4, state=state, label_state=None if state else 2, label_hidden=(3,), time=2.0)
     image = gpulaf.scenes.voronoi_lines(150, sites=30, seed=9).image.astype(np.float32)
     mask = np.random.default_rng(0).random((150, 150)) > 0.05 if masked else None
     whole = net.label(image, mask=mask)
@@ -242,7 +284,7 @@ def test_the_halo_counts_the_state() -> None:
 
 
 def test_a_file_holds_a_network(tmp_path: Path) -> None:
-    net = fitted(3)
+    net = fitted(3, label_state=1, label_hidden=(4, 3))
     net.save(tmp_path / "n.safetensors")
     for again in (WeightNetwork.load(tmp_path / "n.safetensors"), load_predictor(tmp_path / "n.safetensors")):
         assert again.get_params()["hidden"] == [8]
