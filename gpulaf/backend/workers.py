@@ -11,7 +11,8 @@ from threadpoolctl import threadpool_limits
 
 __all__ = ["in_order"]
 
-Task, Result = TypeVar("Task"), TypeVar("Result")
+Task = TypeVar("Task")
+Result = TypeVar("Result")
 
 
 def in_order(call: Callable[[Task], Result], tasks: Iterable[Task], workers: int) -> Iterator[Result]:

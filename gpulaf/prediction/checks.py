@@ -21,6 +21,7 @@ WHOLE = {
     "n_prototypes": (1, 10**6), "radius": (1, 100), "seed": (0, 2**63 - 1), "n_layers": (1, 10**4),
     "features": (0, 100), "state": (0, 20), "label_state": (0, 20),
 }  # fmt: skip
+OPTIONAL = ("state", "label_state")
 
 
 def check_options(options: dict[str, Any]) -> None:
@@ -32,10 +33,10 @@ def check_options(options: dict[str, Any]) -> None:
         if name == "features" and isinstance(value, str):
             Features(value)
             continue
-        if (name in ("state", "label_state") and value is None) or (name == "features" and callable(value)):
+        if (name in OPTIONAL and value is None) or (name == "features" and callable(value)):
             continue
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not least <= value <= most:
-            more = {"features": ", names, or a callable", "state": ", or None", "label_state": ", or None"}.get(name, "")
+            more = {"features": ", names, or a callable"}.get(name, ", or None" if name in OPTIONAL else "")
             raise ValueError(f"{name} is {value!r}; accepted are whole numbers from {least} to {most}{more}.")
     for name in ("hidden", "label_hidden"):
         hidden = options.get(name, ())

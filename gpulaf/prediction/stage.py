@@ -13,7 +13,7 @@ from ..backend.array import empty, filled, namespace, total
 from ..fields import field_shape, pixel_shape
 from ..kernels.stencil import offsets, shifted, side_of
 from ..simplex import project, replicator, softmax
-from .perceptron import applied, pulled
+from .perceptron import Layer, applied, pulled
 
 __all__ = ["NetworkStage", "Perceptrons", "state_derivative", "state_patches", "valid_mask"]
 
@@ -72,6 +72,7 @@ class NetworkStage:
         self.perceptrons, self.factor, self.reach = perceptrons, float(np.exp(scale)), reach
         self.features, self.mask, self.valid = features, mask, valid
         self.kept: Perceptrons | None = None
+        self._state: Any = None
         self.through = True
 
     def __call__(self, log_likelihood: Any) -> tuple[Any, Any]:

@@ -128,8 +128,8 @@ class WeightNetwork(FittedPredictor):
 
     STORED: ClassVar[dict[str, Callable[[Any], Any]]] = {
         "hidden": _widths, "state": _optional, "state_gradient": bool, "label_state": _optional,
-        "label_hidden": _widths, "correction": bool, "radius": int, "rho": lambda x: None if x is None else float(x), "metric": str,
-        "time": float, "n_layers": int, "seed": int,
+        "label_hidden": _widths, "correction": bool, "radius": int, "rho": lambda x: None if x is None else float(x),
+        "metric": str, "time": float, "n_layers": int, "seed": int,
     }  # fmt: skip
 
     network_: Network
