@@ -77,17 +77,18 @@ def learned(job: Job, problem: Problem, cases: Sequence[Case]) -> Call:
     """What was learned from cases, as labels of a case whose label 0 costs more by an offset."""
     if QUICK:
         job = job.quick()
-    images, truths = [seen(case, problem.soft) for case in cases], [case.truth for case in cases]
+    soft = problem.soft and job.kind != "network"  # networks see probabilities themselves
+    images, truths = [seen(case, soft) for case in cases], [case.truth for case in cases]
     if job.kind == "classifier":
         return of_classifier(*boosted(images, truths, **job.options), problem)
     kind = {"network": gpulaf.WeightNetwork, "prototypes": gpulaf.WeightPredictor}[job.kind]
     predictor: Any = kind(**job.options).set_params(**{f"training__{name}": x for name, x in job.training.items()})
-    soft = [soft_of(case) for case in cases] if problem.soft else None
-    predictor.fit(images, truths, probabilities=soft, progress=False)
+    given = [soft_of(case) for case in cases] if problem.soft else None
+    predictor.fit(images, truths, probabilities=given, progress=False)
     reader, labeler = predictor.reader, predictor.labeler()
 
     def call(case: Case, offset: float = 0.0) -> np.ndarray:
-        pixels = reader.pixels(seen(case, problem.soft)).features
+        pixels = reader.pixels(seen(case, soft)).features
         fields = reader.data_term(pixels, soft_of(case) if problem.soft else None)
         fields[:, 0] -= np.float32(offset)
         return labeler.on_fields(fields, pixels).labels.astype(np.int32)

@@ -35,7 +35,7 @@ from ..kernels._numba import threads
 from .blocks import Block, blocks, label_blocks
 from .halo import label_halo
 from .hints import unused_labels, warn_of_labels, warn_of_values
-from .likelihood import check_metric, distances, in_units, log_likelihood, prototype_array, tempered
+from .likelihood import beside, check_metric, distances, in_units, log_likelihood, prototype_array, tempered
 from .result import Labeling, rounded
 from .sample import sampled_pixels
 from .table import label_pixels
@@ -351,7 +351,9 @@ class Labeler:
 
     def _layers(self, fields: Any, features: Any, valid: Any) -> list[Averaging | Stage | None]:
         """Given and made weights of each layer, or alone those that all share, checked; None for uniform ones."""
-        given = self._made(self.weights, features, valid) if isinstance(self.weights, WeightSource) else self.layers
+        given = (
+            self._made(self.weights, fields, features, valid) if isinstance(self.weights, WeightSource) else self.layers
+        )
         return [x if x is None or isinstance(x, Stage) else as_averaging(x).like(fields) for x in given]
 
     def _averagings(self, layers: Sequence[Any], fields: Any, valid: Any, spacing: Any) -> list[Averaging | Stage]:
@@ -361,10 +363,12 @@ class Labeler:
         found = [Grid(like(plain(shape, dtype=dtype), fields)) if x is None else x for x in layers]
         return found if valid is None else [x.masked(valid) for x in found]
 
-    def _made(self, source: WeightSource, features: Any, valid: Any) -> list[Any]:
+    def _made(self, source: WeightSource, fields: Any, features: Any, valid: Any) -> list[Any]:
         """The weights that a source makes from features, those of each layer or one for all."""
         if features is None:
             raise ValueError(f"weights is {source!r}, but there is no image for it to look at. Pass image, too.")
+        if getattr(source, "sees_probabilities", False):
+            features = beside(features, fields, self.rho)
         weights = source(features if valid is None else extended(features, valid, source.reach))
         made = list(weights) if isinstance(weights, (list, tuple)) else [weights]
         if len(made) > 1 and len(made) != len(self.times):

@@ -9,11 +9,12 @@ from warnings import catch_warnings, simplefilter
 
 import numpy as np
 
-from ..backend.array import empty, host_array, host_dtype, is_device_array, namespace
+from ..backend.array import empty, host_array, host_dtype, is_device_array, like, namespace
 from ..backend.numbers import check_count
 from ..backend.operands import check_floating, unit_of
 from ..backend.validation import Pixels, check_rho, real_array
-from ..fields import field_shape, to_rows
+from ..fields import field_shape, from_rows, to_rows
+from ..simplex import softmax
 from .sample import sampled_pixels
 
 __all__ = [
@@ -97,6 +98,20 @@ def log_likelihood(distances: Any, rho: float) -> Any:
     check_floating(distances, "distances", "(H, J, W), (D, H, J, W) or (J, n)")
     check_rho(rho)
     return distances * float(-1.0 / rho)
+
+
+def beside(features: Any, log_likelihood: Any, rho: float) -> Any:
+    """Channels of an image and the probabilities behind ℓ of all labels but the last: (H, W, C) to (H, W, C + J − 1).
+
+    Parameters
+    ----------
+    features : (H, W, C) floating array
+    log_likelihood : (H, J, W) array
+        Of probabilities, over ρ.
+    rho : float
+    """
+    p = from_rows(softmax(log_likelihood * float(rho)))[..., :-1]
+    return namespace(features).concat([features, like(p, features)], axis=-1)
 
 
 def tempered(logits: Any, rho: float) -> Any:

@@ -17,7 +17,7 @@ from ..backend.array import contiguous, device_array, filled, host_array, host_d
 from ..backend.validation import Pixels, image_features, log_probabilities, unmasked, valid_pixels
 from ..io.images import read_image, read_soft, read_volume
 from ..io.truth import read_values, truth_axes, whole_values
-from ..labeling.likelihood import distances, log_likelihood
+from ..labeling.likelihood import beside, distances, log_likelihood
 from .features import check_channels, known_reach, pixel_features
 
 __all__ = [
@@ -209,6 +209,8 @@ class Reader:
         Distance of pixels to label prototypes.
     spacing : (sy, sx) or (sz, sy, sx)
         Distance of the pixels on each axis; three of volumes.
+    soft : bool
+        Whether features see the probabilities of all labels but one as channels beside those of the image.
     """
 
     features: int | Callable[[Any], Any]
@@ -219,6 +221,7 @@ class Reader:
     range: tuple[float, float] | None = None
     metric: str = "euclidean"
     spacing: tuple[float, ...] = (1.0, 1.0)
+    soft: bool = False
 
     @property
     def axes(self) -> int:
@@ -253,18 +256,21 @@ class Reader:
         check_channels(image, self.label_prototypes.shape[1], self.axes)
         return image_features(image, channel_axis(image, self.axes), mask=mask, range=self.range)
 
-    def pixel_features(self, image: Any, valid: Any = None) -> Any:
+    def pixel_features(self, image: Any, valid: Any = None, log_likelihood: Any = None) -> Any:
         """Raw patches, or what the callable makes of the image, scaled: (H, W, C) to (H, F, W), in its dtype.
 
+        Where probabilities are seen they are those of ℓ (H, J, W).
         The image goes on from valid pixels into invalid ones as far as the features look.
         """
+        if self.soft:
+            image = beside(image, log_likelihood, self.rho)
         if valid is not None:
             image = extended(image, valid, known_reach(self.features))
         return pixel_features(image, self.features, self.feature_scale)
 
     def with_features(self, prepared: Prepared) -> Prepared:
         """The same image with its pixel features."""
-        return prepared._replace(features=self.pixel_features(prepared.image, prepared.valid))
+        return prepared._replace(features=self.pixel_features(prepared.image, prepared.valid, prepared.log_likelihood))
 
     def data_term(self, image: Any, probabilities: Any = None, valid: Any = None) -> Any:
         """ℓ of an image: its distances to the label prototypes, or the logarithm of probabilities, over ρ.

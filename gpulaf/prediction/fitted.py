@@ -114,7 +114,7 @@ class FittedPredictor(TrainedPredictor):
             warn_of_range(known.range, *known.extremes, distance, ranged=ranged or self.range is not None)
         reader = Reader(
             on_spacing(self.pixel_features, spacing), rho, known.classes, known.label_prototypes, range=self.range,
-            metric=self.metric, spacing=spacing,
+            metric=self.metric, spacing=spacing, soft=self.sees_probabilities and probabilities is not None,
         )  # fmt: skip
         start, scale = self.starting_map(samples, reader, clean)
         reader = replace(reader, feature_scale=scale if callable(reader.features) else None)

@@ -88,7 +88,7 @@ def _neighborhoods(
     elif not callable(reader.features):
         means = reader.label_prototypes[labels.clip(0)]
         image = like(np.where(labels[..., None] >= 0, means, host_array(image)), image)
-    f = host_array(reader.pixel_features(image, prepared.valid))
+    f = host_array(reader.pixel_features(image, prepared.valid, prepared.log_likelihood))
     at = np.flatnonzero(labels >= 0)
     most = max(1, min(20_000, CLUSTERED // f.shape[-2]) // seed[2])
     at = np.random.default_rng(seed).choice(at, min(len(at), most), replace=False)

@@ -33,6 +33,8 @@ __all__ = ["TrainedPredictor"]
 class TrainedPredictor(Estimator):
     """What :class:`gpulaf.WeightPredictor` and :class:`gpulaf.WeightNetwork` have in common once they are trained."""
 
+    #: Whether one that refines probabilities sees them beside the channels of the image.
+    sees_probabilities: ClassVar[bool] = False
     #: Options that a file holds as they are, and their types.
     STORED: ClassVar[dict[str, Callable[[Any], Any]]]
 
@@ -100,15 +102,16 @@ class TrainedPredictor(Estimator):
         features = on_spacing(self.pixel_features, spacing)
         scale = self.feature_scale_ if callable(features) else None
         return Reader(
-            features, self.rho_, self.classes_, self.label_prototypes_, scale, self.range, self.metric, spacing
-        )
+            features, self.rho_, self.classes_, self.label_prototypes_, scale, self.range, self.metric, spacing,
+            self.sees_probabilities and self.on_probabilities_,
+        )  # fmt: skip
 
     def weight_source(self) -> PredictedWeights:
         """The map from an image to its weights, what a :class:`gpulaf.Labeler` takes."""
         reader = self.reader
-        return PredictedWeights(
-            self.weight_map(), reader.features, self.n_channels_, reader.feature_scale, reader.spacing
-        )
+        channels = self.n_channels_ + (len(self.classes_) - 1) * reader.soft
+        scale, spacing = reader.feature_scale, reader.spacing
+        return PredictedWeights(self.weight_map(), reader.features, channels, scale, spacing, reader.soft)
 
     def labeler(self) -> Labeler:
         """The labeling with predicted weights, of images, files and arrays of Dask; label j is the class classes_[j].
@@ -155,15 +158,14 @@ class TrainedPredictor(Estimator):
         """
         reader = self.reader
         features, _, valid = reader.pixels(self._read(image), mask)
-        bound = self.weight_map().bound(reader.pixel_features(features, valid), valid)
+        soft = None if probabilities is None else read_probabilities(probabilities, self.axes)
+        if soft is None and reader.soft:
+            raise ValueError("its layers look at the labeling before them. Give the probabilities, too.")
+        data = None if soft is None and self.on_probabilities_ else reader.data_term(features, soft, valid)
+        bound = self.weight_map().bound(reader.pixel_features(features, valid, data), valid)
         if not any(isinstance(x, Stage) for x in (bound.layers if isinstance(bound.layers, list) else [bound.layers])):
             return bound.layers
-        soft = None if probabilities is None else read_probabilities(probabilities, self.axes)
-        if soft is None and self.on_probabilities_:
-            raise ValueError("its layers look at the labeling before them. Give the probabilities, too.")
-        bound.keep().flow(self.starting_times, self.solver).solve(
-            reader.data_term(features, soft, valid), keep_basis=False
-        )
+        bound.keep().flow(self.starting_times, self.solver).solve(data, keep_basis=False)
         return [stage.weights for stage in bound.layers]
 
     def label(self, image: Any, *, mask: Any = None) -> Labeling:

@@ -56,7 +56,8 @@ class WeightNetwork(FittedPredictor):
         Widths of the hidden layers of each perceptron.
     features : str, int or callable
         Names of :class:`gpulaf.prediction.Features`, the radius of the raw patch, or ``features(image)``: (H, W, C) to
-        (H, F, W). Each feature is scaled to the standard deviation 1.
+        (H, F, W). Each feature is scaled to the standard deviation 1. Of one that refines probabilities they see those
+        of all labels but the last as channels beside the image's.
     state : int, optional
         Radius of the patch of label probabilities, as the flows before left them, that a perceptron sees; None: it
         sees the image alone.
@@ -126,6 +127,7 @@ class WeightNetwork(FittedPredictor):
     (32, 32)
     """
 
+    sees_probabilities = True
     STORED: ClassVar[dict[str, Callable[[Any], Any]]] = {
         "hidden": _widths, "state": _optional, "state_gradient": bool, "label_state": _optional,
         "label_hidden": _widths, "correction": bool, "radius": int, "rho": lambda x: None if x is None else float(x),

@@ -27,11 +27,13 @@ class PredictedWeights:
     features : int or callable
         Radius of the raw patch, or image (H, W, C) to features (H, F, W).
     n_channels : int
-        C, of the images.
+        C, those of probabilities included.
     feature_scale : (F,) array, optional
         What the features of a callable are multiplied by.
     spacing : (sy, sx) or (sz, sy, sx)
         Distance of the pixels on each axis in the training; three of volumes.
+    sees_probabilities : bool
+        Whether the last channels are the probabilities that are refined, of all labels but one.
     """
 
     weights: WeightMap
@@ -39,6 +41,7 @@ class PredictedWeights:
     n_channels: int
     feature_scale: np.ndarray | None = None
     spacing: tuple[float, ...] = (1.0, 1.0)
+    sees_probabilities: bool = False
 
     def __call__(self, features: Any) -> Any:
         """(H, W, C) scaled image to (H, N, W) patches, or to a list of those, or of the stages, of all layers.

@@ -22,7 +22,7 @@ from gpulaf.prediction.network import starting_network
 from gpulaf.prediction.objective import Objective
 from gpulaf.prediction.perceptron import Layer, applied, pulled
 from gpulaf.prediction.stage import NetworkStage, state_derivative, state_patches
-from gpulaf.tiling import label_array, tile_halo
+from gpulaf.tiling import label_array, refine_array, tile_halo
 
 SHAPES = [(1, 1), (1, 70), (5, 1), (4, 64), (3, 131)]
 SCENES = [gpulaf.scenes.voronoi_lines(32, sites=6, seed=seed) for seed in range(4)]
@@ -332,6 +332,37 @@ def test_probabilities_are_refined_better_than_they_were() -> None:
     assert net.rho_ == 1
     found = net.refine(IMAGES[3], soft[3]).labels
     assert (found != TRUTHS[3]).mean() < 0.5 * (soft[3].argmax(-1) != TRUTHS[3]).mean()
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_features_see_the_probabilities_that_are_refined(masked: bool) -> None:
+    """Beside the image, all but the last; tiles equal the whole image bit for bit."""
+    da = pytest.importorskip("dask.array")
+    rng = np.random.default_rng(0)
+    scene = gpulaf.scenes.voronoi_lines(140, sites=30, seed=9)
+    image, classes = scene.image.astype(np.float32), rng.choice([2, 5, 9], (140, 140))
+    soft = rng.dirichlet([1, 1, 1], (140, 140)).astype(np.float32)
+    mask = rng.random((140, 140)) > 0.05 if masked else None
+    net = WeightNetwork((8,), features="patch:1+affinity:1", n_layers=2, rho=0.5, time=2.0, state=1)
+    net.set_params(training__steps=2, training__crop=32)
+    net.fit([image], [classes], probabilities=[soft], masks=[mask] if masked else None, progress=False)
+    assert len(net.feature_scale_) == 3 * 9 + 24
+    reader = net.reader
+    data = reader.data_term(image, soft, mask)
+    p = soft / soft.sum(axis=-1, keepdims=True)
+    if masked:
+        p[~mask] = 1 / 3
+    seen = np.concatenate([image, p[..., :2]], axis=-1)
+    expected = replace(reader, soft=False).pixel_features(seen, mask)
+    assert relative(reader.pixel_features(image, mask, data), expected) < 1e-5
+    whole = net.refine(image, soft, mask=mask)
+    chunks = {"image": da.from_array(image, chunks=(70, 51, 1)), "mask": mask}
+    found = refine_array(da.from_array(soft, chunks=(70, 51, 3)), net.labeler(), **chunks)
+    np.testing.assert_array_equal(found.probabilities.compute(), whole.probabilities)
+    with pytest.raises(ValueError, match="Give the probabilities"):
+        net.weights(image)
+    given = net.weights(image, soft, mask=mask)
+    assert [w.shape for w in given] == 2 * [(140, 9, 140)]
 
 
 def test_nothing_depends_on_invalid_pixels() -> None:
