@@ -16,7 +16,16 @@ from gpulaf import Labeler, Taylor, WeightNetwork, WeightPredictor
 from gpulaf.averaging import BilateralWeights
 from gpulaf.io import read_record, write_array
 from gpulaf.io.place import Place
-from gpulaf.tiling import Tiling, label_file, open_image, open_source, refine_file, sample_prototypes
+from gpulaf.tiling import (
+    Tiling,
+    label_array,
+    label_file,
+    open_image,
+    open_source,
+    refine_array,
+    refine_file,
+    sample_prototypes,
+)
 
 zarr = pytest.importorskip("zarr", reason="tiles need zarr")
 pytestmark = pytest.mark.usefixtures("without_cupy")
@@ -73,9 +82,7 @@ def test_tiles_are_the_whole_volume(
 
 @pytest.mark.parametrize("make", [network, prototypes])
 @pytest.mark.parametrize("masked", [False, True])
-def test_tiles_with_predicted_weights(
-    volume: Any, make: Callable[..., Any], masked: bool, tmp_path: Path
-) -> None:
+def test_tiles_with_predicted_weights(volume: Any, make: Callable[..., Any], masked: bool, tmp_path: Path) -> None:
     """The model alone says that the file is a volume; NaN is no data."""
     values, truth = volume[0].copy(), volume[1]
     model = make(values, truth).fit([values], [truth], progress=False)
@@ -83,7 +90,8 @@ def test_tiles_with_predicted_weights(
         values[np.random.default_rng(0).random(values.shape) < 0.05] = np.nan
         values[5:14, 10:30, 12:20] = np.nan
     np.save(tmp_path / "v.npy", values)
-    label_file(tmp_path / "v.npy", tmp_path / "o.tif", model.labeler(), probabilities=tmp_path / "p.zarr", tiling=TILING)
+    given = {"probabilities": tmp_path / "p.zarr", "tiling": TILING}
+    label_file(tmp_path / "v.npy", tmp_path / "o.tif", model.labeler(), **given)
     whole = model.label(values, mask=np.isfinite(values))
     np.testing.assert_array_equal(stored(tmp_path / "p.zarr"), whole.probabilities)
     valid = np.isfinite(values)
@@ -117,7 +125,7 @@ def test_predictions_with_weights_of_an_image_in_tiles(volume: Any, tmp_path: Pa
     np.save(tmp_path / "v.npy", values)
     np.save(tmp_path / "s.npy", soft)
     files = tmp_path / "s.npy", tmp_path / "o.tif", model.labeler()
-    with pytest.raises(ValueError, match="there is no image to make them from. Pass image"):
+    with pytest.raises(ValueError, match=r"there is no image to make them from\. Pass image"):
         refine_file(*files, tiling=TILING)
     np.save(tmp_path / "small.npy", values[:10])
     with pytest.raises(ValueError, match=r"the image has \(10, 35, 33\) pixels and the predictions \(20, 35, 33\)"):
@@ -130,7 +138,8 @@ def test_labels_of_tiles_lie_where_the_volume_lies(volume: Any, tmp_path: Path) 
     place = Place(scale=(2.0, 0.5, 0.5), unit="micrometer", translation=(1.0, 2.0, 3.0), flavor="ome")
     write_array(tmp_path / "v.ome.tif", volume[0], volume=True, place=place)
     for name in ("o.ome.tif", "o.ome.zarr", "o.zarr"):
-        label_file(tmp_path / "v.ome.tif", tmp_path / name, Labeler(PROTOTYPES, **SHORT), spacing=SPACING, tiling=TILING)
+        labeler = Labeler(PROTOTYPES, **SHORT)
+        label_file(tmp_path / "v.ome.tif", tmp_path / name, labeler, spacing=SPACING, tiling=TILING)
         found = read_record(tmp_path / name, volume=True).place
         assert (found.scale, found.unit, found.translation) == (place.scale, place.unit, place.translation)
     levels = zarr.open_group(tmp_path / "o.ome.zarr", mode="r")
@@ -152,7 +161,7 @@ def test_a_stopped_run_goes_on(volume: Any, tmp_path: Path, monkeypatch: pytest.
         return read(self, window)
 
     monkeypatch.setattr(source.Source, "read", torn)
-    with pytest.raises(RuntimeError, match="3 of 18 tiles failed: planes 16:20, rows 0:16, columns 0:16: a torn chunk"):
+    with pytest.raises(RuntimeError, match="3 of 18 tiles failed: planes 16:20, rows 0:16, columns 0:16: a torn"):
         label_file(tmp_path / "v.npy", tmp_path / "o.zarr", labeler, spacing=SPACING, tiling=TILING)
     monkeypatch.setattr(source.Source, "read", read)
     with pytest.raises(FileExistsError, match=r"spacing \[2.0, 1.0, 1.0\] and not \[3.0, 1.0, 1.0\]"):
@@ -194,3 +203,38 @@ def test_the_largest_tile_of_a_volume(side: int) -> None:
     assert all(size % 16 == 0 for size in sizes)
     with pytest.raises(ValueError, match="a tile of 16×16×16 pixels with a halo of 3 takes"):
         largest_tile(1e4, labeler, 3, axes=3)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("weights", [None, "bilateral", "given", "network"])
+def test_dask_arrays_of_volumes(volume: Any, weights: str | None, masked: bool) -> None:
+    da = pytest.importorskip("dask.array", reason="tiles need Dask")
+    values, truth = volume
+    mask = np.random.default_rng(0).random(values.shape) < 0.9 if masked else None
+    labeler, spacing = Labeler(PROTOTYPES, **SHORT), SPACING if weights is None else None
+    if weights == "network":
+        labeler = network(values, truth).fit([values], [truth], progress=False).labeler()
+    elif weights is not None:
+        given = BilateralWeights(0.3, spacing=SPACING)
+        patches = given(values[..., None].astype(np.float32)) if weights == "given" else given
+        labeler = Labeler(PROTOTYPES, patches, **SHORT)
+    array = da.from_array(values, chunks=(8, 16, 17))
+    found = label_array(array, labeler, channel_axis=None, mask=mask, spacing=spacing)
+    whole = labeler(values, channel_axis=None, mask=mask, spacing=spacing)
+    labels, probabilities = da.compute(found.labels, found.probabilities, scheduler="synchronous")
+    np.testing.assert_array_equal(labels, whole.labels)
+    np.testing.assert_array_equal(probabilities, whole.probabilities)
+
+
+def test_dask_arrays_of_predictions_of_volumes(volume: Any) -> None:
+    da = pytest.importorskip("dask.array", reason="tiles need Dask")
+    soft = np.random.default_rng(0).dirichlet(np.ones(3), volume[0].shape).astype(np.float32)
+    array, labeler = da.from_array(soft, chunks=(8, 16, 17, 3)), Labeler(**SHORT)
+    found = refine_array(array, labeler, spacing=SPACING).probabilities.compute(scheduler="synchronous")
+    np.testing.assert_array_equal(found, labeler.refine(soft, spacing=SPACING).probabilities)
+    with pytest.raises(ValueError, match=r"spacing is \(1, 2\), and there are 3 spatial axes"):
+        refine_array(array, labeler, spacing=(1, 2))
+    soft[0, 0, 0] = np.nan
+    bad = da.from_array(soft, chunks=(8, 16, 17, 3))
+    with pytest.raises(ValueError, match=r"tile \[0:8, 0:16, 0:17\], with its halo \[0:11, 0:19, 0:20\]"):
+        refine_array(bad, labeler).labels.compute(scheduler="synchronous")
