@@ -149,7 +149,7 @@ def test_labels_of_tiles_lie_where_the_volume_lies(volume: Any, tmp_path: Path) 
 
 
 def test_a_stopped_run_goes_on(volume: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tiles that fail are told by planes, rows and columns; the next run does those alone and ends in the same bytes."""
+    """Failed tiles are told by planes, rows and columns; the next run does those alone and ends in the same bytes."""
     from gpulaf.tiling import source
 
     np.save(tmp_path / "v.npy", volume[0])
