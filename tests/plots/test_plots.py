@@ -8,11 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from examples import cells
 from oracles import patches
 
 import gpulaf
 from gpulaf.plots.figures import colored, demo_figure, label_colors, patch_glyphs
+from gpulaf.plots.predictor import predictor_figure
 from gpulaf.plots.style import canvas
+from gpulaf.prediction import Training
 
 
 @pytest.mark.parametrize("count", [2, 5, 15, 16, 40])

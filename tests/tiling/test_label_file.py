@@ -517,7 +517,7 @@ class Echo:
         return None
 
     def compute(self, tile: TileIndex, read: None) -> int:
-        return tile.column
+        return tile.place[1]
 
     def write(self, tile: TileIndex, blocks: int) -> Written:
         return Written({"file": blocks})
@@ -542,7 +542,7 @@ def test_few_tiles_are_in_flight(threads: int) -> None:
             options = {"processes": False, "n_workers": 1, "threads_per_worker": threads, "dashboard_address": ":0"}
             client = stack.enter_context(Client(**options))
         for done in run_task(Echo(), tiles(), client):
-            assert done.written.files == {"file": done.tile.column}
+            assert done.written.files == {"file": done.tile.place[1]}
             seen.add(done.tile)
             assert len(taken) <= len(seen) + max(3, 2 * threads)
             if len(seen) == 20:
