@@ -59,3 +59,15 @@ def stripes(height: int = 300, width: int = 250, color: bool = False) -> np.ndar
     bright = np.add.outer(np.sin(np.arange(height) / 9), np.cos(np.arange(width) / 7)) > 0
     image = bright[..., None] * [90, 120, 60] + 60 + 40 * rng.standard_normal((height, width, 3))
     return (image if color else image[..., 0]).clip(0, 255).astype(np.uint8)
+
+
+def cells(
+    seed: int, shape: tuple[int, ...] = (10, 20, 20), spacing: tuple[float, ...] = (2.0, 1.0, 1.0), noise: float = 0.5
+) -> tuple[np.ndarray, np.ndarray]:
+    """A volume of cells of three labels with grey values 0, 1/2 and 1 in noise: float32, and its truth."""
+    rng = np.random.default_rng(seed)
+    sites = rng.random((9, len(shape))) * np.multiply(shape, spacing)
+    axes = [(np.arange(n) + 0.5) * s for n, s in zip(shape, spacing, strict=True)]
+    points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
+    truth = np.argmin(((points[..., None, :] - sites) ** 2).sum(axis=-1), axis=-1) % 3
+    return (truth / 2 + rng.normal(0, noise, shape)).astype(np.float32), truth.astype(np.uint8)

@@ -284,14 +284,18 @@ def mask_weights(weights: Any, mask: Any) -> Any:
 def closed_patches(weights: Any, cuts: Sequence[bool]) -> Any:
     """Weights of a part of an image, (h, N, w), that ends inside it above, below, on the left or right: a new array.
 
-    At those cuts, where no result may depend on them, they are uniform, so that none points outside the part.
+    Of a volume, (d, h, N, w), first before and behind. At those cuts, where no result may depend on them, they are
+    uniform, so that none points outside the part.
     """
     weights = namespace(weights).asarray(weights, copy=True)
-    r, (h, w) = radius_of(weights), pixel_shape(weights)
-    uniform = like(uniform_weights((h, w), r, dtype=host_dtype(weights)), weights)
-    for cut, edge in zip(cuts, (np.s_[:r], np.s_[h - r :], np.s_[..., :r], np.s_[..., w - r :]), strict=True):
-        if cut:
-            weights[edge] = uniform[edge]
+    r, shape = radius_of(weights), pixel_shape(weights)
+    uniform = like(uniform_weights(shape, r, dtype=host_dtype(weights)), weights)
+    for k, (n, first, last) in enumerate(zip(shape, cuts[::2], cuts[1::2], strict=True)):
+        for cut, edge in ((first, slice(r)), (last, slice(max(0, n - r), None))):
+            at = [slice(None)] * weights.ndim
+            at[k if k < len(shape) - 1 else -1] = edge
+            if cut:
+                weights[tuple(at)] = uniform[tuple(at)]
     return weights
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,29 @@ def _npz(path: Path) -> np.ndarray:
         return file[file.files[0]]
 
 
+class Deferred:
+    """The voxels of a NIfTI file, z first, which are read and unpacked as a whole when the first of them is needed."""
+
+    def __init__(self, voxels: Any) -> None:
+        self._voxels = voxels
+        self.shape = tuple(map(int, voxels.shape[::-1]))  # NIfTI counts x first
+        self.ndim = len(self.shape)
+
+    @cached_property
+    def dtype(self) -> np.dtype[Any]:
+        """That of the file, or of its values times a slope."""
+        plain = (self._voxels.slope, self._voxels.inter) == (1, 0)
+        return np.dtype(self._voxels.dtype if plain else self.array.dtype)
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        return self.array[index]
+
+    @cached_property
+    def array(self) -> np.ndarray:
+        """All of them."""
+        return np.asanyarray(self._voxels).T
+
+
 def _nifti(path: Path, ask: Ask) -> Contents:
     need(
         path, "nibabel", "save its voxels: numpy.save('x.npy', nibabel.load(IN).get_fdata().T), "
@@ -140,7 +164,7 @@ def _nifti(path: Path, ask: Ask) -> Contents:
 
     with reading(path):
         image: Any = nibabel.load(path)
-        data = np.asanyarray(image.dataobj).T  # NIfTI counts x first
+        data = Deferred(image.dataobj)
         sizes = tuple(float(size) for size in image.header.get_zooms()[:3][::-1])
         unit = {"mm": "millimeter", "micron": "micrometer", "meter": "meter"}.get(image.header.get_xyzt_units()[0])
         at = tuple(float(value) for value in image.affine[:3, 3][::-1])

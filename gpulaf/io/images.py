@@ -309,7 +309,7 @@ def read_whole(path: Path, ask: Ask) -> Record:
         stored = stored_array(path, ask, contents)
         nodata, window = contents.place.nodata, (slice(None),) * len(contents.space)
         pixels, valid = block(stored, contents.layout, nodata, window)
-        if isinstance(stored.array, np.memmap):
+        if isinstance(getattr(stored.array, "array", stored.array), np.memmap):  # the file may change
             pixels = np.array(pixels)
     return Record(pixels, valid, contents.place, contents.notes, contents.bits)
 

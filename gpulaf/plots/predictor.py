@@ -38,12 +38,12 @@ def predictor_figure(
     """Draw labelings of an image without learning and by a predictor, what it learned, and its history.
 
     Of a :class:`gpulaf.WeightPredictor` the prototypes with their weights are shown, of a :class:`gpulaf.WeightNetwork`
-    how many neighbors a pixel averages over.
+    how many neighbors a pixel averages over. Of a volume the middle plane is shown, and so of patches.
 
     Parameters
     ----------
     predictor : WeightPredictor or WeightNetwork
-    image : (H, W) or (H, W, C) array, or a path
+    image : (H, W) or (H, W, C) array, of a volume with D before H, or a path
         Better one that was not trained on.
     truth : (H, W) integer array, or a path
     probabilities : (H, W, J) array, or a path, optional
@@ -71,16 +71,18 @@ def predictor_figure(
     grid = figure.add_gridspec(2, 10, height_ratios=(1, 1.25))
     axes = [figure.add_subplot(grid[0, k : k + 2]) for k in range(0, 10, 2)]
     shown = _label_colors(predictor)
-    _show(axes[0], display_colors(host_array(image)), title)
-    _show(axes[1], _colored(known, shown), "truth")
+    plane = len(known) // 2 if known.ndim == 3 else slice(None)
+    title = title if known.ndim == 2 else f"{title}, plane {plane} of 0 to {len(known) - 1}"
+    _show(axes[0], display_colors(host_array(image))[plane], title)
+    _show(axes[1], _colored(known[plane], shown), "truth")
     for axis, (method, found) in zip(axes[2:], labels.items(), strict=True):
         wrong = scores(confusion_matrix(known, found, len(shown))).wrong
-        _show(axis, _colored(found, shown), f"{method}\n{100 * wrong:.2f} % wrong")
+        _show(axis, _colored(found[plane], shown), f"{method}\n{100 * wrong:.2f} % wrong")
     lower = figure.add_subplot(grid[1, :7])
     if isinstance(predictor, WeightPredictor):
         _prototypes(lower, predictor, image)
     else:
-        _neighbors(lower, predictor.weights(item.image, item.probabilities))
+        _neighbors(lower, predictor.weights(item.image, item.probabilities), plane)
     _curves(figure.add_subplot(grid[1, 7:]), predictor)
     return figure
 
@@ -127,10 +129,11 @@ def own_weights(predictor: WeightPredictor) -> np.ndarray:
     (L, K, N) where L layers have their own.
     """
     parameters = Parameters(predictor.feature_prototypes_, predictor.tangents_, predictor.sigma_)
-    radius = (round(predictor.tangents_.shape[-1] ** 0.5) - 1) // 2
+    radius, axes = parameters.radius, predictor.axes
     side = 2 * radius + 1
-    here = [np.broadcast_to(p[:, None], (side, len(p), side)) for p in predictor.feature_prototypes_]
-    return np.stack([np.stack(predict_weights(parameters, x.copy()))[..., radius, :, radius] for x in here], axis=-2)
+    here = [np.broadcast_to(p[:, None], (*(side,) * (axes - 1), len(p), side)) for p in predictor.feature_prototypes_]
+    centre: Any = (..., *(radius,) * (axes - 1), slice(None), radius)
+    return np.stack([np.stack(predict_weights(parameters, x.copy()))[centre] for x in here], axis=-2)
 
 
 def prototype_patches(predictor: WeightPredictor, image: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -146,16 +149,17 @@ def prototype_patches(predictor: WeightPredictor, image: Any) -> tuple[np.ndarra
     from scipy.spatial import cKDTree
 
     reader, p = predictor.reader, predictor.feature_prototypes_
-    features = from_rows(host_array(reader.pixel_features(image)))
-    f = features.reshape(-1, features.shape[2]).astype(np.float64)
+    features, axes = from_rows(host_array(reader.pixel_features(image))), predictor.axes
+    f = features.reshape(-1, features.shape[-1]).astype(np.float64)
     used = np.bincount(cKDTree(p).query(f)[1], minlength=len(p))
     if isinstance(predictor.features, int | np.integer):
         side = 2 * int(predictor.features) + 1
-        return display_colors(p.reshape(len(p), side, side, -1)), used
-    height, width = features.shape[:2]
-    rows, columns = np.unravel_index(cKDTree(f).query(p)[1], (height, width))
-    padded = np.pad(display_colors(host_array(image)), ((2, 2), (2, 2), (0, 0)), mode="edge")
-    return np.stack([padded[y : y + 5, x : x + 5] for y, x in zip(rows, columns, strict=True)]), used
+        patches = p.reshape(len(p), *(side,) * axes, -1)
+        return display_colors(patches if axes == 2 else patches[:, side // 2]), used
+    *planes, rows, columns = np.unravel_index(cKDTree(f).query(p)[1], features.shape[:-1])
+    padded = np.pad(display_colors(host_array(image)), (*[(0, 0)] * len(planes), (2, 2), (2, 2), (0, 0)), mode="edge")
+    places = zip(*planes, rows, columns, strict=True)
+    return np.stack([padded[(*z, slice(y, y + 5), slice(x, x + 5))] for *z, y, x in places]), used
 
 
 def display_colors(values: np.ndarray) -> np.ndarray:
@@ -198,7 +202,9 @@ def _prototypes(axis: Any, predictor: WeightPredictor, image: Any) -> None:
     columns = max(1, PATCHES // (1 + len(weights)))
     order = np.argsort(-used, kind="stable")[: ROWS * columns]
     weights = weights[:, order]
-    side = round(weights.shape[-1] ** 0.5)
+    side = 2 * predictor.radius + 1
+    if predictor.axes == 3:
+        weights = weights.reshape(*weights.shape[:2], side, side**2)[:, :, predictor.radius]
     tinted = colormaps["Blues"](weights.reshape(*weights.shape[:2], side, side) / weights.max())[..., :3]
     cell, step = CELL, (CELL + 40, (1 + len(weights)) * (CELL + 16) + 48)
     canvas = np.ones((-(-len(order) // columns) * step[0], min(columns, len(order)) * step[1], 3))
@@ -210,16 +216,18 @@ def _prototypes(axis: Any, predictor: WeightPredictor, image: Any) -> None:
     axis.imshow(canvas, interpolation="nearest")
     raw = isinstance(predictor.features, int | np.integer)
     kind = "prototype patches" if raw else "surroundings of the pixel nearest to a prototype"
-    said = f"{kind} (left) and the {side}×{side} weights that they predict{_where(predictor, len(weights))}"
+    size = "×".join([str(side)] * predictor.axes)
+    kind = f"middle planes of {kind}" if predictor.axes == 3 else kind
+    said = f"{kind} (left) and the {size} weights that they predict{_where(predictor, len(weights))}"
     said += f" (white 0, blue {weights.max():.2f})"
     frame(axis, f"{said}\n{len(order)} of {len(patches)} prototypes, most used first")
     axis.spines[:].set_visible(False)
 
 
-def _neighbors(axis: Any, weights: Any) -> None:
+def _neighbors(axis: Any, weights: Any, plane: Any) -> None:
     """How many neighbors every pixel averages over in each layer: the exponential of the entropy of its weights."""
     layers = [host_array(x) for x in (weights if isinstance(weights, list) else [weights])]
-    counts = [np.exp(-(w * np.log(np.maximum(w, 1e-30))).sum(axis=-2)) for w in layers]
+    counts = [np.exp(-(w * np.log(np.maximum(w, 1e-30))).sum(axis=-2))[plane] for w in layers]
     gap = np.full((len(counts[0]), max(2, len(counts[0]) // 20)), np.nan)
     parts = [x for count in counts for x in (count, gap)][:-1]
     shown = axis.imshow(np.concatenate(parts, axis=1), cmap="viridis", vmin=1, vmax=layers[0].shape[-2])

@@ -7,7 +7,7 @@ of an axis are k times as far from each other, they reach 1/k times as many of t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
 from itertools import combinations_with_replacement, product
@@ -219,17 +219,20 @@ class Features:
 
 
 def on_spacing(features: Any, spacing: tuple[float, ...]) -> Any:
-    """The features of this module for pixels of a spacing; equal distances, radii and callables of others as is."""
-    names = feature_names(features) if callable(features) else None
-    return features if names is None or len(set(spacing)) == 1 else Features(names, spacing)
+    """The features of this module for pixels of a spacing; radii and callables of others as they are."""
+    names, equal = feature_names(features) if callable(features) else None, len(set(spacing)) == 1
+    if names is None or (equal and not isinstance(features, Features)):
+        return features
+    return Features(names, None if equal else spacing)
 
 
 def feature_names(features: Any) -> str | None:
     """The names by which :class:`Features` makes the same as a callable; None where it cannot."""
     if isinstance(features, Features):
-        return "+".join(str(feature_names(part)) for part in features.parts())
+        return "+".join(str(feature_names(part)) for part in replace(features, spacing=None).parts())
     bound = features if isinstance(features, partial) else partial(features)
-    if bound.args or bound.func not in (patch_features, gaussian_features, affinity_features):
+    known = bound.func in (patch_features, gaussian_features, affinity_features)
+    if bound.args or not known or bound.keywords.get("spacing") is not None:
         return None
     if bound.func is patch_features:
         return f"patch:{bound.keywords.get('radius', 1)}"

@@ -17,7 +17,7 @@ import numpy as np
 from ..averaging.patches import closed_patches
 from ..averaging.sources import WeightSource
 from ..backend.array import empty, filled, floating_dtype, is_device_array, namespace
-from ..backend.validation import channel_axis_of, image_features
+from ..backend.validation import channel_axis_of, check_spacing, image_features
 from ..fields import field_shape, from_rows
 from ..kernels.stencil import axes_of
 from ..labeling.labeler import Labeler, Labeling
@@ -28,7 +28,7 @@ from .halo import check_labeler, tile_halo
 
 __all__ = ["Cuts", "LabelArrays", "dask_array", "label_array", "label_tiles", "refine_array"]
 
-#: Whether a tile ends inside the image above, below, on the left and on the right.
+#: Whether a tile ends inside the image above, below, on the left and on the right; of a volume first before and behind.
 Cuts = Sequence[bool]
 
 
@@ -42,12 +42,19 @@ class LabelArrays(NamedTuple):
     probabilities: Any
 
 
-def label_array(image: Any, labeler: Labeler, *, channel_axis: int | None = -1, mask: Any = None) -> LabelArrays:
+def label_array(
+    image: Any,
+    labeler: Labeler,
+    *,
+    channel_axis: int | None = -1,
+    mask: Any = None,
+    spacing: tuple[float, ...] | None = None,
+) -> LabelArrays:
     """Label a Dask array of any size: what ``labeler(image)`` gives of the whole image, bit for bit.
 
     Parameters
     ----------
-    image : (H, W) or (H, W, C) Dask array
+    image : (H, W) or (H, W, C) Dask array; (D, H, W) or (D, H, W, C) of a volume
         Its chunks are the tiles; values as in :func:`gpulaf.label`. CuPy chunks are labeled on the GPU, where their
         bits have not been compared with those of the whole image yet.
     labeler : Labeler
@@ -55,9 +62,11 @@ def label_array(image: Any, labeler: Labeler, *, channel_axis: int | None = -1, 
         :func:`gpulaf.label` takes. A WeightSource gets each tile with its halo; weights of the whole image, (H, N, W)
         arrays or Dask arrays, are cut.
     channel_axis : int or None
-        The axis of the channels, as in :func:`gpulaf.label`; None of a grey image.
+        The axis of the channels, as in :func:`gpulaf.label`; None of a grey image, or of a volume without channels.
     mask : (H, W) array or Dask array of bool, optional
         True where a pixel is valid, as in :func:`gpulaf.label`. What is masked in chunks of masked arrays is not.
+    spacing : (sy, sx) or (sz, sy, sx), optional
+        Distance of the pixels on each axis, as in :func:`gpulaf.label`.
 
     Returns
     -------
@@ -90,22 +99,29 @@ def label_array(image: Any, labeler: Labeler, *, channel_axis: int | None = -1, 
     """
     check_labeler(labeler)
     image, mask = _checked(image, "image", mask, channel_axis)
+    check_spacing(spacing, image.ndim - 1)
     labeler = _with_prototypes(labeler, image, mask)
-    labels = len(prototype_array(labeler.prototypes, np.empty((1, 1, image.shape[2]))))
+    labels = len(prototype_array(labeler.prototypes, np.empty((1, 1, image.shape[-1]))))
     bare, given = _without_arrays(labeler)
-    solve = partial(_label, labeler=bare, given=given)
+    solve = partial(_label, labeler=bare, given=given, spacing=spacing)
     halo = tile_halo(labeler, masked=mask is not None)
     return label_tiles(solve, [image], labels, halo, _patches(labeler, image), mask)
 
 
 def refine_array(
-    probabilities: Any, labeler: Labeler, *, image: Any = None, channel_axis: int | None = -1, mask: Any = None
+    probabilities: Any,
+    labeler: Labeler,
+    *,
+    image: Any = None,
+    channel_axis: int | None = -1,
+    mask: Any = None,
+    spacing: tuple[float, ...] | None = None,
 ) -> LabelArrays:
     """Regularize soft predictions in a Dask array: what ``labeler.refine`` gives of the whole image, bit for bit.
 
     Parameters
     ----------
-    probabilities : (H, W, J) Dask array, floating
+    probabilities : (H, W, J) Dask array, floating; (D, H, W, J) of a volume
         Values as in :func:`gpulaf.refine`.
     labeler : Labeler
         As in :func:`label_array`; prototypes have no meaning here, rho is the temperature.
@@ -114,6 +130,7 @@ def refine_array(
     channel_axis : int or None
         The axis of the channels of `image`.
     mask : (H, W) array or Dask array of bool, optional
+    spacing : (sy, sx) or (sz, sy, sx), optional
         As in :func:`label_array`.
 
     Returns
@@ -127,6 +144,7 @@ def refine_array(
     """
     check_labeler(labeler)
     probabilities, mask = _checked(probabilities, "probabilities", mask)
+    check_spacing(spacing, probabilities.ndim - 1)
     images, weights = [probabilities], _patches(labeler, probabilities)
     if isinstance(labeler.weights, WeightSource):
         if image is None:
@@ -136,22 +154,27 @@ def refine_array(
         image, mask = _checked(image, "image", mask, channel_axis)
         images.append(image)
     bare, given = _without_arrays(labeler)
-    solve = partial(_refine, labeler=bare, given=given)
+    solve = partial(_refine, labeler=bare, given=given, spacing=spacing)
     return label_tiles(
-        solve, images, probabilities.shape[2], tile_halo(labeler, masked=mask is not None), weights, mask
+        solve, images, probabilities.shape[-1], tile_halo(labeler, masked=mask is not None), weights, mask
     )
 
 
-def _label(cuts: Cuts, mask: Any, tile: Any, *patches: Any, labeler: Labeler, given: Sequence[bool]) -> Labeling:
+def _label(
+    cuts: Cuts, mask: Any, tile: Any, *patches: Any, labeler: Labeler, given: Sequence[bool], spacing: Any
+) -> Labeling:
     """Label a tile (h, w, C); `patches` are its weights, (h, N, w) each."""
-    return _with_patches(labeler, given, patches, cuts).of_part(tile, mask=mask)
+    labeler = _with_patches(labeler, given, patches, cuts)
+    return labeler.of_part(tile, mask=mask, axes=tile.ndim - 1, spacing=spacing)
 
 
-def _refine(cuts: Cuts, mask: Any, tile: Any, *others: Any, labeler: Labeler, given: Sequence[bool]) -> Labeling:
+def _refine(
+    cuts: Cuts, mask: Any, tile: Any, *others: Any, labeler: Labeler, given: Sequence[bool], spacing: Any
+) -> Labeling:
     """Refine a tile (h, w, J); `others` are its weights, (h, N, w) each, or the image that they are made from."""
     image = others[0] if isinstance(labeler.weights, WeightSource) else None
-    refine = _with_patches(labeler, given, others, cuts).refine
-    return refine(tile, image=image, label_axis=2, channel_axis=2, mask=mask)
+    refine, axes = _with_patches(labeler, given, others, cuts).refine, tile.ndim - 1
+    return refine(tile, image=image, label_axis=axes, channel_axis=axes, mask=mask, spacing=spacing)
 
 
 def _without_arrays(labeler: Labeler) -> tuple[Labeler, list[bool]]:
@@ -180,16 +203,19 @@ def _patches(labeler: Labeler, image: Any) -> list[Any]:
 def _patch_array(weights: Any, image: Any) -> Any:
     """Check weights of the whole image, (H, N, W), and bring them to a Dask array."""
     da, shape = dask_array(), tuple(getattr(weights, "shape", ()))
-    if len(shape) != 3 or shape[::2] != image.shape[:2] or axes_of(weights) != 2:
+    pixels = image.shape[:-1]
+    axes = len(pixels)
+    if len(shape) != axes + 1 or (*shape[:-2], shape[-1]) != pixels or axes_of(weights) != axes:
+        accepted = ", ".join(map(str, (*pixels[:-1], "N", pixels[-1])))
         raise ValueError(
-            f"weights have shape {shape}; accepted is ({image.shape[0]}, N, {image.shape[1]}) with N = (2r+1)², "
-            "one patch for each pixel. Weights belong to one image: learn or compute them for this one."
+            f"weights have shape {shape}; accepted is ({accepted}) with N = (2r+1){'²³'[axes - 2]}, one patch for each "
+            "pixel. Weights belong to one image: learn or compute them for this one."
         )
     if str(weights.dtype) not in ("float32", "float64"):
         raise TypeError(f"weights have dtype {weights.dtype}; accepted are float32 and float64. Convert them first.")
     if isinstance(weights, da.Array):
         return weights
-    return da.from_array(weights, chunks=(image.chunks[0], -1, image.chunks[1]))
+    return da.from_array(weights, chunks=(*image.chunks[: axes - 1], -1, image.chunks[axes - 1]))
 
 
 def _with_prototypes(labeler: Labeler, image: Any, mask: Any) -> Labeler:
@@ -203,7 +229,7 @@ def _with_prototypes(labeler: Labeler, image: Any, mask: Any) -> Labeler:
         for part, valid in dask_array().compute(*parts):
             yield part.reshape(-1, part.shape[-1]) if valid is None else part[namespace(part).asarray(valid)]
 
-    pixels = image_features(sampled_values(image.shape[:2], read)[None, ...], 2, range=labeler.range)
+    pixels = image_features(sampled_values(image.shape[:-1], read)[None, ...], 2, range=labeler.range)
     return replace(labeler, prototypes=prototype_array(prototypes, pixels.features, pixels.range), scaled=True)
 
 
@@ -216,10 +242,12 @@ def _checked(x: Any, name: str, mask: Any, channel_axis: int | None = -1) -> tup
             "Make one with dask.array.from_array or from_zarr."
         )
     accepted = "(H, W, J)" if name == "probabilities" else "(H, W) and (H, W, C)"
-    if x.ndim not in (2, 3) or (x.ndim == 2 and name == "probabilities"):
-        raise ValueError(f"{name} has shape {x.shape}; accepted is {accepted}. Move the axes first.")
-    if name == "probabilities" and x.shape[2] < 2:
-        raise ValueError(f"{name} hold {x.shape[2]} label; accepted are at least 2. Stack [1 − p, p] for one class.")
+    if x.ndim not in (2, 3, 4) or (x.ndim == 2 and name == "probabilities"):
+        raise ValueError(
+            f"{name} has shape {x.shape}; accepted is {accepted}, of a volume with D before H. Move the axes first."
+        )
+    if name == "probabilities" and x.shape[-1] < 2:
+        raise ValueError(f"{name} hold {x.shape[-1]} label; accepted are at least 2. Stack [1 − p, p] for one class.")
     if any(np.isnan(n) for n in x.shape):
         raise ValueError(f"{name} has shape {x.shape}; accepted are known sizes. Call compute_chunk_sizes first.")
     if 0 in x.shape:
@@ -227,9 +255,7 @@ def _checked(x: Any, name: str, mask: Any, channel_axis: int | None = -1) -> tup
     if x.dtype.kind not in ("f" if name == "probabilities" else "buif"):
         kinds = "floats" if name == "probabilities" else "real numbers"
         raise TypeError(f"{name} has dtype {x.dtype}; accepted are {kinds}. Convert it first.")
-    axis = channel_axis_of(x, channel_axis, False) if name == "image" else 2
-    if axis is None and x.ndim > 2:
-        raise ValueError(f"{name} has shape {x.shape}, that of a volume; accepted in tiles is {accepted}.")
+    axis = channel_axis_of(x, channel_axis, False) if name == "image" else x.ndim - 1
     return _masked(x[..., None] if axis is None else da.moveaxis(x, axis, -1), mask)
 
 
@@ -237,12 +263,12 @@ def _masked(x: Any, mask: Any) -> tuple[Any, Any]:
     """An array (H, W, C) without the masks of its chunks, and all masks as one Dask array (H, W), None without any."""
     da = dask_array()
     if mask is not None:
-        if tuple(getattr(mask, "shape", ())) != x.shape[:2] or mask.dtype != bool:
+        if tuple(getattr(mask, "shape", ())) != x.shape[:-1] or mask.dtype != bool:
             raise ValueError(
                 f"mask is a {getattr(mask, 'dtype', type(mask).__name__)} array of shape {getattr(mask, 'shape', ())}; "
-                f"accepted is bool of shape {x.shape[:2]}, True where a pixel is valid."
+                f"accepted is bool of shape {x.shape[:-1]}, True where a pixel is valid."
             )
-        mask = mask if isinstance(mask, da.Array) else da.from_array(mask, chunks=x.chunks[:2])
+        mask = mask if isinstance(mask, da.Array) else da.from_array(mask, chunks=x.chunks[:-1])
     if isinstance(x._meta, np.ma.MaskedArray):
         own = ~da.ma.getmaskarray(x).any(axis=-1)
         x, mask = da.ma.getdata(x), own if mask is None else own & mask
@@ -273,25 +299,30 @@ def label_tiles(
     mask : (H, W) Dask array of bool, optional
     """
     masked, images = mask is not None, [*images, *([] if mask is None else [mask[..., None]])]
-    da, shape, first = dask_array(), images[0].shape[:2], images[0]
+    da, shape, first = dask_array(), images[0].shape[:-1], images[0]
     for x in images[1:]:
-        if x.shape[:2] != shape:
-            raise ValueError(f"the arrays have {shape} and {x.shape[:2]} pixels; accepted are as many. Check the pair.")
-    sizes = [_joined(chunks, min(halo, n)) for chunks, n in zip(first.chunks[:2], shape, strict=True)]
+        if x.shape[:-1] != shape:
+            raise ValueError(
+                f"the arrays have {shape} and {x.shape[:-1]} pixels; accepted are as many. Check the pair."
+            )
+    sizes = [_joined(chunks, min(halo, n)) for chunks, n in zip(first.chunks[:-1], shape, strict=True)]
     edges = [list(pairwise(accumulate(parts, initial=0))) for parts in sizes]
-    depth = {axis: halo if len(parts) > 1 else 0 for axis, parts in zip((0, 2), sizes, strict=True)}
-    aligned = [x[:, None] for x in images] + [x[..., None] for x in weights]  # (H, 1, W, C) and (H, N, W, 1)
+    rows = len(shape) - 1  # the axis of the labels in rows of them
+    places = (*range(rows), rows + 1)
+    depth = {axis: halo if len(parts) > 1 else 0 for axis, parts in zip(places, sizes, strict=True)}
+    aligned = [da.expand_dims(x, rows) for x in images] + [x[..., None] for x in weights]  # (H, 1, W, C), (H, N, W, 1)
+    chunks = dict(zip(places, sizes, strict=True)) | {rows: -1, rows + 2: -1}
     dtype = floating_dtype(first._meta)
     packed = da.map_overlap(
         partial(_packed, solve=solve, images=len(images), edges=edges, halo=halo, masked=masked),
-        *(x.rechunk({0: sizes[0], 1: -1, 2: sizes[1], 3: -1}) for x in aligned),
+        *(x.rechunk(chunks) for x in aligned),
         depth=depth, boundary="none", trim=False, align_arrays=False, allow_rechunk=False,
-        chunks=(sizes[0], (labels + 1,), sizes[1], (1,)), dtype=dtype,
-        meta=da.utils.meta_from_array(first._meta, 4, dtype=dtype),
+        chunks=(*sizes[:-1], (labels + 1,), sizes[-1], (1,)), dtype=dtype,
+        meta=da.utils.meta_from_array(first._meta, rows + 3, dtype=dtype),
     )[..., 0]  # fmt: skip
-    found, dtype = packed[:, -1], labels_dtype(labels, masked)
+    found, dtype = packed[..., -1, :], labels_dtype(labels, masked)
     found = found.map_blocks(_unpacked, dtype=dtype, kind=dtype) if masked else found.astype(dtype)
-    return LabelArrays(found, from_rows(packed[:, :-1]))
+    return LabelArrays(found, from_rows(packed[..., :-1, :]))
 
 
 def _unpacked(packed: Any, kind: np.dtype[Any]) -> Any:
@@ -306,26 +337,28 @@ def _packed(
     masked: bool, block_id: Any = None,
 ) -> Any:  # fmt: skip
     """W(T) and the label of each pixel of a tile, −1 for no data, (h, J + 1, w, 1): a label is exact in any float."""
-    row, _, column, _ = block_id
-    (top, bottom), (left, right) = edges[0][row], edges[1][column]
-    cuts = [end for k, parts in zip((row, column), edges, strict=True) for end in (k > 0, k + 1 < len(parts))]
-    y, x = halo * cuts[0], halo * cuts[2]
+    place = (*block_id[:-3], block_id[-2])
+    inner = [parts[k] for k, parts in zip(place, edges, strict=True)]
+    cuts = [end for k, parts in zip(place, edges, strict=True) for end in (k > 0, k + 1 < len(parts))]
+    before, behind = ([halo * cut for cut in some] for some in (cuts[::2], cuts[1::2]))
     try:
-        arrays, mask = [tile[:, 0] for tile in tiles[:images]], None
+        arrays, mask = [tile[..., 0, :, :] for tile in tiles[:images]], None
         if masked:
             mask = arrays.pop()[..., 0]
         result = solve(cuts, mask, *arrays, *(tile[..., 0] for tile in tiles[images:]))
     except (ValueError, TypeError, MemoryError) as error:
         kind = next(kind for kind in (ValueError, TypeError, MemoryError) if isinstance(error, kind))
-        whole = f"{top - y}:{bottom + halo * cuts[1]}, {left - x}:{right + halo * cuts[3]}"
-        raise kind(f"tile [{top}:{bottom}, {left}:{right}], with its halo [{whole}]: {error}") from error
-    core = np.s_[y : y + bottom - top, x : x + right - left]
+        part = ", ".join(f"{start}:{stop}" for start, stop in inner)
+        outer = zip(inner, before, behind, strict=True)
+        whole = ", ".join(f"{start - b}:{stop + e}" for (start, stop), b, e in outer)
+        raise kind(f"tile [{part}], with its halo [{whole}]: {error}") from error
+    core = tuple(slice(b, b + stop - start) for b, (start, stop) in zip(before, inner, strict=True))
     probabilities = result.probabilities[core]
-    packed = empty(field_shape(probabilities.shape[:2], probabilities.shape[2] + 1), probabilities)
-    from_rows(packed[:, :-1])[...] = probabilities
-    packed[:, -1] = result.labels[core]
+    packed = empty(field_shape(probabilities.shape[:-1], probabilities.shape[-1] + 1), probabilities)
+    from_rows(packed[..., :-1, :])[...] = probabilities
+    packed[..., -1, :] = result.labels[core]
     if result.valid is not None:
-        packed[:, -1] = filled(packed[:, -1], result.valid[core], -1)
+        packed[..., -1, :] = filled(packed[..., -1, :], result.valid[core], -1)
     return packed[..., None]
 
 

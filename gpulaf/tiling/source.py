@@ -95,7 +95,7 @@ class Source:
 
     def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray:
         pixels, _ = self.read(index[: self.axes])
-        return pixels[..., index[self.axes]] if len(index) > self.axes else pixels
+        return pixels[stepped(index, self.axes)]
 
     @property
     def told_gaps(self) -> bool:
@@ -121,7 +121,13 @@ class Masked:
         if valid is not None:
             invalid[~valid] = True
         found = np.ma.MaskedArray(pixels, invalid)
-        return found[..., index[axes]] if len(index) > axes else found
+        return found[stepped(index, axes)]
+
+
+def stepped(index: tuple[Any, ...], axes: int) -> tuple[Any, ...]:
+    """What is left of an index where the pixels from its starts to its stops were read: steps, and channels."""
+    steps = (slice(None, None, part.step) for part in index[:axes])
+    return (*steps, *index[axes:])
 
 
 def told(window: tuple[slice, ...]) -> str:

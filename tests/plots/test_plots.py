@@ -8,11 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from examples import cells
 from oracles import patches
 
 import gpulaf
 from gpulaf.plots.figures import colored, demo_figure, label_colors, patch_glyphs
+from gpulaf.plots.predictor import predictor_figure
 from gpulaf.plots.style import canvas
+from gpulaf.prediction import Training
 
 
 @pytest.mark.parametrize("count", [2, 5, 15, 16, 40])
@@ -112,3 +115,18 @@ def test_figures_leave_no_global_state() -> None:
     before = plt.get_fignums()
     figure_of(gpulaf.scenes.voronoi_colors, [0.03, 0.01])
     assert plt.get_fignums() == before
+
+
+@pytest.mark.parametrize("kind", ["network", "raw patches", "features"])
+def test_the_figure_of_a_predictor_of_volumes_shows_a_plane(kind: str) -> None:
+    volume, truth = cells(0, (5, 9, 8))
+    options = {"spacing": (2, 1, 1), "training": Training(steps=1)}
+    if kind == "network":
+        own = gpulaf.WeightNetwork(hidden=(4,), features="patch:1", state=0, n_layers=2, **options)
+    else:
+        own = gpulaf.WeightPredictor(4, features=1 if kind == "raw patches" else "gaussian:1", **options)
+    figure = predictor_figure(own.fit([volume], [truth], progress=False), volume, truth)
+    axes = figure.axes
+    assert "plane 2 of 0 to 4" in axes[0].get_title()
+    assert axes[1].images[0].get_array().shape == (9, 8, 3)
+    assert ("3×3×3 weights" in axes[5].get_title()) == (kind != "network")

@@ -706,8 +706,8 @@ def test_channels_on_any_axis(axis: int, shape: tuple[int, ...]) -> None:
 
 def test_axes_that_tiles_do_not_take() -> None:
     lazy = da.zeros((20, 30, 40), chunks=20)
-    with pytest.raises(ValueError, match="that of a volume; accepted in tiles is"):
-        label_array(lazy, Labeler([0, 1]), channel_axis=None)
+    with pytest.raises(ValueError, match=r"accepted is .* of a volume with D before H\. Move the axes"):
+        label_array(lazy[None, None], Labeler([0, 1]), channel_axis=None)
     with pytest.raises(ValueError, match="channel_axis is 3; accepted are -3 to 2"):
         label_array(lazy, Labeler([0, 1]), channel_axis=3)
     with pytest.raises(ValueError, match="channel_axis is 0, but the image has no channels"):

@@ -517,7 +517,7 @@ class Echo:
         return None
 
     def compute(self, tile: TileIndex, read: None) -> int:
-        return tile.column
+        return tile.place[1]
 
     def write(self, tile: TileIndex, blocks: int) -> Written:
         return Written({"file": blocks})
@@ -531,7 +531,7 @@ def test_few_tiles_are_in_flight(threads: int) -> None:
     def tiles() -> Any:
         for k in range(10**9):
             taken.append(k)
-            yield TileIndex(0, 0, k)
+            yield TileIndex(0, (0, k))
 
     seen = set()
     with contextlib.ExitStack() as stack:
@@ -542,7 +542,7 @@ def test_few_tiles_are_in_flight(threads: int) -> None:
             options = {"processes": False, "n_workers": 1, "threads_per_worker": threads, "dashboard_address": ":0"}
             client = stack.enter_context(Client(**options))
         for done in run_task(Echo(), tiles(), client):
-            assert done.written.files == {"file": done.tile.column}
+            assert done.written.files == {"file": done.tile.place[1]}
             seen.add(done.tile)
             assert len(taken) <= len(seen) + max(3, 2 * threads)
             if len(seen) == 20:
@@ -557,7 +557,7 @@ def test_a_scheduler_that_is_lost_ends_the_run(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(Echo, "compute", lambda *_: time.sleep(0.5))
     options: dict[str, Any] = {"processes": False, "n_workers": 1, "threads_per_worker": 1, "dashboard_address": ":0"}
     with LocalCluster(**options) as processes, Client(processes.scheduler_address, timeout=2) as client:
-        results = run_task(Echo(), (TileIndex(0, 0, k) for k in range(100)), client)
+        results = run_task(Echo(), (TileIndex(0, (0, k)) for k in range(100)), client)
         next(results)
         processes.close()
         with pytest.raises(ConnectionError, match=r"What is finished is kept: start again"):
@@ -571,13 +571,13 @@ def test_a_tile_that_does_not_fit_is_refused_with_numbers(tmp_path: Path) -> Non
     zarr.create_array(tmp_path / "in.zarr", shape=(100_000, 100_000), chunks=(1024, 1024), dtype="u1")
     source, labeler = open_source(tmp_path / "in.zarr"), Labeler(PROTOTYPES)
     with pytest.raises(MemoryError, match=r"tiles of 8192 pixels do not fit into 1 GB for 1 process.* have \d+\. "):
-        chosen_side(Tiling(side=8192, memory=int(1e9)), source, labeler)
-    sides = [chosen_side(Tiling(memory=int(memory)), source, labeler) for memory in (4e8, 1e9, 2e9, 4e9)]
+        chosen_side(Tiling(side=8192, memory=int(1e9)), source, labeler, 2, 1)
+    sides = [chosen_side(Tiling(memory=int(memory)), source, labeler, 2, 1) for memory in (4e8, 1e9, 2e9, 4e9)]
     assert sides == sorted(sides)
     assert sides[0] < sides[-1] == 2048
-    assert chosen_side(Tiling(memory=int(4e9), workers=10), source, labeler) < 2048
+    assert chosen_side(Tiling(memory=int(4e9), workers=10), source, labeler, 2, 1) < 2048
     with pytest.raises(MemoryError, match=r"with a halo of 8 pixels\. Give more memory, or take fewer workers"):
-        chosen_side(Tiling(memory=int(4e9), workers=16), source, labeler)
+        chosen_side(Tiling(memory=int(4e9), workers=16), source, labeler, 2, 1)
 
 
 @pytest.mark.parametrize("shape", [(40, 50), (100_000, 90_000)])
@@ -585,8 +585,8 @@ def test_no_tile_is_larger_than_the_image(tmp_path: Path, shape: tuple[int, int]
     zarr.create_array(tmp_path / "in.zarr", shape=shape, chunks=(1024, 1024), dtype="u1")
     source, labeler = open_source(tmp_path / "in.zarr"), Labeler(PROTOTYPES)
     for memory in (10**25, 10**40):
-        assert chosen_side(Tiling(memory=memory), source, labeler) == 2048
-        side = chosen_side(Tiling(side=16 * (10**12 + 39), memory=memory), source, labeler)
+        assert chosen_side(Tiling(memory=memory), source, labeler, 2, 1) == 2048
+        side = chosen_side(Tiling(side=16 * (10**12 + 39), memory=memory), source, labeler, 2, 1)
         assert side == -(-shape[0] // 16) * 16 if shape[0] > 50 else side == 64
         assert side % chunk_side(side) == 0
 
@@ -595,10 +595,10 @@ def test_a_tile_on_a_gpu_fits_into_its_memory(tmp_path: Path, monkeypatch: pytes
     zarr.create_array(tmp_path / "in.zarr", shape=(100_000, 100_000), chunks=(1024, 1024), dtype="u1")
     source, labeler = open_source(tmp_path / "in.zarr"), Labeler(PROTOTYPES)
     monkeypatch.setattr(sizing, "free_bytes", lambda on_device=False: int(1e8 if on_device else 64e9))
-    assert chosen_side(Tiling(), source, labeler) == 2048
-    assert chosen_side(Tiling(), source, labeler, "gpu") < 1024
+    assert chosen_side(Tiling(), source, labeler, 2, 1) == 2048
+    assert chosen_side(Tiling(), source, labeler, 2, 1, "gpu") < 1024
     with pytest.raises(MemoryError, match=r"tiles of 2048 pixels do not fit into 0\.\d+ GB of the GPU; .* have \d+\. "):
-        chosen_side(Tiling(side=2048), source, labeler, "gpu")
+        chosen_side(Tiling(side=2048), source, labeler, 2, 1, "gpu")
 
 
 def test_processes_on_gpus_need_dask_cuda(tmp_path: Path, image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -711,5 +711,5 @@ def test_a_million_megapixels_need_no_graph(tmp_path: Path) -> None:
     targets, values = Targets(tmp_path / "out.ome.zarr", None), np.arange(2, dtype=np.uint8)
     plan = Plan(open_source(tmp_path / "in.zarr"), Labeler(PROTOTYPES), values, targets, 2048, "cpu")
     assert plan.count() == 489**2
-    assert next(plan.tiles()) == TileIndex(0, 0, 0)
+    assert next(plan.tiles()) == TileIndex(0, (0, 0))
     assert plan.shapes[-1] == (977, 977)
