@@ -23,8 +23,8 @@ truth = (ball | lying | standing).astype(int)
 volume = truth + np.random.default_rng(0).normal(0, 0.45, truth.shape)
 
 # %%
-# `channel_axis=None` says that all three axes are spatial. With `spacing` the weights of neighbors fall with their
-# distance; without it the slices above and below count as much as the nearest pixels.
+# `channel_axis=None` says that all three axes are spatial. With `spacing` averaging reaches equally far on every axis;
+# without it the slices above and below count as much as the neighbors in the slice.
 options = {"prototypes": [0.0, 1.0], "channel_axis": None, "time": 3.0}
 results = {
     "threshold": (volume > 0.5).astype(int),
