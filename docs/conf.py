@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent), str(HERE / "_ext")]
@@ -31,16 +32,15 @@ myst_enable_extensions = ["dollarmath", "amsmath"]
 myst_heading_anchors = 3
 
 autosummary_generate = False
-autodoc_default_options = {"members": True, "member-order": "bysource"}
+autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 numpydoc_show_class_members = False
 
-GALLERY = ["photo", "soft_predictions", "learning_weights", "unseen_images", "big_image", "volume"]
 sphinx_gallery_conf = {
     "examples_dirs": "gallery",
     "gallery_dirs": "auto_gallery",
     "filename_pattern": r"\.py$",
-    "within_subsection_order": pages.Order,
+    "within_subsection_order": "pages.Order",
     "abort_on_example_error": True,
     "download_all_examples": False,
     "show_memory": False,
@@ -55,6 +55,12 @@ sphinx_gallery_conf = {
 }
 
 
-def setup(app: object) -> None:
+def without_substitutions(app: object, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
+    """|x| is a norm in docstrings; examples stay as they are."""
+    lines[:] = [line if line.lstrip().startswith((">>>", "...")) else line.replace("|", r"\|") for line in lines]
+
+
+def setup(app: Any) -> None:
     """Write the pages that follow from the code and the results."""
     pages.write(HERE)
+    app.connect("autodoc-process-docstring", without_substitutions)

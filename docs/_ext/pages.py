@@ -26,6 +26,8 @@ ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "perf" / "results"
 #: Rooms that are no library.
 CLOSED = {"cli", "experiments", "kernels"}
+#: What is said of a class: its methods and attributes, and those that it has from classes of gpulaf.
+MEMBERS = "   :members:\n   :inherited-members: tuple, BaseException\n   :special-members: __call__\n"
 
 
 def write(folder: Path) -> None:
@@ -73,10 +75,15 @@ def room(name: str) -> str:
     module = importlib.import_module(name)
     face = {id(getattr(gpulaf, x)): f"gpulaf.{x}" for x in gpulaf.__all__}
     full = [face.get(id(getattr(module, x)), f"{name}.{x}") for x in sorted(module.__all__) if x != "__version__"]
-    table = "\n".join(f"   ~{x}" for x in full)
-    own = "\n".join(_documented(x) for x in full if x.rpartition(".")[0] == name)
-    head = f".. automodule:: {name}\n   :no-members:\n"
+    table = "\n".join(f"   {x.removeprefix(f'{name}.') if _own(x, name) else f'~{x}'}" for x in full)
+    own = "\n".join(_documented(x) for x in full if _own(x, name))
+    head = f".. automodule:: {name}\n"
     return f"{_title(name)}\n\n{head}\n.. autosummary::\n   :nosignatures:\n\n{table}\n\n{own}"
+
+
+def _own(name: str, room: str) -> bool:
+    """Whether a full name is documented on the page of a room."""
+    return name.rpartition(".")[0] == room
 
 
 def _documented(name: str) -> str:
@@ -84,7 +91,7 @@ def _documented(name: str) -> str:
     kind = "class" if inspect.isclass(thing) else "function" if callable(thing) else "data"
     if inspect.isclass(thing) and issubclass(thing, BaseException):
         kind = "exception"
-    return f".. auto{kind}:: {name}\n"
+    return f".. auto{kind}:: {name}\n{MEMBERS if kind == 'class' else ''}"
 
 
 # the command line
