@@ -23,6 +23,7 @@ extensions = [
 ]  # fmt: skip
 exclude_patterns = ["_build", "gallery", "**/sg_execution_times*"]
 default_role = "code"
+smartquotes = False
 html_theme = "furo"
 html_title = f"gpulaf {release}"
 html_show_sphinx = False
@@ -45,6 +46,7 @@ sphinx_gallery_conf = {
     "download_all_examples": False,
     "show_memory": False,
     "show_signature": False,
+    "capture_repr": (),
     "min_reported_time": 3600,
     "plot_gallery": "True",
     "doc_module": ("gpulaf",),

@@ -33,7 +33,8 @@ MEMBERS = "   :members:\n   :inherited-members: tuple, BaseException\n   :specia
 def write(folder: Path) -> None:
     """Write all generated pages; a file that would not change keeps its time."""
     pages = {**api(), "commands.rst": commands()}
-    pages |= {f"{table.__name__}.md": table() for table in (quality, layers, patches, ranks, solvers, gradients)}
+    tables = quality, settings, layers, patches, ranks, solvers, gradients
+    pages |= {f"{table.__name__}.md": table() for table in tables}
     target = folder / "generated"
     target.mkdir(exist_ok=True)
     for old in target.iterdir():
@@ -107,7 +108,7 @@ def commands() -> str:
         parts += [_paragraphs(command.help), "", f".. program:: gpulaf {name}", ""]
         for parameter in command.params:
             record = parameter.get_help_record(context)
-            if record and "--debug" not in record[0]:
+            if isinstance(parameter, click.Option) and record and "--debug" not in record[0]:
                 parts += [f".. option:: {record[0]}", "", f"   {_escaped(' '.join(record[1].split()))}", ""]
     return "\n".join(parts)
 
@@ -135,38 +136,48 @@ PROBLEMS = {
     "soft": "the same, behind a classifier",
     "vnc": "nine classes, behind a classifier",
 }
-LEARNED = ("prototypes", "predictor", "network")
 
 
 def quality() -> str:
     """Wrong pixels of unseen images for ways to make weights, of all problems that were measured."""
+    ways = ("pixelwise", "uniform", "bilateral", ("prototypes", "predictor"), "network")
+    lines = [
+        [words, *(f"{best['wrong %']:.2f} %" if (best := _best(rows, way)) else "–" for way in ways)]
+        for words, rows in _problems()
+    ]
+    return _table(["images", "pixelwise", "uniform", "bilateral", "`WeightPredictor`", "`WeightNetwork`"], lines)
+
+
+def settings() -> str:
+    """The settings without learning that had the fewest wrong pixels on training images."""
+    lines = [
+        [words, *(_said(best["settings"]) if (best := _best(rows, way)) else "–" for way in ("uniform", "bilateral"))]
+        for words, rows in _problems()
+    ]
+    return _table(["images", "uniform", "bilateral"], lines)
+
+
+def _problems() -> list[tuple[str, list[dict[str, Any]]]]:
+    """What was measured of perf/quality.py, in words, and its rows."""
     measured = [row for path in sorted(RESULTS.glob("quality-*.json")) for row in _rows(path)]
-    lines = []
-    for part, words in PROBLEMS.items():
-        rows = [row for row in measured if row["part"] == part]
-        if rows:
-            ways = ("pixelwise", "uniform", "bilateral", *LEARNED[:1], *LEARNED[2:])
-            lines.append([words, *(_least(rows, (way,)) for way in ways)])
-    heads = ["images", "pixelwise", "uniform", "bilateral", "`WeightPredictor`", "`WeightNetwork`"]
-    return _table(heads, lines)
+    found = [(words, [row for row in measured if row["part"] == part]) for part, words in PROBLEMS.items()]
+    return [(words, rows) for words, rows in found if rows]
 
 
-def _least(rows: Sequence[dict[str, Any]], ways: Iterable[str]) -> str:
-    """The fewest wrong pixels of a method in any of its settings, with ρ, T and radius where they were chosen."""
-    ways = [*ways, "predictor"] if "prototypes" in ways else list(ways)
-    groups = defaultdict(list)
+def _best(rows: Sequence[dict[str, Any]], ways: str | tuple[str, ...]) -> dict[str, Any] | None:
+    """The row of fewest wrong pixels of a method, in any variant of it; seeds of one variant are averaged."""
+    variants = defaultdict(list)
     for row in rows:
-        if row["method"].startswith(tuple(ways)):
-            groups[re.sub(r", seed \d+$", "", row["method"])].append(row)
-    if not groups:
-        return "–"
-    best = min(groups.values(), key=lambda group: mean(row["wrong %"] for row in group))[0]
-    chosen = dict(x.split("=", 1) for x in best["settings"].split() if "=" in x) if best["method"] in WAYS else {}
-    said = [f"{sign} {chosen[key]}" for key, sign in (("rho", "ρ"), ("time", "T"), ("radius", "radius")) if key in chosen]
-    return f"{best['wrong %']:.2f} %" + (f" ({', '.join(said)})" if said else "")
+        if row["method"].startswith(ways):
+            variants[re.sub(r", seed \d+$", "", row["method"])].append(row)
+    means = [group[0] | {"wrong %": mean(row["wrong %"] for row in group)} for group in variants.values()]
+    return min(means, key=lambda row: row["wrong %"], default=None)
 
 
-WAYS = ("uniform", "bilateral")
+def _said(settings: str) -> str:
+    signs = {"rho": "ρ", "time": "T", "sigma": "σ", "radius": "radius"}
+    chosen = dict(x.split("=", 1) for x in settings.split())
+    return ", ".join(f"{sign} = {chosen[key]}" for key, sign in signs.items() if key in chosen)
 
 
 def layers() -> str:
@@ -185,11 +196,12 @@ def patches() -> str:
     """What larger weight patches bring and cost."""
     columns = ("uniform wrong %", "wrong %", "training step seconds", "labeling seconds")
     found = {x: _means("neighborhoods.csv", ("scene", "side"), x) for x in columns}
+    forms = "{:.2f}", "{:.2f}", "{:.3f}", "{:.4f}"
     lines = [
-        [f"{scene}, {side}×{side}", *(f"{found[x][scene, side] * f:.{d}f}" for x, f, d in zip(columns, (1, 1, 1e3, 1e3), (2, 2, 0, 1), strict=True))]
-        for scene, side in found["wrong %"]
-    ]  # fmt: skip
-    heads = ["weights", "uniform: wrong, %", "predicted: wrong, %", "training step, ms", "labeling, ms"]
+        [f"{key[0]}, {key[1]}×{key[1]}", *(form.format(found[x][key]) for x, form in zip(columns, forms, strict=True))]
+        for key in found["wrong %"]
+    ]
+    heads = ["weights", "uniform: wrong, %", "predicted: wrong, %", "training step, s", "labeling, s"]
     return _table(heads, lines)
 
 

@@ -25,7 +25,9 @@ write_array(folder / "big.tif", (255 * scene.image.clip(0, 1)).astype(np.uint8))
 # 512² make many of them here; left out, their size follows from the memory.
 labeler = gpulaf.Labeler(255 * scene.prototypes, time=6.0)
 tiling = gpulaf.tiling.Tiling(side=512)
-result = gpulaf.label_file(folder / "big.tif", folder / "labels.tif", labeler, tiling=tiling)
+result = gpulaf.label_file(
+    folder / "big.tif", folder / "labels.tif", labeler, tiling=tiling
+)
 print(result.tiles, "tiles of", result.side, "pixels a side")
 print(gpulaf.tiling.tile_halo(labeler), "pixels around each are read with it")
 
@@ -38,17 +40,17 @@ print("the same:", np.array_equal(labels, whole))
 print(f"{100 * np.mean(labels != scene.truth):.2f} % wrong")
 
 # %%
-# The whole, and the corner of four tiles, whose edges cannot be seen in the labels.
-figure, axes = plt.subplots(1, 4, figsize=(16, 4.2), layout="constrained")
+# Half of the rows and columns, and the corner of four tiles, whose edges cannot be seen in the labels.
+figure, axes = plt.subplots(2, 2, figsize=(8, 8.5), layout="constrained")
 corner = slice(432, 592)
 pictures = {
-    "2048² pixels": scene.image.clip(0, 1)[::4, ::4],
-    "labels": scene.prototypes[labels][::4, ::4],
+    "a quarter of the pixels of the image": scene.image.clip(0, 1)[:1024, :1024],
+    "labels": scene.prototypes[labels][:1024, :1024],
     "image at a corner of tiles": scene.image.clip(0, 1)[corner, corner],
     "labels there; dashed: edges of tiles": scene.prototypes[labels][corner, corner],
 }
-for axis, (title, picture) in zip(axes, pictures.items(), strict=True):
+for axis, (title, picture) in zip(axes.flat, pictures.items(), strict=True):
     axis.imshow(picture, interpolation="nearest")
     axis.set(title=title, xticks=[], yticks=[])
-for edge in (axes[3].axhline, axes[3].axvline):
+for edge in (axes[1, 1].axhline, axes[1, 1].axvline):
     edge(512 - 432 - 0.5, color="white", lw=1, ls="--")

@@ -13,8 +13,12 @@ import numpy as np
 
 import gpulaf
 
-known = [gpulaf.scenes.voronoi_lines(96, sites=18, noise=0.4, seed=seed) for seed in range(4)]
-unseen = [gpulaf.scenes.voronoi_lines(96, sites=18, noise=0.4, seed=seed) for seed in (4, 5)]
+known = [
+    gpulaf.scenes.voronoi_lines(96, sites=18, noise=0.4, seed=seed) for seed in range(4)
+]
+unseen = [
+    gpulaf.scenes.voronoi_lines(96, sites=18, noise=0.4, seed=seed) for seed in (4, 5)
+]
 
 # %%
 # Sixty steps take seconds; the default, 600, has fewer wrong pixels. The conventions are those of scikit-learn.
@@ -24,7 +28,9 @@ print(network.reason_)
 
 # %%
 # :func:`gpulaf.evaluate` compares it on the unseen images with labels of single pixels and with uniform weights.
-found = gpulaf.evaluate(network, [scene.image for scene in unseen], [scene.truth for scene in unseen])
+found = gpulaf.evaluate(
+    network, [scene.image for scene in unseen], [scene.truth for scene in unseen]
+)
 for method, shares in found.wrong.items():
     print(f"{method}: {', '.join(f'{100 * share:.2f} %' for share in shares)} wrong")
 
@@ -36,11 +42,15 @@ labels = {
     "predicted weights": network.predict([scene.image])[0],
     "ground truth": scene.truth,
 }
-figure, axes = plt.subplots(1, 4, figsize=(14, 3.7), layout="constrained")
-axes[0].imshow(scene.image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-axes[0].set(title="unseen image", xticks=[], yticks=[])
-for axis, (name, shown) in zip(axes[1:], labels.items(), strict=True):
-    share = f": {100 * np.mean(shown != scene.truth):.2f} % wrong" if name != "ground truth" else ""
+figure, axes = plt.subplots(2, 2, figsize=(7.5, 8), layout="constrained")
+axes[0, 0].imshow(scene.image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+axes[0, 0].set(title="unseen image", xticks=[], yticks=[])
+for axis, (name, shown) in zip(axes.flat[1:], labels.items(), strict=True):
+    share = (
+        f": {100 * np.mean(shown != scene.truth):.2f} % wrong"
+        if name != "ground truth"
+        else ""
+    )
     axis.imshow(shown, cmap="gray", interpolation="nearest")
     axis.set(title=name + share, xticks=[], yticks=[])
 

@@ -35,15 +35,15 @@ for name, labels in results.items():
     print(f"{name}: {100 * np.mean(labels != truth):.2f} % wrong")
 
 # %%
-# A slice of the stack above, and below a cut across the slices, stretched to its true height.
-figure, axes = plt.subplots(2, 5, figsize=(16, 6), layout="constrained")
-columns = {"volume": volume, **results, "ground truth": truth}
-for column, (name, values) in zip(axes.T, columns.items(), strict=True):
-    share = f", {100 * np.mean(values != truth):.1f} %" if name in results else ""
-    column[0].imshow(values[12], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    column[1].imshow(values[:, 50], cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect=spacing[0])
-    column[0].set_title(name + share)
-    for axis in column:
+# On the left a slice of the stack, on the right a cut across the slices, stretched to its true height.
+figure, axes = plt.subplots(5, 2, figsize=(8, 15), layout="constrained")
+volumes = {"volume": volume, **results, "ground truth": truth}
+for row, (name, values) in zip(axes, volumes.items(), strict=True):
+    share = f": {100 * np.mean(values != truth):.2f} %" if name in results else ""
+    options = {"cmap": "gray", "vmin": 0, "vmax": 1, "interpolation": "nearest"}
+    row[0].imshow(values[12], **options)
+    row[1].imshow(values[:, 50], aspect=spacing[0], **options)
+    row[0].set_title(f"{name}{share}")
+    for axis in row:
         axis.set(xticks=[], yticks=[])
-axes[0, 0].set_ylabel("one slice")
-axes[1, 0].set_ylabel("across the slices")
+axes[0, 1].set_title("across the slices")
