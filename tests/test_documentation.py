@@ -17,6 +17,7 @@ from statistics import mean
 
 import imageio.v3 as iio
 import numpy as np
+import pages  # docs/_ext
 import pytest
 
 from gpulaf.cli import main
@@ -26,9 +27,6 @@ from gpulaf.scenes import voronoi_colors, voronoi_lines
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "perf" / "results"
 DOCS = ROOT / "docs"
-sys.path.append(str(DOCS / "_ext"))
-import pages  # noqa: E402
-
 #: What start.md writes others read.
 PAGES = [ROOT / "README.md", DOCS / "start.md", *sorted(set(DOCS.glob("*.md")) - {DOCS / "start.md"})]
 TEXTS = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in PAGES}

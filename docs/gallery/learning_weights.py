@@ -1,6 +1,6 @@
 """
-Learn the weights of an image
-=============================
+Learning weights
+================
 
 Thin lines under noise vanish when every neighbor counts alike. Weights learned from ground truth keep them.
 """
