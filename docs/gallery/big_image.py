@@ -8,7 +8,7 @@ From one file to another, without the image ever being in memory as a whole, and
 # %%
 # A file to label: 2048² pixels here; any size will do, in TIFF, Zarr or OME-Zarr.
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -16,7 +16,8 @@ import numpy as np
 import gpulaf
 from gpulaf.io import read_image, write_array
 
-folder = Path(mkdtemp())
+temporary = TemporaryDirectory()
+folder = Path(temporary.name)
 scene = gpulaf.scenes.voronoi_colors(2048, sites=1500, noise=0.35)
 write_array(folder / "big.tif", (255 * scene.image.clip(0, 1)).astype(np.uint8))
 
