@@ -15,6 +15,7 @@ import numpy as np
 from ..averaging.patches import extended
 from ..backend.array import contiguous, device_array, filled, host_array, host_dtype, like, namespace
 from ..backend.validation import Pixels, image_features, log_probabilities, unmasked, valid_pixels
+from ..io.failures import Unreadable
 from ..io.images import read_image, read_soft, read_volume
 from ..io.truth import read_values, truth_axes, whole_values
 from ..labeling.likelihood import beside, distances, log_likelihood
@@ -311,7 +312,12 @@ def read_item(item: Item) -> tuple[Any, np.ndarray, Any, Any]:
     """
     truth = _values(item.truth)
     axes = truth.ndim
-    image, own = unmasked(read_image_array(item.image, axes))
+    try:
+        image, own = unmasked(read_image_array(item.image, axes))
+    except Unreadable as error:
+        if axes == 3:
+            raise ValueError(f"its truth is a volume of shape {truth.shape}, and {error}") from error
+        raise
     truth[truth == item.unlabeled] = -1
     probabilities, sure = (
         (None, None) if item.probabilities is None else unmasked(read_probabilities(item.probabilities, axes))

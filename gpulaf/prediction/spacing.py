@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 from warnings import warn
 
@@ -37,7 +38,10 @@ def common_spacing(samples: Samples, given: Sequence[float] | None = None) -> tu
     paths = samples.images.paths if isinstance(samples.images, Files) else samples.images
     channel_axis = samples.images.channel_axis if isinstance(samples.images, Files) else None
     for k in range(len(paths) if axes == 3 else 0):
-        found = read_spacing(paths[k], channel_axis=channel_axis) if is_path(paths[k]) else None
+        found = None
+        if is_path(paths[k]):
+            with suppress(ValueError, TypeError):  # what is wrong with it is said where it is read
+                found = read_spacing(paths[k], channel_axis=channel_axis)
         if found is None or (spacing is not None and np.allclose(found, spacing, rtol=0.01, atol=0)):
             continue
         if spacing is not None:
