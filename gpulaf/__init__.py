@@ -1,7 +1,18 @@
 """Learning linearized assignment flows for image labeling.
 
 Every pixel's label probabilities follow a linear ODE v' = Av + B; A averages over each pixel's neighborhood with weight
-patches that are learned by Riemannian descent with a closed-form, low-rank gradient.
+patches that are learned by Riemannian descent with a closed-form, low-rank gradient. To begin::
+
+    import gpulaf
+    from gpulaf.io import read_image, write_array
+
+    result = gpulaf.label(read_image("photo.png"), 6)             # six labels, found by k-means
+    write_array("labels.png", result.labels)                      # and result.probabilities, (H, W, J)
+
+    network = gpulaf.WeightNetwork().fit(images, truths)          # learn from images with ground truth
+    classes = network.predict(others)
+
+The same in a shell: ``gpulaf label photo.png --prototypes 6 -o labels.png``, ``gpulaf --help``.
 
 Start with :func:`label`, which labels an image, and :func:`refine`, which cleans up the soft predictions of a
 classifier. :func:`fit_weights` learns the weights of one image with ground truth, :class:`WeightPredictor` learns how

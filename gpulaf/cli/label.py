@@ -12,6 +12,7 @@ import numpy as np
 
 from .labeler import Described, described_labeling, labeler_options
 from .options import (
+    NAMES,
     axes_option,
     check_files,
     check_folders,
@@ -36,10 +37,12 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE...", type=NAMES)
 @output_option
 @click.option(
     "--prototypes",
+    type=NAMES,
+    metavar="N|FILE",
     help="Number of labels (k-means), or a .json/.csv file with a row per label. [default: 5, or the weight file's]",
 )
 @click.option(
@@ -47,6 +50,8 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--weights",
+    type=NAMES,
+    metavar="NAME|FILE",
     default="uniform",
     show_default=True,
     help="uniform, bilateral, or a .safetensors file of gpulaf learn.",
@@ -141,8 +146,9 @@ def _label_one(options: dict[str, Any], described: Described) -> LabelTable:
     "--image", type=click.Path(path_type=Path), help="The image, for a model, bilateral weights and the preview."
 )
 @click.option(
-    "--weights", default="uniform", show_default=True, help="uniform, bilateral (of --image), or a .safetensors file."
-)
+    "--weights", type=NAMES, metavar="NAME|FILE", default="uniform", show_default=True,
+    help="uniform, bilateral (of --image), or a .safetensors file.",
+)  # fmt: skip
 @click.option("--rho", type=float, default=1.0, show_default=True, help="Temperature of the predictions.")
 @probabilities_option
 @preview_option

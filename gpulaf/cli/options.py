@@ -42,12 +42,14 @@ nodata_option = click.option(
     "--nodata", type=int,
     help="What stands for pixels without data in the labels. [default: the largest value of the type]",
 )  # fmt: skip
-files_argument = click.argument("images", nargs=-1, required=True, metavar="IMAGES...")
+#: Names of files and globs, which a shell completes; whether they are there is said where they are read.
+NAMES = click.Path(readable=False)
+files_argument = click.argument("images", nargs=-1, required=True, metavar="IMAGES...", type=NAMES)
 
 
 def files_option(name: str, text: str, required: bool = False) -> Any:
     """An option that names files, folders and globs, and may be repeated."""
-    return click.option(name, multiple=True, required=required, metavar="FILES", help=text)
+    return click.option(name, multiple=True, required=required, metavar="FILES", help=text, type=NAMES)
 
 
 def tell_notes(notes: Iterable[str]) -> None:

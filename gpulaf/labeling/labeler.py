@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -41,6 +42,7 @@ from .table import label_pixels
 
 __all__ = ["Labeler", "Labeling"]
 
+LOG = logging.getLogger(__name__)
 #: Integration time of the linearized flow where none is given.
 TIME = 3.0
 
@@ -244,6 +246,8 @@ class Labeler:
         if layers is None:
             layers = self._layers(log_likelihood, features, holes)
         averagings = self._averagings(layers, log_likelihood, holes, spacing)
+        where = "CPU" if is_host_array(log_likelihood) else "GPU"
+        LOG.info("label %s on the %s, T = %s, %s", tuple(log_likelihood.shape), where, self.times, self.solver)
         with np.errstate(over="ignore", invalid="ignore"):
             if isinstance(self.solver, Scheme):
                 if isinstance(averagings[0], Stage):
@@ -256,6 +260,7 @@ class Labeler:
             shared = len(averagings) == 1
             flow = DeepFlow(averagings[0] if shared else averagings, self.times, solver=self.solver)
             solution = flow.solve(log_likelihood, keep_basis=False)
+        LOG.debug("error %.3g, %d products, converged: %s. %s", *solution.summary)
         return rounded(solution.v, valid, *solution.summary)
 
     def _pixels(self, image: Any, channel_axis: int | None, mask: Any) -> Pixels:
