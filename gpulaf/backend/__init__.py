@@ -2,8 +2,8 @@
 
 Which library and device hold an array (`array`), which implementation of a kernel serves it (`dispatch`), inner
 products and combinations of fields (`products`), small dense matrices on the host (`dense`), estimates of memory
-(`memory`), validation of user input (`validation`), numbers of users (`numbers`), operands that
-fit together (`operands`), progress bars (`progress`). Imports kernels alone.
+(`memory`), validation of user input (`validation`), arrays of torch, xarray and others (`foreign`), numbers of users
+(`numbers`), operands that fit together (`operands`), progress bars (`progress`). Imports kernels alone.
 """
 
 from .memory import memory_estimate

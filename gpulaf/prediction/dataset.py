@@ -12,6 +12,7 @@ import numpy as np
 
 from ..averaging.patches import extended
 from ..backend.array import contiguous, device_array, filled, host_array, host_dtype, like, namespace
+from ..backend.foreign import named_axes
 from ..backend.validation import Pixels, image_features, log_probabilities, unmasked, valid_pixels
 from ..io.images import read_image, read_soft
 from ..io.truth import read_values, whole_values
@@ -269,22 +270,23 @@ def read_item(item: Item) -> tuple[Any, np.ndarray, Any, Any]:
 
 def read_image_array(image: Any) -> Any:
     """An image, (H, W) or (H, W, C), from a path or an array."""
-    return read_image(image) if is_path(image) else _array(image)
+    return read_image(image) if is_path(image) else _array(image, "image")
 
 
 def read_probabilities(probabilities: Any) -> Any:
     """Probabilities, (H, W, J), from a path or an array."""
-    return read_soft(probabilities).pixels if is_path(probabilities) else _array(probabilities)
+    return read_soft(probabilities).pixels if is_path(probabilities) else _array(probabilities, "probabilities")
 
 
-def _array(x: Any) -> Any:
+def _array(x: Any, name: str) -> Any:
+    x, _ = named_axes(x, -1, name)
     return x if hasattr(x, "shape") else np.asarray(x)
 
 
 def _values(truth: Any) -> np.ndarray:
     if is_path(truth):
         return read_values(truth)
-    values, known = unmasked(_array(truth))
+    values, known = unmasked(_array(truth, "truth"))
     return whole_values(host_array(values), False if known is None else ~known)
 
 
