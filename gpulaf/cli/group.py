@@ -70,7 +70,7 @@ class Group(click.Group):
             with warnings.catch_warnings():
                 warnings.showwarning = _one_line
                 return super().invoke(ctx)
-        except (click.exceptions.Exit, click.Abort):
+        except (click.exceptions.Exit, click.Abort, BrokenPipeError):  # a reader that had enough, as head
             raise
         except click.UsageError as error:
             where = error.ctx.command_path if error.ctx else "gpulaf"

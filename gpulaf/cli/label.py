@@ -23,10 +23,12 @@ from .options import (
     preview_option,
     probabilities_option,
     series_option,
+    split_preview,
     tell_labels,
     tell_nodata,
     tell_notes,
     with_bits,
+    with_preview,
 )
 from .several import about, joined, label_jobs, make_folders, opened, with_shared_prototypes
 from .tiled import label_tiled, tiling_options
@@ -81,7 +83,7 @@ def label(**_: Any) -> None:
     and --save-prototypes keeps them, so that the next image gets the same labels.
 
     Several images, files, folders or globs in quotes, share the prototypes that k-means finds in all of them together;
-    -o is then a folder.
+    -o is then a folder. A name that ends in / is one for a single image, too.
 
     Images of any size are labeled in tiles, into .zarr, .ome.zarr (a pyramid) or .tif, and probabilities into .zarr,
     where the input or the output is a .zarr, one of the last options is given, or a TIFF has more than 16 million
@@ -91,7 +93,7 @@ def label(**_: Any) -> None:
     from ..io.prototypes import PrototypeTable, write_prototypes
     from ..labeling.hints import unused_labels
 
-    options = click.get_current_context().params
+    options = split_preview(click.get_current_context().params)
     described = described_labeling(options)
     jobs, saved = label_jobs(options, described), options["save_prototypes"]
     _check_saved(saved, jobs)
@@ -163,12 +165,14 @@ def refine(soft: Path, logits: bool, label_axis: int | None, image: Path | None,
     from ..backend.array import device_array
     from ..io.images import read_soft
 
-    options = click.get_current_context().params
+    options = with_preview(split_preview(click.get_current_context().params))
     described = described_labeling(options, soft=True)
     labeler, classes = described.labeler, described.classes
     check_outputs(options, [soft, image or Path(), Path(options["weights"]), options["model"] or Path()])
     if image is None and isinstance(labeler.weights, WeightSource):
         raise ValueError("bilateral weights, and those of a model, are made from the image. Name it with --image.")
+    if image is None and options["preview"] is not None and options["style"] != "mosaic":
+        raise ValueError(f"--preview is {options['style']}, which shows the image. Name it with --image.")
     volume = len(options["spacing"] or ()) == 3
     predictions = read_soft(soft, label_axis=label_axis, axes=options["axes"], volume=volume, logits=logits)
     _check_data(soft, predictions)
@@ -275,7 +279,8 @@ def _write(
     from ..io.images import write_array
     from ..io.results import Results
     from ..labeling.table import LabelTable, label_pixels
-    from ..plots.figures import colored
+    from ..plots.previews import STYLES, label_colors
+    from ..plots.previews import preview as drawn
 
     labels, count, output = host_array(result.labels), result.probabilities.shape[-1], options["output"]
     preview, volume = options["preview"], labels.ndim == 3
@@ -285,6 +290,10 @@ def _write(
     if valid is not None:
         labels = np.where(valid, labels, 0)
         tell_nodata(output, nodata, 100 * (1 - valid.mean()))
+    middle: Any = len(labels) // 2 if volume else slice(None)
+    plane, pixels = labels[middle], None if image is None else image.pixels[middle]
+    colors = label_colors(plane, count, pixels if options["style"] == STYLES[0] else None)
+    table = replace(table, colors=colors)
     known = (image or soft).place  # type: ignore[union-attr]
     place = replace(known.with_spacing(options["spacing"]), nodata=nodata, colors=())
     written = names[labels] if valid is None else np.where(valid, names[labels], names.dtype.type(nodata))
@@ -298,8 +307,7 @@ def _write(
                 lambda path: write_array(path, soft_labels, volume=volume, place=floating),
             )
         if preview is not None:
-            middle: Any = len(labels) // 2 if volume else slice(None)
-            shown = colored(labels[middle], count, None if image is None else image.pixels[middle])
+            shown = drawn(options["style"], plane, colors, pixels)
             preview = results.write(preview, lambda path: write_array(path, shown))
             if volume:
                 click.echo(f"{preview} shows the middle plane, {middle} of 0 to {len(labels) - 1}.")

@@ -28,8 +28,8 @@ from .weight_network import WeightNetwork
 from .weights import PredictedWeights
 
 __all__ = [
-    "Evaluation", "Features", "Network", "NotFittedError", "Parameters", "PredictedWeights", "RandScores", "Scores", "Training",
-    "TrainingStep", "Trial", "Tuning", "WeightNetwork", "WeightPredictor", "affinity_features", "confusion_matrix",
-    "evaluate", "gaussian_features", "load_predictor", "patch_features", "predict_weights", "prediction_gradient",
-    "rand_scores", "scores", "segments", "tune",
+    "Evaluation", "Features", "Network", "NotFittedError", "Parameters", "PredictedWeights", "RandScores", "Scores",
+    "Training", "TrainingStep", "Trial", "Tuning", "WeightNetwork", "WeightPredictor", "affinity_features",
+    "confusion_matrix", "evaluate", "gaussian_features", "load_predictor", "patch_features", "predict_weights",
+    "prediction_gradient", "rand_scores", "scores", "segments", "tune",
 ]  # fmt: skip

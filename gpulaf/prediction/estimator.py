@@ -63,7 +63,7 @@ def not_fitted(text: str) -> NotFittedError:
     """A NotFittedError, which is one of scikit-learn's, too, where that is loaded."""
     theirs = getattr(sys.modules.get("sklearn.exceptions"), "NotFittedError", None)
     kind = NotFittedError if theirs is None else type("NotFittedError", (NotFittedError, theirs), {})
-    return kind(text)  # type: ignore[no-any-return]
+    return kind(text)
 
 
 def _nested(values: dict[str, Any]) -> dict[str, Any]:

@@ -60,7 +60,9 @@ def same(found: Any, expected: Any) -> None:
 # --- axes with names ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dims", [("y", "x", "band"), ("band", "y", "x"), ("x", "y", "band"), ("Channel", "lon", "lat")])
+@pytest.mark.parametrize(
+    "dims", [("y", "x", "band"), ("band", "y", "x"), ("x", "y", "band"), ("Channel", "lon", "lat")]
+)
 def test_an_image_by_the_names_of_its_axes(named: Named, dims: tuple[str, ...]) -> None:
     letter = {"y": 0, "lat": 0, "x": 1, "lon": 1, "band": 2, "Channel": 2}
     image = named(IMAGE.transpose([letter[dim] for dim in dims]), dims)
@@ -102,7 +104,7 @@ def test_a_volume_by_the_names_of_its_axes(named: Named) -> None:
 @pytest.mark.parametrize(
     ("dims", "axis", "said"),
     [
-        (("foo", "bar", "c"), -1, "image has axes named foo, bar, c; accepted are those of y and x, also z and channel"),
+        (("foo", "bar", "c"), -1, "image has axes named foo, bar, c; accepted are those of y and x, also z and"),
         (("time", "y", "x"), -1, "image has axes named time, y, x; "),
         (("y", "x", "lon"), -1, "image has axes named y, x, lon; "),
         (("y", "x", "c"), 0, "channel_axis is 0, and that axis of image is named y. Leave channel_axis out"),

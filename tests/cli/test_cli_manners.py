@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,11 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import pytest
 from commands import ENVIRONMENT, PROGRAM, run_here, write_example
 
 from gpulaf.cli import main
+from gpulaf.io import read_image
 from gpulaf.learning import loop
+from gpulaf.plots.previews import label_colors, preview
 
 ROOT = Path(__file__).parents[2]
 
@@ -299,3 +303,79 @@ def test_every_file_option_says_its_mistakes_itself(here: Path, capsys: pytest.C
     status, _, errors = run_here(capsys, "label", "none.png", "-o", "l.png")
     assert status == 2
     assert "none.png" in errors
+
+
+# --- previews, swatches, folders ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["mosaic", "overlay", "boundaries"])
+def test_kinds_of_previews(here: Path, capsys: pytest.CaptureFixture[str], kind: str) -> None:
+    for name in (kind, f"{kind}=own.png"):
+        status, _, errors = run_here(capsys, "label", "im.png", "-o", "l.png", "--prototypes", 2, "--preview", name)
+        assert (status, errors) == (0, "")
+    labels, image = read_image("l.png"), read_image("im.png")
+    colors = label_colors(labels, 2, image if kind == "mosaic" else None)
+    expected = preview(kind, labels, colors, image)
+    for name in (f"l-{kind}.png", "own.png"):
+        np.testing.assert_array_equal(read_image(name), expected)
+
+
+def test_previews_of_several_images_and_of_predictions(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "two.png").write_bytes((here / "im.png").read_bytes())
+    options = ["--prototypes", 2, "--preview", "overlay"]
+    assert run_here(capsys, "label", "im.png", "two.png", "-o", "v1.0/", *options)[0] == 0
+    names = ["im-overlay.png", "im.png", "two-overlay.png", "two.png"]
+    assert sorted(path.name for path in Path("v1.0").iterdir()) == names
+    np.save("soft.npy", np.random.default_rng(0).dirichlet(np.ones(2), (32, 32)))
+    status, _, errors = run_here(capsys, "refine", "soft.npy", "-o", "r.png", "--preview", "overlay")
+    assert (status, errors) == (2, "gpulaf: --preview is overlay, which shows the image. Name it with --image.\n")
+    options = ["--image", "im.png", "--preview", "boundaries"]
+    assert run_here(capsys, "refine", "soft.npy", "-o", "r.ome.tif", *options)[0] == 0
+    assert Path("r-boundaries.png").exists()
+
+
+def test_a_folder_for_one_image(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("new/", "new", "new/"):
+        status, output, errors = run_here(capsys, "label", "im.png", "-o", name, "--prototypes", 2)
+        assert (status, errors) == (0, "")
+        assert "new/im.png" in output
+    assert [path.name for path in Path("new").iterdir()] == ["im.png"]
+
+
+class Terminal(io.StringIO):
+    """Standard output that says to be a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("environment", "terminal", "colored"),
+    [
+        ({}, True, True), ({}, False, False), ({"NO_COLOR": "1"}, True, False), ({"NO_COLOR": ""}, True, True),
+        ({"TERM": "dumb"}, True, False),
+    ],
+)  # fmt: skip
+def test_swatches_where_a_terminal_has_colors(
+    here: Path, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], terminal: bool, colored: bool
+) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    output = Terminal() if terminal else io.StringIO()
+    monkeypatch.setattr(sys, "stdout", output)
+    with pytest.raises(SystemExit):
+        main(["label", "im.png", "-o", "l.png", "--prototypes", "2", "--preview", "p.png"], prog_name="gpulaf")
+    text, labels, shown = output.getvalue(), read_image("l.png"), read_image("p.png")
+    for j in range(2):
+        red, green, blue = shown[labels == j][0]
+        assert (f"\033[48;2;{red};{green};{blue}m  \033[0m" in text) == colored
+    plain = [re.sub(r"\033\[[^m]*m", "", line).split() for line in text.splitlines()[1:]]
+    assert [line[0] for line in plain] == ["label", "0", "1"]
+
+
+def test_output_into_head(here: Path) -> None:
+    command = f"'{PROGRAM}' label im.png -o l.png --prototypes 2 | true"
+    done = subprocess.run(["bash", "-c", command], cwd=here, env=ENVIRONMENT, capture_output=True, text=True)
+    assert done.stderr == ""
