@@ -208,7 +208,7 @@ class Labeler:
         pixels = None if image is None else self._pixels(image, channel_axis, mask)
         mask = mask if pixels is None else pixels.valid
         options = {"mask": mask, "on_graph": self.on_graph, "normalize": normalize}
-        return self._refine(*log_probabilities(probabilities, label_axis, **options), pixels, spacing)
+        return self.refine_fields(*log_probabilities(probabilities, label_axis, **options), pixels, spacing)
 
     def refine_logits(
         self,
@@ -223,7 +223,7 @@ class Labeler:
         """Regularize the scores of a network before its softmax; see :func:`gpulaf.refine_logits`."""
         pixels = None if image is None else self._pixels(image, channel_axis, mask)
         mask = mask if pixels is None else pixels.valid
-        return self._refine(
+        return self.refine_fields(
             *label_fields(logits, label_axis, "logits", mask=mask, on_graph=self.on_graph), pixels, spacing
         )
 
@@ -326,7 +326,7 @@ class Labeler:
 
         return label_blocks(labeled, parts, shape)._replace(valid=valid)
 
-    def _refine(self, fields: Any, valid: Any, pixels: Pixels | None, spacing: Any) -> Labeling:
+    def refine_fields(self, fields: Any, valid: Any, pixels: Pixels | None, spacing: Any) -> Labeling:
         """Label by predictions (H, J, W) over rho, with the image where there is one."""
         check_spacing(spacing, fields.ndim - 1)
         features, shape = None if pixels is None else pixels.features, pixel_shape(fields)
