@@ -33,7 +33,7 @@ def lengths(image: np.ndarray, seeds: np.ndarray, contrast: float, spacing: tupl
             q = tuple(np.add(p, offset) - 1)
             if all(0 <= k < n for k, n in zip(q, found.shape, strict=True)) and q != p:
                 far = np.linalg.norm((np.array(offset) - 1) * spacing) / min(spacing)
-                heappush(heap, (length + np.linalg.norm(image[p] - image[q]) / contrast + STEP * far, q))
+                heappush(heap, (length + ((image[p] - image[q]) ** 2).sum() / contrast**2 + STEP * far, q))
     return found
 
 
@@ -74,7 +74,7 @@ def test_seeds_keep_their_values(values: list[int], dtype: Any) -> None:
     assert label_seeds(scene.image.astype(np.float32), markers.astype(np.int64)).probabilities.dtype == np.float32
 
 
-@pytest.mark.parametrize(("rho", "contrast"), [(0.1, 1.0), (None, 0.1), (0.1, None)])
+@pytest.mark.parametrize(("rho", "contrast"), [(0.1, 0.1), (None, 0.1), (0.1, None)])
 def test_a_clean_image_is_found_from_few_seeds(rho: float | None, contrast: float | None) -> None:
     truth = np.zeros((40, 40), int)
     truth[5:18, 5:18], truth[22:36, 8:30] = 1, 2
