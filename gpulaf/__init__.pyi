@@ -23,6 +23,7 @@ from .labeling import DataWarning as DataWarning
 from .labeling import Labeler as Labeler
 from .labeling import Labeling as Labeling
 from .labeling import label as label
+from .labeling import label_seeds as label_seeds
 from .labeling import refine as refine
 from .labeling import refine_logits as refine_logits
 from .learning import FitResult as FitResult

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import getpass
 import hashlib
+import logging
 import os
 import stat
 import sys
@@ -29,6 +30,8 @@ try:
     available = not numba.config.DISABLE_JIT
 except ImportError:  # the reference implementations then do the work
     available = False
+
+LOG = logging.getLogger(__name__)
 
 #: Operations below which a kernel runs on the calling thread: waking another one costs as much.
 SMALL = 150_000
@@ -141,6 +144,7 @@ def compiling(notice: Callable[[int], object]) -> Iterator[None]:
         def on_start(self, event: Any) -> None:
             nonlocal count
             count += 1
+            LOG.debug("compiling, function %d", count)
             notice(count)
 
         def on_end(self, event: Any) -> None:

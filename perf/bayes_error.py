@@ -1,3 +1,4 @@
+# ruff: noqa: NPY002 - the global generator of compiled code, seeded there
 """What does the noise permit? The Bayes error of the paper's scenes, by sampling the cells given the noisy image.
 
 Metropolis moves of Voronoi sites, one at a time, half of them by a normal step and half to a uniform place, accepted

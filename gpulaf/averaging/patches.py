@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..backend.array import filled, host_array, host_dtype, like, namespace
+from ..backend.foreign import named_axes
 from ..backend.numbers import check_count, check_number
 from ..backend.operands import check_floating
 from ..backend.validation import check_spacing, image_features, real_array, valid_pixels
@@ -191,6 +192,7 @@ def bilateral_weights(
     -----
     C. Tomasi, R. Manduchi, Bilateral filtering for gray and color images, ICCV 1998, without the spatial factor.
     """
+    image, channel_axis = named_axes(image, channel_axis, "image")
     image = image if isinstance(image, np.ma.MaskedArray) else real_array(image, "image")
     xp = namespace(image)
     check_bilateral(sigma, radius)

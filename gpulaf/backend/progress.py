@@ -1,12 +1,13 @@
-"""Progress bars on standard error: silent where there is none, and never the end of the work they tell of."""
+"""Progress bars on standard error, silent where there is none and never the end of the work; what Ctrl-C leaves."""
 
 from __future__ import annotations
 
 import sys
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
-__all__ = ["is_terminal", "progress_bar"]
+__all__ = ["is_terminal", "progress_bar", "stoppable"]
 
 
 def progress_bar(*iterable: Any, shown: bool | None = None, **options: Any) -> Any:
@@ -25,6 +26,16 @@ def progress_bar(*iterable: Any, shown: bool | None = None, **options: Any) -> A
     there = sys.stderr is not None and not getattr(sys.stderr, "closed", False)
     hidden = not (there and (is_terminal() if shown is None else shown))
     return tqdm(*iterable, file=_StandardError(), disable=hidden, **options)
+
+
+@contextmanager
+def stoppable(kept: Callable[[], str]) -> Iterator[None]:
+    """Let Ctrl-C say what is kept of the work, and how to go on, in a note of the KeyboardInterrupt."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        error.add_note(kept())
+        raise
 
 
 def is_terminal() -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..fields import to_rows
 from .array import contiguous, filled, floating_dtype, host_dtype, is_host_array, namespace
+from .foreign import adopted, named_axes
 from .numbers import check_number
 
 __all__ = [
@@ -95,6 +96,7 @@ def image_features(
     -------
     Pixels
     """
+    image, channel_axis = (image, channel_axis) if on_graph else named_axes(image, channel_axis, "image")
     image, valid = unmasked(image)
     image = real_array(image, "image")
     axis = channel_axis_of(image, channel_axis, on_graph)
@@ -124,7 +126,7 @@ def valid_pixels(mask: Any, pixels: tuple[int, ...], reference: Any, valid: Any 
         Trusted.
     """
     if mask is not None:
-        mask, own = unmasked(mask)
+        mask, own = unmasked(named_axes(mask, None, "mask")[0])
         mask = mask if hasattr(mask, "dtype") else np.asarray(mask)
         if host_dtype(mask).kind != "b":
             raise TypeError(
@@ -173,6 +175,9 @@ def label_fields(
     the valid pixels, (H, W) bool, None without a mask: fields are 0 at others. A pixel of a masked array is valid where
     none of its labels is masked.
     """
+    if not on_graph:
+        values, named = named_axes(values, label_axis, name)
+        label_axis = label_axis if named is None else named
     values, valid = unmasked(values)
     values = real_array(values, name)
     axes = values.ndim - 1
@@ -220,7 +225,8 @@ def unmasked(x: Any) -> tuple[Any, Any]:
 
 
 def real_array(x: Any, name: str) -> Any:
-    """An array of numbers, of the library it came in; sequences become NumPy arrays."""
+    """An array of numbers, of the library it came in; sequences become NumPy arrays, as those of other libraries."""
+    x = adopted(x, name)
     try:
         xp = namespace(x)
     except TypeError:

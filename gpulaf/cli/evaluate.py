@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 @click.option("--channel-axis", type=int, help="Axis of the channels, where the files do not say it.")
 @click.option("--confusion", type=click.Path(path_type=Path), help="Draw the confusion matrix: .png, .pdf or .svg.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Also write all numbers to this file.")
-@click.option("-v", "--verbose", is_flag=True, help="Also print the error of each image.")
+@click.option("--each", is_flag=True, help="Also print the error of each image.")
 @device_option
 def evaluate(
     images: tuple[str, ...], model: Path, truth: tuple[str, ...], probabilities: tuple[str, ...], unlabeled: int | None,
-    channel_axis: int | None, confusion: Path | None, json_file: Path | None, verbose: bool, device: str,
+    channel_axis: int | None, confusion: Path | None, json_file: Path | None, each: bool, device: str,
 ) -> None:  # fmt: skip
     """Compare a model with pixelwise labels and uniform weights on IMAGES with ground truth.
 
@@ -65,7 +65,7 @@ def evaluate(
     )  # fmt: skip
     if not found.confusion["pixelwise"].any():
         raise ValueError("the truths hold no labeled pixel; accepted is at least one. Check them, and --unlabeled.")
-    _print(found, files.images, verbose)
+    _print(found, files.images, each)
     with Results() as written:
         if json_file is not None:
             numbers = written.write(json_file, lambda path: _write_json(path, model, found, files.images))
@@ -75,14 +75,14 @@ def evaluate(
             click.echo(f"confusion matrix of the predicted weights: {drawn}")
 
 
-def _print(found: Evaluation, images: list[Path], verbose: bool) -> None:
+def _print(found: Evaluation, images: list[Path], each: bool) -> None:
     """A column for each method; rows for all pixels, for every class and, where asked for, for every image."""
     from ..prediction.metrics import scores
 
     methods = list(found.confusion)
     by = {method: scores(matrix) for method, matrix in found.confusion.items()}
     sizes = found.confusion[methods[0]].sum(axis=1)
-    width = max(22, *(len(str(path)) + 2 for path in images)) if verbose else 22
+    width = max(22, *(len(str(path)) + 2 for path in images)) if each else 22
 
     def row(name: str, values: list[float]) -> None:
         click.echo(f"{name:<{width}}" + "".join(f"{_percent(v):>19}" for v in values))
@@ -95,7 +95,7 @@ def _print(found: Evaluation, images: list[Path], verbose: bool) -> None:
         click.echo(f"label {value}, {100 * sizes[j] / max(sizes.sum(), 1):.1f} % of the pixels")
         for name in ("recall", "precision", "iou"):
             row(f"  {'IoU' if name == 'iou' else name}", [100 * getattr(by[m], name)[j] for m in methods])
-    if verbose:
+    if each:
         click.echo("wrong pixels of each image")
         for k, path in enumerate(images):
             row(f"  {path}", [100 * found.wrong[m][k] for m in methods])

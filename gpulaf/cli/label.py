@@ -13,6 +13,7 @@ import numpy as np
 
 from .labeler import Described, described_labeling, is_volume, labeler_options
 from .options import (
+    NAMES,
     axes_option,
     check_files,
     check_folders,
@@ -23,10 +24,12 @@ from .options import (
     preview_option,
     probabilities_option,
     series_option,
+    split_preview,
     tell_labels,
     tell_nodata,
     tell_notes,
     with_bits,
+    with_preview,
 )
 from .several import about, joined, label_jobs, make_folders, opened, with_shared_prototypes
 from .tiled import label_tiled, refine_tiled, refined_in_tiles, tiling_options
@@ -37,10 +40,12 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE...", type=NAMES)
 @output_option
 @click.option(
     "--prototypes",
+    type=NAMES,
+    metavar="N|FILE",
     help="Number of labels (k-means), or a .json/.csv file with a row per label. [default: 5, or the weight file's]",
 )
 @click.option(
@@ -48,6 +53,8 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--weights",
+    type=NAMES,
+    metavar="NAME|FILE",
     default="uniform",
     show_default=True,
     help="uniform, bilateral, or a .safetensors file of gpulaf learn.",
@@ -79,7 +86,7 @@ def label(**_: Any) -> None:
     and --save-prototypes keeps them, so that the next image gets the same labels.
 
     Several images, files, folders or globs in quotes, share the prototypes that k-means finds in all of them together;
-    -o is then a folder.
+    -o is then a folder. A name that ends in / is one for a single image, too.
 
     Images of any size are labeled in tiles, into .zarr, .ome.zarr (a pyramid) or .tif, and probabilities into .zarr,
     where the input or the output is a .zarr, one of the last options is given, or a TIFF has more than 16 million
@@ -89,7 +96,7 @@ def label(**_: Any) -> None:
     from ..io.prototypes import PrototypeTable, write_prototypes
     from ..labeling.hints import unused_labels
 
-    options = click.get_current_context().params
+    options = split_preview(click.get_current_context().params)
     described = described_labeling(options)
     options["volume"] = is_volume(options, described)
     jobs, saved = label_jobs(options, described), options["save_prototypes"]
@@ -145,8 +152,9 @@ def _label_one(options: dict[str, Any], described: Described) -> LabelTable:
     "--image", type=click.Path(path_type=Path), help="The image, for a model, bilateral weights and the preview."
 )
 @click.option(
-    "--weights", default="uniform", show_default=True, help="uniform, bilateral (of --image), or a .safetensors file."
-)
+    "--weights", type=NAMES, metavar="NAME|FILE", default="uniform", show_default=True,
+    help="uniform, bilateral (of --image), or a .safetensors file.",
+)  # fmt: skip
 @click.option("--rho", type=float, default=1.0, show_default=True, help="Temperature of the predictions.")
 @probabilities_option
 @preview_option
@@ -164,7 +172,7 @@ def refine(soft: Path, logits: bool, label_axis: int | None, image: Path | None,
     from ..backend.array import device_array
     from ..io.images import read_soft, soft_spacing
 
-    options = click.get_current_context().params
+    options = with_preview(split_preview(click.get_current_context().params))
     axes, spacing = soft_spacing(soft, label_axis=label_axis, axes=options["axes"])
     if options["spacing"] is None and options["model"] is None:
         options["spacing"] = spacing
@@ -176,6 +184,8 @@ def refine(soft: Path, logits: bool, label_axis: int | None, image: Path | None,
         check_outputs(options, [soft, image or Path(), Path(options["weights"]), options["model"] or Path()])
     if image is None and isinstance(labeler.weights, WeightSource):
         raise ValueError("bilateral weights, and those of a model, are made from the image. Name it with --image.")
+    if image is None and options["preview"] is not None and options["style"] != "mosaic":
+        raise ValueError(f"--preview is {options['style']}, which shows the image. Name it with --image.")
     if tiles:
         tell_labels(refine_tiled(options, described, partial(_spacing_notes, options, described)))
         return
@@ -293,7 +303,8 @@ def _write(
     from ..io.images import write_array
     from ..io.results import Results
     from ..labeling.table import LabelTable, label_pixels
-    from ..plots.figures import colored
+    from ..plots.previews import STYLES, label_colors
+    from ..plots.previews import preview as drawn
 
     labels, count, output = host_array(result.labels), result.probabilities.shape[-1], options["output"]
     preview, volume = options["preview"], labels.ndim == 3
@@ -303,6 +314,10 @@ def _write(
     if valid is not None:
         labels = np.where(valid, labels, 0)
         tell_nodata(output, nodata, 100 * (1 - valid.mean()))
+    middle: Any = len(labels) // 2 if volume else slice(None)
+    plane, pixels = labels[middle], None if image is None else image.pixels[middle]
+    colors = label_colors(plane, count, pixels if options["style"] == STYLES[0] else None)
+    table = replace(table, colors=colors)
     known = (image or soft).place  # type: ignore[union-attr]
     place = replace(known.with_spacing(options["spacing"]), nodata=nodata, colors=())
     written = names[labels] if valid is None else np.where(valid, names[labels], names.dtype.type(nodata))
@@ -316,8 +331,7 @@ def _write(
                 lambda path: write_array(path, soft_labels, volume=volume, place=floating),
             )
         if preview is not None:
-            middle: Any = len(labels) // 2 if volume else slice(None)
-            shown = colored(labels[middle], count, None if image is None else image.pixels[middle])
+            shown = drawn(options["style"], plane, colors, pixels)
             preview = results.write(preview, lambda path: write_array(path, shown))
             if volume:
                 click.echo(f"{preview} shows the middle plane, {middle} of 0 to {len(labels) - 1}.")

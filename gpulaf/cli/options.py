@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -28,26 +30,58 @@ def device_option(command: Any) -> Any:
 
 
 output_option = click.option(
-    "-o", "--output", type=click.Path(path_type=Path), required=True, help="Label image: .png, .tif or .npy."
-)
+    "-o", "--output", type=click.Path(), required=True, callback=lambda context, _, name: _output(context, name),
+    help="Label image: .png, .tif or .npy.",
+)  # fmt: skip
 probabilities_option = click.option(
     "--probabilities", type=click.Path(path_type=Path), help="Also write the probabilities (H, W, J): .tif or .npy."
 )
 preview_option = click.option(
-    "--preview", type=click.Path(path_type=Path), help="Also write an image to look at (.png)."
-)
+    "--preview", type=click.Path(), metavar="[KIND=]FILE|KIND",
+    help="Also write an image to look at (.png). KIND is mosaic, overlay (over the image) or boundaries (in it), and "
+    "alone goes beside the labels as NAME-KIND.png.  [default of KIND: mosaic]",
+)  # fmt: skip
 axes_option = click.option("--axes", help="A letter for each axis of the file, of t, z, c, y, x, as CYX.")
 series_option = click.option("--series", type=click.IntRange(0), help="The image of a file that holds several, from 0.")
 nodata_option = click.option(
     "--nodata", type=int,
     help="What stands for pixels without data in the labels. [default: the largest value of the type]",
 )  # fmt: skip
-files_argument = click.argument("images", nargs=-1, required=True, metavar="IMAGES...")
+#: In place of the file of a preview that goes beside the labels.
+BESIDE = Path()
+#: Names of files and globs, which a shell completes; whether they are there is said where they are read.
+NAMES = click.Path(readable=False)
+files_argument = click.argument("images", nargs=-1, required=True, metavar="IMAGES...", type=NAMES)
+
+
+def _output(context: click.Context, name: str) -> Path:
+    """The path of the labels; that it ends as a folder does is kept."""
+    context.meta["gpulaf.folder"] = name.endswith(tuple(x for x in (os.sep, os.altsep) if x))
+    return Path(name)
+
+
+def split_preview(options: dict[str, Any]) -> dict[str, Any]:
+    """The options with the file of --preview, and ``style``: what it shows."""
+    from ..plots.previews import STYLES
+
+    kind, _, name = (options["preview"] or "").partition("=")
+    if kind not in STYLES:
+        return options | {"style": STYLES[0], "preview": Path(options["preview"]) if options["preview"] else None}
+    return options | {"style": kind, "preview": Path(name) if name else BESIDE}
+
+
+def with_preview(options: dict[str, Any]) -> dict[str, Any]:
+    """The options of one image, with a file for a preview that goes beside the labels."""
+    if options["preview"] is not BESIDE:
+        return options
+    output = options["output"]
+    base = output.name.removesuffix(output.suffix).removesuffix(".ome")
+    return options | {"preview": output.with_name(f"{base}-{options['style']}.png")}
 
 
 def files_option(name: str, text: str, required: bool = False) -> Any:
     """An option that names files, folders and globs, and may be repeated."""
-    return click.option(name, multiple=True, required=required, metavar="FILES", help=text)
+    return click.option(name, multiple=True, required=required, metavar="FILES", help=text, type=NAMES)
 
 
 def tell_notes(notes: Iterable[str]) -> None:
@@ -70,8 +104,14 @@ def with_bits(labeler: Labeler, bits: int | None, *, told: bool = True) -> Label
 
 def tell_labels(table: LabelTable) -> None:
     """Print the labels: value, pixels, share and prototype of each."""
-    for line in table.lines():
+    for line in table.lines(swatches=_has_colors()):
         click.echo(line)
+
+
+def _has_colors() -> bool:
+    """Whether standard output is a terminal that shows colors, and they are wanted; see no-color.org."""
+    wanted = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return wanted and sys.stdout is not None and sys.stdout.isatty()
 
 
 def tell_void(value: int | None) -> None:

@@ -9,10 +9,11 @@ from glob import has_magic
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
 import numpy as np
 
 from .labeler import Described
-from .options import check_files, check_folders, with_bits
+from .options import BESIDE, check_files, check_folders, with_bits, with_preview
 from .tiled import ASKING, tiled_source
 
 if TYPE_CHECKING:
@@ -38,29 +39,34 @@ def label_jobs(options: dict[str, Any], described: Described) -> list[dict[str, 
     names = options["images"]
     first = Path(names[0])
     folder = first.is_dir() and not is_zarr(first)
+    asked = click.get_current_context().meta.get("gpulaf.folder", False)  # the name ends in /
+    small = described.classes is None or (min(described.classes) >= 0 and max(described.classes) < 2**16)
+    tiles = any(options[name] for name in ASKING)
     if len(names) == 1 and not folder and (first.exists() or not has_magic(names[0])):
-        return [options | {"image": first}]
+        into = asked or (options["output"].is_dir() and not is_zarr(options["output"]))
+        output = options["output"] / _name(first, "output", small, tiles) if into else options["output"]
+        if into:
+            check_folders(output if options["output"].is_dir() else options["output"])
+        return [with_preview(options | {"image": first, "output": output})]
     paths = expanded(names)
-    folders = {name: options[name] for name in RESULTS if options[name] is not None}
+    folders = {name: options[name] for name in RESULTS if options[name] not in (None, BESIDE)}
     for name, path in folders.items():
-        if path.suffix or path.is_file():
+        if (path.suffix and not path.is_dir() and not (asked and name == "output")) or path.is_file():
             raise ValueError(
                 f"--{name} is {path}, and the images of a folder or a list are labeled; accepted is a folder, in which "
                 f"each has a file of its own. Take --{name} {path.with_suffix('')}, or name one image."
             )
         check_folders(path / "labels" if path.is_dir() else path)
-    tiles = any(options[name] for name in ASKING)
-    small = described.classes is None or (min(described.classes) >= 0 and max(described.classes) < 2**16)
-    jobs = [
-        options | {"image": path} | {name: folder / _name(path, name, small, tiles) for name, folder in folders.items()}
-        for path in paths
-    ]
+    jobs = []
+    for path in paths:
+        files = {name: folder / _name(path, name, small, tiles) for name, folder in folders.items()}
+        jobs.append(with_preview(options | {"image": path} | files))
     written: dict[Path, Path] = {}
     for job in jobs:
         other = written.setdefault(job["output"], job["image"])
         if other != job["image"]:
             raise ValueError(f"the labels of {other} and {job['image']} both go to {job['output']}. Label them apart.")
-    check_files(paths, [job[name] for job in jobs for name in folders])
+    check_files(paths, [job[name] for job in jobs for name in RESULTS if job[name] is not None])
     return jobs
 
 

@@ -13,18 +13,13 @@ from .result import ExperimentResult
 
 
 def reproduce_all(folder: Path, *, quick: bool = False, seed: int = 0) -> Path:
-    """Run every experiment with a progress bar; the path of ``report.md``.
+    """Run every experiment that has its packages, with a progress bar; the path of ``report.md``.
 
-    Raises
-    ------
-    RuntimeError
-        Before any work, if a package is missing.
+    The report says which were left out, and what they need.
     """
-    for name in EXPERIMENTS:
-        if lack := missing(name):
-            raise RuntimeError(lack)
-    parts, began = [], clock.perf_counter()
-    with progress_bar(EXPERIMENTS, unit="experiment") as bar:
+    lacks = {name: lack for name in EXPERIMENTS if (lack := missing(name))}
+    parts, began = [f"Left out: {lack}\n" for lack in lacks.values()], clock.perf_counter()
+    with progress_bar([name for name in EXPERIMENTS if name not in lacks], unit="experiment") as bar:
         for name in bar:
             bar.set_description(name)
             parts.append(section(name, reproduce(name, folder, Setting(quick, seed, bar.set_postfix_str))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import shutil
@@ -14,6 +15,7 @@ from typing import Any, BinaryIO
 
 __all__ = ["ROOM", "as_path", "check_folder", "check_writable", "whole_file"]
 
+LOG = logging.getLogger(__name__)
 #: Bytes that a file is proved to have room for, where its size is not known.
 ROOM = 2**16
 
@@ -43,7 +45,9 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield temporary
         with open(temporary, "rb+") as written:
             os.fsync(written.fileno())
+        size = temporary.stat().st_size
         os.replace(temporary, target)
+        LOG.info("wrote %s, %d bytes", path, size)
     except OSError as error:
         if error.filename is not None and Path(os.fsdecode(error.filename)) not in (temporary, target):
             raise  # of another file, that the writer reads

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from contextlib import suppress
@@ -25,6 +26,7 @@ __all__ = [
 ]  # fmt: skip
 
 
+LOG = logging.getLogger(__name__)
 #: The largest whole number that doubles tell from its neighbors: a TIFF holds the value of no data as one.
 DOUBLE = 2**53 - 1
 #: How far sums of probabilities may be from 1 to be recognized.
@@ -311,6 +313,7 @@ def read_whole(path: Path, ask: Ask) -> Record:
         pixels, valid = block(stored, contents.layout, nodata, window)
         if isinstance(getattr(stored.array, "array", stored.array), np.memmap):  # the file may change
             pixels = np.array(pixels)
+    LOG.info("read %s: %s %s", path, pixels.shape, pixels.dtype)
     return Record(pixels, valid, contents.place, contents.notes, contents.bits)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..backend.foreign import LETTERS
 from .axes import Ask, check_only, layout_of
 from .failures import Unreadable, first_line, reading
 from .place import Place, ngff_place
@@ -19,15 +20,6 @@ __all__ = ["is_zarr", "zarr_contents"]
 
 #: Files that say that a folder is a Zarr array or group.
 ZARR_FILES = ("zarr.json", ".zarray", ".zgroup")
-#: Names of axes that other libraries give.
-NAMES = {
-    "y": ("y", "row", "rows", "lat", "latitude", "northing", "height", "line"),
-    "x": ("x", "col", "cols", "column", "columns", "lon", "longitude", "easting", "width"),
-    "z": ("z", "depth", "plane", "slice", "level", "altitude"),
-    "c": ("c", "s", "channel", "channels", "band", "bands", "sample", "wavelength", "label"),
-    "t": ("t", "time", "frame", "date"),
-}
-LETTERS = {name: letter for letter, names in NAMES.items() for name in names}
 
 
 def is_zarr(path: Path) -> bool:

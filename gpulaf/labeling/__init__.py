@@ -1,9 +1,9 @@
 """Labels of images, volumes and the nodes of graphs.
 
 One description of a labeling (`labeler`) and its result (`result`), three functions that make it and apply it
-(`label`), the blocks of a large image (`blocks`) and how far around them a labeling looks (`halo`), a sample of its
-pixels (`sample`), distances to label prototypes and log-likelihoods (`likelihood`), the table of labels (`table`),
-warnings of numbers that look wrong (`hints`). Imports flows and what is below them.
+(`label`), labels grown from seeds (`seeds`), the blocks of a large image (`blocks`) and how far around them a labeling
+looks (`halo`), a sample of its pixels (`sample`), distances to label prototypes and log-likelihoods (`likelihood`), the
+table of labels (`table`), warnings of numbers that look wrong (`hints`). Imports flows and what is below them.
 """
 
 from .hints import DataWarning
@@ -11,9 +11,10 @@ from .label import label, refine, refine_logits
 from .labeler import Labeler
 from .likelihood import distances, kmeans_prototypes, log_likelihood
 from .result import Labeling
+from .seeds import label_seeds
 from .table import LabelTable
 
 __all__ = [
-    "DataWarning", "LabelTable", "Labeler", "Labeling", "distances", "kmeans_prototypes", "label", "log_likelihood",
-    "refine", "refine_logits",
+    "DataWarning", "LabelTable", "Labeler", "Labeling", "distances", "kmeans_prototypes", "label", "label_seeds",
+    "log_likelihood", "refine", "refine_logits",
 ]  # fmt: skip

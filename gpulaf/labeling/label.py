@@ -35,7 +35,8 @@ def label(
         Integers of up to 16 bits are divided by the largest value of their type, 255 of uint8, and prototypes given as
         an array with them; larger ones need a `range`, and floats are taken as they are. A volume is (D, H, W, C), or
         (D, H, W) with ``channel_axis=None``; on a graph, features (n, C) or (n,). A CuPy array runs on the GPU. What is
-        masked in a masked array is no data.
+        masked in a masked array is no data. Tensors of torch become NumPy arrays, on a GPU CuPy arrays; axes that
+        xarray names are found by their names, whatever their order.
     prototypes, weights, rho, time, solver, range, metric
         As of a :class:`gpulaf.Labeler`, which describes a labeling once for many images.
     channel_axis : int or None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -42,6 +43,7 @@ from .table import label_pixels
 
 __all__ = ["Labeler", "Labeling"]
 
+LOG = logging.getLogger(__name__)
 #: Integration time of the linearized flow where none is given.
 TIME = 3.0
 #: Blocks that are labeled at the same time, at most, where weights are made from the image.
@@ -212,7 +214,7 @@ class Labeler:
         pixels = None if image is None else self._pixels(image, channel_axis, mask)
         mask = mask if pixels is None else pixels.valid
         options = {"mask": mask, "on_graph": self.on_graph, "normalize": normalize}
-        return self._refine(*log_probabilities(probabilities, label_axis, **options), pixels, spacing)
+        return self.refine_fields(*log_probabilities(probabilities, label_axis, **options), pixels, spacing)
 
     def refine_logits(
         self,
@@ -227,7 +229,7 @@ class Labeler:
         """Regularize the scores of a network before its softmax; see :func:`gpulaf.refine_logits`."""
         pixels = None if image is None else self._pixels(image, channel_axis, mask)
         mask = mask if pixels is None else pixels.valid
-        return self._refine(
+        return self.refine_fields(
             *label_fields(logits, label_axis, "logits", mask=mask, on_graph=self.on_graph), pixels, spacing
         )
 
@@ -250,6 +252,8 @@ class Labeler:
         if layers is None:
             layers = self._layers(log_likelihood, features, holes)
         averagings = self._averagings(layers, log_likelihood, holes, spacing)
+        where = "CPU" if is_host_array(log_likelihood) else "GPU"
+        LOG.info("label %s on the %s, T = %s, %s", tuple(log_likelihood.shape), where, self.times, self.solver)
         with np.errstate(over="ignore", invalid="ignore"):
             if isinstance(self.solver, Scheme):
                 if isinstance(averagings[0], Stage):
@@ -262,6 +266,7 @@ class Labeler:
             shared = len(averagings) == 1
             flow = DeepFlow(averagings[0] if shared else averagings, self.times, solver=self.solver)
             solution = flow.solve(log_likelihood, keep_basis=False)
+        LOG.debug("error %.3g, %d products, converged: %s. %s", *solution.summary)
         return rounded(solution.v, valid, *solution.summary)
 
     def _pixels(self, image: Any, channel_axis: int | None, mask: Any) -> Pixels:
@@ -329,7 +334,7 @@ class Labeler:
         workers = min(AT_ONCE, threads()) if getattr(self.weights, "concurrent", False) else 1
         return label_blocks(labeled, parts, shape, workers=workers)._replace(valid=valid)
 
-    def _refine(self, fields: Any, valid: Any, pixels: Pixels | None, spacing: Any) -> Labeling:
+    def refine_fields(self, fields: Any, valid: Any, pixels: Pixels | None, spacing: Any) -> Labeling:
         """Label by predictions (H, J, W) over rho, with the image where there is one."""
         check_spacing(spacing, fields.ndim - 1)
         features, shape = None if pixels is None else pixels.features, pixel_shape(fields)

@@ -31,6 +31,8 @@ class LabelTable:
     names : (J,) sequence of str, optional
     heading : str
         Of the prototypes.
+    colors : (J, 3) uint8 array, optional
+        Of the labels in a picture of them.
     """
 
     values: Sequence[int]
@@ -38,9 +40,13 @@ class LabelTable:
     prototypes: np.ndarray | None = None
     names: Sequence[str] | None = None
     heading: str = "prototype"
+    colors: np.ndarray | None = None
 
-    def lines(self) -> list[str]:
-        """A heading and a line for each label; of many labels for the first ones."""
+    def lines(self, *, swatches: bool = False) -> list[str]:
+        """A heading and a line for each label; of many labels for the first ones.
+
+        With `swatches` a line begins with the color of its label, in the codes of a terminal (24 bits).
+        """
         total = max(int(self.pixels.sum()), 1)
         columns = [["label", *(str(value) for value in self.values[:ROWS])]]
         columns += [["name", *self.names[:ROWS]]] if self.names is not None else []
@@ -61,7 +67,10 @@ class LabelTable:
         if more > 0:
             share = 100 * int(self.pixels[ROWS:].sum()) / total
             text.append(f"and {more} more, {share:.1f} % of the pixels")
-        return [f"  {line}" for line in text]
+        if not swatches or self.colors is None:
+            return [f"  {line}" for line in text]
+        shown = ["  ", *("\033[48;2;{};{};{}m  \033[0m".format(*color) for color in self.colors[:ROWS].tolist()), "  "]
+        return [f"  {swatch} {line}" for swatch, line in zip(shown, text, strict=False)]
 
 
 def label_pixels(labels: Any, valid: Any, count: int) -> np.ndarray:

@@ -13,6 +13,7 @@ from ..averaging.graph import Graph
 from ..averaging.grid import as_averaging
 from ..averaging.patches import uniform_weights
 from ..backend.array import contiguous, filled, host_array, host_dtype, is_array, namespace
+from ..backend.foreign import adopted, named_axes
 from ..backend.memory import check_memory
 from ..backend.numbers import check_count, check_number
 from ..backend.validation import unmasked, valid_pixels
@@ -151,6 +152,7 @@ def fit_weights(
     >>> fit.history[-1].wrong < fit.history[0].wrong
     True
     """
+    log_likelihood, (truth, _) = adopted(log_likelihood, "log_likelihood"), named_axes(truth, None, "truth")
     listed = isinstance(weights, (list, tuple))
     layers = list(weights) if listed else [weights]
     times = layer_times(time, weights)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import time as clock
 from collections.abc import Callable, Iterator
 from math import isfinite
+from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
 
 from ..backend.array import reused
 from ..backend.numbers import check_count
-from ..backend.progress import progress_bar
+from ..backend.progress import progress_bar, stoppable
 from .checkpoint import Checkpoint, check_checkpoint, resumed, save_checkpoint
 
 __all__ = ["Checkpoint", "Row", "Trainable", "best", "check_checkpoint", "check_finite", "check_patience", "run"]
@@ -43,6 +45,7 @@ class Row(Protocol):
     def __iter__(self) -> Iterator[Any]: ...
 
 
+LOG = logging.getLogger(__name__)
 R = TypeVar("R", bound=Row)
 R_co = TypeVar("R_co", bound=Row, covariant=True)
 
@@ -138,11 +141,14 @@ def run(
     history = [] if checkpoint is None else resumed(trainable, checkpoint, steps)
     began, told = clock.perf_counter() - (history[-1].seconds if history else 0.0), False
     bar = progress_bar(total=steps, initial=len(history), desc=kind, unit="step", shown=progress)
-    with bar, reused(), compiling(lambda count: bar.set_description(f"compiling kernels, once ({count})")):
+    notice = compiling(lambda count: bar.set_description(f"compiling kernels, once ({count})"))
+    LOG.info("%s: %d of %d steps taken so far", kind, len(history), steps)
+    with stoppable(lambda: _kept(kind, max(0, len(history) - 1), checkpoint)), bar, reused(), notice:
         for count in range(len(history), steps + 1):
             row = trainable.evaluate(count)
             check_finite(row.loss, count)
             history.append(row._replace(seconds=clock.perf_counter() - began))
+            LOG.debug("%s: step %d, loss %.6g, %.3f %% wrong", kind, count, row.loss, 100 * row.wrong)
             if not bar.disable and bar.desc != f"{kind}: ":  # the time of compilation is no time of a step
                 bar.set_description(kind, refresh=False)
                 bar.unpause()
@@ -158,6 +164,19 @@ def run(
             if checkpoint is not None and (count + 1) % checkpoint.every == 0:
                 told = save_checkpoint(trainable, checkpoint, history, told)
     return history, f"All {steps} steps were taken."
+
+
+def _kept(kind: str, steps: int, checkpoint: Checkpoint | None) -> str:
+    """What is left of a run that was stopped, and how to go on."""
+    taken = f"The {kind} had taken {steps} steps"
+    if checkpoint is None:
+        return f"{taken}, and they are lost. To be able to go on, save them on the way with Checkpoint(path)."
+    if not Path(checkpoint.path).exists():
+        return f"{taken}, and none is saved yet: that is done every {checkpoint.every} steps."
+    return (
+        f"{taken}; those up to the last multiple of {checkpoint.every} are in {checkpoint.path}. To go on from there, "
+        "start it again with Checkpoint(path, resume=True)."
+    )
 
 
 def best(history: list[R], watched: str = "loss") -> R | None:

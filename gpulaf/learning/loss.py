@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..backend.array import contiguous, host_array, like, namespace, total
+from ..backend.array import contiguous, host_array, is_device_array, is_host_array, like, namespace, total
 from ..backend.dispatch import implementation
+from ..backend.foreign import named_axes
 from ..backend.numbers import check_number
 from ..backend.operands import check_floating
 from ..backend.validation import real_array, unmasked
@@ -160,7 +161,7 @@ def wrong_share(v: Any, truth: Any, *, batch: int = 0) -> Any:
 
 def known_truth(truth: Any) -> Any:
     """The truth as an array of numbers, with −1 at what is masked in a masked array of integers."""
-    truth, known = unmasked(real_array(truth, "truth"))
+    truth, known = unmasked(real_array(named_axes(truth, None, "truth")[0], "truth"))
     return np.where(known, truth.astype(np.int64), -1) if known is not None and truth.dtype.kind in "bui" else truth
 
 
@@ -170,6 +171,8 @@ def _operands(v: Any, truth: Any, class_weights: Any, batch: int) -> tuple[Any, 
     if int(batch) != batch or not 0 <= batch <= v.ndim - 2:
         raise ValueError(f"batch is {batch}; accepted are 0 to {v.ndim - 2} leading axes of v {tuple(v.shape)}.")
     truth = known_truth(truth)
+    if not (is_host_array(v) or is_device_array(v)):
+        truth = namespace(v).asarray(truth)
     xp, labels = namespace(v, truth), v.shape[-2]
     if tuple(truth.shape) != pixel_shape(v):
         raise ValueError(

@@ -1,7 +1,7 @@
 """Figures of labelings and predictors.
 
-Labels in color, the demo and the roofline (`figures`), what a predictor learned (`predictor`), the look of all figures
-(`style`). Imports prediction and what is below it.
+Labels in color (`previews`), the demo and the roofline (`figures`), what a predictor learned (`predictor`), the look of
+all figures (`style`). Imports prediction and what is below it.
 """
 
 from .predictor import confusion_figure, predictor_figure

@@ -1,4 +1,4 @@
-"""Colors of labels, the figure of the demo, weight patches of a window, the roofline of a profile."""
+"""The figure of the demo, weight patches of a window, the roofline of a profile."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from .style import ALARM, COLORS, GRID, INK, error_axis, frame, plain_numbers, show_image
 
-__all__ = ["colored", "demo_figure", "label_colors", "patch_glyphs", "roofline_figure"]
+__all__ = ["demo_figure", "patch_glyphs", "roofline_figure"]
 
 #: Where a name may stand beside its dot, in points, near places first: shift and alignment.
 PLACES = [
@@ -17,42 +17,6 @@ PLACES = [
     for x, y, side in ((9, 0, "left"), (-9, 0, "right"), (9, 10, "left"), (-9, 10, "right"), (9, -10, "left"),
                        (-9, -10, "right"), (0, 14, "center"), (0, -14, "center"))
 ]  # fmt: skip
-
-
-def label_colors(labels: np.ndarray, count: int, image: np.ndarray | None = None) -> np.ndarray:
-    """Return the mean color of each label in a grey or RGB image, else colors of a qualitative scheme.
-
-    Parameters
-    ----------
-    labels : (H, W) integer array
-    count : int
-        J.
-    image : (H, W) or (H, W, C) array, optional
-
-    Returns
-    -------
-    (J, 3) uint8 array
-    """
-    if image is not None and (image.ndim == 2 or image.shape[-1] in (1, 3)):
-        pixels = image.reshape(labels.size, -1).astype(np.float64)
-        low, high = pixels.min(), pixels.max()
-        if image.dtype == np.uint8:
-            low, high = 0.0, 255.0
-        sizes = np.maximum(np.bincount(labels.ravel(), minlength=count), 1)
-        means = [np.bincount(labels.ravel(), c, minlength=count) / sizes for c in pixels.T]
-        scaled = (np.stack(means, axis=1) - low) / max(high - low, 1e-30)
-        return np.broadcast_to((255 * scaled.clip(0, 1)).round().astype(np.uint8), (count, 3))
-    from matplotlib.colors import hsv_to_rgb, to_rgb
-
-    colors = [to_rgb(color) for color in COLORS[:count]]
-    more = np.arange(count - len(colors))  # beyond the scheme: hues in golden steps, three tones
-    colors += [tuple(hsv_to_rgb((0.618034 * j % 1, 0.85 - 0.1 * (j % 7), 0.95 - 0.2 * (j % 3)))) for j in more]
-    return (255 * np.array(colors)).round().astype(np.uint8)
-
-
-def colored(labels: np.ndarray, count: int, image: np.ndarray | None = None) -> np.ndarray:
-    """Return an (H, W, 3) uint8 image of labels in their :func:`label_colors`."""
-    return label_colors(labels, count, image)[labels]
 
 
 def demo_figure(scene: Any, panels: dict[str, np.ndarray], weights: np.ndarray, wrong: list[float]) -> Any:

@@ -15,7 +15,7 @@ from ..prediction.metrics import confusion_matrix, scores
 from ..prediction.model import Parameters, predict_weights
 from ..prediction.predictor import WeightPredictor
 from ..prediction.trained import TrainedPredictor
-from .figures import label_colors
+from .previews import label_colors
 from .style import ALARM, COLORS, error_axis, frame
 
 __all__ = ["confusion_figure", "predictor_figure"]

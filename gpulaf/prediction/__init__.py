@@ -6,8 +6,8 @@
   memory
 * `initialization`, `objective`, `training`: where training starts, its loss, its steps
 * `predictor`: :class:`gpulaf.WeightPredictor`; `weight_network`: :class:`gpulaf.WeightNetwork`; what both have in
-  common: `fitted` (training), `trained` (use), `checks`, `estimator` (parameters by name), `serialization` (files),
-  `loading` (of either kind)
+  common: `fitted` (training), `trained` (use), `classification` (classes and scores), `checks`, `estimator` (parameters
+  by name, other conventions of scikit-learn), `serialization` (files), `loading` (of either kind)
 * `tuning`: options chosen on images held back; `summary`: what is said about a training at its end
 * `weights`: predicted weights as a WeightSource
 * `evaluation`, `metrics`: comparison with ground truth
@@ -15,6 +15,7 @@
 Imports labeling, learning and what is below them.
 """
 
+from .estimator import NotFittedError
 from .evaluation import Evaluation, evaluate
 from .features import Features, affinity_features, gaussian_features, patch_features
 from .loading import load_predictor
@@ -28,8 +29,8 @@ from .weight_network import WeightNetwork
 from .weights import PredictedWeights
 
 __all__ = [
-    "Evaluation", "Features", "Network", "Parameters", "PredictedWeights", "RandScores", "Scores", "Training",
-    "TrainingStep", "Trial", "Tuning", "WeightNetwork", "WeightPredictor", "affinity_features", "confusion_matrix",
-    "evaluate", "gaussian_features", "load_predictor", "patch_features", "predict_weights", "prediction_gradient",
-    "rand_scores", "scores", "segments", "tune",
+    "Evaluation", "Features", "Network", "NotFittedError", "Parameters", "PredictedWeights", "RandScores", "Scores",
+    "Training", "TrainingStep", "Trial", "Tuning", "WeightNetwork", "WeightPredictor", "affinity_features",
+    "confusion_matrix", "evaluate", "gaussian_features", "load_predictor", "patch_features", "predict_weights",
+    "prediction_gradient", "rand_scores", "scores", "segments", "tune",
 ]  # fmt: skip

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..averaging.patches import extended
 from ..backend.array import contiguous, device_array, filled, host_array, host_dtype, like, namespace
+from ..backend.foreign import named_axes
 from ..backend.validation import Pixels, image_features, log_probabilities, unmasked, valid_pixels
 from ..io.failures import Unreadable
 from ..io.images import read_image, read_soft, read_volume
@@ -41,7 +42,7 @@ class Item(NamedTuple):
     @property
     def axes(self) -> int:
         """3 of a volume, as its truth says, 2 of an image."""
-        return truth_axes(self.truth) if is_path(self.truth) else int(_array(self.truth).ndim)
+        return truth_axes(self.truth) if is_path(self.truth) else int(_array(self.truth, "truth").ndim)
 
 
 class Prepared(NamedTuple):
@@ -340,13 +341,15 @@ def read_item(item: Item) -> tuple[Any, np.ndarray, Any, Any]:
 def read_image_array(image: Any, axes: int = 2, channel_axis: int | None = None) -> Any:
     """An image, (H, W) or (H, W, C), or where `axes` is 3 a volume, from a path or an array."""
     if not is_path(image):
-        return _array(image)
+        return _array(image, "image")
     return (read_volume if axes == 3 else read_image)(image, channel_axis=channel_axis)
 
 
 def read_probabilities(probabilities: Any, axes: int = 2) -> Any:
     """Probabilities, (H, W, J), or (D, H, W, J) where `axes` is 3, from a path or an array."""
-    return read_soft(probabilities, volume=axes == 3).pixels if is_path(probabilities) else _array(probabilities)
+    if not is_path(probabilities):
+        return _array(probabilities, "probabilities")
+    return read_soft(probabilities, volume=axes == 3).pixels
 
 
 def channel_axis(image: Any, axes: int) -> int | None:
@@ -354,14 +357,15 @@ def channel_axis(image: Any, axes: int) -> int | None:
     return None if image.ndim == axes else axes
 
 
-def _array(x: Any) -> Any:
+def _array(x: Any, name: str) -> Any:
+    x, _ = named_axes(x, -1, name)
     return x if hasattr(x, "shape") else np.asarray(x)
 
 
 def _values(truth: Any) -> np.ndarray:
     if is_path(truth):
         return read_values(truth)
-    values, known = unmasked(_array(truth))
+    values, known = unmasked(_array(truth, "truth"))
     return whole_values(host_array(values), False if known is None else ~known)
 
 

@@ -1,12 +1,17 @@
-"""Constructor arguments by name, by the conventions of scikit-learn, without importing it."""
+"""The conventions of scikit-learn, without importing it: arguments by name, tags, what is not fitted."""
 
 from __future__ import annotations
 
+import sys
 from dataclasses import fields, is_dataclass, replace
 from inspect import signature
 from typing import Any, Self
 
-__all__ = ["Estimator"]
+__all__ = ["Estimator", "NotFittedError", "not_fitted"]
+
+
+class NotFittedError(ValueError, AttributeError):
+    """A predictor is used before its fit; scikit-learn's error of this name is both of these, too."""
 
 
 class Estimator:
@@ -37,8 +42,28 @@ class Estimator:
             setattr(self, outer, _replaced(getattr(self, outer), inner, value) if inner else value)
         return self
 
+    def __sklearn_is_fitted__(self) -> bool:
+        """Whether it has learned: what ``check_is_fitted`` of scikit-learn asks."""
+        return hasattr(self, "classes_")
+
+    def __sklearn_tags__(self) -> Any:
+        """What scikit-learn asks its estimators: X are images and y their ground truth, of any sizes."""
+        from sklearn.utils import InputTags, Tags, TargetTags
+
+        return Tags(
+            estimator_type=None, target_tags=TargetTags(required=True), no_validation=True,
+            input_tags=InputTags(two_d_array=False, three_d_array=True),
+        )  # fmt: skip
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.get_params(deep=False).items())})"
+
+
+def not_fitted(text: str) -> NotFittedError:
+    """A NotFittedError, which is one of scikit-learn's, too, where that is loaded."""
+    theirs = getattr(sys.modules.get("sklearn.exceptions"), "NotFittedError", None)
+    kind = NotFittedError if theirs is None else type("NotFittedError", (NotFittedError, theirs), {})
+    return kind(text)
 
 
 def _nested(values: dict[str, Any]) -> dict[str, Any]:

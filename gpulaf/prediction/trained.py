@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, ClassVar, Self
 from warnings import warn
 
 import numpy as np
 
-from ..backend.array import host_array
 from ..backend.validation import calling_level
 from ..flows.deep import Stage
 from ..integrators.base import Integrator
@@ -18,8 +17,9 @@ from ..io.images import FileWarning, read_spacing
 from ..labeling.labeler import Labeler, Labeling
 from ..labeling.likelihood import in_units
 from ..labeling.table import LabelTable
-from .dataset import Reader, channel_axis, check_sequence, is_path, read_image_array, read_probabilities
-from .estimator import Estimator
+from .classification import PixelClassifier
+from .dataset import Reader, channel_axis, is_path, read_image_array, read_probabilities
+from .estimator import not_fitted
 from .features import Features, check_channels, on_spacing
 from .model import WeightMap
 from .serialization import Model, read_model, write_model
@@ -30,7 +30,7 @@ from .weights import PredictedWeights
 __all__ = ["TrainedPredictor"]
 
 
-class TrainedPredictor(Estimator):
+class TrainedPredictor(PixelClassifier):
     """What :class:`gpulaf.WeightPredictor` and :class:`gpulaf.WeightNetwork` have in common once they are trained."""
 
     #: Whether one that refines probabilities sees them beside the channels of the image.
@@ -49,7 +49,6 @@ class TrainedPredictor(Estimator):
     range: tuple[float, float] | None
     spacing: tuple[float, ...] | None
 
-    classes_: np.ndarray
     label_prototypes_: np.ndarray
     label_pixels_: np.ndarray
     feature_scale_: np.ndarray
@@ -191,42 +190,6 @@ class TrainedPredictor(Estimator):
         channels = channel_axis(image, axes)
         return self.labeler().refine(probabilities, image=image, mask=mask, label_axis=axes, channel_axis=channels)
 
-    def predict(
-        self,
-        images: Sequence[Any],
-        probabilities: Sequence[Any] | None = None,
-        *,
-        masks: Sequence[Any] | None = None,
-    ) -> list[np.ndarray]:
-        """Predict the class of every pixel.
-
-        Parameters
-        ----------
-        images : sequence of (H, W) or (H, W, C) arrays, of volumes with D before H, or of paths
-        probabilities : sequence of (H, W, J) arrays, or of paths, optional
-            For a predictor that was trained on them.
-        masks : sequence of (H, W) arrays of bool, or of None, optional
-            True where a pixel is valid.
-
-        Returns
-        -------
-        list of (H, W) int64 arrays of values of `classes_`, −1 where there is no data, on the host.
-        """
-        check_sequence(images, "images")
-        for name, values in (("probabilities", probabilities), ("masks", masks)):
-            if values is not None:
-                check_sequence(values, name)
-                if len(values) != len(images):
-                    raise ValueError(f"there are {len(images)} images and {len(values)} {name}; accepted are as many.")
-        found = []
-        for k in range(len(images)):
-            mask = None if masks is None else masks[k]
-            if probabilities is None:
-                found.append(self._classes(self.label(images[k], mask=mask)))
-            else:
-                found.append(self._classes(self.refine(images[k], probabilities[k], mask=mask)))
-        return found
-
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write what was learned and how to one safetensors file, whole or not at all.
 
@@ -267,14 +230,6 @@ class TrainedPredictor(Estimator):
         cls.check_tensors(path, model.tensors, model.options)
         return cls(**model.options)._set(model)
 
-    def _classes(self, result: Labeling) -> np.ndarray:
-        """The classes of labels; −1 where there is no data."""
-        labels = host_array(result.labels)
-        if result.valid is None:
-            return self.classes_[labels]
-        valid = host_array(result.valid)
-        return np.where(valid, self.classes_[np.where(valid, labels, 0)], -1)
-
     def _set(self, model: Model) -> Self:
         """Take over what was learned."""
         for name, value in model.tensors.items():
@@ -298,7 +253,7 @@ class TrainedPredictor(Estimator):
     def _check_trained(self) -> None:
         if not hasattr(self, "classes_"):
             name = type(self).__name__
-            raise ValueError(f"this {name} is not trained. Call fit, or {name}.load for a saved one.")
+            raise not_fitted(f"this {name} is not trained. Call fit, or {name}.load for a saved one.")
 
     def _check_use(self, *, soft: bool) -> None:
         """Raise ValueError where it was trained for the other of labeling images and refining probabilities."""

@@ -146,7 +146,7 @@ def cluster(workers: int, scheduler: str | None, gpu: bool = False) -> Iterator[
         except ImportError as error:
             raise ImportError(
                 f"{workers} processes on GPUs need Dask-CUDA, which is not installed. Install it with: "
-                "python -m pip install dask-cuda. Or take one process, or the CPU."
+                "python -m pip install 'gpulaf[large-gpu]'. Or take one process, or the CPU."
             ) from error
 
         started: Any = LocalCUDACluster

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ import numpy as np
 
 from ..averaging.sources import WeightSource
 from ..backend.array import device_array, is_host_array
-from ..backend.progress import progress_bar
+from ..backend.progress import progress_bar, stoppable
 from ..io.atomic import as_path
 from ..io.images import with_nodata
 from ..labeling.hints import unused_labels
@@ -31,6 +32,7 @@ from .store import PartialResult, TileIndex, open_partial, stored_fingerprint
 
 __all__ = ["Job", "TiledLabeling", "check_labeler_of_files", "checked_targets", "holds_volume", "in_tiles"]
 
+LOG = logging.getLogger(__name__)
 #: Failed tiles that a message lists.
 LISTED = 10
 
@@ -122,7 +124,9 @@ def in_tiles(
             partial.finish_moves()
         else:
             plan.create_arrays()
-            with cluster(tiling.workers, tiling.scheduler, device == "gpu") as client:
+            left = f"The tiles that are done are kept in {targets.partial.name}: the same command goes on from there."
+            LOG.info("%s: %d tiles with sides of %d pixels, %d done", job.source.path, count, side, kept)
+            with stoppable(lambda: left), cluster(tiling.workers, tiling.scheduler, device == "gpu") as client:
                 for level, task in enumerate(plan.tasks()):
                     _run_level(plan, partial, level, task, client, tiling.progress)
             pixels = partial.pixels
@@ -184,6 +188,7 @@ def _run_level(
         for tile, written, error in run_task(task, rest, client):
             if error is None:
                 partial.record(tile, written)
+                LOG.debug("done: %s", tile)
                 bar.update(megapixels(tile))
             else:
                 failed.append((tile, error))

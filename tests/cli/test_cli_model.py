@@ -239,7 +239,7 @@ def test_refine_with_a_model(folder: Path, capsys: pytest.CaptureFixture[str], k
 def test_evaluate_prints_and_writes_the_same_numbers(folder: Path) -> None:
     output = succeeds(
         folder, "evaluate", "images", "image_3.png", "--truth", "truths", "--truth", "truth_3.png", "--model",
-        "m.safetensors", "-v", "--json", "new.json", "--confusion", "new.png",
+        "m.safetensors", "--each", "--json", "new.json", "--confusion", "new.png",
     )  # fmt: skip
     predictor = WeightPredictor.load(folder / "m.safetensors")
     labels = [predictor.label(pixels).labels for pixels in PIXELS]

@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 import pytest
+from commands import run_here
 from oracles import random_problem, relative, tol
 
 from gpulaf import (
@@ -38,7 +39,6 @@ from gpulaf.experiments import (
     subspace,
     unseen,
 )
-from gpulaf.experiments.report import reproduce_all
 from gpulaf.flows import LinearFlow, exact_gradient, weight_gradient
 from gpulaf.learning import FitOptions
 from gpulaf.learning.problem import ClosedForm
@@ -470,12 +470,32 @@ def test_another_seed_gives_other_numbers(tmp_path):
     assert one.tables["subspace"][0]["loss"] != two.tables["subspace"][0]["loss"]
 
 
-def test_without_pytorch_nothing_begins(tmp_path, monkeypatch):
+def test_without_pytorch_its_experiment_does_not_begin(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    for call in (lambda: reproduce("fig2", tmp_path), lambda: reproduce_all(tmp_path, quick=True)):
-        with pytest.raises(RuntimeError, match=r"fig2 needs PyTorch. Install it with: python -m pip install 'gpulaf"):
-            call()
+    with pytest.raises(RuntimeError, match=r"fig2 needs PyTorch. Install it with: python -m pip install 'gpulaf"):
+        reproduce("fig2", tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_without_pytorch_all_others_are_done(tmp_path, monkeypatch, capsys):
+    from gpulaf.experiments import report, result
+
+    done = []
+
+    def reproduced(name, *_):
+        done.append(name)
+        return result.ExperimentResult({}, {}, f"{name} is so.")
+
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setattr(report, "reproduce", reproduced)
+    status, output, errors = run_here(capsys, "reproduce", "all", "-o", tmp_path)
+    assert (status, done) == (0, [name for name in EXPERIMENTS if name != "fig2"])
+    assert output == f"report: {tmp_path / 'report.md'}\n"
+    assert "note: left out: fig2 needs PyTorch. Install it with: python -m pip install 'gpulaf[torch]'." in errors
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "Left out: fig2 needs PyTorch." in text
+    assert "fig2 is so" not in text
+    assert "fig3 is so" in text
 
 
 def test_an_experiment_that_does_not_exist(tmp_path):

@@ -12,8 +12,9 @@ from examples import cells
 from oracles import patches
 
 import gpulaf
-from gpulaf.plots.figures import colored, demo_figure, label_colors, patch_glyphs
+from gpulaf.plots.figures import demo_figure, patch_glyphs
 from gpulaf.plots.predictor import predictor_figure
+from gpulaf.plots.previews import colored, label_colors, preview
 from gpulaf.plots.style import canvas
 from gpulaf.prediction import Training
 
@@ -49,6 +50,37 @@ def test_labels_of_images_of_other_channels_get_the_scheme() -> None:
 
 def test_a_label_without_pixels_and_a_constant_image() -> None:
     assert label_colors(np.zeros((2, 2), np.uint8), 3, np.full((2, 2), 0.5)).shape == (3, 3)
+
+
+def test_many_grey_labels_do_not_look_alike() -> None:
+    labels = np.arange(9).repeat(4).reshape(6, 6)
+    image = (20 + 25 * labels).astype(np.uint8)
+    np.testing.assert_array_equal(label_colors(labels, 9, image), label_colors(labels, 9))
+    assert np.ptp(label_colors(labels, 9, image), axis=-1).max() > 100  # in color
+    few = np.minimum(labels, 2)
+    assert np.ptp(label_colors(few, 3, (60 * few).astype(np.uint8)), axis=-1).max() == 0  # three greys are enough
+    assert np.ptp(label_colors(few, 5, (60 * few).astype(np.uint8)), axis=-1).max() == 0  # also where two have no pixel
+
+
+def test_previews_over_the_image() -> None:
+    labels = np.array([[0, 0, 1], [0, 0, 1], [1, 1, 1]])
+    colors = np.array([[200, 0, 0], [0, 100, 0]], np.uint8)
+    image = np.full((3, 3), 100, np.uint8)
+    np.testing.assert_array_equal(preview("mosaic", labels, colors), colors[labels])
+    found = preview("overlay", labels, colors, image)
+    np.testing.assert_array_equal(found[0, 0], [150, 50, 50])
+    np.testing.assert_array_equal(found[2, 2], [50, 100, 50])
+    found = preview("boundaries", labels, colors, image)
+    line = np.array([[0, 1, 0], [1, 1, 0], [0, 0, 0]], bool)
+    np.testing.assert_array_equal((found == 100).all(axis=-1), ~line)
+    assert (found[line] == [255, 221, 0]).all()
+    bright = preview("boundaries", labels, colors, np.full((3, 3), 250, np.uint8))
+    assert (bright[line] == [0, 70, 255]).all()
+    for style in ("overlay", "boundaries"):
+        five = preview(style, labels, colors, np.random.default_rng(0).random((3, 3, 5)))
+        assert (five.shape, five.dtype) == ((3, 3, 3), np.uint8)
+        with pytest.raises(ValueError, match=f"the preview is {style}, which shows the image"):
+            preview(style, labels, colors)
 
 
 def figure_of(make: Any, wrong: list[float], radius: int = 1, size: int = 24) -> Any:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import pickle
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ import gpulaf
 from gpulaf import Krylov, Taylor, WeightPredictor
 from gpulaf.io.images import write_array
 from gpulaf.learning import Checkpoint
-from gpulaf.prediction import Features, Training, gaussian_features
+from gpulaf.prediction import Features, NotFittedError, Training, gaussian_features
 
 
 def test_parameters_are_stored_as_they_are() -> None:
@@ -129,3 +131,103 @@ def test_the_training_comes_back_with_the_model(tmp_path: Path) -> None:
     running = Training(steps=1, checkpoint=Checkpoint(tmp_path / "state"), memory=0, loss=partial(gpulaf.cosine_loss))
     fitted(training=running).save(tmp_path / "g")
     assert WeightPredictor.load(tmp_path / "g").training == Training(steps=1)
+
+
+# --- scikit-learn ---------------------------------------------------------------------------------------------------
+
+
+def test_probabilities_and_score() -> None:
+    truths = [np.where(t == 0, 7, 255) for t in TRUTHS]
+    predictor = WeightPredictor(8, training=Training(steps=2)).fit(IMAGES[:2], truths[:2], progress=False)
+    found, classes = predictor.predict_proba(IMAGES[2:]), predictor.predict(IMAGES[2:])
+    for image, each, values in zip(IMAGES[2:], found, classes, strict=True):
+        np.testing.assert_array_equal(each, predictor.label(image).probabilities)
+        np.testing.assert_array_equal(predictor.classes_[each.argmax(axis=-1)], values)
+    right = np.concatenate([(a == b).ravel() for a, b in zip(classes, truths[2:], strict=True)])
+    assert predictor.score(IMAGES[2:], truths[2:]) == right.mean()
+
+
+def test_the_score_counts_pixels_with_truth(tmp_path: Path) -> None:
+    predictor = fitted(2, 1)
+    (found,) = predictor.predict(IMAGES[2:3])
+    truth = found.astype(np.int64)
+    truth[:4], truth[4:8], truth[8:10] = -1, 9, 1 - truth[8:10]
+    assert predictor.score(IMAGES[2:3], [truth], unlabeled=9) == 1 - 2 * 32 / (24 * 32)
+    assert predictor.score(IMAGES[2:3], [truth]) == 1 - 6 * 32 / (28 * 32)  # a strange class is wrong
+    mask = np.ones((32, 32), bool)
+    mask[8:10] = False
+    assert predictor.score(IMAGES[2:3], [truth], masks=[mask], unlabeled=9) == 1
+    write_array(tmp_path / "t.npy", truth)
+    assert predictor.score(IMAGES[2:3], [tmp_path / "t.npy"], unlabeled=9) == 1 - 2 * 32 / (24 * 32)
+    with pytest.raises(ValueError, match="no pixel of the images has ground truth"):
+        predictor.score(IMAGES[2:3], [np.full((32, 32), -1)])
+    with pytest.raises(ValueError, match="there are 1 scored images and 2 of their truths"):
+        predictor.score(IMAGES[2:3], [truth, truth])
+
+
+@pytest.mark.parametrize("kind", [WeightPredictor, gpulaf.WeightNetwork])
+def test_what_is_not_fitted(kind: Any) -> None:
+    calls = [
+        lambda p: p.predict(IMAGES), lambda p: p.predict_proba(IMAGES), lambda p: p.score(IMAGES, TRUTHS),
+        lambda p: p.labeler(), lambda p: p.weights(IMAGES[0]), lambda p: p.save("m"),
+    ]  # fmt: skip
+    for call in calls:
+        with pytest.raises(NotFittedError, match=rf"this {kind.__name__} is not trained\. Call fit, or ") as found:
+            call(kind())
+        assert isinstance(found.value, ValueError)
+        assert isinstance(found.value, AttributeError)
+
+
+def test_scikit_learn_is_not_imported() -> None:
+    code = "import sys, gpulaf; p = gpulaf.WeightNetwork().get_params(); print('sklearn' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+@pytest.fixture
+def sklearn() -> Any:
+    return pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+
+
+def smoothed(images: Any) -> list[np.ndarray]:
+    return [0.5 * (x + np.roll(x, 1, axis=0)) for x in images]
+
+
+@pytest.mark.parametrize("predictor", [
+    WeightPredictor(4, features=0, training=Training(steps=1)),
+    gpulaf.WeightNetwork((4,), features="patch:1", training=Training(steps=1), n_layers=1),
+], ids=lambda p: type(p).__name__)  # fmt: skip
+def test_pipelines_and_searches(sklearn: Any, predictor: Any) -> None:
+    from sklearn.exceptions import NotFittedError as Theirs
+    from sklearn.model_selection import GridSearchCV, cross_val_score
+    from sklearn.pipeline import Pipeline
+    from sklearn.preprocessing import FunctionTransformer
+    from sklearn.utils.validation import check_is_fitted
+
+    with pytest.raises(Theirs):
+        check_is_fitted(predictor)
+    with pytest.raises(Theirs, match="is not trained"):
+        predictor.predict(IMAGES)
+    pipeline = Pipeline([("smooth", FunctionTransformer(smoothed)), ("weights", predictor)])
+    pipeline.fit(IMAGES[:2], TRUTHS[:2])
+    check_is_fitted(predictor)
+    np.testing.assert_array_equal(pipeline.predict(IMAGES[2:3])[0], predictor.predict(smoothed(IMAGES[2:3]))[0])
+    assert pipeline.predict_proba(IMAGES[2:3])[0].shape == (32, 32, 2)
+    assert pipeline.score(IMAGES[2:], TRUTHS[2:]) == predictor.score(smoothed(IMAGES[2:]), TRUTHS[2:])
+    assert pipeline.classes_ is predictor.classes_
+    search = GridSearchCV(pipeline, {"weights__time": [0.1, 3.0], "weights__training__steps": [0, 2]}, cv=2)
+    search.fit(IMAGES, TRUTHS)
+    assert len(search.cv_results_["mean_test_score"]) == 4
+    best = search.best_params_
+    alone = predictor.set_params(time=best["weights__time"], training__steps=best["weights__training__steps"])
+    scores = cross_val_score(alone, smoothed(IMAGES), TRUTHS, cv=2)
+    assert search.best_score_ == scores.mean()
+    assert search.score(IMAGES, TRUTHS) == search.best_estimator_.score(IMAGES, TRUTHS)
+
+
+def test_tags_of_scikit_learn(sklearn: Any) -> None:
+    from sklearn.utils import get_tags
+
+    tags = get_tags(WeightPredictor())
+    assert tags.target_tags.required
+    assert not tags.input_tags.two_d_array

@@ -604,7 +604,7 @@ def test_a_tile_on_a_gpu_fits_into_its_memory(tmp_path: Path, monkeypatch: pytes
 def test_processes_on_gpus_need_dask_cuda(tmp_path: Path, image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     needs("gpu")
     monkeypatch.setitem(sys.modules, "dask_cuda", None)
-    with pytest.raises(ImportError, match=r"2 processes on GPUs need Dask-CUDA.* Install it with"):
+    with pytest.raises(ImportError, match=r"2 processes on GPUs need Dask-CUDA.*gpulaf\[large-gpu\]"):
         labeled(image, tmp_path / "out.zarr", workers=2, device="gpu")
 
 
