@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from ..labeling.labeler import Labeler
     from ..labeling.table import LabelTable
 
+#: Types of files of labels: a folder of such a name is taken for a mistake.
+LABELS = (".png", ".tif", ".tiff", ".npy", ".zarr")
 #: Results that each image has one of.
 RESULTS = ("output", "probabilities", "preview")
 
@@ -43,7 +45,7 @@ def label_jobs(options: dict[str, Any], described: Described) -> list[dict[str, 
     small = described.classes is None or (min(described.classes) >= 0 and max(described.classes) < 2**16)
     tiles = any(options[name] for name in ASKING)
     if len(names) == 1 and not folder and (first.exists() or not has_magic(names[0])):
-        into = asked or (options["output"].is_dir() and not is_zarr(options["output"]))
+        into = asked or (options["output"].is_dir() and options["output"].suffix.lower() not in LABELS)
         output = options["output"] / _name(first, "output", small, tiles) if into else options["output"]
         if into:
             check_folders(output if options["output"].is_dir() else options["output"])

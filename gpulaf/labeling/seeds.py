@@ -61,7 +61,8 @@ def label_seeds(
         Scale of the colors: the distance, in scaled image units, that matters. None: colors say nothing, as where
         objects that touch look alike.
     contrast : float, optional
-        Difference of two neighbors on a path, in scaled image units, that matters: an edge of this height. None: paths say nothing, as where regions without a seed have a label, too.
+        Difference of two neighbors on a path, in scaled image units, that matters: an edge of this height. None: paths
+        say nothing, as where regions without a seed have a label, too.
     weights, time, solver, channel_axis, mask, range, spacing
         As in :func:`gpulaf.label`.
 
