@@ -170,7 +170,7 @@ def file_set(images: Sequence[str], truths: Sequence[str], probabilities: Sequen
 def image_sequence(paths: Sequence[Path], device: str, channel_axis: int | None = None, axes: int = 2) -> Sequence[Any]:
     """Images, or where `axes` is 3 volumes, to be read one at a time, to the device."""
     from ..backend.array import device_array, is_host_array
-    from ..prediction.dataset import Files
+    from ..prediction.samples import Files
 
     if is_host_array(device_array(np.zeros(1), device)) and channel_axis is None:
         return paths

@@ -9,11 +9,11 @@ import numpy as np
 from ..backend.array import host_array
 from ..fields import from_rows
 from ..learning.loop import best
-from ..prediction.dataset import Item
 from ..prediction.evaluation import compare
 from ..prediction.metrics import confusion_matrix, scores
 from ..prediction.model import Parameters, predict_weights
 from ..prediction.predictor import WeightPredictor
+from ..prediction.samples import Item
 from ..prediction.trained import TrainedPredictor
 from .previews import label_colors
 from .style import ALARM, COLORS, error_axis, frame

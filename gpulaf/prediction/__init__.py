@@ -1,9 +1,9 @@
 """Weights for images without ground truth, predicted from their features.
 
-* `features`: features of pixels; `model`: what maps from features to weights have in common, and that by prototypes;
-  `perceptron`, `network`: that by a network, stage by stage
-* `dataset`, `statistics`: images with ground truth; `spacing`: distances of their pixels; `prepared`: those kept in
-  memory
+* `features`: features of pixels by name; `filters`: what they are; `model`: what maps from features to weights have in common, and that by prototypes;
+  `perceptron`, `stage`, `network`: that by a network, stage by stage
+* `samples`, `dataset`, `statistics`: images with ground truth, as they are given, as fields, and what is known of all;
+  `views`: parts of them; `spacing`: distances of their pixels; `prepared`: those kept in memory
 * `initialization`, `objective`, `training`: where training starts, its loss, its steps
 * `predictor`: :class:`gpulaf.WeightPredictor`; `weight_network`: :class:`gpulaf.WeightNetwork`; what both have in
   common: `fitted` (training), `trained` (use), `classification` (classes and scores), `checks`, `estimator` (parameters
@@ -17,7 +17,8 @@ Imports labeling, learning and what is below them.
 
 from .estimator import NotFittedError
 from .evaluation import Evaluation, evaluate
-from .features import Features, affinity_features, gaussian_features, patch_features
+from .features import Features
+from .filters import affinity_features, gaussian_features, patch_features
 from .loading import load_predictor
 from .metrics import RandScores, Scores, confusion_matrix, rand_scores, scores, segments
 from .model import Parameters, predict_weights, prediction_gradient

@@ -10,8 +10,8 @@ import numpy as np
 from ..backend.validation import check_range, check_rho, check_spacing
 from ..integrators.base import check_integrator, check_time
 from ..labeling.likelihood import check_metric
-from .dataset import Samples
 from .features import Features
+from .samples import Samples
 from .training import Training
 
 __all__ = ["check_distances", "check_fit", "check_options", "validation_samples"]

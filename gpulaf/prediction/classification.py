@@ -10,8 +10,8 @@ import numpy as np
 
 from ..backend.array import host_array
 from ..labeling.labeler import Labeling
-from .dataset import Samples, check_sequence, read_item
 from .estimator import Estimator
+from .samples import Samples, check_sequence, read_item
 
 __all__ = ["PixelClassifier"]
 

@@ -13,8 +13,9 @@ from ..backend.memory import check_memory
 from ..backend.progress import progress_bar
 from ..fields import pixel_shape
 from ..labeling.likelihood import tempered
-from .dataset import Item, Samples, label_indices, read_item
+from .dataset import label_indices
 from .metrics import confusion_matrix, scores
+from .samples import Item, Samples, read_item
 from .statistics import naming
 from .trained import TrainedPredictor
 

@@ -13,10 +13,11 @@ import numpy as np
 from ..labeling.hints import warn_of_range
 from ..learning.loop import best, run
 from .checks import check_fit, validation_samples
-from .dataset import Reader, Samples
+from .dataset import Reader
 from .features import features_name, on_spacing
 from .model import WeightMap
 from .objective import Objective
+from .samples import Samples
 from .serialization import Model
 from .spacing import common_spacing
 from .statistics import Survey, checked_digest, survey

@@ -11,8 +11,9 @@ from ..backend.array import host_array, like
 from ..fields import from_rows
 from ..kernels.stencil import offsets, shifted
 from ..labeling.likelihood import kmeans_prototypes
-from .dataset import Item, Reader, Samples, read_image_array
+from .dataset import Reader
 from .model import Parameters
+from .samples import Item, Samples, read_image_array
 
 __all__ = ["feature_moments", "starting_parameters"]
 

@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 
 from ..integrators.base import Integrator
 from ..learning.loss import Loss, wrong_share
-from .dataset import Item, Prepared, Reader, View
+from .dataset import Prepared, Reader
 from .model import WeightMap
+from .samples import Item
+from .views import View
 
 __all__ = ["ImageLoss", "Objective"]
 

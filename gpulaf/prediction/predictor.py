@@ -10,10 +10,11 @@ import numpy as np
 from ..integrators import Taylor
 from ..integrators.base import Integrator
 from .checks import check_options
-from .dataset import Reader, Samples
+from .dataset import Reader
 from .fitted import FittedPredictor
 from .initialization import starting_parameters
 from .model import Parameters
+from .samples import Samples
 from .serialization import NEXT, check_dimensions
 from .statistics import Survey
 from .training import Training

@@ -7,7 +7,9 @@ from threading import Lock
 
 from ..backend.array import is_device_array, namespace
 from ..backend.memory import free_bytes
-from .dataset import Prepared, Reader, Samples, View
+from .dataset import Prepared, Reader
+from .samples import Samples
+from .views import View
 
 __all__ = ["PreparedImages"]
 

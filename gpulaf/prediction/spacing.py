@@ -11,7 +11,7 @@ import numpy as np
 
 from ..backend.validation import calling_level, check_spacing
 from ..io.images import FileWarning, read_spacing
-from .dataset import Files, Samples, is_path
+from .samples import Files, Samples, is_path
 
 __all__ = ["common_spacing", "told_spacing"]
 

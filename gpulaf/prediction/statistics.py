@@ -13,7 +13,8 @@ import numpy as np
 from ..backend.array import host_array
 from ..backend.validation import image_features, log_probabilities
 from ..io.tensors import digest
-from .dataset import Item, Reader, Samples, channel_axis, read_item
+from .dataset import Reader
+from .samples import Item, Samples, channel_axis, read_item
 
 __all__ = ["Survey", "checked_digest", "survey"]
 

@@ -14,10 +14,11 @@ from ..fields import pixel_shape
 from ..flows.deep import DeepFlow
 from ..labeling.hints import DataWarning
 from ..learning.loss import wrong_share
-from .dataset import Samples, View
 from .model import WeightMap
 from .objective import Objective
 from .prepared import PreparedImages
+from .samples import Samples
+from .views import View
 
 __all__ = ["less_is_more", "simpler_methods", "still_falling"]
 

@@ -18,10 +18,11 @@ from ..labeling.labeler import Labeler, Labeling
 from ..labeling.likelihood import in_units
 from ..labeling.table import LabelTable
 from .classification import PixelClassifier
-from .dataset import Reader, channel_axis, is_path, read_image_array, read_probabilities
+from .dataset import Reader
 from .estimator import not_fitted
 from .features import Features, check_channels, on_spacing
 from .model import WeightMap
+from .samples import channel_axis, is_path, read_image_array, read_probabilities
 from .serialization import Model, read_model, write_model
 from .spacing import told_spacing
 from .training import Training, TrainingStep

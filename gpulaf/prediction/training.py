@@ -18,10 +18,11 @@ from ..io.tensors import digest, qualified_name
 from ..kernels._numba import threads
 from ..learning.loop import Checkpoint, check_checkpoint, check_finite
 from ..learning.loss import Loss, cosine_loss
-from .dataset import Samples, View, batch_of, is_path
 from .model import WeightMap
 from .objective import ImageLoss, Objective
 from .prepared import PreparedImages
+from .samples import Samples, batch_of, is_path
+from .views import View
 
 __all__ = ["PredictorTraining", "Training", "TrainingStep"]
 

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from .dataset import check_sequence
 from .fitted import FittedPredictor
+from .samples import check_sequence
 
 __all__ = ["CANDIDATES", "Trial", "Tuning", "tune"]
 
@@ -116,7 +116,7 @@ def tune(
 
 def _those(values: Sequence[Any], chosen: np.ndarray) -> Any:
     """The chosen items, read when they are asked for."""
-    from .dataset import Files
+    from .samples import Files
 
     at = np.flatnonzero(chosen).tolist()
     if isinstance(values, Files):

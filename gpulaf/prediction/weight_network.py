@@ -13,11 +13,12 @@ from ..integrators import Taylor
 from ..integrators.base import Integrator
 from ..learning.loss import cross_entropy_loss
 from .checks import check_options
-from .dataset import Reader, Samples
+from .dataset import Reader
 from .features import Features
 from .fitted import FittedPredictor
 from .initialization import feature_moments
 from .network import Network, network_of, starting_network
+from .samples import Samples
 from .serialization import NEXT, check_dimensions
 from .statistics import Survey
 from .training import Training

@@ -17,8 +17,8 @@ from gpulaf.io.images import write_array
 from gpulaf.plots import confusion_figure, predictor_figure
 from gpulaf.plots.predictor import CELL, ROWS, display_colors, own_weights, prototype_patches
 from gpulaf.prediction import Features, Training
-from gpulaf.prediction.dataset import Item
 from gpulaf.prediction.evaluation import compare
+from gpulaf.prediction.samples import Item
 
 SCENES = [gpulaf.scenes.voronoi_lines(32, sites=6, noise=0.3, seed=seed) for seed in range(4)]
 IMAGES = [s.image.astype(np.float32) for s in SCENES]

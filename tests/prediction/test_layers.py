@@ -22,10 +22,11 @@ from gpulaf.learning import Checkpoint
 from gpulaf.learning.loss import wrong_share
 from gpulaf.plots.predictor import own_weights
 from gpulaf.prediction import Parameters, Training, predict_weights
-from gpulaf.prediction.dataset import Item, Reader
+from gpulaf.prediction.dataset import Reader
 from gpulaf.prediction.evaluation import compare
 from gpulaf.prediction.model import prediction_gradient
 from gpulaf.prediction.objective import Objective
+from gpulaf.prediction.samples import Item
 from gpulaf.simplex import softmax
 
 TIMES = [1.0, 0.5, 2.0]

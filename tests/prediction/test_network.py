@@ -17,10 +17,11 @@ from gpulaf.averaging import check_weights
 from gpulaf.backend.array import host_array
 from gpulaf.flows import DeepFlow
 from gpulaf.prediction import Network, Training, affinity_features, load_predictor
-from gpulaf.prediction.dataset import Item, Reader
+from gpulaf.prediction.dataset import Reader
 from gpulaf.prediction.network import starting_network
 from gpulaf.prediction.objective import Objective
 from gpulaf.prediction.perceptron import Layer, applied, pulled
+from gpulaf.prediction.samples import Item
 from gpulaf.prediction.stage import NetworkStage, state_derivative, state_patches
 from gpulaf.tiling import label_array, refine_array, tile_halo
 

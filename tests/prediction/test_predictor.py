@@ -24,11 +24,13 @@ from gpulaf.io.images import write_array
 from gpulaf.learning import Checkpoint
 from gpulaf.learning.loss import wrong_share
 from gpulaf.prediction import Features, Parameters, Training, gaussian_features, patch_features
-from gpulaf.prediction.dataset import Item, Reader, Samples, View, batch_of
+from gpulaf.prediction.dataset import Reader
 from gpulaf.prediction.features import feature_names
 from gpulaf.prediction.initialization import starting_parameters
 from gpulaf.prediction.objective import Objective
+from gpulaf.prediction.samples import Item, Samples, batch_of
 from gpulaf.prediction.statistics import survey
+from gpulaf.prediction.views import View
 
 # --- learning -------------------------------------------------------------------------------------------------------
 

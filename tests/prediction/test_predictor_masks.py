@@ -12,9 +12,11 @@ import tifffile
 from gpulaf import Taylor, WeightPredictor, cross_entropy_loss, evaluate
 from gpulaf.io import read_tensors, write_tensors
 from gpulaf.prediction import Features, Parameters
-from gpulaf.prediction.dataset import Files, Item, Reader, Samples, View, read_item
+from gpulaf.prediction.dataset import Reader
 from gpulaf.prediction.objective import Objective
 from gpulaf.prediction.prepared import PreparedImages
+from gpulaf.prediction.samples import Files, Item, Samples, read_item
+from gpulaf.prediction.views import View
 from gpulaf.scenes import voronoi_lines
 
 SCENES = [voronoi_lines(32, sites=5, seed=seed, noise=0.1) for seed in range(3)]

@@ -20,12 +20,14 @@ from gpulaf.integrators import Taylor
 from gpulaf.io.images import write_array
 from gpulaf.plots import predictor_figure
 from gpulaf.prediction import Features, Training
-from gpulaf.prediction.dataset import Item, Reader, Samples, View
+from gpulaf.prediction.dataset import Reader
 from gpulaf.prediction.initialization import starting_parameters
 from gpulaf.prediction.objective import Objective
 from gpulaf.prediction.prepared import PreparedImages
+from gpulaf.prediction.samples import Item, Samples
 from gpulaf.prediction.statistics import survey
 from gpulaf.prediction.training import PredictorTraining
+from gpulaf.prediction.views import View
 
 SOFT = [np.random.default_rng(k).dirichlet(np.ones(2), t.shape) for k, t in enumerate(TRUTHS)]
 

@@ -19,9 +19,11 @@ from gpulaf.backend.array import host_array
 from gpulaf.io.images import FileWarning, write_array
 from gpulaf.io.place import Place
 from gpulaf.prediction import Features, Parameters, load_predictor, predict_weights, prediction_gradient
-from gpulaf.prediction.dataset import Item, Reader, View, ways
+from gpulaf.prediction.dataset import Reader
 from gpulaf.prediction.network import starting_network, state_derivative, state_patches
 from gpulaf.prediction.objective import Objective
+from gpulaf.prediction.samples import Item
+from gpulaf.prediction.views import View, ways
 
 SPACING = (2.0, 1.0, 1.0)
 SHAPE = (3, 4, 5)
