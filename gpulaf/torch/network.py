@@ -1,0 +1,77 @@
+"""The flows of a fitted WeightNetwork as a module: perceptrons at every pixel, weights, data, flows.
+
+The same as :mod:`gpulaf.prediction.network` in torch operations, to be trained on with other layers, or exported.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ..integrators.taylor import Taylor
+from .flow import linear_flow
+from .patches import as_rows, from_rows, masked, neighbors, rows_of_mask, weights_from_logits
+
+__all__ = ["NetworkFlow"]
+
+
+class NetworkFlow(torch.nn.Module):
+    """What a fitted :class:`gpulaf.WeightNetwork` computes of the features of an image.
+
+    Parameters
+    ----------
+    predictor : WeightNetwork
+        Fitted. Its matrices, offsets and scales of the data become parameters; its times are fixed.
+    layout : "planes" or "rows"
+
+    Raises
+    ------
+    TypeError
+        If its solver is another than Taylor.
+
+    Notes
+    -----
+    ``forward(features, log_likelihood, mask=None)`` takes features (B, F, H, W), multiplied by `feature_scale_`, and
+    ℓ = −D/ρ (B, J, H, W), and gives v, W = softmax(v, dim=1).
+    """
+
+    def __init__(self, predictor: Any, *, layout: str = "planes") -> None:
+        super().__init__()
+        if not isinstance(predictor.solver, Taylor):
+            raise TypeError(f"the solver of the network is {predictor.solver!r}; accepted is Taylor. Fit it with one.")
+        network = predictor.network_
+        self.solver, self.layout, self.times = predictor.solver, layout, predictor.times
+        self.reach, self.count = network.reach, (2 * network.radius + 1) ** 2
+        self.tensors = torch.nn.ParameterDict(
+            {name: torch.nn.Parameter(torch.tensor(x, dtype=torch.float32)) for name, x in network.tensors.items()
+             if name != "clocks"}
+        )  # fmt: skip
+        self.depth = len(network.stages[0])
+
+    def forward(self, features: Any, log_likelihood: Any, mask: Any = None) -> Any:
+        """Features and ℓ to v."""
+        x, l = as_rows(features, self.layout), as_rows(log_likelihood, self.layout)
+        total = torch.zeros_like(l)
+        for s, time in enumerate(self.times):
+            weights, l = self._stage(s, x, l, mask)
+            v = linear_flow(weights, l, time, solver=self.solver, layout="rows", mask=mask)
+            l, total = l + v, total + v
+        return from_rows(total, self.layout)
+
+    def _stage(self, s: int, x: Any, l: Any, mask: Any) -> tuple[Any, Any]:
+        """Weights of a stage, and its ℓ scaled and corrected."""
+        if self.reach >= 0:
+            p = torch.softmax(l, dim=-2)
+            if mask is not None:
+                p = torch.where(rows_of_mask(mask, p), p, torch.zeros_like(p))
+            x = torch.cat([x, *neighbors(p, self.reach, 2)], dim=-2)
+        for k in range(self.depth):
+            matrix, offset = (self.tensors[f"stage{s}_{name}{k}"] for name in ("matrix", "offset"))
+            x = torch.matmul(matrix, x) + offset.unsqueeze(-1)
+            x = torch.relu(x) if k < self.depth - 1 else x
+        weights = weights_from_logits(x.narrow(-2, 0, self.count), mask=mask, layout="rows")
+        l = l * self.tensors["scales"][s].exp()
+        if x.shape[-2] > self.count:
+            l = l + x.narrow(-2, self.count, l.shape[-2])
+        return masked(weights, l, mask) if mask is not None else (weights, l)
