@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 
 from ..integrators.taylor import Taylor
@@ -32,8 +33,19 @@ class NetworkFlow(torch.nn.Module):
 
     Notes
     -----
-    ``forward(features, log_likelihood, mask=None)`` takes features (B, F, H, W), multiplied by `feature_scale_`, and
-    ℓ = −D/ρ (B, J, H, W), and gives v, W = softmax(v, dim=1).
+    ``forward(features, log_likelihood, mask=None)`` takes what :meth:`inputs` makes of an image, scaled features
+    (B, F, H, W) and ℓ = −D/ρ (B, J, H, W), and gives v, W = softmax(v, dim=1).
+
+    Examples
+    --------
+    >>> import gpulaf, torch
+    >>> from gpulaf.torch import NetworkFlow
+    >>> scenes = [gpulaf.scenes.voronoi_lines(32, sites=5, seed=seed) for seed in range(2)]
+    >>> network = gpulaf.WeightNetwork((8,), features="patch:1").set_params(training__steps=2)
+    >>> flow = NetworkFlow(network.fit([s.image for s in scenes], [s.truth for s in scenes]))
+    >>> labels = flow(*flow.inputs(scenes[0].image)).argmax(dim=1)
+    >>> bool((labels[0].numpy() == network.predict([scenes[0].image])[0]).all())
+    True
     """
 
     def __init__(self, predictor: Any, *, layout: str = "planes") -> None:
@@ -48,6 +60,13 @@ class NetworkFlow(torch.nn.Module):
              if name != "clocks"}
         )  # fmt: skip
         self.depth = len(network.stages[0])
+        self.reader = predictor.reader
+
+    def inputs(self, image: Any) -> tuple[Any, Any]:
+        """Features and ℓ of an image, (H, W) or (H, W, C) as it was trained on: float32 tensors with a batch of one."""
+        pixels = self.reader.pixels(np.asarray(image, dtype=np.float32)).features
+        fields = self.reader.pixel_features(pixels), self.reader.data_term(pixels)
+        return tuple(from_rows(torch.tensor(x)[None], self.layout) for x in fields)
 
     def forward(self, features: Any, log_likelihood: Any, mask: Any = None) -> Any:
         """Features and ℓ to v."""

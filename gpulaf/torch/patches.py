@@ -28,12 +28,12 @@ def as_rows(x: Any, layout: str) -> Any:
     if x.ndim not in (4, 5):
         accepted = "(B, J, H, W) and (B, J, D, H, W)" if layout == "planes" else "(B, H, J, W) and (B, D, H, J, W)"
         raise ValueError(f"a tensor has shape {tuple(x.shape)}; accepted are {accepted}, images of a batch first.")
-    return (x.movedim(1, -2) if layout == "planes" else x).contiguous()
+    return (x.movedim(1, x.ndim - 2) if layout == "planes" else x).contiguous()
 
 
 def from_rows(x: Any, layout: str) -> Any:
     """View rows of labels (B, H, J, W) as (B, J, H, W), or leave them."""
-    return x.movedim(-2, 1) if layout == "planes" else x
+    return x.movedim(x.ndim - 2, 1) if layout == "planes" else x
 
 
 def weights_from_logits(logits: Any, *, mask: Any = None, layout: str = "planes") -> Any:
