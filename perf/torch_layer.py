@@ -1,9 +1,10 @@
 """What does the flow bring behind a small U-Net, and what does it cost beside autodiff and a mean-field CRF?
 
 Cost: forward and backward pass from weights and logits (4, 4, 256, 256), float32, T = 3, and a step of the U-Net with
-them; the closed form beside automatic differentiation of the same Taylor series and of a mean field with as many
-iterations, in plain torch operations. Times are medians of calls in turns; memory is the growth of the resident set
-during the second call of a process that does nothing else; "kept" is what autograd holds for the backward pass.
+them, each on one thread; the closed form beside automatic differentiation of the same Taylor series and of a mean field
+with as many iterations, in plain torch operations. Times are medians of calls in turns; memory is the growth of the
+resident set during the second call of a process that does nothing else; "kept" is what autograd holds for the backward
+pass.
 
 Quality: a U-Net of three scales learns the membranes of electron micrographs 00 … 09 from crops, by cross-entropy, with
 each layer behind it or none, and labels 10 … 14; the same crops and steps for all, several seeds. The mean field has a
@@ -18,12 +19,12 @@ import json
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from measure import Rows, command, interleaved, megabytes, save
+import numba
+from measure import Rows, command, in_turns, megabytes, save
 
 from gpulaf.plots.style import COLORS, canvas, plain
 
@@ -33,6 +34,8 @@ def cost(name: str, part: str, asked: Any) -> Callable[[], Any]:
     import torch
     import unet
 
+    numba.set_num_threads(1)
+    torch.set_num_threads(1)
     torch.manual_seed(0)
     size, labels, side, layer = asked.batch, asked.labels, asked.side, unet.LAYERS[name]
     if part == "layer":
@@ -97,21 +100,20 @@ def main() -> None:
     more = {"--alone": {"nargs": 2, "help": argparse.SUPPRESS}}
     asked = command(
         __doc__, needs=("torch",), more=more, batch=(4, 2), labels=(4, 3), side=(256, 32), repeats=(5, 1),
-        steps=(200, 2), crops=(2, 2), crop=(128, 32), seeds=(3, 1),
+        steps=(400, 2), crops=(2, 2), crop=(128, 32), seeds=(3, 1),
     )  # fmt: skip
     if asked.alone:
         print(json.dumps(measure_memory(cost(*asked.alone, asked))))
         return
     import unet
 
-    rows = []
-    clocks = {"ms": time.perf_counter, "CPU ms": time.process_time}
-    taken = {}
+    rows: Rows = []
+    clocks, taken = ("ms", "CPU ms"), dict[Any, float]()
     for part in ("layer", "step"):
         runs = {name: cost(name, part, asked) for name, layer in unet.LAYERS.items() if layer or part == "step"}
-        for clock, ticks in clocks.items():
-            for name, seconds in interleaved(runs, repeats=asked.repeats, settled=True, clock=ticks).items():
-                taken[name, part, clock] = 1e3 * seconds
+        for name, pairs in in_turns(runs, asked.repeats).items():
+            for clock, seconds in zip(clocks, zip(*pairs, strict=True), strict=True):
+                taken[name, part, clock] = 1e3 * statistics.median(seconds)
     for name, layer in unet.LAYERS.items():
         row: dict[str, Any] = {"layer": name}
         for part in ("layer", "step"):
@@ -125,20 +127,23 @@ def main() -> None:
             row[what] = statistics.mean(values) if values else ""
             row[f"{what} of seeds"] = [round(x, 4) for x in values]
         rows.append(row)
-        print(row, file=sys.stderr if not asked.quick else None, flush=True) if not asked.quick else None
     save(rows, answer(rows, asked), figure)
 
 
 def answer(rows: Rows, asked: Any) -> str:
     none, mine, auto, field = rows
+
+    def over(key: str, other: dict[str, Any]) -> str:
+        return f"{mine[key] / max(other[key], 1e-3):.2f}"
+
     size = f"({asked.batch}, {asked.labels}, {asked.side}, {asked.side})"
     told = [
-        f"{mine['layer ms'] / other['layer ms']:.2f} of the time ({mine['layer CPU ms'] / other['layer CPU ms']:.2f} of "
-        f"the processor's), {mine['layer MB'] / max(other['layer MB'], 1e-3):.2f} of the memory and "
-        f"{mine['layer kept'] / other['layer kept']:.2f} of what is kept of {what}"
+        f"{over('layer ms', other)} of the time ({over('layer CPU ms', other)} of the processor's), "
+        f"{over('layer MB', other)} of the memory and {over('layer kept', other)} of what is kept of {what}"
         for other, what in ((auto, "autodiff of the same series"), (field, "the mean field"))
     ]
-    found = "; ".join(f"{r['layer']}: {r['wrong %']:.2f} % wrong, Rand F {r['Rand F']:.3f}" for r in (none, mine, field))
+    scored = (none, mine, field)
+    found = "; ".join(f"{r['layer']}: {r['wrong %']:.2f} % wrong, Rand F {r['Rand F']:.3f}" for r in scored)
     return f"At {size} the closed form takes {'; '.join(told)}. Unseen images, mean of {asked.seeds} seeds: {found}."
 
 

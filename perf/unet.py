@@ -35,7 +35,7 @@ class Block(nn.Sequential):
 
 
 class UNet(nn.Module):
-    """Three scales; the last convolution gives ℓ of the labels, and logits of nine neighbors where a layer uses them."""
+    """Three scales; the last convolution gives ℓ of the labels, and logits of nine neighbors for a layer."""
 
     def __init__(self, layer: Layer | None, labels: int = 2, width: int = 12) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ Layer = Callable[[Any, Any], Any]
 
 
 def mean_field(weights: Any, log_likelihood: Any, *, strength: float = 3.0) -> Any:
-    """Mean field of a CRF with Potts interactions ω_ik of the neighbors: q ← softmax(ℓ + c Ω q); returns log q + const."""
+    """Mean field of a CRF with Potts interactions ω_ik of the neighbors, q ← softmax(ℓ + c Ω q): log q + const."""
     omega, l = as_rows(weights, "planes"), as_rows(log_likelihood, "planes")
     x = l
     for _ in range(ITERATIONS):

@@ -81,7 +81,8 @@ class DeepAssignmentFlow(torch.nn.Module):
             )
         check_tensors(own[0], log_likelihood, self.solver)
         wide = torch.promote_types(log_likelihood.dtype, torch.float32)
-        l, total = as_rows(log_likelihood.to(wide), self.layout), None
+        l = as_rows(log_likelihood.to(wide), self.layout)
+        total: Any = None
         rows = {id(x): as_rows(x, self.layout) for x in own}  # once, where they share them
         for x, time in zip(own, self.times, strict=True):
             v = linear_flow(rows[id(x)], l, time, solver=self.solver, mask=mask, layout="rows")
@@ -89,6 +90,7 @@ class DeepAssignmentFlow(torch.nn.Module):
         return from_rows(total.to(log_likelihood.dtype), self.layout)
 
     def extra_repr(self) -> str:
+        """What ``repr`` shows in brackets."""
         times = [round(time, 4) for time in torch.as_tensor(self.times).tolist()]
         learned = "" if self.log_times is None else ", learned"
         return f"times={times}{learned}, solver={self.solver}, layout={self.layout!r}"

@@ -88,9 +88,7 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
 def _backward(ctx: Any, g: Any) -> tuple[Any, ...]:
     weights, log_likelihood, time, *v = ctx.saved_tensors
     needed = ctx.needs_input_grad
-    found = _gradient(
-        weights, log_likelihood, time, v[0] if v else None, g.contiguous(), bool(needed[1]), *ctx.options
-    )
+    found = _gradient(weights, log_likelihood, time, v[0] if v else None, g.contiguous(), bool(needed[1]), *ctx.options)
     return *(x if need else None for x, need in zip(found, needed, strict=False)), None, None, None
 
 

@@ -67,10 +67,7 @@ def weights_from_logits(logits: Any, *, mask: Any = None, layout: str = "planes"
     (0.25, 1.0)
     """
     z = as_rows(logits.to(torch.promote_types(logits.dtype, torch.float32)), layout)
-    if mask is None:
-        valid = torch.ones_like(z[:1, ..., :1, :])
-    else:
-        valid = rows_of_mask(mask, z).to(z.dtype)
+    valid = torch.ones_like(z[:1, ..., :1, :]) if mask is None else rows_of_mask(mask, z).to(z.dtype)
     return from_rows(torch.softmax(z.masked_fill(~_seen(valid, z), float("-inf")), dim=-2), layout)
 
 
@@ -95,8 +92,8 @@ def rows_of_mask(mask: Any, field: Any) -> Any:
     pixels = (*field.shape[1:-2], field.shape[-1])
     if mask.dtype != torch.bool or mask.ndim != field.ndim - 1 or tuple(mask.shape[1:]) != pixels:
         raise ValueError(
-            f"mask is a tensor of {mask.dtype} and shape {tuple(mask.shape)}; accepted is torch.bool, True where a pixel "
-            f"is valid, of shape {(field.shape[0], *pixels)}."
+            f"mask is a tensor of {mask.dtype} and shape {tuple(mask.shape)}; accepted is torch.bool, True where a "
+            f"pixel is valid, of shape {(field.shape[0], *pixels)}."
         )
     return mask.unsqueeze(-2)
 
@@ -111,7 +108,8 @@ def neighborhood(weights: Any) -> tuple[int, int]:
         if (2 * radius + 1) ** axes == count:
             return radius, axes
     raise ValueError(
-        f"weights have {count} neighbors; accepted are (2r+1)² of an image (9, 25, 49) and (2r+1)³ of a volume (27, 125)."
+        f"weights have {count} neighbors; accepted are (2r+1)² of an image (9, 25, 49) and (2r+1)³ of a volume (27, "
+        "125)."
     )
 
 

@@ -123,7 +123,10 @@ class Fitted:
         self.network_ = network
 
 
-@pytest.mark.parametrize(("reach", "correction", "masked"), [*itertools.product((-1, 1), (False, True), (False,)), (1, True, True)])
+CASES = [*itertools.product((-1, 1), (False, True), (False,)), (1, True, True)]
+
+
+@pytest.mark.parametrize(("reach", "correction", "masked"), CASES)
 def test_the_flows_of_a_network(reach: int, correction: bool, masked: bool) -> None:
     predictor = Fitted(reach, correction)
     rng = np.random.default_rng(2)
@@ -160,7 +163,8 @@ def test_a_fitted_network_labels_as_its_module() -> None:
 
 def test_weights_of_an_image_are_learned() -> None:
     scene = gpulaf.scenes.voronoi_lines(48, sites=8, noise=0.3, seed=0)
-    data = -((torch.tensor(scene.image[..., 0], dtype=torch.float32) - torch.tensor([0.0, 1.0])[:, None, None]) ** 2) / 0.2
+    values = torch.tensor([0.0, 1.0])[:, None, None]
+    data = -((torch.tensor(scene.image[..., 0], dtype=torch.float32) - values) ** 2) / 0.2
     bright = int(scene.prototypes[1, 0] > scene.prototypes[0, 0])
     data = (data if bright else data.flip(0))[None]
     truth = torch.tensor(scene.truth, dtype=torch.long)[None]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,10 @@ torch = pytest.importorskip("torch", reason="needs the extra torch")
 
 from gpulaf.torch import DeepAssignmentFlow, LinearizedAssignmentFlow, NetworkFlow, weights_from_logits  # noqa: E402
 from gpulaf.torch.patches import as_rows  # noqa: E402
+
+#: Kinds of flows besides "one".
+OTHERS = ("long", "learned", "several")
+
 
 class Head(torch.nn.Module):
     """A layer of convolution that gives weights and data, and the flow."""
@@ -41,10 +47,21 @@ def head(kind: str) -> Head:
     return Head(flows[kind]())
 
 
+def test_the_number_of_threads_of_torch_stays() -> None:
+    code = (
+        "import torch; torch.set_num_threads(3); from gpulaf.torch import linear_flow, weights_from_logits;"
+        "linear_flow(weights_from_logits(torch.zeros(1, 9, 64, 64)), torch.randn(1, 3, 64, 64), 3.0);"
+        "print(torch.get_num_threads())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["3"]
+
+
 def test_the_operator_keeps_the_rules_of_torch() -> None:
-    weights, l = (as_rows(x, "planes").requires_grad_() for x in (weights_from_logits(torch.zeros(2, 9, 4, 5)), torch.randn(2, 3, 4, 5)))
+    weights, l = weights_from_logits(torch.zeros(2, 9, 4, 5)), torch.randn(2, 3, 4, 5)
+    rows = [as_rows(x, "planes").requires_grad_() for x in (weights, l)]
     T = torch.tensor(3.0, requires_grad=True)
-    torch.library.opcheck(torch.ops.gpulaf.flow_solution.default, (weights.detach().requires_grad_(), l, T, 0, 0, 1e-4))
+    torch.library.opcheck(torch.ops.gpulaf.flow_solution.default, (*rows, T, 0, 0, 1e-4))
 
 
 @pytest.mark.parametrize("kind", ["one", "learned", "several"])
@@ -99,7 +116,7 @@ def test_onnx_runtime_finds_the_same_flows_of_a_network(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")  # of the exporter
-@pytest.mark.parametrize("kind", ["one", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("long", "learned", "several"))])
+@pytest.mark.parametrize("kind", ["one", *(pytest.param(x, marks=pytest.mark.slow) for x in OTHERS)])
 def test_onnx_runtime_finds_the_same(tmp_path: Path, kind: str) -> None:
     runtime = pytest.importorskip("onnxruntime", reason="needs onnxruntime")
     pytest.importorskip("onnxscript", reason="needs onnxscript")
