@@ -87,5 +87,4 @@ def _average(weights: Any, x: Any) -> Any:
 
 def exporting() -> bool:
     """Whether torch writes down a program for elsewhere, by ``torch.export`` or ``torch.onnx.export``."""
-    asked = getattr(torch.compiler, "is_exporting", None)  # from torch 2.7
-    return bool(torch.onnx.is_in_onnx_export() or (asked is not None and asked()))
+    return bool(torch.onnx.is_in_onnx_export() or torch.compiler.is_exporting())
