@@ -159,7 +159,7 @@ def figure(rows: Rows) -> Any:
         shown = [row for row in rows if row[key] != ""]
         names = [row["layer"].replace(", ", "\n") for row in shown]
         bars = axis.bar(names, [row[key] for row in shown], color=[marks[row["layer"]] for row in shown], width=0.6)
-        axis.bar_label(bars, fmt="%.3g", fontsize=8, padding=8 if f"{key} of seeds" in rows[0] else 2)
+        axis.bar_label(bars, fmt="%.3g", fontsize=8, label_type="center")  # dots of seeds are near the top
         if f"{key} of seeds" in rows[0]:
             for k, row in enumerate(shown):
                 values = row[f"{key} of seeds"]
