@@ -99,7 +99,19 @@ def _usable(folder: Path, shared: bool) -> bool:
 
 def threads() -> int:
     """How many threads kernels share their rows among."""
-    return int(numba.get_num_threads()) if available else 1
+    if not available:
+        return 1
+    _launch()
+    return int(numba.get_num_threads())
+
+
+@cache
+def _launch() -> None:
+    """Let Numba start its threads, and leave those of OpenMP as they were: it sets their number for PyTorch, too."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(limits=None, user_api="openmp"):  # which ends by putting the numbers back
+        numba.get_num_threads()
 
 
 def in_blocks(function: Callable[..., Any], count: int, operations: int, *operands: Any) -> None:
@@ -112,8 +124,8 @@ def in_blocks(function: Callable[..., Any], count: int, operations: int, *operan
 
 def edges(count: int, operations: int, *, least: int = 1) -> list[int]:
     """Edges of the blocks of range(count) that threads share: at least `least` items each, and worth a thread."""
-    threads = max(1, min(numba.get_num_threads(), count // least, 1 + operations // SMALL))
-    return [count * t // threads for t in range(threads + 1)]
+    parts = max(1, min(threads(), count // least, 1 + operations // SMALL))
+    return [count * t // parts for t in range(parts + 1)]
 
 
 def in_threads(function: Callable[..., Any], calls: list[tuple[Any, ...]]) -> None:

@@ -25,11 +25,13 @@ FLOORS = [
     {"flows"},
     {"learning", "labeling"},
     {"prediction", "tiling"},
-    {"profiling", "plots"},
+    {"profiling", "plots", "torch"},
     {"experiments"},
     {"cli"},
     {"__main__"},
 ]
+#: Rooms that need an extra of the same name, and are imported by their users alone.
+EXTRAS = {"torch"}
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 
@@ -97,6 +99,7 @@ def test_kernels_import_nothing_of_gpulaf():
 def test_import_is_light_and_cupy_never_imported():
     code = (
         "import sys, gpulaf; heavy = {'numba', 'matplotlib', 'dask', 'cupy', 'scipy', 'tifffile', 'imageio', 'tqdm'};"
+        "heavy.add('torch');"
         "print(sorted(heavy & set(sys.modules)));"
         "import numpy as np; gpulaf.label(np.random.default_rng(0).random((8, 8)), 2); print('cupy' in sys.modules,"
         "'matplotlib' in sys.modules)"
@@ -123,6 +126,8 @@ def test_the_public_face():
 
 @pytest.mark.parametrize("package", [path.parent.name for path in sorted((ROOT / "gpulaf").glob("*/__init__.py"))])
 def test_packages_say_what_is_in_them(package):
+    if package in EXTRAS:
+        pytest.importorskip(package, reason=f"needs the extra {package}")
     module = importlib.import_module(f"gpulaf.{package}")
     assert module.__doc__
     if package not in ("cli", "experiments"):
@@ -147,11 +152,14 @@ def modules():
 
 @pytest.mark.parametrize("name", list(modules()))
 def test_docstring_examples(name):
+    if (extra := name.split(".")[1]) in EXTRAS:
+        pytest.importorskip(extra, reason=f"needs the extra {extra}")
     result = doctest.testmod(importlib.import_module(name), optionflags=doctest.NORMALIZE_WHITESPACE)
     assert result.failed == 0
 
 
 def test_there_are_docstring_examples():
     finder = doctest.DocTestFinder()
-    examples = [e for name in modules() for t in finder.find(importlib.import_module(name)) for e in t.examples]
+    names = [name for name in modules() if name.split(".")[1] not in EXTRAS]
+    examples = [e for name in names for t in finder.find(importlib.import_module(name)) for e in t.examples]
     assert len(examples) >= 5

@@ -103,20 +103,11 @@ class Taylor:
         """Integrate to `time`; `keep_basis` keeps the terms A^k B, (d, H, J, W), where the gradient uses them."""
         time = check_time(time)
         substeps, degree, bound = self.plan(time)
-        h = time / substeps
         if keep_basis and not self.in_one_wave(flow, time):
-            basis = _steps(flow, h, substeps, degree)
+            basis = _steps(flow, time / substeps, substeps, degree)
             v = basis.end
-        else:  # Horner's scheme: v ← c_k b + A v, one product for each term of a series after the first
-            basis, v, c = None, None, coefficients(h, degree)
-            for _ in range(substeps):
-                b = flow.B if v is None else flow.A(v, flow.B)
-                change = float(c[-1]) * b
-                if degree > 1:  # degree − 1 results in turns
-                    change = flow.chain(change, b, c[-2::-1], out=empty((2, *b.shape), b))[degree % 2, ...]
-                v = change if v is None else v + change
-                if substeps > 1 and not np.isfinite(_largest(change)[0]):  # an absurd time overflows
-                    break
+        else:
+            basis, v = None, self.value(flow, time)
         source, largest = _largest(flow.B if basis is None else basis.series[0][0, ...], v)
         reach = time * flow.alpha
         share = substeps_bound(reach, substeps, degree) * time * phi1(reach)
@@ -126,6 +117,20 @@ class Taylor:
         if not converged:
             reason += f" The tolerance {self.tol:.1e} asks for a higher degree."
         return Solution(v, error, substeps * degree - 1, converged, reason, time, self, basis)
+
+    def value(self, flow: Any, time: float) -> Any:
+        """v at `time` alone, (H, J, W), by Horner's scheme: no basis, no estimate, and no wait for one series."""
+        substeps, degree, _ = self.plan(check_time(time))
+        v, c = None, coefficients(time / substeps, degree)
+        for _ in range(substeps):  # v ← c_k b + A v, one product for each term of a series after the first
+            b = flow.B if v is None else flow.A(v, flow.B)
+            change = float(c[-1]) * b
+            if degree > 1:  # degree − 1 results in turns
+                change = flow.chain(change, b, c[-2::-1], out=empty((2, *b.shape), b))[degree % 2, ...]
+            v = change if v is None else v + change
+            if substeps > 1 and not np.isfinite(_largest(change)[0]):  # an absurd time overflows
+                break
+        return v
 
     def in_one_wave(self, flow: Any, time: float) -> bool:
         """Whether the exact gradient is computed faster without a stored basis, in one wave through the image."""

@@ -1,6 +1,7 @@
 """Weights for images without ground truth, predicted from their features.
 
-* `features`: features of pixels by name; `filters`: what they are; `model`: what maps from features to weights have in common, and that by prototypes;
+* `features`: features of pixels by name; `filters`: what they are
+* `model`: what maps from features to weights have in common, and that by prototypes;
   `perceptron`, `stage`, `network`: that by a network, stage by stage
 * `samples`, `dataset`, `statistics`: images with ground truth, as they are given, as fields, and what is known of all;
   `views`: parts of them; `spacing`: distances of their pixels; `prepared`: those kept in memory

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from weakref import WeakValueDictionary
+
 from cuda_simulation import counts, work
 
 from ._runtime import CUDARuntimeError, refusals
 
 #: Queries of something unfinished that are answered with no before it is done.
 _PATIENCE = 3
+#: Of the streams that there are, by the address that other libraries know them by.
+_QUEUES = WeakValueDictionary()
 
 
 class _Queries:
@@ -94,6 +98,17 @@ class Stream(_BaseStream):
     def __init__(self, null=False, non_blocking=False, ptds=False, priority=None):
         self._queue = work.default if null or ptds else work.Queue(blocking=not non_blocking)
         super().__init__(0 if null else 1 if ptds else 0x5000 + self._queue.number, 0)
+        _QUEUES[self.ptr] = self._queue
+
+    @classmethod
+    def from_external(cls, obj):
+        if not hasattr(obj, "__cuda_stream__"):
+            raise TypeError(f"{type(obj).__name__} does not implement __cuda_stream__")
+        stream = cls.__new__(cls)
+        _, ptr = obj.__cuda_stream__()
+        stream._queue, stream._foreign = _QUEUES[ptr], obj
+        _BaseStream.__init__(stream, ptr, 0)
+        return stream
 
 
 Stream.null = Stream(null=True)
