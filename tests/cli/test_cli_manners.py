@@ -11,7 +11,9 @@ import signal
 import subprocess
 import sys
 import tomllib
+from functools import partial
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import click
@@ -207,12 +209,18 @@ def test_other_commands_that_are_stopped(
 
 def test_a_real_ctrl_c(here: Path) -> None:
     command = [str(PROGRAM), "-vv", "learn", "im.png", "truth.png", "-o", "w.safetensors", "--steps", "10000000"]
-    with subprocess.Popen(command, env=ENVIRONMENT, cwd=here, stderr=subprocess.PIPE, text=True) as process:
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # what runs in the background may not hear it
+    with subprocess.Popen(
+        command, env=ENVIRONMENT, cwd=here, stderr=subprocess.PIPE, text=True, preexec_fn=heard
+    ) as process:
         assert process.stderr is not None
+        last = Timer(300, process.kill)
+        last.start()
         lines = iter(process.stderr.readline, "")
         assert any("fit: step 3," in line for line in lines)  # all is compiled
         process.send_signal(signal.SIGINT)
         rest = list(lines)
+        last.cancel()
     assert process.returncode == 130
     assert rest[-1].startswith("gpulaf: stopped by Ctrl-C. The fit had taken ")
     assert not (here / "w.safetensors").exists()
