@@ -40,7 +40,7 @@ FEW = 20
 BEST: dict[str, tuple[dict[str, Any], dict[str, Any], int]] = {
     "lines 0.3": ({}, {"steps": 1000}, 1),
     "lines 0.5": ({}, {"steps": 1500}, 1),
-    "colors 0.55": ({"time": 12.0, "n_layers": 4, "state": None, "label_state": 4}, {"steps": 1000}, 3),
+    "colors 0.55": ({"time": 12.0, "n_layers": 4, "state": None, "label_state": 4}, {"steps": 500}, 3),
 }
 #: Trees of the classifier of single pixels: of scenes from 4000 pixels each.
 TREES = {"features": WIDE, "pixels": 4000, "max_iter": 300}
