@@ -26,10 +26,12 @@ FLOORS = [
     {"learning", "labeling"},
     {"prediction", "tiling"},
     {"profiling", "plots"},
-    {"experiments"},
+    {"experiments", "napari"},
     {"cli"},
     {"__main__"},
 ]
+#: Modules that need the extra of a name, and are imported by its users alone.
+EXTRAS = {"gpulaf.napari.widgets": "napari"}
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 
@@ -97,6 +99,7 @@ def test_kernels_import_nothing_of_gpulaf():
 def test_import_is_light_and_cupy_never_imported():
     code = (
         "import sys, gpulaf; heavy = {'numba', 'matplotlib', 'dask', 'cupy', 'scipy', 'tifffile', 'imageio', 'tqdm'};"
+        "heavy |= {'napari', 'magicgui', 'qtpy'};"
         "print(sorted(heavy & set(sys.modules)));"
         "import numpy as np; gpulaf.label(np.random.default_rng(0).random((8, 8)), 2); print('cupy' in sys.modules,"
         "'matplotlib' in sys.modules)"
@@ -147,11 +150,14 @@ def modules():
 
 @pytest.mark.parametrize("name", list(modules()))
 def test_docstring_examples(name):
+    if extra := EXTRAS.get(name):
+        pytest.importorskip(extra, reason=f"needs the extra {extra}")
     result = doctest.testmod(importlib.import_module(name), optionflags=doctest.NORMALIZE_WHITESPACE)
     assert result.failed == 0
 
 
 def test_there_are_docstring_examples():
     finder = doctest.DocTestFinder()
-    examples = [e for name in modules() for t in finder.find(importlib.import_module(name)) for e in t.examples]
+    names = [name for name in modules() if name not in EXTRAS]
+    examples = [e for name in names for t in finder.find(importlib.import_module(name)) for e in t.examples]
     assert len(examples) >= 5
