@@ -8,7 +8,8 @@ from typing import Any
 
 import napari.layers
 from magicgui.widgets import Container, ProgressBar, PushButton, create_widget
-from napari.qt.threading import FunctionWorker
+from napari.qt.threading import FunctionWorker, create_worker
+from napari.utils.notifications import notification_manager
 from superqt.utils import ensure_main_thread
 
 from .layers import LayerData
@@ -20,7 +21,7 @@ __all__ = ["ApplyModel", "LabelImage", "LearnWeights", "RefineProbabilities"]
 class Panel(Container):
     """A form with a button that starts work in a thread, one that cancels it, and a bar of its progress.
 
-    Errors and warnings of the work become notifications of the viewer.
+    Errors and warnings of the work become notifications of the viewer; closing the form cancels it.
 
     Parameters
     ----------
@@ -41,9 +42,9 @@ class Panel(Container):
         )
         self.viewer = viewer
         self.worker: FunctionWorker | None = None
+        self._docked = False
         start.changed.connect(self._start)
         cancel.changed.connect(self._quit)
-        self.native.destroyed.connect(self._quit)
 
     def fields(self) -> Sequence[Any]:
         """The fields of the form."""
@@ -63,16 +64,20 @@ class Panel(Container):
                 return self.work(values, tell)
             except Cancelled:
                 return []
+            except Exception as error:
+                self._fail(error)
+                return []
 
         def tell(done: int, total: int) -> None:
             if worker.abort_requested:
                 raise Cancelled
             self._show(done, total)
 
-        worker = FunctionWorker(work)
+        worker = create_worker(work, _start_thread=False, _ignore_errors=True)
+        worker.warned.connect(lambda warning: notification_manager.receive_warning(*warning))
         worker.returned.connect(self._add)
         worker.finished.connect(self._finished)
-        self.worker = worker
+        self.worker, self._docked = worker, self.native.parent() is not None
         self._set_running(True)
         worker.start()
 
@@ -99,7 +104,13 @@ class Panel(Container):
     @ensure_main_thread
     def _show(self, done: int, total: int) -> None:
         with suppress(RuntimeError):
+            if self._docked and self.native.parent() is None:
+                self._quit()
             self["progress"].max, self["progress"].value = total, done
+
+    @ensure_main_thread
+    def _fail(self, error: Exception) -> None:
+        notification_manager.receive_error(type(error), error, error.__traceback__)
 
 
 class LabelImage(Panel):
