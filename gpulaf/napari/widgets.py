@@ -143,7 +143,7 @@ class RefineProbabilities(Panel):
         return [
             _layer("probabilities", "probabilities"),
             _axis(),
-            _layer("image", "image for bilateral weights", optional=True),
+            _layer("image", "image, if sigma is given", optional=True),
             *_settings(Settings(rho=1.0)),
         ]
 
@@ -186,7 +186,7 @@ class ApplyModel(Panel):
         return [
             _layer("image", "image"),
             create_widget(annotation="pathlib.Path", name="path", label="model", options={"filter": "*.safetensors"}),
-            _layer("probabilities", "probabilities, if it refines", optional=True),
+            _layer("probabilities", "probabilities, if any", optional=True),
             _axis(),
         ]
 
@@ -213,9 +213,14 @@ def _axis() -> Any:
 
 def _settings(settings: Settings) -> list[Any]:
     """The fields of the settings."""
+    scale = "The distance of values that matters, in units of the image; of probabilities a temperature, 1 is neutral."
+    bilateral = "Scale of bilateral weights, in units of the image; 0 averages uniformly."
+    limits = "The contrast limits of the image become 0 and 1, in place of the range of its type."
     return [
-        _number("rho", "rho, scale of the data", settings.rho, 0.001, 1e6, step=0.05),
-        _number("time", "time, more is smoother", settings.time, 0.0, 1000.0, step=0.5),
-        _number("sigma", "sigma of bilateral weights, 0: uniform", settings.sigma, 0.0, 1e6, step=0.05),
-        create_widget(settings.limits, bool, name="limits", label="contrast limits are 0 and 1"),
+        _number("rho", "rho", settings.rho, 0.001, 1e6, step=0.05, tooltip=scale),
+        _number("time", "time", settings.time, 0.0, 1000.0, step=0.5, tooltip="The longer, the smoother."),
+        _number("sigma", "sigma (0: uniform)", settings.sigma, 0.0, 1e6, step=0.05, tooltip=bilateral),
+        create_widget(
+            settings.limits, bool, name="limits", label="scale by contrast limits", options={"tooltip": limits}
+        ),
     ]
