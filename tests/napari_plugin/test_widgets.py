@@ -1,8 +1,10 @@
 """The widgets of the plugin in a real viewer of napari, used as a user would."""
 
 import os
+import re
 import sys
 import time
+from pathlib import Path
 
 import dask.array as da
 import numpy as np
@@ -239,3 +241,14 @@ def test_warnings_become_notifications(viewer, notified):
     [(kind, text)] = notified
     assert kind == "warning"
     assert "rho" in text
+
+
+def test_the_page_of_the_documentation(viewer):
+    text = (Path(__file__).parents[2] / "docs/napari.md").read_text(encoding="utf-8")
+    [code] = re.findall(r"```py\n(.*?)```", text, re.S)
+    viewer.add_image(COLORS.image.clip(0, 1), rgb=True, name="cells")
+    exec(compile(code, "docs/napari.md", "exec"), {"viewer": viewer})
+    own = gpulaf.label(COLORS.image.clip(0, 1), 8, time=6.0)
+    np.testing.assert_array_equal(viewer.layers["cells labels"].data, own.labels + 1)
+    offered = {name for line in text.splitlines() for name in re.findall(r"^\| (\w[\w ]+) \|", line)}
+    assert {"Label an image", "Refine probabilities", "Learn weights from labels", "Apply a model"} <= offered
