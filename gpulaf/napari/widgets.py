@@ -33,13 +33,10 @@ class Panel(Container):
     verb: str
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
-        start, cancel = (
-            PushButton(text=self.verb, name="start"),
-            PushButton(text="Cancel", name="cancel", enabled=False),
-        )
-        super().__init__(
-            widgets=[*self.fields(), start, cancel, ProgressBar(name="progress", visible=False, label=" ")]
-        )
+        start = PushButton(text=self.verb, name="start")
+        cancel = PushButton(text="Cancel", name="cancel", enabled=False)
+        bar = ProgressBar(name="progress", visible=False, label=" ")
+        super().__init__(widgets=[*self.fields(), start, cancel, bar])
         self.viewer = viewer
         self.worker: FunctionWorker | None = None
         self._docked = False
@@ -57,7 +54,7 @@ class Panel(Container):
     def _start(self) -> None:
         if self.worker is not None:
             return
-        values = {field.name: field.value for field in self.fields_shown()}
+        values = {x.name: x.value for x in self if x.name not in ("start", "cancel", "progress")}
 
         def work() -> list[LayerData]:
             try:
@@ -80,10 +77,6 @@ class Panel(Container):
         self.worker, self._docked = worker, self.native.parent() is not None
         self._set_running(True)
         worker.start()
-
-    def fields_shown(self) -> list[Any]:
-        """The fields, without buttons and the bar."""
-        return [x for x in self if x.name not in ("start", "cancel", "progress")]
 
     def _quit(self) -> None:
         if self.worker is not None:

@@ -84,7 +84,7 @@ def test_painted_strokes(dtype):
     assert layer.colormap[5] == (0.5, 0, 0, 1)
 
 
-@pytest.mark.parametrize("kind", ["dask", "numpy", "scales", "strokes"])
+@pytest.mark.parametrize("kind", ["dask", "numpy", "scales", "strokes", "zarr"])
 def test_large_images_tile_by_tile(kind, dtype, monkeypatch):
     image = COLORS.image.astype(dtype)
     monkeypatch.setattr(work, "SIDES", {2: 20})
@@ -92,6 +92,9 @@ def test_large_images_tile_by_tile(kind, dtype, monkeypatch):
     if kind == "numpy":
         monkeypatch.setattr(work, "LARGE", 1000)
     data = {"numpy": image, "scales": [da.from_array(image, chunks=7), da.from_array(image[::2, ::2])]}
+    if kind == "zarr":
+        zarr = pytest.importorskip("zarr", reason="needs the extra large")
+        data[kind] = zarr.create_array({}, data=image, chunks=(9, 9, 3))
     layer = Layer(data.get(kind, da.from_array(image, chunks=7)), rgb=True, more={"multiscale": kind == "scales"})
     options = {"strokes": Layer(painted(), "strokes")} if kind == "strokes" else {}
     own, _ = labels_of(label_image(Layer(image, rgb=True), 8, **options))
