@@ -71,8 +71,8 @@ def tiled_source(options: dict[str, Any], labeler: Labeler) -> Source | None:
     from ..io.zarrs import is_zarr
     from ..tiling.source import open_source
 
-    names = ("channel_axis", "axes", "series", "volume")
-    image, said = options["image"], {name: options[name] for name in names}
+    image, names = options["image"], ("channel_axis", "axes", "series")
+    said: dict[str, Any] = {name: options.get(name) for name in names} | {"volume": bool(options.get("volume"))}
     if is_zarr(image) or options["output"].suffix.lower() == ".zarr" or any(options[name] for name in ASKING):
         _check_tiles(options, labeler)
         return open_source(image, **said)

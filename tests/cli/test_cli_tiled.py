@@ -88,7 +88,7 @@ def test_mistakes_cost_one_line_and_no_file(tmp_path: Path, image: Path) -> None
     assert "--preview needs the image in memory" in refused(tmp_path, *common, "-o", "o.tif", "--preview", "p.png")
     assert "learned weights, train a --model" in refused(tmp_path, *common, "-o", "o.tif", "--weights", "w.safetensors")
     assert "chooses its steps by the whole image" in refused(tmp_path, *common, "-o", "o.tif", "--flow", "nonlinear")
-    assert "tiles take square pixels" in refused(tmp_path, *common, "-o", "o.tif", "--spacing", "1,2")
+    assert "accepted as a volume" in refused(tmp_path, *common, "-o", "o.tif", "--spacing", "1,2,1")
     assert "multiples of 16" in refused(tmp_path, *common[:-1], "100", "-o", "o.tif")
     assert "is no size" in refused(tmp_path, *common, "-o", "o.tif", "--memory", "much")
     assert "no tile fits into 0.01 GB" in refused(tmp_path, *common, "-o", "o.tif", "--memory", "10MB")
@@ -128,7 +128,7 @@ def test_a_large_image_goes_by_tiles_where_they_can_follow(
     monkeypatch.setattr(tiled, "LARGE", 300 * 250 - 1)
     assert tiled_source(options, labeler) is not None
     for other in (
-        {"output": tmp_path / "o.png"}, {"preview": tmp_path / "p.png"}, {"spacing": (1, 2)}, {"flow": "nonlinear"},
+        {"output": tmp_path / "o.png"}, {"preview": tmp_path / "p.png"}, {"flow": "nonlinear"},
         {"probabilities": tmp_path / "p.tif"}, {"output": tmp_path / "no" / "o.tif"},
     ):  # fmt: skip
         assert tiled_source(options | other, labeler) is None
