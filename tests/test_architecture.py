@@ -26,13 +26,20 @@ FLOORS = [
     {"learning", "labeling"},
     {"prediction", "tiling"},
     {"profiling", "plots", "torch"},
-    {"experiments"},
+    {"experiments", "napari"},
     {"cli"},
     {"__main__"},
 ]
-#: Rooms that need an extra of the same name, and are imported by their users alone.
-EXTRAS = {"torch"}
+#: Rooms and modules that need the extra of a name, and are imported by their users alone.
+EXTRAS = {"gpulaf.torch": "torch", "gpulaf.napari.widgets": "napari"}
+#: Rooms that bring the others into PyTorch and napari.
+GUESTS = {"torch", "napari"}
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+
+
+def needed_extra(name):
+    """The extra that a module needs, or None."""
+    return next((extra for own, extra in EXTRAS.items() if f"{name}.".startswith(f"{own}.")), None)
 
 
 def imports(path, package):
@@ -76,7 +83,10 @@ def test_integrators_do_not_import_each_other():
 
 
 def test_the_house_is_small():
+    """The rooms for other programs, which nothing imports, stand beside it."""
     arrows = {(room, other) for room, path, package in rooms() for other in imports(path, package) if other != room}
+    assert not {other for _, other in arrows} & GUESTS
+    arrows = {(room, other) for room, other in arrows if room not in GUESTS}
     assert len(FLOOR) <= 22
     assert len(FLOORS) <= 11
     assert len(arrows) <= 90, sorted(arrows)
@@ -100,6 +110,7 @@ def test_import_is_light_and_cupy_never_imported():
     code = (
         "import sys, gpulaf; heavy = {'numba', 'matplotlib', 'dask', 'cupy', 'scipy', 'tifffile', 'imageio', 'tqdm'};"
         "heavy.add('torch');"
+        "heavy |= {'napari', 'magicgui', 'qtpy'};"
         "print(sorted(heavy & set(sys.modules)));"
         "import numpy as np; gpulaf.label(np.random.default_rng(0).random((8, 8)), 2); print('cupy' in sys.modules,"
         "'matplotlib' in sys.modules)"
@@ -126,8 +137,8 @@ def test_the_public_face():
 
 @pytest.mark.parametrize("package", [path.parent.name for path in sorted((ROOT / "gpulaf").glob("*/__init__.py"))])
 def test_packages_say_what_is_in_them(package):
-    if package in EXTRAS:
-        pytest.importorskip(package, reason=f"needs the extra {package}")
+    if extra := needed_extra(f"gpulaf.{package}"):
+        pytest.importorskip(extra, reason=f"needs the extra {extra}")
     module = importlib.import_module(f"gpulaf.{package}")
     assert module.__doc__
     if package not in ("cli", "experiments"):
@@ -152,7 +163,7 @@ def modules():
 
 @pytest.mark.parametrize("name", list(modules()))
 def test_docstring_examples(name):
-    if (extra := name.split(".")[1]) in EXTRAS:
+    if extra := needed_extra(name):
         pytest.importorskip(extra, reason=f"needs the extra {extra}")
     result = doctest.testmod(importlib.import_module(name), optionflags=doctest.NORMALIZE_WHITESPACE)
     assert result.failed == 0
@@ -160,6 +171,6 @@ def test_docstring_examples(name):
 
 def test_there_are_docstring_examples():
     finder = doctest.DocTestFinder()
-    names = [name for name in modules() if name.split(".")[1] not in EXTRAS]
+    names = [name for name in modules() if not needed_extra(name)]
     examples = [e for name in names for t in finder.find(importlib.import_module(name)) for e in t.examples]
     assert len(examples) >= 5
