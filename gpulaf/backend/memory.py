@@ -24,6 +24,8 @@ STEPS = {1: 1024, 2: TILE_STEP, 3: 16}
 #: Bytes that labeling a block of an image may hold: about what the last cache does, as the system's fresh pages for
 #: the fields of a whole image take longer than computing them.
 BLOCK = 32e6
+#: The least side of a block in halos: at most a third more pixels are then worked on than there are.
+HALOS = 12
 
 
 def memory_estimate(
@@ -126,7 +128,7 @@ def block_halo(solver: Any, times: Sequence[float], radius: float) -> int | None
 
 def block_side(pixel: float, halo: int) -> int:
     """The side of the blocks that an image is labeled in, by the bytes per pixel that are held."""
-    return max(int((BLOCK / pixel) ** 0.5), 12 * halo, TILE_STEP)
+    return max(int((BLOCK / pixel) ** 0.5), HALOS * halo, TILE_STEP)
 
 
 def block_counts(shape: tuple[int, ...], side: int) -> list[int]:

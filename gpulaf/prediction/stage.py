@@ -184,8 +184,8 @@ def valid_mask(valid: Any, radius: int) -> Any:
 
 def patches_of(p: Any, rows: slice, radius: int) -> Any:
     """:func:`state_patches` of some rows or planes."""
-    above = max(0, rows.start - radius)
-    patches = state_patches(p[above : rows.stop + radius, ...], radius)
+    above, below = max(0, rows.start - radius), min(p.shape[0], rows.stop + radius)
+    patches = state_patches(p[above:below, ...], radius)
     return patches[rows.start - above : rows.stop - above, ...]
 
 

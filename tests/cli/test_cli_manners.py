@@ -172,7 +172,7 @@ def test_tiles_that_are_stopped_go_on(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("dask", reason="dask is not installed")
-    tiles = importlib.import_module("gpulaf.tiling.label_file")
+    tiles = importlib.import_module("gpulaf.tiling.jobs")
     run, count = tiles.run_task, 0
 
     def pressed(*operands: Any) -> Any:

@@ -42,6 +42,7 @@ def in_both_ways(monkeypatch: pytest.MonkeyPatch, run: Any) -> tuple[Any, Any, l
     used: list[Any] = []
     monkeypatch.setattr(module, "blocks", lambda *options: used.extend(blocks(*options)) or used)
     monkeypatch.setattr(memory, "BLOCK", 1.0)
+    monkeypatch.setattr(memory, "HALOS", 6)
     parts = run()
     monkeypatch.setattr(memory, "BLOCK", 1e12)
     return parts, run(), used
@@ -134,7 +135,9 @@ def test_blocks_cover_the_image_once() -> None:
     assert (seen == 1).all()
 
 
-@pytest.mark.parametrize(("pixel", "halo", "side"), [(320, 8, 316), (1e9, 8, 64), (1e9, 100, 600), (0.01, 8, 56568)])
+@pytest.mark.parametrize(
+    ("pixel", "halo", "side"), [(320, 8, 316), (1e9, 4, 64), (1e9, 8, 96), (1e9, 100, 1200), (0.01, 8, 56568)]
+)
 def test_the_side_of_blocks(pixel: float, halo: int, side: int) -> None:
     assert memory.block_side(pixel, halo) == side
 

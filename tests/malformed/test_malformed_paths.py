@@ -59,7 +59,8 @@ PLACES = {
     "model": ("label im.npy --model {} -o out.npy", WRONG),
     "model of a test": ("evaluate im.npy --truth truth.npy --model {}", WRONG),
     "prototypes": ("label im.npy --prototypes {} -o out.npy", WRONG + TABLES),
-    "output": ("label im.npy --prototypes 2 -o {}", [x for x in names() if x.startswith("dir")]),
+    # a folder of any other name gets a file in it
+    "output": ("label im.npy --prototypes 2 -o {}", ["dir.png", "dir.tif", "dir.npy", "dir.zarr"]),
     "output in a file": ("label im.npy --prototypes 2 -o {}/out.png", ["im.npy", "loop.png", "gone.png"]),
 }
 #: What else names a file: what it holds, or where a link leads.

@@ -154,10 +154,10 @@ def test_files_are_read_once_where_they_fit(tmp_path: Path, monkeypatch: pytest.
     for k in range(2):
         write_array(names[0][k], IMAGES[k])
         write_array(names[1][k], TRUTHS[k].astype(np.uint8))
-    from gpulaf.prediction import dataset
+    from gpulaf.prediction import samples
 
-    read, calls = dataset.read_image, Counter[str]()
-    monkeypatch.setattr(dataset, "read_image", lambda path, **_: calls.update([str(path)]) or read(path))
+    read, calls = samples.read_image, Counter[str]()
+    monkeypatch.setattr(samples, "read_image", lambda path, **_: calls.update([str(path)]) or read(path))
     kept = WeightPredictor(8, training=Training(steps=3)).fit(*names, progress=False)
     assert set(calls.values()) == {3}  # survey, start, training
     calls.clear()

@@ -20,9 +20,10 @@ from gpulaf.io.images import FileWarning, write_array
 from gpulaf.io.place import Place
 from gpulaf.prediction import Features, Parameters, load_predictor, predict_weights, prediction_gradient
 from gpulaf.prediction.dataset import Reader
-from gpulaf.prediction.network import starting_network, state_derivative, state_patches
+from gpulaf.prediction.network import starting_network
 from gpulaf.prediction.objective import Objective
 from gpulaf.prediction.samples import Item
+from gpulaf.prediction.stage import state_derivative, state_patches
 from gpulaf.prediction.views import View, ways
 
 SPACING = (2.0, 1.0, 1.0)
