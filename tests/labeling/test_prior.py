@@ -102,6 +102,16 @@ def test_the_barycenter_changes_nothing():
         np.testing.assert_allclose(found.probabilities, plain.probabilities, atol=1e-12)
 
 
+def test_predictions_are_refined_from_it(dtype):
+    soft = RNG.dirichlet(np.ones(J), SHAPE).astype(dtype)
+    found = Labeler(prior=EVERY, rho=1.0).refine(soft)
+    assert found.probabilities.dtype == dtype
+    expected = EVERY * Labeler(rho=1.0).refine(soft * EVERY.astype(dtype), normalize=True).probabilities
+    np.testing.assert_allclose(
+        found.probabilities, expected / expected.sum(axis=-1, keepdims=True), atol=10 * tol(dtype)
+    )
+
+
 def test_data_that_says_nothing_leaves_the_prior_to_decide():
     found = label(np.zeros(SHAPE), [-1.0, 1.0], prior=[0.2, 0.8])
     assert (found.labels == 1).all()
