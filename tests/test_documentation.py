@@ -21,7 +21,11 @@ import pages  # docs/_ext
 import pytest
 
 from gpulaf.cli import main
+from gpulaf.experiments import EXPERIMENTS, demo, depth, fig2, fig3, fig4, learning, space, subspace
 from gpulaf.experiments.demo import run_demo
+from gpulaf.integrators import Krylov
+from gpulaf.learning.problem import ClosedForm
+from gpulaf.prediction import Training
 from gpulaf.scenes import voronoi_colors, voronoi_lines
 
 ROOT = Path(__file__).parent.parent
@@ -130,8 +134,8 @@ def says(page, sentence):
 
 
 def test_the_figure_of_the_demo_says_what_it_shows():
-    demo = run_demo("colors", progress=False)
-    pixelwise, uniform, learned = (100 * demo.wrong(title) for title in demo.panels)
+    shown = run_demo("colors", progress=False)
+    pixelwise, uniform, learned = (100 * shown.wrong(title) for title in shown.panels)
     said = f"pixelwise labels are {pixelwise:.0f} % wrong, uniform averaging leaves {uniform:.0f} %, learned weights "
     for page in ("README.md", "docs/index.md", "docs/start.md"):
         says(page, said + f"{learned:.2f} %")
@@ -160,6 +164,54 @@ def test_depth_and_neighborhoods_are_as_reproduce_says():
         "docs/reproduce.md",
         f"{small['wrong %']:.1f} % to {large['wrong %']:.1f} %, uniform 5×5 weights {large['uniform wrong %']:.1f} %",
     )
+
+
+def test_memory_is_as_reproduce_says():
+    with (RESULTS / "reproduced" / "space.csv").open(encoding="utf-8", newline="") as file:
+        rows = {row["gradient"]: row for row in csv.DictReader(file)}  # the last of each, the largest
+    kept = {name.split(",")[0]: round(float(row["floats per pixel"])) for name, row in rows.items()}
+    krylov, wave, euler, auto = (
+        kept[x] for x in ("Krylov", "the same in a wave", "autodiff of Euler", "autodiff of Krylov")
+    )
+    says("docs/reproduce.md", f"with two labels, {krylov} floats per pixel by Krylov spaces, {wave} in one wave")
+    says("docs/reproduce.md", f"{euler} for backpropagation through 20 steps of Euler and {auto} through the Krylov")
+    dense = float(rows["dense, Kronecker sum"]["bytes"]) / 1e6
+    says("docs/reproduce.md", f"takes {dense:.0f} MB for 4×4 pixels")
+
+
+def test_settings_are_those_of_the_experiments():
+    def values(numbers):
+        return ", ".join(f"{x:g}" for x in numbers)
+
+    cells = {
+        line.split("|")[1].strip(" `"): [cell.strip() for cell in line.split("|")[2:-1]]
+        for line in TEXTS["docs/reproduce.md"].splitlines()
+        if line.startswith("| `")
+    }
+    assert set(cells) == {*EXPERIMENTS, "fig2-descent"}
+    assert learning.RHO == 0.1
+    assert repr(learning.RANK_ONE) == repr(ClosedForm(Krylov(10), rank=1))
+    for name in ("fig1", "fig2", "fig2-descent", "fig5", "subspace", "space", "neighborhoods"):
+        assert cells[name][1] == f"{learning.TIME:g}", name
+    for name in ("fig2", "fig2-descent"):
+        assert cells[name][3] == f"{learning.TAU:g}"
+    assert cells["fig1"][5] == f"lines {demo.SCENES['lines'][1]:g}, colors {demo.SCENES['colors'][1]:g}"
+    assert cells["fig2"][5] == f"{fig2.STEP:g}"
+    plain, *others = (sizes for _, sizes in fig2.DESCENTS.values())
+    assert {values(sizes) for sizes in others} == {values(others[0])}
+    assert cells["fig2-descent"][5].startswith(f"the best of {values(plain)};")
+    assert cells["fig2-descent"][5].endswith(f"of {values(others[0])}")
+    assert cells["fig3"][1] == values(fig3.TIMES)
+    assert f"ranks {values(fig3.RANKS)}," in cells["fig3"][2]
+    assert cells["fig3"][5] == f"lines {fig3.SCENES['lines'][2]:g}, colors {fig3.SCENES['colors'][2]:g}"
+    assert cells["fig4"][1].endswith(values(fig4.TIMES))
+    assert f"m = {values(fig4.DIMENSIONS)}, full rank; m = 10, ranks {values(fig4.RANKS)};" in cells["fig4"][2]
+    assert cells["fig4"][5] == f"{fig4.STEP:g}"
+    assert cells["subspace"][5] == f"{subspace.STEP:g}"
+    assert f"q = {space.NODES} nodes, n = {space.STEPS} steps" in cells["space"][2]
+    assert cells["depth"][1] == f"{values(depth.TIMES)} in {values(depth.LAYERS)} layers"
+    for name in ("fig5", "depth", "neighborhoods"):
+        assert cells[name][5].startswith(f"Adam {Training().step_size:g}")
 
 
 def test_tables_hold_the_results():

@@ -38,6 +38,12 @@ if TYPE_CHECKING:
     from ..io.images import Record
     from ..labeling.table import LabelTable
 
+#: Distances to prototypes, those of gpulaf.labeling.metrics, which takes longer to load.
+METRICS = (
+    "euclidean", "sqeuclidean", "cityblock", "chebyshev", "cosine", "correlation", "braycurtis", "canberra",
+    "jensenshannon",
+)  # fmt: skip
+
 
 @click.command()
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...", type=NAMES)
@@ -61,8 +67,9 @@ if TYPE_CHECKING:
 )
 @click.option("--rho", type=float, help="Scale of the data in image units, 0 to 1. [default: 0.1, or the file's]")
 @click.option(
-    "--metric", type=click.Choice(["euclidean", "sqeuclidean"]), default="euclidean", show_default=True,
-    help="Distance to prototypes; squared suits normal noise, of which rho is twice the variance.",
+    "--metric", type=click.Choice(METRICS), default="euclidean", show_default=True,
+    help="Distance to prototypes, in whose units --rho is; squared suits normal noise, of which rho is twice the "
+    "variance.",
 )  # fmt: skip
 @click.option("--channel-axis", type=int, help="Axis of the channels, where the file does not say it.")
 @axes_option

@@ -23,7 +23,8 @@ def reproduce(figure: str, output: Path, quick: bool, seed: int) -> None:
 
     FIGURE is one of fig1 (labelings), fig2 (training by three gradients; needs PyTorch), fig3 (low rank against exact),
     fig4 (Krylov dimension, rank, time), fig5 (predicted weights), subspace, depth (several linearized flows),
-    neighborhoods (3×3 to 7×7 weights), or all, which also writes report.md. Without PyTorch, all leaves fig2 out.
+    neighborhoods (3×3 to 7×7 weights), space (memory of every gradient), or all, which also writes report.md. Without
+    PyTorch, all leaves fig2 out, and space its baselines.
     """
     from ..experiments import Setting
     from ..experiments import reproduce as redo

@@ -1,7 +1,7 @@
 """The experiments of the paper (Sect. 4), one file each: figures, the numbers behind them, and what they say.
 
 Every experiment has ``run(setting) -> ExperimentResult``; its finding is a sentence made from the numbers. Same seeds
-give the same numbers, seconds excepted.
+give the same numbers, seconds and bytes excepted.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ EXPERIMENTS = {
     "subspace": "In which subspace do the weights move?",
     "depth": "Do several linearized flows label unseen images better than one?",
     "neighborhoods": "What do larger weight patches bring and cost?",
+    "space": "How much memory does each gradient take?",
 }
 
 #: Experiments that need PyTorch.

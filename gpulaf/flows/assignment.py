@@ -27,7 +27,7 @@ LONGEST = 50.0
 class FlowResult(NamedTuple):
     """End of an assignment flow: its solution, and why it stopped."""
 
-    #: v at the end, (H, J, W); W = softmax(v).
+    #: v at the end, (H, J, W); W = softmax(log W₀ + v).
     v: Any
     #: The time that was reached.
     time: float
@@ -43,16 +43,19 @@ class FlowResult(NamedTuple):
 
 
 class AssignmentFlow:
-    """v' = Π₀ softmax(Ω(ℓ + v)), v(0) = 0: the assignment flow from the barycenter (2.9), W = softmax(v).
+    """v' = Π₀ softmax(Ω(ℓ + v)), v(0) = 0: the assignment flow (2.9), W = softmax(log W₀ + v).
 
     Parameters
     ----------
     averaging : Grid or Graph
         Ω.
     log_likelihood : (H, J, W) floating array
-        ℓ = −D/ρ, in the library, on the device and in the dtype of the weights; of one image.
+        ℓ = log W₀ − D/ρ, from the barycenter −D/ρ alone, in the library, on the device and in the dtype of the weights;
+        of one image.
     valid : (H, W) array of bool, optional
         Pixels whose entropy counts; all of them if None.
+    log_start : (H, J, W) or (J, 1) array, optional
+        log W₀, by which the end is told; None of the barycenter.
 
     Raises
     ------
@@ -62,12 +65,13 @@ class AssignmentFlow:
         If the averaging is none, or ℓ is no array of the library and dtype of the weights.
     """
 
-    def __init__(self, averaging: Any, log_likelihood: Any, valid: Any = None) -> None:
+    def __init__(self, averaging: Any, log_likelihood: Any, valid: Any = None, log_start: Any = None) -> None:
         check_field(averaging, log_likelihood, labels=2)
         averaging.check_one_image(log_likelihood, "the nonlinear flow chooses its steps")
         self.averaging = averaging
         self.log_likelihood = log_likelihood
         self.valid = valid
+        self.log_start = log_start
 
     def rate(self, v: Any) -> Any:
         """v' = Π₀ S with S = softmax(Ω(ℓ + v)), (H, J, W)."""
@@ -131,8 +135,8 @@ class AssignmentFlow:
         return FlowResult(v, now, level, steps, evaluations, level < threshold, reason)
 
     def entropy(self, v: Any) -> float:
-        """Mean entropy of W = softmax(v) as a share of log J."""
-        found, count = entropy(softmax(v)), v.size // v.shape[-2]
+        """Mean entropy of W = softmax(log W₀ + v) as a share of log J."""
+        found, count = entropy(softmax(v if self.log_start is None else v + self.log_start)), v.size // v.shape[-2]
         if self.valid is not None:
             found, count = filled(found, self.valid), max(1.0, total(namespace(v).astype(self.valid, v.dtype)))
         return total(found) / (count * log(v.shape[-2]))

@@ -11,7 +11,10 @@ import numpy as np
 from ..backend.array import host_array, namespace
 from ..backend.validation import Pixels, calling_level
 
-__all__ = ["DataWarning", "unused_labels", "void_value", "warn_of_labels", "warn_of_range", "warn_of_values"]
+__all__ = [
+    "DataWarning", "unused_labels", "void_value", "warn_of_distances", "warn_of_labels", "warn_of_range",
+    "warn_of_values",
+]  # fmt: skip
 
 #: Share of a range under which an image uses little of it, and how much larger than 1 values of floats are large.
 LITTLE, LARGE = 1 / 8, 10
@@ -63,6 +66,24 @@ def warn_of_range(bounds: tuple[float, float], low: float, high: float, rho: flo
     text = _about_range(bounds, low, high, rho, ranged) if high > low else None
     if text:
         warn(text, DataWarning, stacklevel=calling_level())
+
+
+def warn_of_distances(spread: float, rho: float) -> bool:
+    """Warn where the distances of pixels to two prototypes differ by `spread` at most, and rho is far from that.
+
+    Returns whether it did.
+    """
+    text, differ = "", f"the distances of pixels to two prototypes differ by up to {spread:.4g} in this metric"
+    if spread > LARGE and rho < spread / 100:
+        text = f"{differ}, and rho {rho:g} is {100 * rho / spread:.2g} % of that. Pass rho in the units of the metric."
+    elif spread > 0 and rho > HUGE * spread:
+        text = (
+            f"{differ}, and rho {rho:g} is {rho / spread:.2g} times as large, which hardly tells the labels apart. "
+            "Pass rho in the units of the metric."
+        )
+    if text:
+        warn(text, DataWarning, stacklevel=calling_level())
+    return bool(text)
 
 
 def unused_labels(pixels: np.ndarray) -> str:

@@ -9,6 +9,7 @@ from ..integrators.base import Integrator
 from ..integrators.nonlinear import Scheme
 from ..integrators.taylor import Taylor
 from .labeler import Labeler, Labeling
+from .metrics import Metric
 
 __all__ = ["label", "refine", "refine_logits"]
 
@@ -24,7 +25,8 @@ def label(
     channel_axis: int | None = -1,
     mask: Any = None,
     range: tuple[float, float] | None = None,
-    metric: str = "euclidean",
+    metric: Metric = "euclidean",
+    prior: Any = None,
     spacing: tuple[float, ...] | None = None,
 ) -> Labeling:
     """Label every pixel by the linearized assignment flow (2.22), or by the nonlinear one (2.9).
@@ -37,7 +39,7 @@ def label(
         (D, H, W) with ``channel_axis=None``; on a graph, features (n, C) or (n,). A CuPy array runs on the GPU. What is
         masked in a masked array is no data. Tensors of torch become NumPy arrays, on a GPU CuPy arrays; axes that
         xarray names are found by their names, whatever their order.
-    prototypes, weights, rho, time, solver, range, metric
+    prototypes, weights, rho, time, solver, range, metric, prior
         As of a :class:`gpulaf.Labeler`, which describes a labeling once for many images.
     channel_axis : int or None
         The axis of the channels; None where every axis is spatial. An array with two axes is a grey image.
@@ -78,7 +80,7 @@ def label(
     >>> gpulaf.label(scene.image, scene.prototypes, solver=gpulaf.DormandPrince()).converged
     True
     """
-    labeler = Labeler(prototypes, weights, rho, time, solver, range=range, metric=metric)
+    labeler = Labeler(prototypes, weights, rho, time, solver, range=range, metric=metric, prior=prior)
     return labeler(image, channel_axis=channel_axis, mask=mask, spacing=spacing)
 
 

@@ -35,8 +35,10 @@ from ..integrators.taylor import Taylor
 from ..kernels._numba import threads
 from .blocks import Block, blocks, label_blocks
 from .halo import label_halo
-from .hints import unused_labels, warn_of_labels, warn_of_values
-from .likelihood import beside, check_metric, distances, in_units, log_likelihood, prototype_array, tempered
+from .hints import unused_labels, warn_of_distances, warn_of_labels, warn_of_values
+from .likelihood import beside, distance_spread, distances, in_units, log_likelihood, prototype_array, tempered
+from .metrics import Metric, check_metric, value_scale
+from .prior import check_prior, log_prior, of_pixels, part_of_prior
 from .result import Labeling, rounded
 from .sample import sampled_pixels
 from .table import label_pixels
@@ -79,8 +81,14 @@ class Labeler:
         The values of images that become 0 and 1, whatever their type: (0, 4095) of 12 bits in uint16, (0, 255) of
         floats that were bytes. None: integers of up to 16 bits are divided by the largest value of their type, floats
         are taken as they are.
-    metric : str
-        Distance of pixels to prototypes: "euclidean", or "sqeuclidean" for normal noise, whose variance is rho/2.
+    metric : str or callable
+        Distance of pixels to prototypes, in whose units rho is: "euclidean"; "sqeuclidean" for normal noise, whose
+        variance is rho/2; others and functions as of :func:`gpulaf.labeling.distances`, which get scaled values.
+        k-means, which finds a number of prototypes, looks at Euclidean ones, and is refused beside a function.
+    prior : (J,) or (H, W, J) array, optional
+        W₀, where the flow starts (2.20): a positive probability of each label, of all pixels or at each of one image,
+        (D, H, W, J) of a volume, (n, J) on a graph. ℓ = log W₀ − D/ρ, and W(T) = softmax(log W₀ + v). None: the
+        barycenter, 1/J.
 
     Raises
     ------
@@ -104,12 +112,19 @@ class Labeler:
     solver: Integrator | Scheme = Taylor()
     scaled: bool = False
     range: tuple[float, float] | None = None
-    metric: str = "euclidean"
+    metric: Metric = "euclidean"
+    prior: Any = None
 
     def __post_init__(self) -> None:
         check_rho(self.rho)
         check_metric(self.metric)
+        if callable(self.metric) and self.prototypes is not None and np.ndim(self.prototypes) == 0:
+            raise ValueError(
+                f"prototypes is {self.prototypes}, and metric a function; k-means, which finds that many, knows only "
+                "Euclidean distances. Give an array (J, C) of prototypes."
+            )
         check_range(self.range)
+        check_prior(self.prior)
         if isinstance(self.solver, type) or not isinstance(self.solver, Integrator | Scheme):
             raise TypeError(
                 f"solver is {self.solver!r}; accepted are Taylor, Krylov and Euler for the linearized flow, and "
@@ -196,7 +211,9 @@ class Labeler:
     def looked_at(self, sample: Pixels) -> tuple[np.ndarray, bool]:
         """The label prototypes, scaled, and whether a sample of the image does not go with them, which is warned of."""
         values, ranged = self._prototypes(sample), self.range is not None or sample.range != (0, 1)
-        rho = float(self.rho) if self.metric == "euclidean" else float(self.rho) ** 0.5
+        rho = value_scale(self.metric, self.rho)
+        if rho is None:
+            return values, warn_of_distances(distance_spread(sample, values, self.metric), float(self.rho))
         return values, warn_of_values(sample, values, rho, ranged=ranged, learned=self.scaled)
 
     def refine(
@@ -241,17 +258,23 @@ class Labeler:
         valid: Any = None,
         spacing: tuple[float, ...] | None = None,
         layers: Sequence[Averaging | Stage | None] | None = None,
+        start: Any = None,
     ) -> Labeling:
-        """Label by ℓ (H, J, W), and where the weights are made from them by features (H, W, C), at `valid` pixels.
+        """Label by −D/ρ (H, J, W), and where weights are made from them by features (H, W, C), at `valid` pixels.
 
-        All of them are trusted; so are `layers`, in place of the weights of the labeler where these are given.
+        All of them are trusted; so are `layers`, in place of the weights of the labeler where these are given, and
+        log W₀, (H, J, W) or (J, 1), that is added, in place of that of its prior.
         """
+        if start is None:
+            start = log_prior(self.prior, log_likelihood, valid)
         holes = None if valid is None or bool(namespace(valid).all(valid)) else valid  # synchronize
         if holes is not None:
             log_likelihood = filled(log_likelihood, holes[..., None, :])
         if layers is None:
             layers = self._layers(log_likelihood, features, holes)
         averagings = self._averagings(layers, log_likelihood, holes, spacing)
+        if start is not None:
+            log_likelihood = log_likelihood + start
         where = "CPU" if is_host_array(log_likelihood) else "GPU"
         LOG.info("label %s on the %s, T = %s, %s", tuple(log_likelihood.shape), where, self.times, self.solver)
         with np.errstate(over="ignore", invalid="ignore"):
@@ -261,13 +284,15 @@ class Labeler:
                         f"the weights are made layer by layer; accepted are linearized flows, not {self.solver!r}. "
                         "Leave solver out."
                     )
-                end = AssignmentFlow(averagings[0], log_likelihood, holes).solve(self.solver, time=self.times[0])
-                return rounded(end.v, valid, self.solver.accuracy, end.evaluations, end.converged, end.reason)
+                nonlinear = AssignmentFlow(averagings[0], log_likelihood, holes, start)
+                end = nonlinear.solve(self.solver, time=self.times[0])
+                v = end.v if start is None else end.v + start
+                return rounded(v, valid, self.solver.accuracy, end.evaluations, end.converged, end.reason)
             shared = len(averagings) == 1
             flow = DeepFlow(averagings[0] if shared else averagings, self.times, solver=self.solver)
             solution = flow.solve(log_likelihood, keep_basis=False)
         LOG.debug("error %.3g, %d products, converged: %s. %s", *solution.summary)
-        return rounded(solution.v, valid, *solution.summary)
+        return rounded(solution.v if start is None else solution.v + start, valid, *solution.summary)
 
     def _pixels(self, image: Any, channel_axis: int | None, mask: Any) -> Pixels:
         """Validate an image and convert it to features."""
@@ -284,7 +309,8 @@ class Labeler:
 
         def fields(block: Block | None = None) -> Any:
             part = features[...] if block is None else features[block.outer]
-            return log_likelihood(distances(part, prototypes, self.metric), self.rho)
+            valid = pixels.valid if block is None or pixels.valid is None else pixels.valid[block.outer]
+            return log_likelihood(distances(part, prototypes, self.metric, valid=valid), self.rho)
 
         return fields, self._blocks(features, tuple(features.shape[:-1]), labels, pixels.valid, features.shape[-1])
 
@@ -301,7 +327,7 @@ class Labeler:
             "workspace": self.weights.workspace(channels) if made else 0,
             "masked": valid is not None,
             "channels": channels,
-            "soft": soft,
+            "soft": soft or of_pixels(self.prior),
         }
         check_memory(array, shape, labels, **options)
         if len(shape) != 2 or not is_host_array(array):
@@ -319,15 +345,22 @@ class Labeler:
         """Label an image block by block, by ℓ of each of them."""
         shape, made = (parts[-1].inner[0].stop, parts[-1].inner[1].stop), isinstance(self.weights, WeightSource)
         layers: list[Any] = []
+        start: Any = None
 
         def labeled(block: Block) -> Labeling:
+            nonlocal start
             field = fields(block)
+            if self.prior is not None and start is None:
+                start = log_prior(
+                    self.prior, np.broadcast_to(field[:1, :, :1], field_shape(shape, field.shape[1])), valid
+                )
             if not made and not layers:
                 layers.extend(self._layers(np.broadcast_to(field[:1, :1, :1], field_shape(shape, 1)), None, None))
             cut = [None if x is None else x.part(*block.outer, block.cuts(shape)) for x in layers]
             return self.on_fields(
                 field, contiguous(features[block.outer]) if made and features is not None else None,
                 valid=None if valid is None else valid[block.outer], spacing=spacing, layers=cut or None,
+                start=part_of_prior(start, block.outer),
             )  # fmt: skip
 
         # kernels have threads of their own, features have none

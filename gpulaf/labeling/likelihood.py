@@ -15,15 +15,14 @@ from ..backend.operands import check_floating, unit_of
 from ..backend.validation import Pixels, check_rho, real_array
 from ..fields import field_shape, from_rows, to_rows
 from ..simplex import softmax
+from .metrics import Metric, check_finite, check_metric, distance, needs_check
 from .sample import sampled_pixels
 
 __all__ = [
-    "METRICS", "check_label_count", "check_metric", "distances", "in_units", "kmeans_prototypes", "log_likelihood",
+    "check_label_count", "distance_spread", "distances", "in_units", "kmeans_prototypes", "log_likelihood",
     "prototype_array", "shared_prototypes", "tempered",
 ]  # fmt: skip
 
-#: Distances between features and prototypes, as SciPy names them.
-METRICS = ("euclidean", "sqeuclidean")
 #: Significant digits of the prototypes that k-means finds, which a text file holds.
 DIGITS = 12
 #: Pixels that are clustered at most, and those that each of several images gives at least.
@@ -32,22 +31,21 @@ SAMPLE, FEWEST = 20_000, 64
 NEXT = "Give one row per label with one value per channel."
 
 
-def check_metric(metric: Any) -> None:
-    """Raise ValueError for a distance that is none of :data:`METRICS`."""
-    if metric not in METRICS:
-        raise ValueError(f"metric is {metric!r}; accepted are {' and '.join(METRICS)}.")
-
-
-def distances(features: Any, prototypes: Any, metric: str = "euclidean") -> Any:
+def distances(features: Any, prototypes: Any, metric: Metric = "euclidean", *, valid: Any = None) -> Any:
     """Distance of every pixel's feature to every prototype (2.15).
 
     Parameters
     ----------
     features : (H, W, C) floating array; (D, H, W, C) of a volume, (n, C) on a graph
     prototypes : (J, C) array
-    metric : str
-        "euclidean", or "sqeuclidean" for its square: with ρ = 2σ², ℓ is then the log-likelihood of normal noise of the
-        standard deviation σ.
+    metric : str or callable
+        As SciPy's ``cdist`` names them: "euclidean"; "sqeuclidean", with which for ρ = 2σ² ℓ is the log-likelihood of
+        normal noise of the standard deviation σ; "cityblock", "chebyshev"; "cosine" and "correlation", to which a pixel
+        without a direction, as black, is as far from every prototype; on NumPy "braycurtis", "canberra" and
+        "jensenshannon". Or a function of features (…, C) and a prototype (C,), in one library and dtype, that gives
+        finite distances (…), each of its own pixel alone.
+    valid : (H, W) array of bool, optional
+        Pixels whose distances must be finite.
 
     Returns
     -------
@@ -56,9 +54,10 @@ def distances(features: Any, prototypes: Any, metric: str = "euclidean") -> Any:
     Raises
     ------
     ValueError
-        If prototypes and features have another number of channels, or the metric is none of these.
+        If prototypes and features have another number of channels, or the metric is none of these or gives distances
+        that are NaN or infinite.
     TypeError
-        If the features are no array of floating numbers.
+        If the features are no array of floating numbers, or a GPU's and the metric SciPy's.
     """
     check_metric(metric)
     check_floating(features, "features", "(H, W, C), (D, H, W, C) or (n, C)")
@@ -69,12 +68,23 @@ def distances(features: Any, prototypes: Any, metric: str = "euclidean") -> Any:
             f"shape {tuple(features.shape)}. {NEXT}"
         )
     channels, prototypes = to_rows(features), xp.asarray(prototypes, dtype=features.dtype)
-    labels, count = prototypes.shape
+    labels = prototypes.shape[0]
     result = empty(field_shape(features.shape[:-1], labels), features)
     for j in range(labels):
-        squares = ((channels[..., c, :] - prototypes[j, c]) ** 2 for c in range(count))
-        result[..., j, :] = xp.sqrt(sum(squares)) if metric == "euclidean" else sum(squares)
+        result[..., j, :] = distance(channels, prototypes[j, :], metric)
+    if needs_check(metric):
+        check_finite(result, metric, valid)
     return result
+
+
+def distance_spread(sample: Pixels, prototypes: np.ndarray, metric: Metric) -> float:
+    """By how much the distances of a pixel of a sample to two prototypes differ at most; some pixels are looked at."""
+    xp, channels = namespace(sample.features), sample.features.shape[-1]
+    pixels = xp.reshape(sample.features, (-1, channels))
+    if not pixels.shape[0]:
+        return 0.0
+    found = distances(pixels[:: max(1, pixels.shape[0] // SAMPLE), :], prototypes, metric)
+    return float(xp.max(xp.max(found, axis=-2) - xp.min(found, axis=-2)))  # synchronize
 
 
 def log_likelihood(distances: Any, rho: float) -> Any:

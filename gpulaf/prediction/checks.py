@@ -9,7 +9,7 @@ import numpy as np
 
 from ..backend.validation import check_range, check_rho, check_spacing
 from ..integrators.base import check_integrator, check_time
-from ..labeling.likelihood import check_metric
+from ..labeling.metrics import check_metric, value_scale
 from .features import Features
 from .samples import Samples
 from .training import Training
@@ -47,7 +47,12 @@ def check_options(options: dict[str, Any]) -> None:
             raise ValueError(f"{name} is {options[name]!r}; accepted are True and False.")
     if not ("hidden" in options and options["rho"] is None):
         check_rho(options["rho"])
-    check_metric(options["metric"])
+    check_metric(options["metric"], functions=False)
+    if options["rho"] is None and value_scale(options["metric"], 1.0) is None:
+        raise ValueError(
+            f"rho is None and metric {options['metric']!r}; accepted is a number: noise does not tell it in the units "
+            "of this metric. Give rho."
+        )
     check_range(options["range"])
     check_distances(options["spacing"])
     check_time(options["time"])

@@ -137,7 +137,7 @@ class Reader:
         It is 0 at invalid pixels.
         """
         if probabilities is None:
-            fields = log_likelihood(distances(image, self.label_prototypes, self.metric), self.rho)
+            fields = log_likelihood(distances(image, self.label_prototypes, self.metric, valid=valid), self.rho)
         else:
             logs = self.log_probabilities(probabilities, valid)
             fields = contiguous(like(logs, image) * float(1 / self.rho))

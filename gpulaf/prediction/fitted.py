@@ -11,6 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from ..labeling.hints import warn_of_range
+from ..labeling.metrics import value_scale
 from ..learning.loop import best, run
 from .checks import check_fit, validation_samples
 from .dataset import Reader
@@ -111,8 +112,9 @@ class FittedPredictor(TrainedPredictor):
         known = survey(samples, self.range)
         rho = self.starting_rho(known, probabilities is not None)
         if probabilities is None:
-            distance, ranged = rho if self.metric == "euclidean" else rho**0.5, known.range != (0, 1)
-            warn_of_range(known.range, *known.extremes, distance, ranged=ranged or self.range is not None)
+            distance, ranged = value_scale(self.metric, rho), known.range != (0, 1)
+            if distance is not None:
+                warn_of_range(known.range, *known.extremes, distance, ranged=ranged or self.range is not None)
         reader = Reader(
             on_spacing(self.pixel_features, spacing), rho, known.classes, known.label_prototypes, range=self.range,
             metric=self.metric, spacing=spacing, soft=self.sees_probabilities and probabilities is not None,

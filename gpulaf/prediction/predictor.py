@@ -42,7 +42,7 @@ class WeightPredictor(FittedPredictor):
     rho : float
         Scale of the data term, in scaled image units; with probabilities their temperature, where 1 is neutral.
     metric : str
-        Distance of pixels to label prototypes, as in :class:`gpulaf.Labeler`.
+        Distance of pixels to label prototypes, by its name, as in :class:`gpulaf.Labeler`.
     time : float
         Integration time T.
     n_layers : int

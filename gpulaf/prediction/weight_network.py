@@ -75,9 +75,10 @@ class WeightNetwork(FittedPredictor):
         Of the predicted weight patches; 1 for 3×3.
     rho : float, optional
         Scale of the data term, as in :class:`gpulaf.Labeler`; None: from the variance of the labels' pixels, so that
-        the data term is the log-likelihood of normal noise, and 1 with probabilities.
+        the data term is the log-likelihood of normal noise, and 1 with probabilities. Not beside metrics in other units
+        than those of the values, as "cosine".
     metric : str
-        Distance of pixels to label prototypes, as in :class:`gpulaf.Labeler`.
+        Distance of pixels to label prototypes, by its name, as in :class:`gpulaf.Labeler`.
     time : float
         Integration time T of all flows together, where learning starts; that of each flow is learned.
     n_layers : int

@@ -10,6 +10,7 @@ from ..averaging.sources import WeightSource
 from ..backend.memory import STEPS, largest_multiple, memory_estimate
 from ..labeling.halo import label_halo
 from ..labeling.labeler import Labeler
+from ..labeling.prior import of_pixels
 
 __all__ = ["check_labeler", "largest_tile", "tile_halo"]
 
@@ -32,7 +33,8 @@ def tile_halo(labeler: Labeler, *, masked: bool = False) -> int:
     Raises
     ------
     ValueError, TypeError
-        If the solver or the weights depend on the whole image, or do not say how far they look.
+        If the solver or the weights depend on the whole image, or do not say how far they look, or the prior is one of
+        every pixel.
 
     Examples
     --------
@@ -42,6 +44,11 @@ def tile_halo(labeler: Labeler, *, masked: bool = False) -> int:
     (8, 16)
     """
     check_labeler(labeler)
+    if of_pixels(labeler.prior):
+        raise ValueError(
+            f"prior has shape {np.shape(labeler.prior)}, values of every pixel; accepted in tiles is one for each "
+            "label, (J,). Refine predictions that hold the prior, or label the image in memory."
+        )
     return label_halo(labeler, masked=masked)
 
 

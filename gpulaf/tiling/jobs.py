@@ -20,6 +20,7 @@ from ..io.images import with_nodata
 from ..labeling.hints import unused_labels
 from ..labeling.labeler import Labeler
 from ..labeling.likelihood import in_units
+from ..labeling.metrics import check_metric
 from ..labeling.table import LabelTable
 from .engine import TileTask, cluster, run_task
 from .halo import check_labeler, tile_halo
@@ -158,6 +159,7 @@ def check_labeler_of_files(labeler: Labeler) -> None:
             f"weights are a {type(labeler.weights).__name__}; accepted for files are uniform ones (None) and a "
             "WeightSource, as BilateralWeights or that of a predictor. For weights of every pixel take label_array."
         )
+    check_metric(labeler.metric, functions=False)
     tile_halo(labeler)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .._version import __version__
+from ..backend.array import host_array
 from ..io.place import Place
 from ..labeling.labeler import Labeler, Labeling
 from .engine import TileTask
@@ -130,6 +131,7 @@ class Plan:
             "weights": "uniform" if weights is None else repr(weights),
             "rho": float(labeler.rho),
             "metric": labeler.metric,
+            "prior": None if labeler.prior is None else host_array(labeler.prior).astype(float).tolist(),
             "time": labeler.times,
             "solver": repr(labeler.solver),
             "device": self.device,

@@ -36,9 +36,11 @@ from gpulaf.experiments import (
     missing,
     neighborhoods,
     reproduce,
+    space,
     subspace,
     unseen,
 )
+from gpulaf.experiments.kronecker import dense_derivative, dense_operator
 from gpulaf.flows import LinearFlow, exact_gradient, weight_gradient
 from gpulaf.learning import FitOptions
 from gpulaf.learning.problem import ClosedForm
@@ -344,6 +346,61 @@ def test_neighborhoods_finding():
     assert "5×5 changes little (2.05 % wrong" in neighborhoods.finding(rows(2.0))
 
 
+# --- memory ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_kronecker_sum_is_the_exact_gradient():
+    problem = random_problem(2, 2, 3)
+    flow = problem.flow()
+    M, mean = dense_derivative(flow, TIME, problem.g)
+    n, shape = len(mean), flow.S.shape
+    split = mean.reshape(shape), M.T.reshape(n, *shape), np.eye(n).reshape(n, *shape)
+    assert relative(flow.derivative(*split)[0], exact_gradient(flow, TIME, problem.g).weights) < 1e-11
+    assert relative(dense_operator(flow) @ problem.g.ravel(), flow.A(problem.g).ravel()) < 1e-14
+
+
+@pytest.mark.parametrize("name", [name for name, method in space.methods().items() if not method.torch])
+def test_every_measured_gradient_is_one(name):
+    method = space.methods()[name]
+    p = learning.scene_problem(voronoi_lines(3 if method.dense else 12, sites=4), dtype=np.float64)
+    flow = p.flow(p.uniform_weights)
+    g = cosine_loss(Taylor(tol=1e-12).solve(flow, TIME).v, p.truth).derivative
+    error = relative(method.gradient(p), exact_gradient(flow, TIME, g).weights)
+    assert error < (0.1 if "rank 1" in name else 1e-5)
+
+
+def test_arrays_that_are_held_at_once_count():
+    def task():
+        first = np.ones(100_000)
+        del first
+        return [np.ones(50_000), np.ones(50_000)], np.ones(70_000)
+
+    assert 0 <= space._array_bytes(task) - 8 * 170_000 < 8000
+
+
+def test_tensors_that_are_held_at_once_count():
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
+    def task():
+        first = torch.ones(100_000)
+        del first
+        return [torch.ones(50_000), torch.ones(50_000)], torch.ones(70_000)
+
+    assert 0 <= space._tensor_bytes(task) - 4 * 170_000 < 8000
+
+
+def test_space_finding():
+    numbers = [("dense", 3, 900.0), ("a", 16, 25.0), ("a", 32, 20.0), ("b", 16, 11.0), ("b", 32, 10.0)]
+    rows = [
+        {"gradient": name, "side": side, "labels": 2, "bytes": 2e6 * side, space.KEPT: kept, space.NEEDED: 10.0}
+        for name, side, kept in numbers
+    ]
+    expected = "At 32×32 pixels and 2 labels a gradient holds, in floats per pixel, b: 10, a: 20; 1 to 2 times"
+    assert space.finding(rows).startswith(expected)
+    assert space.finding(rows).endswith("The dense form takes 6 MB for 3×3 pixels.")
+    assert "dense" not in space.finding(rows[1:])
+
+
 # --- helpers --------------------------------------------------------------------------------------------------------
 
 
@@ -437,9 +494,10 @@ class Tiny(Setting):
         return min(quick, 4)
 
 
-def without_seconds(tables):
+def without_measured(tables):
+    measured = ("seconds", "bytes", "floats per pixel")
     return {
-        stem: [{k: v for k, v in row.items() if not k.endswith("seconds")} for row in rows]
+        stem: [{k: v for k, v in row.items() if not k.endswith(measured)} for row in rows]
         for stem, rows in tables.items()
     }
 
@@ -452,7 +510,7 @@ def test_files_and_the_same_numbers_again(tmp_path, name, one_thread):
     heard = []
     first = reproduce(name, tmp_path, Tiny(True, 3, heard.append))
     second = reproduce(name, tmp_path, Tiny(True, 3))
-    np.testing.assert_equal(without_seconds(second.tables), without_seconds(first.tables))
+    np.testing.assert_equal(without_measured(second.tables), without_measured(first.tables))
     assert (name == "fig1") or heard
     stems = {f"{stem}{suffix}" for stem in first.drawings for suffix in (".png", ".pdf")}
     assert {path.name for path in tmp_path.iterdir()} == stems | {f"{stem}.csv" for stem in first.tables}

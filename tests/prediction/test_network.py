@@ -313,7 +313,7 @@ def test_a_resumed_training_ends_in_the_same_bits(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "bad",
     [
-        {"hidden": "64"}, {"hidden": (0,)}, {"state": -1}, {"state": 1.5}, {"correction": 1}, {"metric": "cosine"},
+        {"hidden": "64"}, {"hidden": (0,)}, {"state": -1}, {"state": 1.5}, {"correction": 1}, {"metric": "hamming"},
         {"features": "patch:x"}, {"rho": 0.0},
     ],
 )  # fmt: skip
