@@ -77,7 +77,8 @@ class FlowNetwork:
     Notes
     -----
     Degree: ‖𝒜‖_∞ ≤ max_s T_s (‖C_s·‖_∞/2 + Σ_r ‖L_sr‖_∞), which is T/2 of a single flow, whatever the image, so tiles
-    with a halo of :meth:`reach` pixels equal the whole bit for bit. Memory: the basis of every exponential.
+    with a halo of ``solver.reach(system.time)`` patch radii, summed over the systems of a solution, equal the whole bit
+    for bit. Memory: the basis of every exponential.
 
     Gradient: with M = ∫ μVᵀ in blocks and m̄ = ∫ μ, ∂L_sr = Π₀ Σ_i M_sr(i, i) Π₀; ∂Ω_s and ∂ℓ_s are those of Theorem 3.8
     for the splitting of ∫ μ_s (Σ_r C_sr v_r)ᵀ; ∂C_sr = Σ_i N_sr(i, i) with N_sr = Ω_sᵀ R_{S_s} M_sr. Of a Taylor
@@ -244,7 +245,7 @@ class FlowNetwork:
         left, right, rates = terms
         kinds = [(found[0], left)] if self.couplings else []
         if self.mixing:
-            kinds.append((found[1], namespace(left).stack([system.averaged_adjoint(u) for u in left])))
+            kinds.append((found[1], namespace(left).stack([system.averaged_adjoint(u) for u in (left[i, ...] for i in range(left.shape[0]))])))
         for one, u in kinds:
             one |= parted(rates * pairing(u, right), rows, columns)
 
