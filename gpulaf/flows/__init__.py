@@ -1,4 +1,4 @@
-"""Assignment flows, linearized and nonlinear, in sequence and in networks, and the closed-form gradient in their weights.
+"""Assignment flows, linearized and nonlinear, in sequence and in networks, and closed-form gradients.
 
 v' = Av + B (`linear`), the nonlinear flow (`assignment`), layers (`deep`), networks of flows (`network`) and their
 system of one exponential (`joint`), the same flow in the similarities (`s_flow`), Theorem 3.8 (`gradient`). Imports

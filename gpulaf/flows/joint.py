@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -74,7 +75,7 @@ class JointFlow:
         self.flows, self.averaging = list(flows), flows[0].averaging
         counts = [flow.S.shape[-2] for flow in flows]
         ends = np.cumsum([0, *counts])
-        self.parts = [slice(int(a), int(b)) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+        self.parts = [slice(int(a), int(b)) for a, b in pairwise(ends)]
         mixed, added = ([_norm(matrix[part]) for part in self.parts] for matrix in (mixing, couplings))
         norms = list(zip(times, mixed, added, strict=True))
         self.time = max(T * max(1.0, C + 2 * L) for T, C, L in norms)
@@ -152,7 +153,9 @@ def blocks(matrices: Matrices, rows: Mapping[int, int], columns: Mapping[int, in
     return np.block(empty)
 
 
-def parted(matrix: np.ndarray, rows: Mapping[int, int], columns: Mapping[int, int]) -> dict[tuple[int, int], np.ndarray]:
+def parted(
+    matrix: np.ndarray, rows: Mapping[int, int], columns: Mapping[int, int]
+) -> dict[tuple[int, int], np.ndarray]:
     """The blocks of a matrix by (r, s): what :func:`blocks` joins."""
     down, right = np.cumsum(list(rows.values()))[:-1], np.cumsum(list(columns.values()))[:-1]
     lines = zip(rows, np.split(matrix, down), strict=True)
@@ -173,11 +176,10 @@ def _norm(matrix: np.ndarray) -> float:
 
 
 def _product(matrix: np.ndarray, field: Any) -> Any:
-    """The matrix at every pixel, (H, K, W) to (H, J, W): sums in one order, so that tiles have the bits of the whole."""
+    """The matrix at every pixel, (H, K, W) to (H, J, W); summed in one order, so tiles have the bits of the whole."""
     xp, total = namespace(field), None
     columns = like(matrix, field)
-    for k in np.flatnonzero(matrix.any(axis=0)):
-        k = int(k)
+    for k in map(int, np.flatnonzero(matrix.any(axis=0))):
         term = columns[:, k : k + 1] * field[..., k : k + 1, :]
         total = term if total is None else total + term
     if total is None:

@@ -44,7 +44,7 @@ class NetworkGradient(NamedTuple):
 class FlowNetwork:
     """Linearized flows that speak to one another while they run, in any direction.
 
-        v_s' = B_s + R_{S_s} Ω_s Σ_r C_sr v_r + Σ_r L_sr v_r,   v_s(0) = 0,   S_s = softmax(Ω_s ℓ_s),   B_s = S_s − 1/J_s
+        v_s' = B_s + R_{S_s} Ω_s Σ_r C_sr v_r + Σ_r L_sr v_r,   v_s(0) = 0,   S_s = softmax(Ω_s ℓ_s),   B_s = Π₀S_s
 
     In the flow alone, C_ss = I and L = 0. A source of a flow is a tangent vector, and so must be what a coupling adds
     to it: L stands for Π₀ L Π₀ at every pixel. It leaves A_s and B_s as they are, so that V = (v_s)_s is the solution
@@ -195,7 +195,7 @@ class FlowNetwork:
                 "Give None for a flow without data."
             )
         labels = {r: M.shape[1] for (r, _), M in self._matrices()} | {s: M.shape[0] for (_, s), M in self._matrices()}
-        given = next((x for x in log_likelihoods if x is not None), None)
+        given: Any = next((x for x in log_likelihoods if x is not None), None)
         fields = []
         for s, (averaging, field) in enumerate(zip(self.averagings, log_likelihoods, strict=True)):
             if field is None and (given is None or s not in labels):
@@ -211,10 +211,11 @@ class FlowNetwork:
                 )
             fields.append(field)
         for (r, s), M in self._matrices():
-            if M.shape != (fields[s].shape[-2], fields[r].shape[-2]):
+            shape = fields[s].shape[-2], fields[r].shape[-2]
+            if M.shape != shape:
                 raise ValueError(
-                    f"the matrix ({r}, {s}) has shape {M.shape}; accepted is {(fields[s].shape[-2], fields[r].shape[-2])}, "
-                    f"a row for each label of flow {s} and a column for each one of flow {r}."
+                    f"the matrix ({r}, {s}) has shape {M.shape}; accepted is {shape}, a row "
+                    f"for each label of flow {s} and a column for each one of flow {r}."
                 )
         return fields
 
@@ -245,7 +246,14 @@ class FlowNetwork:
         left, right, rates = terms
         kinds = [(found[0], left)] if self.couplings else []
         if self.mixing:
-            kinds.append((found[1], namespace(left).stack([system.averaged_adjoint(u) for u in (left[i, ...] for i in range(left.shape[0]))])))
+            kinds.append(
+                (
+                    found[1],
+                    namespace(left).stack(
+                        [system.averaged_adjoint(u) for u in (left[i, ...] for i in range(left.shape[0]))]
+                    ),
+                )
+            )
         for one, u in kinds:
             one |= parted(rates * pairing(u, right), rows, columns)
 
@@ -276,8 +284,8 @@ def _matrix(matrix: Any, edge: tuple[int, int], order: Sequence[int]) -> np.ndar
     matrix = host_array(matrix)
     if matrix.dtype.kind not in "buif" or matrix.ndim != 2 or 0 in matrix.shape or not np.isfinite(matrix).all():
         raise ValueError(
-            f"the matrix {edge} has shape {matrix.shape} and dtype {matrix.dtype}; accepted is (J_s, J_r) of finite real "
-            "numbers. np.eye(J) passes labels on."
+            f"the matrix {edge} has shape {matrix.shape} and dtype {matrix.dtype}; accepted is (J_s, J_r) of finite "
+            "real numbers. np.eye(J) passes labels on."
         )
     return matrix.astype(np.float64)
 

@@ -192,8 +192,8 @@ def fit_weights(
     check_count(steps, "steps", 0)
     if options.label_coupling and (len(times) > 1 or options.rank is not None):
         raise ValueError(
-            f"there are {len(times)} layers and rank is {options.rank}; accepted with label_coupling are one flow and no "
-            "rank. Leave one of them out."
+            f"there are {len(times)} layers and rank is {options.rank}; accepted with label_coupling are one flow and "
+            "no rank. Leave one of them out."
         )
     own = listed or (weights is None and np.ndim(time) == 1)
     start = _start(layers if listed or not own else [None] * len(times), log_likelihood, times, solver)

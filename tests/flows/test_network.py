@@ -1,6 +1,7 @@
 """Networks of flows and their gradients against dense matrices and central differences."""
 
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from gpulaf import Euler, Graph, Grid, Krylov, Taylor, cross_entropy_loss, unifo
 from gpulaf.averaging import normalize_weights
 from gpulaf.backend.array import host_array
 from gpulaf.fields import field_shape, to_rows
-from gpulaf.flows import FlowNetwork, LinearFlow, weight_gradient
+from gpulaf.flows import FlowNetwork, weight_gradient
 
 SHAPE, N = (2, 3), 6
 FINE = Taylor(tol=1e-13)
@@ -53,7 +54,7 @@ class Case:
         parts = {name: changed.get(name, getattr(self, name)) for name in ("weights", "fields", "couplings", "mixing")}
         sizes, problem = [J * N for J in self.labels], random_problem()
         ends = np.cumsum([0, *sizes])
-        place = [slice(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+        place = [slice(a, b) for a, b in pairwise(ends)]
         A, B, own = np.zeros((ends[-1],) * 2), np.zeros(ends[-1]), []
         for s, (w, l) in enumerate(zip(parts["weights"], parts["fields"], strict=True)):
             _, A_s, B[place[s]] = dense_flow(type(problem)(w, l, problem.g, problem.truth))
@@ -66,7 +67,7 @@ class Case:
                 A[place[s], place[r]] = own[s] @ np.kron(C, np.eye(N)) + np.kron(L, np.eye(N))
         v = np.zeros(ends[-1])
         for now in sorted(set(self.order)):
-            rates = np.concatenate([np.full(n, T * (o == now)) for n, T, o in zip(sizes, self.times, self.order)])
+            rates = np.repeat([T * (o == now) for T, o in zip(self.times, self.order, strict=True)], sizes)
             bordered = np.zeros((ends[-1] + 1,) * 2)
             bordered[:-1, :-1], bordered[:-1, -1] = rates[:, None] * A, rates * B
             v = (expm(bordered) @ np.append(v, 1))[:-1]
@@ -285,6 +286,30 @@ def test_a_coupling_is_learned_by_plain_descent(dtype):
     assert losses[-1] < 0.6 * losses[0]
     assert wrong[-1] < 0.1 < wrong[0]
     assert (L.argmax(axis=0) == [0, 1, 0]).all()
+
+
+def test_labels_that_never_stand_beside_themselves():
+    """A noisy checkerboard: a flow of single pixels hears one of what their four neighbors say; C and L are learned."""
+    rng, truth = np.random.default_rng(0), np.indices((12, 12)).sum(axis=0) % 2
+    patches = np.zeros((2, 12, 9, 12))
+    patches[0, :, 4], patches[1][:, [1, 3, 5, 7]] = 1, 1
+    weights = [normalize_weights(x * (uniform_weights((12, 12)) > 0)) for x in patches]
+    first, second = (to_rows(np.eye(2)[truth] + rng.standard_normal((12, 12, 2))) for _ in range(2))
+
+    def wrong(network, l):
+        return float(np.mean(network.solve([l, None][: len(network.times)]).v[0].argmax(axis=-2) != truth))
+
+    def network(C, L):
+        return FlowNetwork(weights, 3.0, {(1, 0): L}, mixing={(0, 1): C})
+
+    C, L = 0.1 * rng.standard_normal((2, 2, 2))
+    for _ in range(30):
+        solution = network(C, L).solve([first, None])
+        found = network(C, L).gradient(solution, [cross_entropy_loss(solution.v[0], truth).derivative, None])
+        C, L = C - 2 * found.mixing[0, 1], L - 2 * found.couplings[1, 0]
+    alone = [FlowNetwork([w], 3.0, {}) for w in (weights[0], uniform_weights((12, 12), dtype=np.float64))]
+    assert min(wrong(x, second) for x in alone) > 0.2
+    assert wrong(network(C, L), second) < 0.1
 
 
 W, L3, EYE = uniform_weights(SHAPE, dtype=np.float64), data(3, 0), np.eye(3)
