@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..backend.array import contiguous, host_array, like, namespace
-from ..kernels.stencil import slot, store
+from ..backend.array import contiguous, host_array, like, namespace, slot, store
 from .linear import LinearFlow
 
 __all__ = ["JointFlow", "Rest", "blocks", "pairing", "parted"]
