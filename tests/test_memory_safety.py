@@ -57,8 +57,8 @@ def deep(weights, field, g):
     return model.gradient(model.solve(field), g).weights
 
 
-def coupled(weights, field, g):
-    model = flows.CoupledFlow([weights, WEIGHTS], [1.0, 1.0], {(0, 1): flows.LabelMap(np.eye(J))})
+def network(weights, field, g):
+    model = flows.FlowNetwork([weights, WEIGHTS], [1.0, 1.0], {(0, 1): np.eye(J)}, mixing={(1, 0): np.eye(J)})
     return model.gradient(model.solve([field, None]), g).weights
 
 
@@ -101,7 +101,7 @@ CALLS = {
     "AssignmentFlow": (lambda w, l: flows.AssignmentFlow(gpulaf.Grid(w), l).solve(time=1.0).v, [WEIGHTS, FIELD]),
     "AssignmentFlow.rate": (lambda v: flows.AssignmentFlow(gpulaf.Grid(WEIGHTS), FIELD).rate(v), [FIELD]),
     "DeepFlow": (deep, [WEIGHTS, FIELD, OTHER]),
-    "CoupledFlow": (coupled, [WEIGHTS, FIELD, OTHER]),
+    "FlowNetwork": (network, [WEIGHTS, FIELD, OTHER]),
     "s_flow_solution": (lambda v: flows.s_flow_solution(flow(), v).S, [FIELD]),
     "weight_gradient of Taylor": (lambda g: solved(integrators.Taylor(), g), [OTHER]),
     "weight_gradient of Krylov": (lambda g: solved(integrators.Krylov(), g), [OTHER]),

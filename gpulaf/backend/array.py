@@ -15,12 +15,12 @@ from array_api_compat import array_namespace, is_array_api_obj, is_cupy_array, i
 
 from ..kernels._memory import empty as host_empty
 from ..kernels._memory import reused
-from ..kernels.stencil import lowered, scaled
+from ..kernels.stencil import lowered, scaled, slot, store
 
 __all__ = [
     "columns", "contiguous", "device_array", "empty", "filled", "floating_dtype", "host_array", "host_dtype",
     "is_array", "is_device_array", "is_host_array", "like", "lowered", "namespace", "reused", "rows", "scalar",
-    "scaled", "total",
+    "scaled", "slot", "store", "total",
 ]  # fmt: skip
 
 namespace = array_namespace

@@ -1,20 +1,19 @@
-"""Assignment flows, linearized and nonlinear, in sequence and coupled, and the closed-form gradient in their weights.
+"""Assignment flows, linearized and nonlinear, in sequence and in networks, and closed-form gradients.
 
-v' = Av + B (`linear`), the nonlinear flow (`assignment`), layers (`deep`), flows that change the data of later ones
-(`coupled`, `couplings`), the same flow in the similarities (`s_flow`), Theorem 3.8 (`gradient`). Imports averaging,
-integrators, simplex and backend.
+v' = Av + B (`linear`), the nonlinear flow (`assignment`), layers (`deep`), networks of flows (`network`) and their
+system of one exponential (`joint`), the same flow in the similarities (`s_flow`), Theorem 3.8 (`gradient`). Imports
+averaging, integrators, simplex and backend.
 """
 
 from .assignment import AssignmentFlow, FlowResult
-from .coupled import CoupledFlow, CoupledGradient, CoupledSolution
-from .couplings import LabelMap, LinearMap
 from .deep import DeepFlow, DeepGradient, DeepSolution, Stage
 from .gradient import WeightGradient, exact_gradient, weight_gradient
 from .linear import LinearFlow
+from .network import FlowNetwork, NetworkGradient, NetworkSolution
 from .s_flow import SFlowSolution, s_flow_solution
 
 __all__ = [
-    "AssignmentFlow", "CoupledFlow", "CoupledGradient", "CoupledSolution", "DeepFlow", "DeepGradient",
-    "DeepSolution", "FlowResult", "LabelMap", "LinearFlow", "LinearMap", "SFlowSolution", "Stage", "WeightGradient",
-    "exact_gradient", "s_flow_solution", "weight_gradient",
+    "AssignmentFlow", "DeepFlow", "DeepGradient", "DeepSolution", "FlowNetwork", "FlowResult", "LinearFlow",
+    "NetworkGradient", "NetworkSolution", "SFlowSolution", "Stage", "WeightGradient", "exact_gradient",
+    "s_flow_solution", "weight_gradient",
 ]  # fmt: skip

@@ -72,6 +72,11 @@ class LinearFlow:
         """The largest row sum that A can have, max 2S(1 − S)."""
         return scalar(namespace(self._bound).max(self._bound))
 
+    @property
+    def in_one_wave(self) -> bool:
+        """Whether a kernel computes the gradient of a series in one wave through the image."""
+        return bool(self.averaging.in_one_wave)
+
     def A(self, v: Any, source: Any = None, scale: float = 1.0, *, out: Any = None) -> Any:
         """A v = R_S Ω v, plus scale·source where there is one: (H, J, W) to (H, J, W), in `out` if given."""
         self._check(v=v, source=source, out=out)

@@ -134,7 +134,7 @@ class Taylor:
 
     def in_one_wave(self, flow: Any, time: float) -> bool:
         """Whether the exact gradient is computed faster without a stored basis, in one wave through the image."""
-        return bool(flow.averaging.in_one_wave and self.plan(time)[0] == 1)
+        return bool(flow.in_one_wave and self.plan(time)[0] == 1)
 
     def coefficients(self, time: float) -> np.ndarray:
         """T^{k+1}/(k+1)! of the series of each substep, (degree) float64."""

@@ -4,7 +4,7 @@
 * `boundary`, `connectivity`: losses for thin structures
 * `descent`: steps on a product of simplices
 * `problem`: what a fit learns from, and its closed-form gradient
-* `stepper`: one step of a fit; `cuda_graph`: the same recorded on a GPU
+* `stepper`: one step of a fit; `cuda_graph`: the same recorded on a GPU; `label_coupling`: one of weights and labels
 * `loop`: the loop of every training; `checkpoint`: what it saves on the way
 * `fitting`: :func:`gpulaf.fit_weights`
 

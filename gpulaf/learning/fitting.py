@@ -22,6 +22,7 @@ from ..integrators.base import Integrator, check_integrator, layer_times
 from ..integrators.taylor import Taylor
 from .checkpoint import Checkpoint, check_checkpoint
 from .descent import RiemannianAdam
+from .label_coupling import LabelCoupledFit
 from .loop import check_patience, run
 from .loss import Loss, cosine_loss
 from .problem import ClosedForm, FitProblem
@@ -42,11 +43,15 @@ class FitResult:
         One row per step and a last one for the returned weights.
     reason : str
         Why the fit stopped, in one sentence.
+    label_coupling : (J, J) float64 array, optional
+        C, where it was learned, on the host: the flow is that of ``FlowNetwork([weights], time, {}, mixing={(0, 0):
+        C})``.
     """
 
     weights: Any = field(repr=False)
     history: list[FitStep] = field(repr=False)
     reason: str
+    label_coupling: np.ndarray | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,9 @@ class FitOptions:
         ``callback(fit_step, weights)`` after each evaluation; a true return value ends the fit.
     progress : bool, optional
         Progress bar on standard error; None shows it where that is a terminal.
+    label_coupling : bool
+        Learn C of A = R_S(Ω ⊗ C), too: how much label k of the neighbors supports label j, the same at every pixel; of
+        one flow alone.
     """
 
     rank: int | None = None
@@ -77,6 +85,7 @@ class FitOptions:
     checkpoint: Checkpoint | None = None
     callback: Callable[[FitStep, Any], object] | None = None
     progress: bool | None = None
+    label_coupling: bool = False
 
     def __post_init__(self) -> None:
         check_count(self.rank, "rank", optional=True)
@@ -181,13 +190,20 @@ def fit_weights(
     _check_finite(log_likelihood)
     _check_truth(truth, log_likelihood)
     check_count(steps, "steps", 0)
+    if options.label_coupling and (len(times) > 1 or options.rank is not None):
+        raise ValueError(
+            f"there are {len(times)} layers and rank is {options.rank}; accepted with label_coupling are one flow and "
+            "no rank. Leave one of them out."
+        )
     own = listed or (weights is None and np.ndim(time) == 1)
     start = _start(layers if listed or not own else [None] * len(times), log_likelihood, times, solver)
     if valid is not None:
         start = [x.masked(valid) for x in start]
     xp = namespace(log_likelihood)
     problem = FitProblem(contiguous(log_likelihood), xp.asarray(truth, dtype=xp.int32), start, times, own, valid)
-    fit = start_fit(problem, ClosedForm(solver, loss, options.rank), descent, float(options.tau))
+    gradient = ClosedForm(solver, loss, options.rank)
+    start_of = LabelCoupledFit if options.label_coupling else start_fit
+    fit = start_of(problem, gradient, descent, float(options.tau))
     history, reason = run(
         fit,
         steps=steps,
@@ -196,7 +212,7 @@ def fit_weights(
         callback=options.callback,
         progress=options.progress,
     )
-    return FitResult(fit.presented(), history, reason)
+    return FitResult(fit.presented(), history, reason, getattr(fit, "matrix", None))
 
 
 def _start(weights: list[Any], log_likelihood: Any, times: list[float], solver: Integrator) -> list[Averaging]:

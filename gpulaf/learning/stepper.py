@@ -12,7 +12,7 @@ from .cuda_graph import CapturedStep, FixedStep, fixed_degree
 from .descent import Descent, squared_norms
 from .loop import check_finite
 from .loss import cosine_loss, weight_regularizer, wrong_share
-from .problem import ClosedForm, FitProblem, Gradient
+from .problem import ClosedForm, Evaluation, FitProblem, Gradient
 
 __all__ = ["Fit", "FitStep", "Recorded", "StepByStep", "recordable", "start_fit"]
 
@@ -77,7 +77,7 @@ class Fit(ABC):
 
     def presented(self) -> Any:
         """The weights as users know them, arrays or graphs; in a list where every layer has its own."""
-        found = [x.as_given for x in self.problem.averagings(self.weights)]
+        found = [x.as_given for x in self.problem.averagings(self.weights[: len(self.problem.start)])]
         return found if self.problem.own else found[0]
 
     def state(self) -> dict[str, Any]:
@@ -105,17 +105,24 @@ class StepByStep(Fit):
 
     def evaluate(self, count: int) -> FitStep:
         """Loss, error and gradient of the present weights, after `count` steps."""
-        averagings = self.problem.averagings(self.weights)
-        loss, v, gradients, rank = self.gradient(self.problem, averagings)
+        loss, v, derivatives, rank = self._evaluated()
         check_finite(loss, count)
-        derivatives = [x.patch_gradient(w) for x, w in zip(averagings, gradients, strict=True)]
         if self.tau:
-            regularizers = [weight_regularizer(x, self.tau / max(1, self.problem.count)) for x in self.weights]
+            layers, tau = len(self.problem.start), self.tau / max(1, self.problem.count)
+            regularizers = [weight_regularizer(x, tau) for x in self.weights[:layers]]
             loss += sum(regularizer.value for regularizer in regularizers)
-            derivatives = [x + y.derivative for x, y in zip(derivatives, regularizers, strict=True)]
+            own = zip(derivatives[:layers], regularizers, strict=True)
+            derivatives = [x + y.derivative for x, y in own] + derivatives[layers:]
         size = sum(total(squared_norms(x, y)) for x, y in zip(self.weights, derivatives, strict=True)) ** 0.5
         self._derivatives = derivatives
         return FitStep(count, loss, wrong_share(v, self.problem.truth), size, rank, 0.0)
+
+    def _evaluated(self) -> Evaluation:
+        """Loss and the derivatives in the patches."""
+        averagings = self.problem.averagings(self.weights)
+        found = self.gradient(self.problem, averagings)
+        patches = [x.patch_gradient(w) for x, w in zip(averagings, found.weights, strict=bool(found.weights))]
+        return found._replace(weights=patches)
 
     def advance(self, count: int) -> None:
         """Take the `count`-th step, from 0, in every layer."""

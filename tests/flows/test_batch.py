@@ -11,9 +11,7 @@ from gpulaf.averaging import check_weights, normalize_weights
 from gpulaf.backend.array import host_array
 from gpulaf.flows import (
     AssignmentFlow,
-    CoupledFlow,
     DeepFlow,
-    LabelMap,
     exact_gradient,
     s_flow_solution,
     weight_gradient,
@@ -204,23 +202,6 @@ def test_rows_of_many_images_are_shared_among_threads(dtype, shared):
         equal(weight_gradient(flow, solution, problem.g.astype(dtype)).weights, [x.weights for x in gradients])
 
 
-def test_a_coupling_learns_from_all_images(xp, dtype):
-    problem, single = batch(False, labels=3)
-    C = np.random.default_rng(1).standard_normal((2, 3))
-
-    def solve(problem):
-        weights, l = xp(problem.weights.astype(dtype)), xp(problem.log_likelihood.astype(dtype))
-        flow = CoupledFlow([weights, weights], [1.0, 2.0], {(0, 1): LabelMap(C)}, solver=Taylor(6))
-        solution = flow.solve([l, None])
-        return solution.v, flow.gradient(solution, xp(problem.g[..., :2, :].astype(dtype)))
-
-    (v, gradient), alone = solve(problem), [solve(p) for p in single]
-    for s in range(2):
-        assert relative(v[s], np.stack([host_array(one[s]) for one, _ in alone])) < tol(dtype)
-        assert relative(gradient.weights[s], np.stack([host_array(g.weights[s]) for _, g in alone])) < tol(dtype)
-    assert relative(gradient.couplings[0, 1], sum(g.couplings[0, 1] for _, g in alone)) < tol(dtype)
-
-
 @pytest.mark.parametrize(("call", "said"), [
     (lambda flow, g: Krylov().solve(flow, TIME), "a Krylov space"),
     (lambda flow, g: Krylov(5).solve(flow, TIME, keep_basis=False), "a Krylov space"),
@@ -263,19 +244,3 @@ def test_weights_of_a_batch_are_checked(xp, dtype):
     ):
         with pytest.raises(ValueError, match=said):
             Grid(xp(broken)).like(field)
-
-
-def test_coupled_flows_that_share_their_weights():
-    """A batch of images with one set of weights for all of them, by a map between labels."""
-    problem, single = batch(True)
-    C = np.random.default_rng(3).standard_normal((problem.g.shape[-2],) * 2)
-
-    def solve(problem):
-        flow = CoupledFlow([problem.weights] * 2, [1.0, 2.0], {(0, 1): LabelMap(C)})
-        solution = flow.solve([problem.log_likelihood] * 2)
-        return solution, flow.gradient(solution, problem.g)
-
-    (found, gradient), alone = solve(problem), [solve(p) for p in single]
-    equal(found.v[1], [one.v[1] for one, _ in alone], exact=False)
-    equal(gradient.weights[0], [one.weights[0] for _, one in alone], exact=False)
-    assert relative(gradient.couplings[0, 1], sum(one.couplings[0, 1] for _, one in alone)) < 1e-12
