@@ -70,6 +70,7 @@ ABLATION = [
 ]
 MICROGRAPHS = {"steps": 500, "batch": 4, "crop": 128, "decay": True}
 NETWORK = {"steps": 500}
+WIDER = {"features": "patch:4+gaussian:1,2,4,8+affinity", "state": 3}
 JOBS: dict[str, list[Job]] = {
     "lines 0.3": of_scenes("lines 0.3"),
     "lines 0.5": of_scenes("lines 0.5") + ABLATION,
@@ -79,7 +80,7 @@ JOBS: dict[str, list[Job]] = {
         Job("prototypes", "prototypes", {}, MICROGRAPHS),
         Job("network", "network", {}, NETWORK),
         Job(
-            "network, wider", "network", {"features": "patch:4+gaussian:1,2,4,8+affinity", "state": 3}, NETWORK,
+            "network, wider", "network", WIDER, NETWORK,
             candidates=({"radius": 1}, {"radius": 2}),
         ),
     ],
@@ -87,10 +88,14 @@ JOBS: dict[str, list[Job]] = {
         Job("prototypes", "prototypes", {"features": "patch:1+gaussian", "radius": 2, "rho": 1.0}, MICROGRAPHS),
         Job("network", "network", {}, NETWORK, candidates=({"time": 3.0}, {"time": 6.0})),
         Job("network, connectivity", "network", {}, NETWORK | {"loss": ConnectivityLoss(1)}),
+        Job("network, wider", "network", WIDER | {"radius": 2}, NETWORK | {"batch": 4}),
     ],
     "vnc": [
         Job("prototypes", "prototypes", {"features": "patch:1", "rho": 1.0}, MICROGRAPHS | {"steps": 200}),
-        Job("network", "network", {"features": "patch:2+gaussian"}, {"steps": 400}),
+        Job(
+            "network", "network", {"features": "patch:2+gaussian"}, {"steps": 400},
+            candidates=({}, {"state": 1, "label_state": 3}),
+        ),
     ],
 }  # fmt: skip
 #: Methods without learning that are too slow for images of 1024² with nine labels.
