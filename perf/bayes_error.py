@@ -34,7 +34,7 @@ def true_sites(kind: str, seed: int, side: int) -> np.ndarray:
     return np.random.default_rng(seed).random((SITES[kind], 2)) * side
 
 
-@numba.njit(cache=True)
+@numba.njit
 def assigned(sites, side, owner, least):
     """The nearest site of every pixel, and the squared distance to it."""
     for i in range(side * side):
@@ -46,7 +46,7 @@ def assigned(sites, side, owner, least):
                 least[i], owner[i] = d, k
 
 
-@numba.njit(cache=True)
+@numba.njit
 def moved(sites, k, side, owner, least, now, nearest):
     """The same after site k has moved."""
     for i in range(side * side):
@@ -62,7 +62,7 @@ def moved(sites, k, side, owner, least, now, nearest):
                 now[i], nearest[i] = other, e
 
 
-@numba.njit(cache=True)
+@numba.njit
 def of_cells(owner, costs, side, sums):
     """−log of the likelihood of cells with unknown labels, and the cost of every label in every cell."""
     sums[:] = 0
@@ -78,14 +78,14 @@ def of_cells(owner, costs, side, sums):
     return total
 
 
-@numba.njit(cache=True)
+@numba.njit
 def is_cell(owner, i, side):
     """0 on a line, 1 in a cell: whether the right and the lower neighbor are of the same cell."""
     right, below = i % side < side - 1, i < side * (side - 1)
     return int(not ((right and owner[i] != owner[i + 1]) or (below and owner[i] != owner[i + side])))
 
 
-@numba.njit(cache=True)
+@numba.njit
 def of_lines(owner, costs, side, sums):
     """−log of the likelihood of lines between cells."""
     total = 0.0
@@ -94,7 +94,7 @@ def of_lines(owner, costs, side, sums):
     return total
 
 
-@numba.njit(cache=True)
+@numba.njit
 def sampled(sites, costs, side, moves, every, lines, seed, steps):
     """Probabilities of the labels (n, J), a mean over the states, and the share of moves that were accepted."""
     np.random.seed(seed)

@@ -68,7 +68,8 @@ def test_arguments_of_a_launch_are_those_of_the_kernel(module):
     with pytest.raises(TypeError, match=r"Unsupported type <class 'numpy.ndarray'>"):
         scale((1,), (64,), (np.ones(64, np.float32), two, y, n))
     assert simulation.memory.allocation(x.data.ptr)[0] == x.data.mem.ptr
-    scale((3,), (64,), (x, two, y, np.int64(192)))
+    # numbers of an array that is long enough: what lies behind a short one may be what lies behind y
+    scale((3,), (64,), (cupy.ones(192, np.float32), two, y, np.int64(192)))
     with pytest.raises(simulation.DeviceFault, match="past the end"):
         cupy.cuda.get_current_stream().synchronize()
 
