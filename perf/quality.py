@@ -40,7 +40,7 @@ FEW = 20
 BEST: dict[str, tuple[dict[str, Any], dict[str, Any], int]] = {
     "lines 0.3": ({}, {"steps": 1000}, 1),
     "lines 0.5": ({}, {"steps": 1500}, 1),
-    "colors 0.55": ({"time": 12.0, "n_layers": 4, "state": None, "label_state": 4}, {"steps": 500}, 3),
+    "colors 0.55": ({"time": 12.0, "n_layers": 4, "state": None, "label_state": 4}, {"steps": 1000}, 2),
 }
 #: Trees of the classifier of single pixels: of scenes from 4000 pixels each.
 TREES = {"features": WIDE, "pixels": 4000, "max_iter": 300}
@@ -88,7 +88,6 @@ JOBS: dict[str, list[Job]] = {
         Job("prototypes", "prototypes", {"features": "patch:1+gaussian", "radius": 2, "rho": 1.0}, MICROGRAPHS),
         Job("network", "network", {}, NETWORK, candidates=({"time": 3.0}, {"time": 6.0})),
         Job("network, connectivity", "network", {}, NETWORK | {"loss": ConnectivityLoss(1)}),
-        Job("network, wider", "network", WIDER | {"radius": 2}, NETWORK | {"batch": 4}),
     ],
     "vnc": [
         Job("prototypes", "prototypes", {"features": "patch:1", "rho": 1.0}, MICROGRAPHS | {"steps": 200}),
