@@ -105,7 +105,7 @@ class NetworkStage:
 
         def inputs(rows: slice) -> Any:
             x = self.features[rows, ...]
-            return x if q < 0 else namespace(x).concat([x, patches_of(p, rows, q)], axis=-2)
+            return x if q < 0 else namespace(x).concat([x, *neighbors_of(p, rows, q)], axis=-2)
 
         return self._in_parts(layers, inputs, pixel_shape(self.features), None if self.kept is None else self.kept[0])
 
@@ -116,7 +116,7 @@ class NetworkStage:
 
         def inputs(rows: slice) -> Any:
             l, xp = SMALLER * project(log_likelihood[rows, ...]), namespace(p)
-            return xp.reshape(xp.concat([patches_of(p, rows, q), l], axis=-2), (*l.shape[:-2], -1, shape[-1]))
+            return xp.reshape(xp.concat([*neighbors_of(p, rows, q), l], axis=-2), (*l.shape[:-2], -1, shape[-1]))
 
         found = self._in_parts(layers, inputs, shape, None if self.kept is None else self.kept[1])
         return namespace(p).reshape(found, p.shape)
@@ -182,11 +182,25 @@ def valid_mask(valid: Any, radius: int) -> Any:
     return mask
 
 
-def patches_of(p: Any, rows: slice, radius: int) -> Any:
-    """:func:`state_patches` of some rows or planes."""
-    above, below = max(0, rows.start - radius), min(p.shape[0], rows.stop + radius)
-    patches = state_patches(p[above:below, ...], radius)
-    return patches[rows.start - above : rows.stop - above, ...]
+def neighbors_of(p: Any, rows: slice, radius: int) -> list[Any]:
+    """The probabilities at every offset from some rows or planes, 0 outside: views of the same memory."""
+    q, shape, width = radius, p.shape[:-2], p.shape[-1]
+    above, below = max(0, rows.start - q), min(shape[0], rows.stop + q)
+    sizes = (rows.stop - rows.start, *shape[1:])
+    padded = namespace(p).zeros((*(n + 2 * q for n in sizes), p.shape[-2], width + 2 * q), dtype=p.dtype)
+    first = above - rows.start + q
+    inner = (slice(first, first + below - above), *(slice(q, q + n) for n in shape[1:]), slice(None))
+    padded[(*inner, slice(q, q + width))] = p[above:below, ...]
+    return [
+        padded[
+            (
+                *(slice(q + o, q + o + n) for o, n in zip(offset[:-1], sizes, strict=True)),
+                slice(None),
+                slice(q + offset[-1], q + offset[-1] + width),
+            )
+        ]
+        for offset in offsets(q, p.ndim - 1)
+    ]
 
 
 def state_patches(p: Any, radius: int) -> Any:
@@ -194,7 +208,7 @@ def state_patches(p: Any, radius: int) -> Any:
 
     Of a volume (D, H, J, W) to (D, H, J(2q+1)³, W).
     """
-    return namespace(p).concat([shifted(p, offset) for offset in offsets(radius, p.ndim - 1)], axis=-2)
+    return namespace(p).concat(neighbors_of(p, slice(0, p.shape[0]), radius), axis=-2)
 
 
 def state_derivative(derivative: Any, radius: int, labels: int) -> Any:
