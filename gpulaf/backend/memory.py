@@ -45,6 +45,7 @@ def memory_estimate(
     soft: bool = False,
     prior: bool = False,
     blocks: int = 1,
+    wave: bool = True,
     device: str = "cpu",
 ) -> int:
     """Estimate the bytes that labeling an image, or learning its weights, holds at once, the arguments included.
@@ -80,6 +81,8 @@ def memory_estimate(
         Whether every pixel has a prior of its own.
     blocks : int
         Blocks of an image that are labeled at the same time.
+    wave : bool
+        Whether the gradient of a Taylor series is computed in one wave, where that is faster.
     device : "cpu" or "gpu"
         A GPU holds the basis of a Taylor series where the CPU computes the gradient in one wave, and labels an image at
         once where the CPU takes blocks.
@@ -99,7 +102,7 @@ def memory_estimate(
     25.4
     """
     patch, more = (2 * radius + 1) ** len(shape), len(times) - 1
-    wave_rows = shape[0] if device == "cpu" and len(shape) == 2 else None
+    wave_rows = shape[0] if wave and device == "cpu" and len(shape) == 2 else None
     fields = max(solver.gradient_fields(h, wave_rows) if learn else solver.fields(h) for h in times)
     # learning: ℓ, S, B, what the solver holds; weights before, at and after the step, ∂Ω, two moments, the truth;
     # labeling: ℓ, S, B, what the solver holds, or at the end W and what the softmax needs; weights, image, labels

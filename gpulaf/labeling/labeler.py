@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from ..averaging.base import Averaging
-from ..averaging.graph import Graph
 from ..averaging.grid import as_averaging
 from ..averaging.sources import WeightSource
 from ..backend.array import is_array
@@ -166,7 +165,7 @@ class Labeler:
     @property
     def on_graph(self) -> bool:
         """Whether it labels the nodes of a graph."""
-        return any(isinstance(x, Graph) for x in self.layers)
+        return any(isinstance(x, Averaging) and x.axes == 1 for x in self.layers)
 
     def __call__(
         self,
