@@ -2,18 +2,19 @@
 
 The interface (`base`), the grid of an image or volume with its kernels (`grid`), any graph as a sparse matrix (`graph`,
 `sparsity`), graphs of points and regions (`graph_builders`), either of them with coupled labels (`coupled`), weight
-patches (`patches`), and maps from an image to its weights (`sources`). Imports backend, simplex and kernels.
+patches (`patches`, `bilateral`), those of invalid pixels and of parts of an image (`masks`), and maps from an image to
+its weights (`sources`). Imports backend, simplex and kernels.
 """
 
 from .base import Averaging
+from .bilateral import bilateral_weights
 from .coupled import CoupledLabels
 from .graph import Graph
 from .graph_builders import nearest_neighbor_graph, region_graph, region_means
 from .grid import Grid, as_averaging
+from .masks import mask_weights
 from .patches import (
-    bilateral_weights,
     check_weights,
-    mask_weights,
     normalize_weights,
     spaced_weights,
     uniform_weights,

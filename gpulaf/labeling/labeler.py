@@ -29,9 +29,10 @@ from ..integrators.nonlinear import Scheme
 from ..integrators.taylor import Taylor
 from .blocks import Window, label_parts
 from .hints import unused_labels, warn_of_distances, warn_of_labels, warn_of_values
-from .likelihood import distance_spread, distances, in_units, log_likelihood, prototype_array, tempered
+from .likelihood import distance_spread, distances, log_likelihood, tempered
 from .metrics import Metric, check_metric, value_scale
 from .prior import check_prior
+from .prototypes import in_units, prototype_array
 from .result import Labeling
 from .sample import sampled_pixels
 from .table import label_pixels

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..averaging.coupled import CoupledLabels
-from ..averaging.patches import valid_neighbors
+from ..averaging.masks import valid_neighbors
 from ..backend.array import empty, filled, namespace, total
 from ..fields import field_shape, pixel_shape
 from ..kernels.stencil import offsets, shifted, side_of
