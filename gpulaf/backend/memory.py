@@ -43,6 +43,8 @@ def memory_estimate(
     masked: bool = False,
     channels: int = 1,
     soft: bool = False,
+    prior: bool = False,
+    blocks: int = 1,
     device: str = "cpu",
 ) -> int:
     """Estimate the bytes that labeling an image, or learning its weights, holds at once, the arguments included.
@@ -74,6 +76,10 @@ def memory_estimate(
         C of the image that is labeled, or that weights are made from.
     soft : bool
         Whether the labels are those of predictions, (H, W, J).
+    prior : bool
+        Whether every pixel has a prior of its own.
+    blocks : int
+        Blocks of an image that are labeled at the same time.
     device : "cpu" or "gpu"
         A GPU holds the basis of a Taylor series where the CPU computes the gradient in one wave, and labels an image at
         once where the CPU takes blocks.
@@ -109,11 +115,11 @@ def memory_estimate(
     halo = None if learn or device != "cpu" or len(shape) != 2 else block_halo(solver, times, radius)
     parts = [1, 1] if halo is None else block_counts(shape, block_side(floats * size, halo))
     if halo is None or prod(parts) == 1:
-        return int(prod(shape) * (floats + max(0, image - 1.5 - masked)) * size)
-    block = prod(min(n, -(-n // k) + 2 * halo) for n, k in zip(shape, parts, strict=True))
-    # beside a block: image, labels, valid pixels; predictions and their logarithm; probabilities, or what checks of
-    # given weights hold before that
-    whole = image + 1 + given * patch + 2 * labels * soft + max(labels, 1.8 * patch * (given > 0))
+        return int(prod(shape) * (floats + max(0, image - 1.5 - masked) + labels * prior) * size)
+    block = min(blocks, prod(parts)) * prod(min(n, -(-n // k) + 2 * halo) for n, k in zip(shape, parts, strict=True))
+    # beside the blocks: image, labels, valid pixels; predictions and their logarithm; a prior and its; probabilities,
+    # or what checks of given weights hold before that
+    whole = image + 1 + given * patch + 2 * labels * (soft + prior) + max(labels, 1.8 * patch * (given > 0))
     return int((prod(shape) * whole + block * floats) * size)
 
 

@@ -1,10 +1,10 @@
 """Labels of images, volumes and the nodes of graphs.
 
-One description of a labeling (`labeler`) and its result (`result`), three functions that make it and apply it
-(`label`), labels grown from seeds (`seeds`), the blocks of a large image (`blocks`) and how far around them a labeling
-looks (`halo`), a sample of its pixels (`sample`), the distance of features to a prototype (`metrics`), those to all
-prototypes and log-likelihoods (`likelihood`), where the flow starts (`prior`), the table of labels (`table`), warnings
-of numbers that look wrong (`hints`). Imports flows and what is below them.
+One description of a labeling (`labeler`), what it does with fields (`solve`) and its result (`result`), three functions
+that make it and apply it (`label`), labels grown from seeds (`seeds`), the blocks of a large image (`blocks`) and how
+far around them a labeling looks (`halo`), a sample of its pixels (`sample`), the distance of features to a prototype
+(`metrics`), those to all prototypes and log-likelihoods (`likelihood`), where the flow starts (`prior`), the table of
+labels (`table`), warnings of numbers that look wrong (`hints`). Imports flows and what is below them.
 """
 
 from .hints import DataWarning

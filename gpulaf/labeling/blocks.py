@@ -8,14 +8,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from types import EllipsisType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..backend.array import empty
+import numpy as np
+
+from ..averaging.sources import WeightSource
+from ..backend.array import contiguous, empty, is_host_array
+from ..backend.memory import block_counts, block_side, check_memory, memory_estimate
 from ..backend.workers import in_order
-from ..fields import field_shape, from_rows
+from ..fields import field_shape, from_rows, pixel_shape
+from ..kernels._numba import threads
+from .halo import label_halo
+from .prior import log_prior, of_pixels, part_of_prior
 from .result import Labeling
+from .solve import label_by, weights_of_layers
 
-__all__ = ["Block", "blocks", "label_blocks"]
+if TYPE_CHECKING:
+    from .labeler import Labeler
+
+__all__ = ["Block", "Window", "blocks", "label_blocks", "label_parts"]
+
+#: Rows and columns of a part of an image, or all of it.
+Window = tuple[slice, slice] | EllipsisType
+#: Blocks that are labeled at the same time, at most, where weights are made from the image.
+AT_ONCE = 4
 
 
 class Block(NamedTuple):
@@ -69,3 +86,102 @@ def label_blocks(
         labels[block.inner] = found.labels[block.core]
         worst = found if worst is None or found.error > worst.error else worst
     return worst._replace(labels=labels, probabilities=probabilities)
+
+
+def label_parts(
+    labeler: Labeler,
+    fields: Callable[[Window], Any],
+    array: Any,
+    labels: int,
+    features: Any,
+    valid: Any,
+    spacing: Any,
+    *,
+    soft: bool = False,
+) -> Labeling:
+    """Label an image at once, or in blocks where that takes less memory.
+
+    Parameters
+    ----------
+    labeler : Labeler
+    fields : callable
+        ℓ (h, J, w) of a window of the image; of all of it for ``...``.
+    array : array
+        The pixels, in the library and dtype of the fields: features (H, W, C), or where `soft` predictions (H, J, W).
+    labels : int
+        J.
+    features : (H, W, C) array, optional
+        What weights are made from.
+    valid : (H, W) array of bool, optional
+    spacing : (sy, sx), optional
+    soft : bool
+        Whether the labels are those of predictions.
+
+    Raises
+    ------
+    MemoryError
+        If not even that fits.
+    """
+    shape = pixel_shape(array) if soft else tuple(array.shape[:-1])
+    source = labeler.weights
+    made = isinstance(source, WeightSource)
+    channels = 0 if features is None else features.shape[-1]
+    options = labeler.memory_options | {
+        "given": 0 if made else sum(x is not None for x in labeler.layers),
+        "workspace": source.workspace(channels) if made else 0,
+        "masked": valid is not None,
+        "channels": channels,
+        "soft": soft,
+        "prior": of_pixels(labeler.prior),
+        "blocks": _at_once(labeler),
+    }
+    check_memory(array, shape, labels, **options)
+    halo = _halo(labeler, valid) if len(shape) == 2 and is_host_array(array) else None
+    if halo is not None:
+        height, width = shape
+        side = block_side(memory_estimate((1, 1), labels, dtype=array.dtype, **options), halo)
+        counts = block_counts((height, width), side)
+        if max(counts) > 1:
+            parts = list(blocks(counts, (height, width), halo))
+            return _label_in_blocks(labeler, parts, fields, features if made else None, valid, spacing)
+    return label_by(labeler, fields(...), features, valid=valid, spacing=spacing)
+
+
+def _halo(labeler: Labeler, valid: Any) -> int | None:
+    """Pixels around a block that its labels depend on; None where they look at the whole image."""
+    try:
+        return label_halo(labeler, masked=valid is not None)
+    except (TypeError, ValueError):
+        return None
+
+
+def _label_in_blocks(
+    labeler: Labeler, parts: Sequence[Block], fields: Callable[[Window], Any], features: Any, valid: Any, spacing: Any
+) -> Labeling:
+    """Label an image block by block, by ℓ of each of them and features that weights are made from."""
+    shape = (parts[-1].inner[0].stop, parts[-1].inner[1].stop)
+    layers: list[Any] = []
+    start: Any = None
+
+    def labeled(block: Block) -> Labeling:
+        nonlocal start
+        field = fields(block.outer)
+        if labeler.prior is not None and start is None:
+            whole = np.broadcast_to(field[:1, :, :1], field_shape(shape, field.shape[1]))
+            start = log_prior(labeler.prior, whole, valid)
+        if not layers and not isinstance(labeler.weights, WeightSource):
+            whole = np.broadcast_to(field[:1, :1, :1], field_shape(shape, 1))
+            layers.extend(weights_of_layers(labeler, whole, None, None))
+        cut = [None if x is None else x.part(*block.outer, block.cuts(shape)) for x in layers]
+        return label_by(
+            labeler, field, None if features is None else contiguous(features[block.outer]),
+            valid=None if valid is None else valid[block.outer], spacing=spacing, layers=cut or None,
+            start=part_of_prior(start, block.outer),
+        )  # fmt: skip
+
+    return label_blocks(labeled, parts, shape, workers=_at_once(labeler))._replace(valid=valid)
+
+
+def _at_once(labeler: Labeler) -> int:
+    """Blocks that are labeled at the same time: kernels have threads of their own, features have none."""
+    return min(AT_ONCE, threads()) if getattr(labeler.weights, "concurrent", False) else 1

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ..averaging.base import Averaging
 from ..averaging.graph import Graph
-from ..averaging.grid import Grid, as_averaging
-from ..averaging.patches import extended, spaced_weights, uniform_weights
+from ..averaging.grid import as_averaging
 from ..averaging.sources import WeightSource
-from ..backend.array import contiguous, filled, host_dtype, is_array, is_host_array, like, namespace
-from ..backend.memory import block_counts, block_side, check_memory, memory_estimate
+from ..backend.array import is_array
 from ..backend.validation import (
     Pixels,
     check_range,
@@ -26,20 +23,17 @@ from ..backend.validation import (
     label_fields,
     log_probabilities,
 )
-from ..fields import field_shape, pixel_shape
-from ..flows.assignment import LONGEST, AssignmentFlow
-from ..flows.deep import DeepFlow, Stage
+from ..fields import pixel_shape
+from ..flows.assignment import LONGEST
 from ..integrators.base import Integrator, check_time, layer_times
 from ..integrators.nonlinear import Scheme
 from ..integrators.taylor import Taylor
-from ..kernels._numba import threads
-from .blocks import Block, blocks, label_blocks
-from .halo import label_halo
+from .blocks import Window, label_parts
 from .hints import unused_labels, warn_of_distances, warn_of_labels, warn_of_values
-from .likelihood import beside, distance_spread, distances, in_units, log_likelihood, prototype_array, tempered
+from .likelihood import distance_spread, distances, in_units, log_likelihood, prototype_array, tempered
 from .metrics import Metric, check_metric, value_scale
-from .prior import check_prior, log_prior, of_pixels, part_of_prior
-from .result import Labeling, rounded
+from .prior import check_prior
+from .result import Labeling
 from .sample import sampled_pixels
 from .table import label_pixels
 
@@ -186,11 +180,7 @@ class Labeler:
         pixels = self._pixels(image, channel_axis, mask)
         check_spacing(spacing, pixels.features.ndim - 1)
         values, told = self.looked_at(sampled_pixels(pixels))
-        fields, blocks = self._fields(pixels, values)
-        if blocks:
-            result = self._in_blocks(blocks, fields, pixels.features, pixels.valid, spacing)
-        else:
-            result = self.on_fields(fields(), pixels.features, valid=pixels.valid, spacing=spacing)
+        result = self._labeled(pixels, values, spacing)
         unused = unused_labels(label_pixels(result.labels, result.valid, len(values)))
         if not (told or self.scaled):
             warn_of_labels(unused)
@@ -203,10 +193,7 @@ class Labeler:
         """Label a part of an image, or where `axes` is 3 of a volume, as :meth:`__call__` does, without warnings about
         its values."""
         pixels = self._pixels(image, None if image.ndim == axes else axes, mask)
-        fields, blocks = self._fields(pixels, self._prototypes(pixels))
-        if blocks:
-            return self._in_blocks(blocks, fields, pixels.features, pixels.valid, spacing)
-        return self.on_fields(fields(), pixels.features, valid=pixels.valid, spacing=spacing)
+        return self._labeled(pixels, self._prototypes(pixels), spacing)
 
     def looked_at(self, sample: Pixels) -> tuple[np.ndarray, bool]:
         """The label prototypes, scaled, and whether a sample of the image does not go with them, which is warned of."""
@@ -250,50 +237,6 @@ class Labeler:
             *label_fields(logits, label_axis, "logits", mask=mask, on_graph=self.on_graph), pixels, spacing
         )
 
-    def on_fields(
-        self,
-        log_likelihood: Any,
-        features: Any = None,
-        *,
-        valid: Any = None,
-        spacing: tuple[float, ...] | None = None,
-        layers: Sequence[Averaging | Stage | None] | None = None,
-        start: Any = None,
-    ) -> Labeling:
-        """Label by −D/ρ (H, J, W), and where weights are made from them by features (H, W, C), at `valid` pixels.
-
-        All of them are trusted; so are `layers`, in place of the weights of the labeler where these are given, and
-        log W₀, (H, J, W) or (J, 1), that is added, in place of that of its prior.
-        """
-        if start is None:
-            start = log_prior(self.prior, log_likelihood, valid)
-        holes = None if valid is None or bool(namespace(valid).all(valid)) else valid  # synchronize
-        if holes is not None:
-            log_likelihood = filled(log_likelihood, holes[..., None, :])
-        if layers is None:
-            layers = self._layers(log_likelihood, features, holes)
-        averagings = self._averagings(layers, log_likelihood, holes, spacing)
-        if start is not None:
-            log_likelihood = log_likelihood + start
-        where = "CPU" if is_host_array(log_likelihood) else "GPU"
-        LOG.info("label %s on the %s, T = %s, %s", tuple(log_likelihood.shape), where, self.times, self.solver)
-        with np.errstate(over="ignore", invalid="ignore"):
-            if isinstance(self.solver, Scheme):
-                if isinstance(averagings[0], Stage):
-                    raise TypeError(
-                        f"the weights are made layer by layer; accepted are linearized flows, not {self.solver!r}. "
-                        "Leave solver out."
-                    )
-                nonlinear = AssignmentFlow(averagings[0], log_likelihood, holes, start)
-                end = nonlinear.solve(self.solver, time=self.times[0])
-                v = end.v if start is None else end.v + start
-                return rounded(v, valid, self.solver.accuracy, end.evaluations, end.converged, end.reason)
-            shared = len(averagings) == 1
-            flow = DeepFlow(averagings[0] if shared else averagings, self.times, solver=self.solver)
-            solution = flow.solve(log_likelihood, keep_basis=False)
-        LOG.debug("error %.3g, %d products, converged: %s. %s", *solution.summary)
-        return rounded(solution.v if start is None else solution.v + start, valid, *solution.summary)
-
     def _pixels(self, image: Any, channel_axis: int | None, mask: Any) -> Pixels:
         """Validate an image and convert it to features."""
         return image_features(image, channel_axis, mask=mask, range=self.range, on_graph=self.on_graph)
@@ -303,69 +246,15 @@ class Labeler:
         bounds = (0.0, 1.0) if self.scaled else pixels.range
         return prototype_array(self.prototypes, pixels.features, bounds)
 
-    def _fields(self, pixels: Pixels, prototypes: np.ndarray) -> tuple[Callable[..., Any], list[Block]]:
-        """ℓ of the image or a part of it, by the distances to scaled prototypes; and the blocks to label it in."""
-        features, labels = pixels.features, len(prototypes)
+    def _labeled(self, pixels: Pixels, prototypes: np.ndarray, spacing: Any) -> Labeling:
+        """Label by the distances to scaled prototypes."""
+        features = pixels.features
 
-        def fields(block: Block | None = None) -> Any:
-            part = features[...] if block is None else features[block.outer]
-            valid = pixels.valid if block is None or pixels.valid is None else pixels.valid[block.outer]
-            return log_likelihood(distances(part, prototypes, self.metric, valid=valid), self.rho)
+        def fields(window: Window) -> Any:
+            valid = None if pixels.valid is None else pixels.valid[window]
+            return log_likelihood(distances(features[window], prototypes, self.metric, valid=valid), self.rho)
 
-        return fields, self._blocks(features, tuple(features.shape[:-1]), labels, pixels.valid, features.shape[-1])
-
-    def _blocks(
-        self, array: Any, shape: tuple[int, ...], labels: int, valid: Any, channels: int, soft: bool = False
-    ) -> list[Block]:
-        """The blocks that an image is labeled in; none where that is done at once. MemoryError where it does not fit.
-
-        `array` has the library and dtype of the fields.
-        """
-        made = isinstance(self.weights, WeightSource)
-        options = self.memory_options | {
-            "given": 0 if made else sum(x is not None for x in self.layers),
-            "workspace": self.weights.workspace(channels) if made else 0,
-            "masked": valid is not None,
-            "channels": channels,
-            "soft": soft or of_pixels(self.prior),
-        }
-        check_memory(array, shape, labels, **options)
-        if len(shape) != 2 or not is_host_array(array):
-            return []
-        try:
-            halo = label_halo(self, masked=valid is not None)
-        except (TypeError, ValueError):  # it looks at the whole image
-            return []
-        counts = block_counts(shape, block_side(memory_estimate((1, 1), labels, dtype=array.dtype, **options), halo))
-        return [] if max(counts) == 1 else list(blocks(counts, shape, halo))
-
-    def _in_blocks(
-        self, parts: list[Block], fields: Callable[[Block], Any], features: Any, valid: Any, spacing: Any
-    ) -> Labeling:
-        """Label an image block by block, by ℓ of each of them."""
-        shape, made = (parts[-1].inner[0].stop, parts[-1].inner[1].stop), isinstance(self.weights, WeightSource)
-        layers: list[Any] = []
-        start: Any = None
-
-        def labeled(block: Block) -> Labeling:
-            nonlocal start
-            field = fields(block)
-            if self.prior is not None and start is None:
-                start = log_prior(
-                    self.prior, np.broadcast_to(field[:1, :, :1], field_shape(shape, field.shape[1])), valid
-                )
-            if not made and not layers:
-                layers.extend(self._layers(np.broadcast_to(field[:1, :1, :1], field_shape(shape, 1)), None, None))
-            cut = [None if x is None else x.part(*block.outer, block.cuts(shape)) for x in layers]
-            return self.on_fields(
-                field, contiguous(features[block.outer]) if made and features is not None else None,
-                valid=None if valid is None else valid[block.outer], spacing=spacing, layers=cut or None,
-                start=part_of_prior(start, block.outer),
-            )  # fmt: skip
-
-        # kernels have threads of their own, features have none
-        workers = min(AT_ONCE, threads()) if getattr(self.weights, "concurrent", False) else 1
-        return label_blocks(labeled, parts, shape, workers=workers)._replace(valid=valid)
+        return label_parts(self, fields, features, len(prototypes), features, pixels.valid, spacing)
 
     def refine_fields(self, fields: Any, valid: Any, pixels: Pixels | None, spacing: Any) -> Labeling:
         """Label by predictions (H, J, W) over rho, with the image where there is one."""
@@ -376,48 +265,8 @@ class Labeler:
                 f"the image has {tuple(features.shape[:-1])} pixels and the predictions {shape}; "
                 "accepted are as many. Check the pair."
             )
-        channels = 0 if features is None else features.shape[-1]
-        parts = self._blocks(fields, shape, fields.shape[-2], valid, channels, soft=True)
-        if not parts:
-            return self.on_fields(tempered(fields, self.rho), features, valid=valid, spacing=spacing)
 
-        def part(block: Block) -> Any:
-            rows, columns = block.outer
-            return tempered(fields[rows, :, columns], self.rho)
+        def part(window: Window) -> Any:
+            return tempered(fields if window is ... else fields[window[0], :, window[1]], self.rho)
 
-        return self._in_blocks(parts, part, features, valid, spacing)
-
-    def _layers(self, fields: Any, features: Any, valid: Any) -> list[Averaging | Stage | None]:
-        """Given and made weights of each layer, or alone those that all share, checked; None for uniform ones."""
-        given = (
-            self._made(self.weights, fields, features, valid) if isinstance(self.weights, WeightSource) else self.layers
-        )
-        return [x if x is None or isinstance(x, Stage) else as_averaging(x).like(fields) for x in given]
-
-    def _averagings(self, layers: Sequence[Any], fields: Any, valid: Any, spacing: Any) -> list[Averaging | Stage]:
-        """Ω of each layer for these fields, or alone that which all of them share."""
-        plain = uniform_weights if spacing is None else partial(spaced_weights, spacing=spacing)
-        shape, dtype = pixel_shape(fields), host_dtype(fields)
-        found = [Grid(like(plain(shape, dtype=dtype), fields)) if x is None else x for x in layers]
-        return found if valid is None else [x.masked(valid) for x in found]
-
-    def _made(self, source: WeightSource, fields: Any, features: Any, valid: Any) -> list[Any]:
-        """The weights that a source makes from features, those of each layer or one for all."""
-        if features is None:
-            raise ValueError(f"weights is {source!r}, but there is no image for it to look at. Pass image, too.")
-        if getattr(source, "sees_probabilities", False):
-            features = beside(features, fields, self.rho)
-        weights = source(features if valid is None else extended(features, valid, source.reach))
-        made = list(weights) if isinstance(weights, (list, tuple)) else [weights]
-        if len(made) > 1 and len(made) != len(self.times):
-            raise ValueError(
-                f"the weights made from the image are those of {len(made)} layers and time is {self.time}; accepted is "
-                "the time of each layer. Give times like [1.0, 1.0, 1.0]."
-            )
-        for radius in ((x if isinstance(x, Stage) else as_averaging(x)).radius for x in made):
-            if radius != source.radius:
-                raise ValueError(
-                    f"the weights made from the image are patches of radius {radius}; accepted is the radius "
-                    f"{source.radius} that {source!r} tells. Set its radius."
-                )
-        return made
+        return label_parts(self, part, fields, fields.shape[-2], features, valid, spacing, soft=True)

@@ -13,6 +13,7 @@ from ..backend.memory import check_memory
 from ..backend.progress import progress_bar
 from ..fields import pixel_shape
 from ..labeling.likelihood import tempered
+from ..labeling.solve import label_by
 from .dataset import label_indices
 from .metrics import confusion_matrix, scores
 from .samples import Item, Samples, read_item
@@ -70,7 +71,7 @@ def compare(predictor: TrainedPredictor, item: Item) -> Comparison:
         fields = tempered(reader.log_probabilities(soft, valid), predictor.rho_)
     check_memory(fields, pixel_shape(fields), fields.shape[-2], **labeler.memory_options)
     labelings = (
-        x.on_fields(fields, features, valid=valid, spacing=reader.spacing)
+        label_by(x, fields, features, valid=valid, spacing=reader.spacing)
         for x in (replace(labeler, weights=None), labeler)
     )
     found = [host_array(fields).argmax(axis=-2), *(host_array(x.labels) for x in labelings)]

@@ -149,6 +149,30 @@ def test_estimate_of_a_refinement_in_blocks(masked):
     assert 0.97 < estimate / peak < 1.75
 
 
+@pytest.mark.parametrize("side", [144, 700])
+def test_estimate_with_a_prior_of_every_pixel(side):
+    rng = np.random.default_rng(0)
+    image, prior = rng.random((side, side), np.float32), rng.dirichlet(np.ones(8), (side, side)).astype(np.float32)
+    labeler = Labeler(np.linspace(0, 1, 8), prior=prior)
+    peak = peak_of(lambda: labeler(image)) + image.nbytes + prior.nbytes
+    assert 0.97 < memory_estimate((side, side), 8, prior=True, **labeler.memory_options) / peak < 1.75
+
+
+class OnThreads(BilateralWeights):
+    """Weights of blocks that are labeled at the same time."""
+
+    concurrent = True
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_estimate_of_blocks_at_a_time(monkeypatch, threads):
+    monkeypatch.setattr("gpulaf.labeling.blocks.threads", lambda: threads)
+    image, labeler = np.random.default_rng(0).random((1400, 1400), np.float32), Labeler([0.2, 0.8], OnThreads())
+    peak = peak_of(lambda: labeler(image)) + image.nbytes
+    options = {"workspace": labeler.weights.workspace(1), "blocks": threads} | labeler.memory_options
+    assert 0.97 < memory_estimate((1400, 1400), 2, **options) / peak < 1.75
+
+
 @pytest.mark.parametrize(("labels", "dtype"), [(2, "float32"), (8, "float64")])
 def test_estimate_of_learning_with_a_mask(labels, dtype):
     rng = np.random.default_rng(0)

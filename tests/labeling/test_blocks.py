@@ -11,7 +11,7 @@ from gpulaf import DormandPrince, Euler, Grid, Krylov, Labeler, Taylor, label, r
 from gpulaf.averaging import BilateralWeights, normalize_weights
 from gpulaf.averaging.patches import check_weights
 from gpulaf.backend import memory
-from gpulaf.labeling import labeler as module
+from gpulaf.labeling import blocks as module
 from gpulaf.labeling.blocks import blocks
 
 SHAPE = (150, 201)
