@@ -28,7 +28,7 @@ import numpy as np
 
 from ..backend.array import like, namespace, scalar
 from ..integrators.phi import tail
-from ..integrators.taylor import LARGEST_NORM, coefficients, series
+from ..integrators.taylor import LARGEST_NORM, coefficients
 from .deep import DeepFlow, Stage
 from .linear import LinearFlow
 
@@ -92,11 +92,6 @@ def certificate(flow: DeepFlow, log_likelihood: Any, v: Any = None, *, start: An
     TypeError
         If a layer makes its weights from the state where it starts: how they change is not bounded.
     """
-    if any(isinstance(stage, Stage) for stage in flow.stages):
-        raise TypeError(
-            "the weights are made layer by layer; accepted are weights that stay as they are. Take a predictor without "
-            "stages for certificates."
-        )
     if v is None:
         v = flow.solve(log_likelihood, keep_basis=False).v
     xp = namespace(log_likelihood)
@@ -114,16 +109,23 @@ def _reference(flow: DeepFlow, field: Any) -> tuple[list[_Layer], Any, float]:
     """The layers in float64, the sum of their solutions, and a bound of its error in span."""
     layers, total, rest = [], None, 0.0
     for stage, time in zip(flow.stages, flow.times, strict=True):
+        if isinstance(stage, Stage):
+            raise TypeError(
+                "the weights are made layer by layer; accepted for certificates are weights that stay as they are. Take "
+                "a predictor without stages, or leave radius out."
+            )
         one = LinearFlow(stage.like(field), field)
-        a = series(one, None, _terms(time))
-        c, xp = coefficients(time, a.shape[0]), namespace(field)
-        v = xp.sum(a * xp.reshape(xp.asarray(c), (-1, *[1] * field.ndim)), axis=0)
-        spans = [_span(one.averaging.apply(a[k, ...])) for k in range(a.shape[0])]
+        a, xp, terms = one.B, namespace(field), _terms(time)
+        v, spans = time * a, [_span(one.averaging.apply(a))]
+        for c in coefficients(time, terms)[1:]:
+            a = one.A(a)
+            v = v + float(c) * a
+            spans.append(_span(one.averaging.apply(a)))
         layers.append(_Layer(one, time, spans))
         # what was left out before changes ℓ here: q ≤ ε T e^{T/2}(1 + T); and rounding, by any order of summation
         growth, entries = (1 + time) ** 2 * exp(LARGEST_NORM * time), one.averaging.patches.shape[-2] + v.shape[-2] + 8
         rounding = entries * float(np.finfo(np.float64).eps) * (1 + scalar(xp.max(xp.abs(field))))
-        rest += growth * (rest + rounding) + time * tail(LARGEST_NORM * time, a.shape[0])
+        rest += growth * (rest + rounding) + time * tail(LARGEST_NORM * time, terms)
         total = v if total is None else total + v
         field = field + v
     return layers, total, rest
