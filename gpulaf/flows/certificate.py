@@ -111,8 +111,8 @@ def _reference(flow: DeepFlow, field: Any) -> tuple[list[_Layer], Any, float]:
     for stage, time in zip(flow.stages, flow.times, strict=True):
         if isinstance(stage, Stage):
             raise TypeError(
-                "the weights are made layer by layer; accepted for certificates are weights that stay as they are. Take "
-                "a predictor without stages, or leave radius out."
+                "the weights are made layer by layer; accepted for certificates are weights that stay as they are. "
+                "Take a predictor without stages, or leave radius out."
             )
         one = LinearFlow(stage.like(field), field)
         a, xp, terms = one.B, namespace(field), _terms(time)

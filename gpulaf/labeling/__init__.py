@@ -5,7 +5,8 @@ that make it and apply it (`label`), labels grown from seeds (`seeds`), the bloc
 far around them a labeling looks (`halo`), a sample of its pixels (`sample`), the distance of features to a prototype
 (`metrics`), those to all prototypes and log-likelihoods (`likelihood`), where the flow starts (`prior`), the table of
 labels (`table`), warnings of numbers that look wrong (`hints`). The noise of an image (`noise`), how likely it changes
-a label (`uncertainty`), and sets of labels that hold the true one as often as asked (`conformal`). Imports flows and what is below them.
+a label (`uncertainty`), and sets of labels that hold the true one as often as asked (`conformal`). Imports flows and
+what is below them.
 """
 
 from .conformal import LabelSets, calibrated_sets

@@ -1,9 +1,9 @@
 """Sets of labels that hold the true one as often as asked, by quantiles of a calibration split.
 
 A label j is in the set of a pixel where W_j ≥ t_j. With n pixels of the true label j in the calibration images, t_j is
-the ⌊(1 − c)(n + 1)⌋-th smallest of their W_j: were pixels of the label j exchangeable, a new one would have j in its set
-with probability at least c, and at most c + 1/(n + 1). Pixels of one image are not: the coverage holds on average over
-images of the same kind, label by label, and differs from image to image.
+the ⌊(1 − c)(n + 1)⌋-th smallest of their W_j: were pixels of the label j exchangeable, a new one would have j in its
+set with probability at least c, and at most c + 1/(n + 1). Pixels of one image are not: the coverage holds on average
+over images of the same kind, label by label, and differs from image to image.
 
 V. Vovk, Conditional validity of inductive conformal predictors, Mach. Learn. 92 (2013): one threshold for each label.
 """
@@ -90,8 +90,8 @@ def calibrated_sets(labelings: Iterable[Labeling], truths: Iterable[Any], covera
         scores, truth = host_array(labeling.probabilities), host_array(truth)
         if truth.shape != scores.shape[:-1] or truth.dtype.kind not in "ui":
             raise ValueError(
-                f"the truth has shape {truth.shape} and dtype {truth.dtype}; accepted are integers {scores.shape[:-1]}, "
-                "as the labels. Check the pair."
+                f"the truth has shape {truth.shape} and dtype {truth.dtype}; accepted are integers "
+                f"{scores.shape[:-1]}, as the labels. Check the pair."
             )
         known = np.ones(truth.shape, bool) if labeling.valid is None else host_array(labeling.valid)
         found = found or [[] for _ in range(scores.shape[-1])]
