@@ -23,21 +23,19 @@ def uncertainty_options(command: Any) -> Any:
     )(command)  # fmt: skip
     return click.option(
         "--uncertainty", type=click.Path(path_type=Path),
-        help="Also write the probability that another noise of the same size changes the label, a float per pixel: .tif "
-        "or .npy.",
+        help="Also write the probability that another noise of the same size changes the label, a float per pixel: "
+        ".tif or .npy.",
     )(command)  # fmt: skip
 
 
 def check_uncertainty(options: dict[str, Any]) -> None:
-    """Raise ValueError for options that contradict each other, or that tiles cannot follow."""
-    from ..labeling.uncertainty import Uncertainty
+    """Raise ValueError for options that contradict each other."""
+    from ..backend.numbers import check_number
 
     if options["noise"] is not None:
         if options["uncertainty"] is None:
-            raise ValueError(
-                "--noise is that of --uncertainty, which is not given. Name its file, or leave --noise out."
-            )
-        Uncertainty(options["noise"])
+            raise ValueError("--noise is given, and --uncertainty is not. Name its file, or leave --noise out.")
+        check_number(options["noise"], "--noise", 1e-9, 1e9, "0.01 to 0.3 is usual; left out, the image tells it.")
     if options["uncertainty"] is not None and options["flow"] == "nonlinear":
         raise ValueError("--uncertainty is that of --flow linear. Leave --flow nonlinear out.")
 
@@ -52,9 +50,8 @@ def with_uncertainty(labeler: Labeler, options: dict[str, Any], record: Record, 
         return labeler
     sigma, found = options["noise"], ""
     if sigma is None:
-        masked = {} if record.valid is None else {"mask": record.valid}
         try:
-            sigma = noise_level(image_features(record.pixels, axis, range=labeler.range, **masked))
+            sigma = noise_level(image_features(record.pixels, axis, mask=record.valid, range=labeler.range))
         except ValueError as error:
             reason = str(error).partition(". ")[0].partition(" Say ")[0]
             raise ValueError(f"{reason.removesuffix('.')}. Say how large it is: --noise SIGMA.") from error
