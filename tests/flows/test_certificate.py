@@ -39,9 +39,7 @@ def test_the_span_contracts_by_beta_and_its_change_by_gamma(labels):
     for _ in range(40):
         logits = 2 * rng.standard_normal(labels)
         moved = float(rng.choice([0.0, 0.3, 1.5]))
-        beta, gamma = (
-            b.item() for b in _contractions(softmax(logits, 0)[None, :, None], np.full((1, 1, 1), moved))
-        )
+        beta, gamma = (b.item() for b in _contractions(softmax(logits, 0)[None, :, None], np.full((1, 1, 1), moved)))
         for _ in range(200):
             S = softmax(logits + moved * rng.integers(0, 2, labels), 0)
             x, z, y = rng.integers(0, 2, (3, labels)).astype(float)
@@ -102,7 +100,9 @@ def test_no_change_of_the_data_moves_v_by_more_than_the_bound(labels, radius):
     worst = 0.0
     for k in range(12):
         shape = problem.log_likelihood.shape
-        delta = radius * (np.sign(rng.standard_normal(shape)) if k % 2 else np.sign(rng.standard_normal((1, shape[1], 1))))
+        delta = radius * (
+            np.sign(rng.standard_normal(shape)) if k % 2 else np.sign(rng.standard_normal((1, shape[1], 1)))
+        )
         delta = np.broadcast_to(delta, shape)
         moved = dense_solution(Problem(problem.weights, problem.log_likelihood + delta, problem.g, problem.truth), TIME)
         worst = max(worst, (span(moved - v) / bound).max())
