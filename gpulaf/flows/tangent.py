@@ -57,9 +57,9 @@ class Tangent:
     >>> import numpy as np
     >>> from gpulaf.averaging import uniform_weights
     >>> from gpulaf.flows import DeepFlow, Tangent
-    >>> l = np.random.default_rng(0).standard_normal((8, 3, 8))
+    >>> l = np.random.default_rng(0).standard_normal((8, 3, 8)).astype(np.float32)
     >>> tangent = Tangent(DeepFlow(uniform_weights((8, 8)), 3.0), l)
-    >>> float(np.abs(tangent(np.ones_like(l))).max()) < 1e-12  # a constant over labels changes nothing
+    >>> float(np.abs(tangent(np.ones_like(l))).max()) < 1e-5  # a constant over labels changes nothing
     True
     """
 

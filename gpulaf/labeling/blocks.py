@@ -21,6 +21,7 @@ from ..backend.workers import in_order
 from ..fields import field_shape, from_rows, pixel_shape
 from ..kernels._numba import threads
 from .halo import label_halo
+from .noise import Probe
 from .prior import log_prior, of_pixels, part_of_prior
 from .result import Labeling
 from .solve import label_by, weights_of_layers
@@ -33,8 +34,8 @@ __all__ = ["Block", "Window", "blocks", "label_blocks", "label_parts"]
 
 #: Rows and columns of a part of an image, or all of it.
 Window = tuple[slice, slice] | EllipsisType
-#: Pairs of ℓ with noise of opposite signs, of a window.
-Probes = Callable[[Window], Iterator[tuple[Any, Any]]]
+#: Pairs of probes of noise of opposite signs, of a window.
+Probes = Callable[[Window], Iterator[tuple[Probe, Probe]]]
 #: Blocks that are labeled at the same time, at most, where weights are made from the image.
 AT_ONCE = 4
 
@@ -122,7 +123,7 @@ def label_parts(
     valid : (H, W) array of bool, optional
     spacing : (sy, sx), optional
     probes : callable, optional
-        Pairs of ℓ with noise of opposite signs, of a window, for the uncertainty.
+        Pairs of probes of noise of opposite signs, of a window, for the uncertainty.
     soft : bool
         Whether the labels are those of predictions.
 

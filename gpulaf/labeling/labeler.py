@@ -83,7 +83,8 @@ class Labeler:
         barycenter, 1/J.
     uncertainty : bool or Uncertainty
         Also the probability that another noise of the same size changes the label of a pixel, by 16 runs more of a
-        linearized flow, whose weights stay; :class:`gpulaf.Uncertainty` holds the options.
+        linearized flow; weights that are made from the image are made in each of them. :class:`gpulaf.Uncertainty`
+        holds the options.
 
     Raises
     ------
@@ -292,5 +293,5 @@ class Labeler:
                     "uncertainty=gpulaf.Uncertainty(sigma=…), the standard deviation of their logits."
                 )
             patterns = SignPatterns((*shape, fields.shape[-2]), asked.probes // 2, asked.seed)
-            probes = noisy_pairs(part, patterns, asked.sigma, fields)
+            probes = noisy_pairs(part, patterns, asked.sigma, fields, soft=True)
         return label_parts(self, part, fields, fields.shape[-2], features, valid, spacing, probes=probes, soft=True)

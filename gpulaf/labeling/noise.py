@@ -13,7 +13,7 @@ from functools import lru_cache
 from itertools import product
 from math import prod
 from types import EllipsisType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.linalg
@@ -21,12 +21,21 @@ import scipy.linalg
 from ..backend.array import host_array, like
 from ..backend.validation import Pixels
 
-__all__ = ["SignPatterns", "noise_level", "noisy_pairs"]
+__all__ = ["Probe", "SignPatterns", "noise_level", "noisy_pairs"]
 
 #: Differences of pixels that are looked at, at most.
 SAMPLE = 2**20
 #: The median of |x| of normal x over their standard deviation.
 NORMAL = 0.6745
+
+
+class Probe(NamedTuple):
+    """A window of an image with noise."""
+
+    #: ℓ, (h, J, w).
+    log_likelihood: Any
+    #: What is added to the features that weights are made of, (h, w, C); 0.0 where predictions have the noise.
+    noise: Any
 
 
 def noise_level(pixels: Pixels) -> float:
@@ -99,9 +108,9 @@ class SignPatterns:
 
 
 def noisy_pairs(
-    fields: Callable[[Any, Any], Any], patterns: SignPatterns, sigma: float, array: Any
-) -> Callable[[Any], Iterator[tuple[Any, Any]]]:
-    """Pairs of ℓ with noise of opposite signs, of a window of the image.
+    fields: Callable[[Any, Any], Any], patterns: SignPatterns, sigma: float, array: Any, *, soft: bool = False
+) -> Callable[[Any], Iterator[tuple[Probe, Probe]]]:
+    """Pairs of ℓ at noise of opposite signs, of a window of the image.
 
     Parameters
     ----------
@@ -112,12 +121,15 @@ def noisy_pairs(
         Standard deviation of the noise.
     array : array
         The noise has its library and dtype.
+    soft : bool
+        It is that of predictions.
     """
 
-    def pairs(window: Any) -> Iterator[tuple[Any, Any]]:
+    def pairs(window: Any) -> Iterator[tuple[Probe, Probe]]:
         for number in range(len(patterns.matrix)):
             noise = like(sigma * patterns(number, window), array)
-            yield fields(window, noise), fields(window, -noise)
+            one, other = (Probe(fields(window, x), 0.0 if soft else x) for x in (noise, -noise))
+            yield one, other
 
     return pairs
 

@@ -22,6 +22,7 @@ from ..backend.array import filled, namespace
 from ..backend.numbers import check_count, check_number
 from ..integrators.base import Integrator
 from ..integrators.taylor import Taylor
+from .noise import Probe
 
 __all__ = ["Uncertainty", "flip_probability", "quick", "uncertainty_options"]
 
@@ -80,16 +81,16 @@ def quick(solver: Any) -> Integrator:
 
 
 def flip_probability(
-    solve: Callable[[Any], Any], probes: Iterator[tuple[Any, Any]], labels: Any, valid: Any = None
+    solve: Callable[[Probe], Any], probes: Iterator[tuple[Probe, Probe]], labels: Any, valid: Any = None
 ) -> Any:
     """The probability that the likeliest rival takes the place of the label.
 
     Parameters
     ----------
     solve : callable
-        ℓ (H, J, W) to v.
-    probes : iterator of pairs of (H, J, W) arrays
-        ℓ at noise of opposite signs.
+        v (H, J, W) of a probe.
+    probes : iterator of pairs of Probe
+        Of noise of opposite signs.
     labels : (H, W) array of integers
     valid : (H, W) array of bool, optional
 
@@ -102,7 +103,7 @@ def flip_probability(
     own: Any = None
     count = 0
     for pair in probes:
-        plus, minus = (solve(field) for field in pair)
+        plus, minus = (solve(probe) for probe in pair)
         xp = namespace(plus)
         if own is None:
             numbers = xp.asarray(np.arange(plus.shape[-2])[:, None])

@@ -98,6 +98,28 @@ def test_against_draws_of_noise_as_large_as_images_have() -> None:
     assert labeler(image).uncertainty is None
 
 
+@pytest.mark.parametrize("weights", [WEIGHTS, BilateralWeights(0.3)], ids=["given", "made"])
+def test_a_run_is_the_labeling_of_the_noisy_image(weights: Any) -> None:
+    """Margins are differences of logarithms of its probabilities; weights are made from the noisy image."""
+    sigma, options = 0.2, {"weights": weights, "rho": RHO, "solver": gpulaf.Taylor(degree=8)}
+    patterns = SignPatterns((*SHAPE, 1), 4)
+    labels = label(IMAGE, PROTOTYPES, **options).labels[..., None].astype(int)
+
+    def margins(image: np.ndarray) -> np.ndarray:
+        logarithms = np.log(label(image, PROTOTYPES, **options).probabilities)
+        return np.take_along_axis(logarithms, labels, -1) - logarithms
+
+    mean = variance = 0.0
+    for k in range(4):
+        signs = sigma * patterns(k)
+        plus, minus = margins(IMAGE + signs), margins(IMAGE - signs)
+        mean, variance = mean + (plus + minus) / 8, variance + ((plus - minus) / 2) ** 2 / 4
+    expected = probabilities(np.moveaxis(mean, -1, -2), np.moveaxis(variance, -1, -2))
+    found = label(IMAGE, PROTOTYPES, **options, uncertainty=Uncertainty(sigma, 8)).uncertainty
+    assert np.ptp(expected) > 0.05
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
 def test_normal_tail() -> None:
     z = np.linspace(-12, 12, 501)
     np.testing.assert_allclose(normal_tail(z), norm.sf(z), rtol=3e-7)
