@@ -118,9 +118,9 @@ def memory_estimate(
     if masked:  # ℓ with and without a mask; of the weights those given, masked and normalized, and where each looks
         floats = max(floats, (2 if learn else 3) * labels + (6 + more) * patch + 3)
     if probes:  # noise, ℓ with it, sums of margins and of their squares, those of a pair, which entries are labels
-        floats += 6 * labels + 3 * channels
+        floats += 9 * labels + 3 * channels
     if certified:  # in float64: weights, ℓ, S, a term and the sum of the series, spans of its terms
-        floats = max(floats, 3 * labels + 2 * (8 * labels + patch + 24))
+        floats = max(floats, 3 * labels + 8 // size * (6 * labels + patch + 46))
     image = (1.5 + masked) * channels  # as given, mostly in less than a float; without invalid pixels; as features
     halo = None if learn or certified or device != "cpu" or len(shape) != 2 else block_halo(solver, times, radius)
     parts = [1, 1] if halo is None else block_counts(shape, block_side(floats * size, halo))
