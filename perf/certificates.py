@@ -3,8 +3,8 @@
 `gpulaf.flows.certificate` with uniform weights, T = 3, in one flow and in three of T = 1, on scenes with the paper's
 noise. Solver: the share of the labels that are proven to be those of the exact flow, by the bound of the error at the
 pixel, and by that which is known before. Data: the quantiles of the radius, times ρ: as long as no value of the image
-moves its distances by more, anywhere within reach, the label stays; and the share of the labels that stay when values
-change by 0.01, 0.02 and 0.05 of the range. Then pixels are attacked, all values in ℓ by the radius of the pixel, toward
+moves its distances by more, anywhere within reach, the label stays; and the share of the labels that stay when pixels
+move by 0.01, 0.02 and 0.05 of the range, over all channels together. Then pixels are attacked, all values in ℓ by the radius of the pixel, toward
 the rival along the gradient: flips at the radius, of which there must be none, and at multiples of it.
 """
 
@@ -80,7 +80,7 @@ def main() -> None:
     rows: Rows = [row(name, rho, layers, asked) for name in SCENES for rho in (0.1, 0.5) for layers in (1, 3)]
     told = "; ".join(
         f"{x['scene']}, ρ = {x['rho']:g}, {x['flows']} flow{'s' * (x['flows'] > 1)}: {x['% exact']:.2f} % are those of "
-        f"the exact flow, {x['% stay at 0.02']:.1f} % stay when values change by 0.02"
+        f"the exact flow, {x['% stay at 0.02']:.1f} % stay when pixels move by 0.02"
         for x in rows
     )
     flips, most = (sum(x[f"flips at {factor}×"] for x in rows) for factor in (1, 8))
