@@ -2,10 +2,10 @@
 
 `gpulaf.flows.certificate` with uniform weights, T = 3, in one flow and in three of T = 1, on scenes with the paper's
 noise. Solver: the share of the labels that are proven to be those of the exact flow, by the bound of the error at the
-pixel, and by that which is known before. Data: the quantiles of the radius, times ρ: as long as no value of the image
-moves its distances by more, anywhere within reach, the label stays; and the share of the labels that stay when pixels
-move by 0.01, 0.02 and 0.05 of the range, over all channels together. Then pixels are attacked, all values in ℓ by the radius of the pixel, toward
-the rival along the gradient: flips at the radius, of which there must be none, and at multiples of it.
+pixel, and by that which is known before. Data: the quantiles of the radius, times ρ: as long as no pixel moves by more,
+over all channels together and anywhere within reach, the label stays; and the share of the labels that stay when
+pixels move by 0.01, 0.02 and 0.05 of the range. Then pixels are attacked, all values in ℓ by the radius of the pixel,
+toward the rival along the gradient: flips at the radius, of which there must be none, and at multiples of it.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from judging import Call, Found, Problem, told, tuned, wrong
 
 import gpulaf
 from gpulaf.fields import from_rows
+from gpulaf.labeling.solve import label_by
 from gpulaf.prediction import Features
 
 #: The classifiers whose probabilities are cleaned up: features, pixels of each image, trees.
@@ -91,7 +92,7 @@ def learned(job: Job, problem: Problem, cases: Sequence[Case]) -> Call:
         pixels = reader.pixels(seen(case, soft)).features
         fields = reader.data_term(pixels, soft_of(case) if problem.soft else None)
         fields[:, 0] -= np.float32(offset)
-        return labeler.on_fields(fields, pixels).labels.astype(np.int32)
+        return label_by(labeler, fields, pixels).labels.astype(np.int32)
 
     return call
 

@@ -12,7 +12,7 @@ from ..fields import field_shape
 from ..kernels.stencil import slot, store
 from ..simplex import replicator, softmax
 
-__all__ = ["Averaging", "check_field"]
+__all__ = ["Averaging", "check_field", "stored"]
 
 
 class Averaging(ABC):
@@ -110,13 +110,13 @@ class Averaging(ABC):
 
     def replicate(self, similarity: Any, field: Any, source: Any = None, scale: float = 1.0, *, out: Any = None) -> Any:
         """A v = R_S Ω v, plus scale·source where there is one, in `out` if given (2.22)."""
-        return _stored(replicator(similarity, self.apply(field)), source, scale, out)
+        return stored(replicator(similarity, self.apply(field)), source, scale, out)
 
     def replicate_adjoint(
         self, similarity: Any, field: Any, source: Any = None, scale: float = 1.0, *, out: Any = None
     ) -> Any:
         """Aᵀ u = Ωᵀ R_S u, plus scale·source where there is one, in `out` if given."""
-        return _stored(self.adjoint(replicator(similarity, field)), source, scale, out)
+        return stored(self.adjoint(replicator(similarity, field)), source, scale, out)
 
     def chain(
         self, similarity: Any, start: Any, source: Any, scales: Any, *, out: Any, transposed: bool, backward: bool
@@ -128,7 +128,8 @@ class Averaging(ABC):
         return out
 
 
-def _stored(product: Any, source: Any, scale: float, out: Any) -> Any:
+def stored(product: Any, source: Any, scale: float, out: Any) -> Any:
+    """A product, plus scale·source where there is one, in `out` if given."""
     return store(product if source is None else float(scale) * source + product, out)
 
 

@@ -13,7 +13,8 @@ from ..backend.operands import check_floating, check_real
 from ..fields import pixel_shape
 from ..kernels.stencil import axes_of, radius_of
 from .base import Averaging
-from .patches import check_weights, closed_patches, masked_patches
+from .masks import closed_patches, masked_patches
+from .patches import check_weights
 
 __all__ = ["Grid", "as_averaging"]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from ..backend.validation import check_spacing
-from .patches import bilateral_patches, check_bilateral
+from .bilateral import bilateral_patches, check_bilateral
 
 __all__ = ["BilateralWeights", "WeightSource"]
 

@@ -47,6 +47,7 @@ def memory_estimate(
     blocks: int = 1,
     probes: bool = False,
     certified: bool = False,
+    wave: bool = True,
     device: str = "cpu",
 ) -> int:
     """Estimate the bytes that labeling an image, or learning its weights, holds at once, the arguments included.
@@ -86,6 +87,8 @@ def memory_estimate(
         Whether the uncertainty of the labels is found, too.
     certified : bool
         Whether the radius in which they hold is, in float64 and without blocks.
+    wave : bool
+        Whether the gradient of a Taylor series is computed in one wave, where that is faster.
     device : "cpu" or "gpu"
         A GPU holds the basis of a Taylor series where the CPU computes the gradient in one wave, and labels an image at
         once where the CPU takes blocks.
@@ -105,7 +108,7 @@ def memory_estimate(
     25.4
     """
     patch, more = (2 * radius + 1) ** len(shape), len(times) - 1
-    wave_rows = shape[0] if device == "cpu" and len(shape) == 2 else None
+    wave_rows = shape[0] if wave and device == "cpu" and len(shape) == 2 else None
     fields = max(solver.gradient_fields(h, wave_rows) if learn else solver.fields(h) for h in times)
     # learning: ℓ, S, B, what the solver holds; weights before, at and after the step, ∂Ω, two moments, the truth;
     # labeling: ℓ, S, B, what the solver holds, or at the end W and what the softmax needs; weights, image, labels

@@ -1,4 +1,4 @@
-"""Inner products and linear combinations of fields, for Krylov bases and Gram matrices.
+"""Inner products and linear combinations of fields, for Krylov bases and Gram matrices; matrices over the labels.
 
 A stack of fields is an array (K, …); inner products run over everything but the first axis, in float64.
 """
@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from .array import columns, host_array, namespace
+from .array import columns, host_array, like, namespace
 from .dispatch import implementation
 
-__all__ = ["combine", "inner_products", "norm"]
+__all__ = ["combine", "inner_products", "label_pairing", "label_product", "norm"]
 
 
 def inner_products(fields: Any, others: Any) -> np.ndarray:
@@ -36,3 +36,23 @@ def norm(field: Any) -> float:
     """Euclidean norm over all entries, in float64."""
     one = field[None, ...]
     return float(np.sqrt(inner_products(one, one)[0, 0]))
+
+
+def label_product(matrix: np.ndarray, field: Any) -> Any:
+    """The matrix at every pixel, (H, K, W) to (H, J, W); summed in one order, so tiles have the bits of the whole."""
+    xp, total = namespace(field), None
+    M = like(matrix, field)
+    for k in map(int, np.flatnonzero(matrix.any(axis=0))):
+        term = M[:, k : k + 1] * field[..., k : k + 1, :]
+        total = term if total is None else total + term
+    if total is None:
+        return xp.zeros((*field.shape[:-2], matrix.shape[0], field.shape[-1]), dtype=field.dtype)
+    return total
+
+
+def label_pairing(left: Any, right: Any) -> np.ndarray:
+    """Σ_i u_i v_iᵀ over pixels, images and terms, of (…, J, W) and (…, K, W): (J, K) float64 on the host."""
+    xp = namespace(left, right)
+    u, v = (xp.astype(x, xp.float64) for x in (left, right))
+    products = xp.matmul(u, xp.permute_dims(v, (*range(v.ndim - 2), v.ndim - 1, v.ndim - 2)))
+    return host_array(xp.sum(xp.reshape(products, (-1, *products.shape[-2:])), axis=0))  # synchronize

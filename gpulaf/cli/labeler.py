@@ -127,7 +127,7 @@ def described_labeling(options: dict[str, Any], *, soft: bool = False) -> Descri
     from ..integrators.nonlinear import DormandPrince
     from ..io.prototypes import read_prototypes
     from ..labeling.labeler import Labeler
-    from ..labeling.likelihood import check_label_count
+    from ..labeling.prototypes import check_label_count
 
     bounds = options["range"]
     if options["model"] is not None:

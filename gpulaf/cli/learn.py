@@ -66,7 +66,8 @@ def learn(
     from ..io.tensors import image_digest, write_tensors
     from ..io.truth import read_truth
     from ..labeling.hints import void_value, warn_of_values
-    from ..labeling.likelihood import distances, in_units, log_likelihood
+    from ..labeling.likelihood import distances, log_likelihood
+    from ..labeling.prototypes import in_units
     from ..labeling.table import LabelTable
     from ..learning.checkpoint import Checkpoint
     from ..learning.descent import RiemannianAdam

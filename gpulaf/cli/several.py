@@ -80,7 +80,7 @@ def make_folders(jobs: Sequence[dict[str, Any]]) -> None:
 
 def with_shared_prototypes(jobs: Sequence[dict[str, Any]], described: Described) -> Described:
     """The labeling with prototypes that k-means finds once, in the pixels of all images."""
-    from ..labeling.likelihood import shared_prototypes
+    from ..labeling.prototypes import shared_prototypes
 
     labeler, names = described.labeler, [str(job["image"]) for job in jobs]
     found = shared_prototypes((_sampled(job, labeler) for job in jobs), names, labeler.prototypes)

@@ -60,6 +60,7 @@ LOOKED_AT = 16
     type=click.IntRange(0),
     help="Radius of the labeling that a perceptron for each label alike sees; for many labels that are alike.",
 )
+@click.option("--label-coupling", is_flag=True, help="Also learn which label may stand beside which, of a network.")
 @click.option("--prototypes", type=click.IntRange(1), help="Number of prototypes.  [default: 50]")
 @click.option(
     "--features",
@@ -214,7 +215,10 @@ def _tuned(predictor: FittedPredictor, files: tuple[Any, ...], unlabeled: int | 
 
 
 #: Options that one kind of predictor has alone.
-OWN = {"network": ("hidden", "state", "label_state"), "prototypes": ("prototypes", "shared_layers")}
+OWN = {
+    "network": ("hidden", "state", "label_state", "label_coupling"),
+    "prototypes": ("prototypes", "shared_layers"),
+}
 
 
 def _predictor(options: dict[str, Any], truths: Sequence[Any], axes: int) -> FittedPredictor:
@@ -244,6 +248,7 @@ def _predictor(options: dict[str, Any], truths: Sequence[Any], axes: int) -> Fit
             given["state"] = None if options["state"] < 0 else options["state"]
         if options["label_state"] is not None:
             given["label_state"] = options["label_state"]
+        given["label_coupling"] = options["label_coupling"]
         predictor: FittedPredictor = (WeightNetwork.of_volumes if axes == 3 else WeightNetwork)(**given)
     else:
         if options["prototypes"] is not None:

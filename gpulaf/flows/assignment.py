@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..averaging.base import check_field
+from ..averaging.coupled import CoupledLabels
 from ..backend.array import filled, namespace, reused, total
 from ..backend.operands import check_like
 from ..integrators.base import check_time
@@ -60,7 +61,7 @@ class AssignmentFlow:
     Raises
     ------
     ValueError
-        If ℓ has other pixels than the weights, or for a batch of images: each has steps of its own.
+        If ℓ has other pixels than the weights, for a batch of images, as each has steps of its own, or coupled labels.
     TypeError
         If the averaging is none, or ℓ is no array of the library and dtype of the weights.
     """
@@ -68,6 +69,11 @@ class AssignmentFlow:
     def __init__(self, averaging: Any, log_likelihood: Any, valid: Any = None, log_start: Any = None) -> None:
         check_field(averaging, log_likelihood, labels=2)
         averaging.check_one_image(log_likelihood, "the nonlinear flow chooses its steps")
+        if isinstance(averaging, CoupledLabels):
+            raise ValueError(
+                "weights are CoupledLabels; accepted in the nonlinear flow are weights without them. Take a linearized "
+                "flow, as of Taylor."
+            )
         self.averaging = averaging
         self.log_likelihood = log_likelihood
         self.valid = valid

@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..averaging.coupled import CoupledLabels
 from ..backend.array import like, namespace, scalar
 from ..integrators.phi import tail
 from ..integrators.taylor import LARGEST_NORM, coefficients
@@ -90,7 +91,8 @@ def certificate(flow: DeepFlow, log_likelihood: Any, v: Any = None, *, start: An
     Raises
     ------
     TypeError
-        If a layer makes its weights from the state where it starts: how they change is not bounded.
+        If a layer makes its weights from the state where it starts, or couples labels: how they change, and what a
+        matrix does to spans, is not bounded here.
     """
     if v is None:
         v = flow.solve(log_likelihood, keep_basis=False).v
@@ -113,6 +115,11 @@ def _reference(flow: DeepFlow, field: Any) -> tuple[list[_Layer], Any, float]:
             raise TypeError(
                 "the weights are made layer by layer; accepted for certificates are weights that stay as they are. "
                 "Take a predictor without stages, or leave radius out."
+            )
+        if isinstance(stage, CoupledLabels):
+            raise TypeError(
+                "the labels are coupled by a matrix, which may stretch spans; accepted for certificates is plain "
+                "averaging. Take its Grid or Graph, or leave radius out."
             )
         one = LinearFlow(stage.like(field), field)
         a, xp, terms = one.B, namespace(field), _terms(time)

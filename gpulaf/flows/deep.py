@@ -100,11 +100,14 @@ class DeepGradient:
         The most terms that a layer's gradient used.
     times : list of float
         ∂h_s = ⟨g_s, A v_s + B⟩ of each layer, where they were asked for.
+    labels : list of (J, J) float64 arrays
+        ∂C of each layer whose averaging is a :class:`gpulaf.averaging.CoupledLabels`, on the host.
     """
 
     weights: list[Any]
     rank: int
     times: list[float]
+    labels: list[np.ndarray]
     _below: Callable[[], Any] = field(repr=False)
 
     @cached_property
@@ -188,7 +191,7 @@ class DeepFlow:
             )
         g = derivative_like(g, solution.v)
         weights: list[Any] = []
-        above, ranks, found = g, [], list[float]()
+        above, ranks, found, labels = g, [], list[float](), list[np.ndarray]()
         with reused():
             for s in reversed(range(len(self.times))):
                 flow, layer = solution.layers[s]
@@ -199,6 +202,8 @@ class DeepFlow:
                     solution.layers[s] = flow, replace(layer, basis=None)
                 del flow, layer
                 ranks.append(gradient.rank)
+                if gradient.labels is not None:
+                    labels.insert(0, gradient.labels)
                 if self.shared and weights:
                     weights = [weights[0] + gradient.weights]
                 else:
@@ -210,8 +215,8 @@ class DeepFlow:
                 elif s:
                     above = gradient.added_to(above)
         if isinstance(stage, Stage):
-            return DeepGradient(weights, max(ranks), found, lambda: above)
-        return DeepGradient(weights, max(ranks), found, lambda: gradient.added_to(above) - g)
+            return DeepGradient(weights, max(ranks), found, labels, lambda: above)
+        return DeepGradient(weights, max(ranks), found, labels, lambda: gradient.added_to(above) - g)
 
 
 def _time_derivative(flow: LinearFlow, layer: Solution, g: Any) -> float:

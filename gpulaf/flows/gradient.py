@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..averaging.coupled import CoupledLabels
 from ..backend.array import namespace
 from ..backend.numbers import check_count, check_number
 from ..integrators.base import Sensitivity, Solution, check_time
@@ -30,6 +31,8 @@ class WeightGradient:
         Singular values of M = ∫ μ(t) v(t)ᵀ dt as far as they are known, largest first, on the host.
     rank : int
         Terms of M that were used.
+    labels : (J, J) float64 array, optional
+        ∂C of :class:`gpulaf.averaging.CoupledLabels`, on the host.
     """
 
     weights: Any
@@ -37,6 +40,7 @@ class WeightGradient:
     rank: int
     _flow: LinearFlow = field(repr=False)
     _z: Any = field(repr=False)
+    labels: np.ndarray | None = None
 
     @cached_property
     def log_likelihood(self) -> Any:
@@ -160,4 +164,5 @@ def _at_times(apply: Any, source: Any, x: Any, times: np.ndarray) -> list[Any]:
 def _assemble(flow: LinearFlow, sensitivity: Sensitivity) -> WeightGradient:
     mean, left, right, singular_values, image = sensitivity
     weights, z = flow.derivative(mean, left, right, image)
-    return WeightGradient(weights, singular_values, int(left.shape[0]), flow, z)
+    labels = flow.averaging.label_gradient(flow.S, left, right) if isinstance(flow.averaging, CoupledLabels) else None
+    return WeightGradient(weights, singular_values, int(left.shape[0]), flow, z, labels)

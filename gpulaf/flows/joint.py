@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..backend.array import contiguous, host_array, like, namespace, slot, store
+from ..backend.array import contiguous, like, namespace, slot, store
+from ..backend.products import label_product
 from .linear import LinearFlow
 
-__all__ = ["JointFlow", "Rest", "blocks", "pairing", "parted"]
+__all__ = ["JointFlow", "Rest", "blocks", "parted"]
 
 #: A matrix from the labels of flow r to those of flow s for some (r, s): float64 arrays on the host.
 Matrices = Mapping[tuple[int, int], np.ndarray]
@@ -31,11 +32,11 @@ class Rest(NamedTuple):
     @property
     def mixed(self) -> Any:
         """Σ_r C_sr v_r."""
-        return _product(self.mixing, self.field)
+        return label_product(self.mixing, self.field)
 
     def adjoint(self, u: Any, averaged: Any) -> Any:
         """The derivative in v_r from that in the sources and Ω_sᵀ R_S of it, (H, K, W)."""
-        return _product(self.mixing.T, averaged) + _product(self.couplings.T, u)
+        return label_product(self.mixing.T, averaged) + label_product(self.couplings.T, u)
 
 
 class JointFlow:
@@ -93,7 +94,7 @@ class JointFlow:
         """ℬ, (H, ΣJ_s, W)."""
         start = self._joined([flow.B for flow in self.flows])
         if self.rest is not None:
-            start = start + self._averaged(self.rest.mixed) + _product(self.rest.couplings, self.rest.field)
+            start = start + self._averaged(self.rest.mixed) + label_product(self.rest.couplings, self.rest.field)
         return start * like(self.rates, start)
 
     def source(self, out: Any) -> Any:
@@ -104,15 +105,15 @@ class JointFlow:
         """𝒜 v, plus scale·source where there is one, in `out` if given."""
         product = self._averaged(self.mixed(v))
         if self.couplings.any():
-            product = product + _product(self.couplings, v)
+            product = product + label_product(self.couplings, v)
         return store(product if source is None else float(scale) * source + product, out)
 
     def At(self, u: Any, source: Any = None, scale: float = 1.0, *, out: Any = None) -> Any:
         """𝒜ᵀu, plus scale·source where there is one, in `out` if given."""
         product = self.averaged_adjoint(u)
-        product = product if self._plain else _product(self.mixing.T, product)
+        product = product if self._plain else label_product(self.mixing.T, product)
         if self.couplings.any():
-            product = product + _product(self.couplings.T, u)
+            product = product + label_product(self.couplings.T, u)
         return store(product if source is None else float(scale) * source + product, out)
 
     def chain(
@@ -126,7 +127,7 @@ class JointFlow:
 
     def mixed(self, v: Any) -> Any:
         """T_s/κ Σ_r C_sr v_r, what R_S Ω_s is applied to."""
-        return v if self._plain else _product(self.mixing, v)
+        return v if self._plain else label_product(self.mixing, v)
 
     def averaged_adjoint(self, u: Any) -> Any:
         """Ω_sᵀ R_S u_s of every flow."""
@@ -161,26 +162,6 @@ def parted(
     return {(r, s): x for s, line in lines for r, x in zip(columns, np.split(line, right, axis=1), strict=True)}
 
 
-def pairing(left: Any, right: Any) -> np.ndarray:
-    """Σ_i u_i v_iᵀ over pixels, images and terms, of (…, J, W) and (…, K, W): (J, K) float64 on the host."""
-    xp = namespace(left, right)
-    u, v = (xp.astype(x, xp.float64) for x in (left, right))
-    products = xp.matmul(u, xp.permute_dims(v, (*range(v.ndim - 2), v.ndim - 1, v.ndim - 2)))
-    return host_array(xp.sum(xp.reshape(products, (-1, *products.shape[-2:])), axis=0))  # synchronize
-
-
 def _norm(matrix: np.ndarray) -> float:
     """‖·‖_∞."""
     return float(abs(matrix).sum(axis=1).max())
-
-
-def _product(matrix: np.ndarray, field: Any) -> Any:
-    """The matrix at every pixel, (H, K, W) to (H, J, W); summed in one order, so tiles have the bits of the whole."""
-    xp, total = namespace(field), None
-    columns = like(matrix, field)
-    for k in map(int, np.flatnonzero(matrix.any(axis=0))):
-        term = columns[:, k : k + 1] * field[..., k : k + 1, :]
-        total = term if total is None else total + term
-    if total is None:
-        return xp.zeros((*field.shape[:-2], matrix.shape[0], field.shape[-1]), dtype=field.dtype)
-    return total

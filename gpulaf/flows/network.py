@@ -10,10 +10,11 @@ import numpy as np
 from ..averaging.base import check_field
 from ..averaging.grid import as_averaging
 from ..backend.array import host_array, like, namespace, reused
+from ..backend.products import label_pairing
 from ..fields import field_shape, pixel_shape
 from ..integrators.base import Integrator, Solution, check_integrator, check_time
 from ..integrators.taylor import Taylor
-from .joint import JointFlow, Rest, blocks, pairing, parted
+from .joint import JointFlow, Rest, blocks, parted
 from .linear import LinearFlow, derivative_like
 
 __all__ = ["FlowNetwork", "NetworkGradient", "NetworkSolution"]
@@ -255,7 +256,7 @@ class FlowNetwork:
                 )
             )
         for one, u in kinds:
-            one |= parted(rates * pairing(u, right), rows, columns)
+            one |= parted(rates * label_pairing(u, right), rows, columns)
 
 
 def _derivatives(g: Any, v: Sequence[Any]) -> list[Any]:

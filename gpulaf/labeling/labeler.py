@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from ..averaging.base import Averaging
-from ..averaging.graph import Graph
 from ..averaging.grid import as_averaging
 from ..averaging.sources import WeightSource
 from ..backend.array import is_array
@@ -29,10 +28,11 @@ from ..integrators.nonlinear import Scheme
 from ..integrators.taylor import Taylor
 from .blocks import Window, label_parts
 from .hints import unused_labels, warn_of_distances, warn_of_labels, warn_of_values
-from .likelihood import distance_spread, distances, in_units, log_likelihood, prototype_array, tempered
+from .likelihood import distance_spread, distances, log_likelihood, tempered
 from .metrics import Metric, check_metric, value_scale
 from .noise import SignPatterns, noise_level, noisy_pairs
 from .prior import check_prior
+from .prototypes import in_units, prototype_array
 from .result import Labeling
 from .sample import sampled_pixels
 from .table import label_pixels
@@ -175,7 +175,7 @@ class Labeler:
     @property
     def on_graph(self) -> bool:
         """Whether it labels the nodes of a graph."""
-        return any(isinstance(x, Graph) for x in self.layers)
+        return any(isinstance(x, Averaging) and x.axes == 1 for x in self.layers)
 
     def __call__(
         self,

@@ -18,7 +18,8 @@ from ..integrators.base import Integrator
 from ..integrators.nonlinear import Scheme
 from ..integrators.taylor import Taylor
 from .labeler import Labeler, Labeling
-from .likelihood import distances, in_units
+from .likelihood import distances
+from .prototypes import in_units
 
 __all__ = ["label_seeds"]
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from ..averaging.base import Averaging
 from ..averaging.grid import Grid, as_averaging
-from ..averaging.patches import extended, spaced_weights, uniform_weights
+from ..averaging.masks import extended
+from ..averaging.patches import spaced_weights, uniform_weights
 from ..averaging.sources import WeightSource
 from ..backend.array import filled, host_dtype, is_host_array, like, namespace
 from ..fields import pixel_shape

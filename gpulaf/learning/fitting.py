@@ -38,20 +38,17 @@ class FitResult:
     Attributes
     ----------
     weights : (H, N, W) array or Graph
-        As they were given; a list of them where every layer has its own: what :class:`gpulaf.Labeler` takes.
+        As they were given; a list of them where every layer has its own: what :class:`gpulaf.Labeler` takes. Where C
+        was learned, too, a :class:`gpulaf.averaging.CoupledLabels` of them.
     history : list of FitStep
         One row per step and a last one for the returned weights.
     reason : str
         Why the fit stopped, in one sentence.
-    label_coupling : (J, J) float64 array, optional
-        C, where it was learned, on the host: the flow is that of ``FlowNetwork([weights], time, {}, mixing={(0, 0):
-        C})``.
     """
 
     weights: Any = field(repr=False)
     history: list[FitStep] = field(repr=False)
     reason: str
-    label_coupling: np.ndarray | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -75,8 +72,8 @@ class FitOptions:
     progress : bool, optional
         Progress bar on standard error; None shows it where that is a terminal.
     label_coupling : bool
-        Learn C of A = R_S(Ω ⊗ C), too: how much label k of the neighbors supports label j, the same at every pixel; of
-        one flow alone.
+        Learn C of A = R_S(Ω ⊗ C), too: how much label k of the neighbors supports label j, the same at every pixel and
+        in every layer; see :class:`gpulaf.averaging.CoupledLabels`.
     """
 
     rank: int | None = None
@@ -190,13 +187,9 @@ def fit_weights(
     _check_finite(log_likelihood)
     _check_truth(truth, log_likelihood)
     check_count(steps, "steps", 0)
-    if options.label_coupling and (len(times) > 1 or options.rank is not None):
-        raise ValueError(
-            f"there are {len(times)} layers and rank is {options.rank}; accepted with label_coupling are one flow and "
-            "no rank. Leave one of them out."
-        )
     own = listed or (weights is None and np.ndim(time) == 1)
-    start = _start(layers if listed or not own else [None] * len(times), log_likelihood, times, solver)
+    sizes = {"times": times, "solver": solver, "wave": not options.label_coupling}
+    start = _start(layers if listed or not own else [None] * len(times), log_likelihood, sizes)
     if valid is not None:
         start = [x.masked(valid) for x in start]
     xp = namespace(log_likelihood)
@@ -212,15 +205,15 @@ def fit_weights(
         callback=options.callback,
         progress=options.progress,
     )
-    return FitResult(fit.presented(), history, reason, getattr(fit, "matrix", None))
+    return FitResult(fit.presented(), history, reason)
 
 
-def _start(weights: list[Any], log_likelihood: Any, times: list[float], solver: Integrator) -> list[Averaging]:
+def _start(weights: list[Any], log_likelihood: Any, sizes: dict[str, Any]) -> list[Averaging]:
     """Check that a fit from these weights, uniform ones for None, can be held in memory; return Ω in the dtype of ℓ."""
     shape, dtype = pixel_shape(log_likelihood), host_dtype(log_likelihood)
     radius = max(1 if x is None else as_averaging(x).radius for x in weights)
-    sizes = {"times": times, "radius": radius, "shared": len(weights) == 1}
-    check_memory(log_likelihood, shape, log_likelihood.shape[-2], solver=solver, learn=True, **sizes)
+    sizes = sizes | {"radius": radius, "shared": len(weights) == 1}
+    check_memory(log_likelihood, shape, log_likelihood.shape[-2], learn=True, **sizes)
     uniform = uniform_weights(shape, dtype=dtype) if any(x is None for x in weights) else None
     return [as_averaging(uniform if x is None else x).like(log_likelihood) for x in weights]
 

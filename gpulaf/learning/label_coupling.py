@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from ..averaging.coupled import CoupledLabels
 from ..backend.array import host_array, like
-from ..flows.network import FlowNetwork
 from .problem import ClosedForm, Evaluation, FitProblem
 from .stepper import StepByStep
 
@@ -18,23 +18,19 @@ UNIFORM = 0.1
 
 
 class LabelCoupledFit(StepByStep):
-    """A fit of one flow and of C, whose rows are points of the simplex like patches, moved by the same descent.
+    """A fit of patches and of C, the same in all layers, whose rows are points of the simplex like patches.
 
-    C adds nothing to ‖A‖_∞ ≤ 1/2. Since R_S kills constants over labels and v is a tangent vector, C stands for
-    Π₀CΠ₀: rows of the simplex reach repulsion as well as support, C = [[0, 1], [1, 0]] changes the sign of two labels.
+    One descent moves both.
 
     Parameters
     ----------
     problem : FitProblem
-        Of one flow.
     gradient : ClosedForm
         Its solver and loss.
     descent : RiemannianGradient, RiemannianAdam, Adam or AdaMax
     tau : float
         Strength of the regularizer (3.5) of the weights per pixel; C has none.
     """
-
-    gradient: ClosedForm
 
     def __init__(self, problem: FitProblem, gradient: ClosedForm, descent: Any, tau: float = 0.0) -> None:
         super().__init__(problem, gradient, descent, tau)
@@ -43,10 +39,10 @@ class LabelCoupledFit(StepByStep):
         self.weights.append(start)  # Cᵀ: simplices on axis −2
         self.states.append(descent.start(start))
 
-    @property
-    def matrix(self) -> np.ndarray:
-        """C, (J, J) float64 on the host."""
-        return host_array(self.weights[1]).astype(np.float64).T
+    def presented(self) -> Any:
+        """The weights with C."""
+        found = super().presented()
+        return [self._coupled(x) for x in found] if self.problem.own else self._coupled(found)
 
     @property
     def fingerprint(self) -> dict[str, str]:
@@ -56,18 +52,15 @@ class LabelCoupledFit(StepByStep):
 
     def _evaluated(self) -> Evaluation:
         """Loss and the derivatives in patches and in Cᵀ."""
-        problem, averaging = self.problem, self.problem.averagings(self.weights[:1])[0]
-        network = FlowNetwork(
-            [averaging], problem.times, {}, mixing={(0, 0): self.matrix}, solver=self.gradient.solver
-        )  # fmt: skip
-        solution = network.solve([problem.log_likelihood])
-        value, g = self.gradient.loss(solution.v[0], problem.truth)
-        if not np.isfinite(value):
-            return Evaluation(float(value), solution.v[0], [])
-        found = network.gradient(solution, g)
-        derivatives = [averaging.patch_gradient(found.weights[0]), like(found.mixing[0, 0].T, solution.v[0])]
-        return Evaluation(float(value), solution.v[0], derivatives)
+        averagings: list[Any] = [self._coupled(x) for x in self.problem.averagings(self.weights[:-1])]
+        found = self.gradient(self.problem, averagings)
+        patches = [x.patch_gradient(w) for x, w in zip(averagings, found.weights, strict=bool(found.weights))]
+        labels = [like(np.sum(found.labels, axis=0).T, found.v)] if found.labels else []
+        return found._replace(weights=[*patches, *labels])
+
+    def _coupled(self, averaging: Any) -> CoupledLabels:
+        return CoupledLabels(averaging, host_array(self.weights[-1]).astype(np.float64).T)
 
     def _ends(self) -> list[str]:
         """What the names of the arrays of weights and of C end in."""
-        return ["", "[labels]"]
+        return [*super()._ends(), "[labels]"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -72,6 +72,8 @@ class Evaluation(NamedTuple):
     weights: list[Any]
     #: Rank of the gradient; 0 where it has none.
     rank: int = 0
+    #: ∂C of every layer, where labels are coupled.
+    labels: Sequence[np.ndarray] = ()
 
 
 #: From a problem and Ω, of every layer or of all, to loss and gradient.
@@ -103,7 +105,7 @@ class ClosedForm:
         if not np.isfinite(value):
             return Evaluation(float(value), solution.v, [])
         gradient = flow.gradient(solution, g, rank=self.rank)
-        return Evaluation(float(value), solution.v, gradient.weights, gradient.rank)
+        return Evaluation(float(value), solution.v, gradient.weights, gradient.rank, gradient.labels)
 
     @property
     def fingerprint(self) -> dict[str, str]:

@@ -105,7 +105,7 @@ class StepByStep(Fit):
 
     def evaluate(self, count: int) -> FitStep:
         """Loss, error and gradient of the present weights, after `count` steps."""
-        loss, v, derivatives, rank = self._evaluated()
+        loss, v, derivatives, rank, _ = self._evaluated()
         check_finite(loss, count)
         if self.tau:
             layers, tau = len(self.problem.start), self.tau / max(1, self.problem.count)

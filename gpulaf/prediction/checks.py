@@ -42,7 +42,7 @@ def check_options(options: dict[str, Any]) -> None:
         hidden = options.get(name, ())
         if not isinstance(hidden, Sequence) or isinstance(hidden, str) or not all(_is_width(n) for n in hidden):
             raise ValueError(f"{name} is {hidden!r}; accepted are widths of layers up to 4096, as (64, 64).")
-    for name in ("shared_layers", "correction", "state_gradient"):
+    for name in ("shared_layers", "correction", "state_gradient", "label_coupling"):
         if name in options and not isinstance(options[name], bool):
             raise ValueError(f"{name} is {options[name]!r}; accepted are True and False.")
     if not ("hidden" in options and options["rho"] is None):

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..averaging.patches import extended
+from ..averaging.masks import extended
 from ..backend.array import contiguous, filled, host_array, host_dtype, like, namespace
 from ..backend.validation import Pixels, image_features, log_probabilities
 from ..labeling.likelihood import beside, distances, log_likelihood

@@ -10,7 +10,7 @@ import numpy as np
 from ..backend.array import host_array, like
 from ..fields import from_rows
 from ..kernels.stencil import offsets, shifted
-from ..labeling.likelihood import kmeans_prototypes
+from ..labeling.prototypes import kmeans_prototypes
 from .dataset import Reader
 from .model import Parameters
 from .samples import Item, Samples, read_image_array

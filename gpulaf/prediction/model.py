@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 
-from ..averaging.patches import mask_gradient, masked_patches
+from ..averaging.masks import mask_gradient, masked_patches
 from ..backend.array import contiguous, host_array, like, namespace
 from ..backend.dispatch import implementation
 from ..backend.operands import check_floating

@@ -9,7 +9,8 @@ and its flow takes the time h_s e^{κ_s}. A second perceptron, the same for all 
 the patch of p_j alone and of (Π₀ℓ_s)_ij: a scene where labels are exchanged is then labeled alike. With G = ∂L/∂ω and
 e = ∂L/∂ℓ: ∂z_i = ω_i∘(G_i − ⟨ω_i, G_i⟩), ∂c = e, ∂τ_s = ⟨e, e^{τ_s} ℓ_s⟩, ∂κ_s = h_s e^{κ_s} ⟨g, Av + B⟩, and through
 the state ∂ℓ_s = e^{τ_s} e + R_p(∂p), where ∂p is what the perceptrons take from ∂z and ∂c to their inputs. No solver is
-differentiated.
+differentiated. With coupled labels the flows average by Ω ⊗ C; row j of C is softmax(k_j), ∂k_j = C_j∘(G_j − ⟨C_j,
+G_j⟩) with G = Σ_s ∂L/∂C.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from ..backend.array import host_array, namespace
 from ..fields import pixel_shape
 from ..flows.deep import DeepFlow, DeepGradient
 from ..integrators.base import Integrator
+from ..simplex import replicator, softmax
 from .perceptron import Layer, starting_layers
 from .stage import NetworkStage, Perceptrons, valid_mask
 
@@ -34,6 +36,8 @@ __all__ = ["BoundNetwork", "Network", "network_of", "starting_network"]
 KINDS = ("", "label_")
 #: The largest |κ| that counts.
 LONGEST = 2.3
+#: By how much the logarithm of C is larger on its diagonal, where learning starts.
+OWN = 3.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +60,8 @@ class Network:
         2 of images, 3 of volumes, where patches have (2r+1)³ and (2q+1)³ pixels.
     through : bool
         Whether the derivative goes through the state, too; without, what a stage sees counts as given.
+    coupling : (J, J) array, optional
+        k, the logarithm of C up to a constant in every row; None without coupled labels.
     """
 
     stages: Sequence[Perceptrons]
@@ -66,6 +72,7 @@ class Network:
     label_reach: int = -1
     axes: int = 2
     through: bool = True
+    coupling: np.ndarray | None = None
 
     @property
     def tensors(self) -> dict[str, np.ndarray]:
@@ -77,7 +84,8 @@ class Network:
             for k, layer in enumerate(layers)
             for name in Layer._fields
         }
-        return named | {"scales": self.scales, "clocks": self.clocks}
+        coupling = {} if self.coupling is None else {"coupling": self.coupling}
+        return named | {"scales": self.scales, "clocks": self.clocks} | coupling
 
     @property
     def vector(self) -> np.ndarray:
@@ -97,8 +105,15 @@ class Network:
             return Layer(*parts)
 
         stages = [Perceptrons(*([taken(layer) for layer in layers] for layers in both)) for both in self.stages]
-        scales, clocks = np.split(vector[at:].copy(), 2)
-        return replace(self, stages=stages, scales=scales, clocks=clocks)
+        count = len(stages)
+        scales, clocks, rest = np.split(vector[at:].copy(), [count, 2 * count])
+        coupling = None if self.coupling is None else rest.reshape(self.coupling.shape)
+        return replace(self, stages=stages, scales=scales, clocks=clocks, coupling=coupling)
+
+    @property
+    def label_coupling(self) -> np.ndarray | None:
+        """C, (J, J); None without coupled labels."""
+        return None if self.coupling is None else softmax(self.coupling.T).T
 
     def times(self, times: Sequence[float]) -> list[float]:
         """h_s e^{κ_s} for times h_s, between a tenth and ten times as long."""
@@ -133,8 +148,9 @@ class BoundNetwork:
             mask = namespace(features).asarray(inside(pixel_shape(features), network.radius) > 0)
         else:
             mask = valid_mask(valid, network.radius)
+        coupling = network.label_coupling
         self.layers = [
-            NetworkStage(own, float(scale), (network.reach, network.label_reach), features, mask, valid)
+            NetworkStage(own, float(scale), (network.reach, network.label_reach), features, mask, valid, coupling)
             for own, scale in zip(network.stages, network.scales, strict=True)
         ]
 
@@ -154,6 +170,9 @@ class BoundNetwork:
         parts = [x for stage in self.layers for layer in stage.derivative for x in layer]
         parts.append(np.array([stage.scale_derivative for stage in self.layers]))
         parts.append(np.array(gradient.times) * self.times * (np.abs(self._network.clocks) < LONGEST))  # of κ
+        C = self._network.label_coupling
+        if C is not None:
+            parts.append(replicator(C.T, np.sum(gradient.labels, axis=0).T).T)
         return np.concatenate([np.ravel(host_array(x)) for x in parts]).astype(np.float64)
 
 
@@ -170,8 +189,12 @@ def starting_network(
     label_hidden: Sequence[int] = (),
     label_reach: int = -1,
     axes: int = 2,
+    coupled: bool = False,
 ) -> Network:
-    """Uniform weights and no correction; random layers before, for features of this mean and the deviation 1."""
+    """Uniform weights and no correction; random layers before, for features of this mean and the deviation 1.
+
+    Where labels are coupled, C starts with nearly all of a row on its own label.
+    """
     rng, count = np.random.default_rng(seed), (2 * radius + 1) ** axes
     more, single = ((2 * q + 1) ** axes if q >= 0 else 0 for q in (reach, label_reach))
     seen = np.concatenate([mean, np.full(labels * more, 1 / labels)])
@@ -180,7 +203,8 @@ def starting_network(
         own = centred_layers(seen, [*hidden, count + labels * correction], rng)
         one = np.append(np.full(single, 1 / labels), 0.0)
         found.append(Perceptrons(own, centred_layers(one, [*label_hidden, 1], rng) if single else []))
-    return Network(found, np.zeros(stages), np.zeros(stages), radius, reach, label_reach, axes)
+    network = Network(found, np.zeros(stages), np.zeros(stages), radius, reach, label_reach, axes)
+    return replace(network, coupling=OWN * np.eye(labels)) if coupled else network
 
 
 def centred_layers(mean: np.ndarray, sizes: Sequence[int], rng: np.random.Generator) -> list[Layer]:

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..averaging.patches import valid_neighbors
+from ..averaging.coupled import CoupledLabels
+from ..averaging.masks import valid_neighbors
 from ..backend.array import empty, filled, namespace, total
 from ..fields import field_shape, pixel_shape
 from ..kernels.stencil import offsets, shifted, side_of
@@ -46,6 +47,8 @@ class NetworkStage:
     mask : (H, N, W) array of bool
         The neighbors that may get weight.
     valid : (H, W) array of bool, optional
+    coupling : (J, J) array, optional
+        C of :class:`gpulaf.averaging.CoupledLabels`.
 
     Attributes
     ----------
@@ -68,15 +71,16 @@ class NetworkStage:
         features: Any,
         mask: Any,
         valid: Any = None,
+        coupling: Any = None,
     ) -> None:
         self.perceptrons, self.factor, self.reach = perceptrons, float(np.exp(scale)), reach
-        self.features, self.mask, self.valid = features, mask, valid
+        self.features, self.mask, self.valid, self.coupling = features, mask, valid, coupling
         self.kept: Perceptrons | None = None
         self._state: Any = None
         self.through = True
 
     def __call__(self, log_likelihood: Any) -> tuple[Any, Any]:
-        """ℓ_s to weights (H, N, W) and the corrected ℓ."""
+        """ℓ_s to weights (H, N, W), with coupled labels where there is C, and the corrected ℓ."""
         xp, count = namespace(log_likelihood), self.mask.shape[-2]
         p = self.state(log_likelihood) if max(self.reach) >= 0 else None
         if self.kept is not None:
@@ -92,7 +96,7 @@ class NetworkStage:
             data = filled(data, self.valid[..., None, :])
         if self.kept is not None:
             self.weights = weights
-        return weights, data
+        return weights if self.coupling is None else CoupledLabels(weights, self.coupling), data
 
     def state(self, log_likelihood: Any) -> Any:
         """The probabilities p that the stage sees, 0 at pixels that are not valid."""
@@ -171,8 +175,8 @@ class NetworkStage:
 
     def masked(self, valid: Any) -> NetworkStage:
         """The stage that looks at valid pixels, (H, W) bool, alone."""
-        mask = valid_mask(valid, self.radius)
-        return NetworkStage(self.perceptrons, float(np.log(self.factor)), self.reach, self.features, mask, valid)
+        scale, mask = float(np.log(self.factor)), valid_mask(valid, self.radius)
+        return NetworkStage(self.perceptrons, scale, self.reach, self.features, mask, valid, self.coupling)
 
 
 def valid_mask(valid: Any, radius: int) -> Any:

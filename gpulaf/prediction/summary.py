@@ -8,7 +8,8 @@ from warnings import warn
 
 import numpy as np
 
-from ..averaging.patches import masked_patches, spaced_weights
+from ..averaging.masks import masked_patches
+from ..averaging.patches import spaced_weights
 from ..backend.array import like
 from ..fields import pixel_shape
 from ..flows.deep import DeepFlow

@@ -15,7 +15,7 @@ from ..flows.deep import Stage
 from ..integrators.base import Integrator
 from ..io.images import FileWarning, read_spacing
 from ..labeling.labeler import Labeler, Labeling
-from ..labeling.likelihood import in_units
+from ..labeling.prototypes import in_units
 from ..labeling.table import LabelTable
 from .classification import PixelClassifier
 from .dataset import Reader

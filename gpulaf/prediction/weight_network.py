@@ -71,6 +71,9 @@ class WeightNetwork(FittedPredictor):
         Widths of its hidden layers.
     correction : bool
         Also learn what is added to the log-likelihood of every label.
+    label_coupling : bool
+        Also learn C, how much label k of the neighbors supports label j, the same in all flows; see
+        :class:`gpulaf.averaging.CoupledLabels`.
     radius : int
         Of the predicted weight patches; 1 for 3×3.
     rho : float, optional
@@ -132,7 +135,8 @@ class WeightNetwork(FittedPredictor):
     sees_probabilities = True
     STORED: ClassVar[dict[str, Callable[[Any], Any]]] = {
         "hidden": _widths, "state": _optional, "state_gradient": bool, "label_state": _optional,
-        "label_hidden": _widths, "correction": bool, "radius": int, "rho": lambda x: None if x is None else float(x),
+        "label_hidden": _widths, "correction": bool, "label_coupling": bool, "radius": int,
+        "rho": lambda x: None if x is None else float(x),
         "metric": str, "time": float, "n_layers": int, "seed": int,
     }  # fmt: skip
 
@@ -148,6 +152,7 @@ class WeightNetwork(FittedPredictor):
         label_state: int | None = None,
         label_hidden: Sequence[int] = (32, 32),
         correction: bool = True,
+        label_coupling: bool = False,
         radius: int = 1,
         rho: float | None = None,
         metric: str = "sqeuclidean",
@@ -166,6 +171,7 @@ class WeightNetwork(FittedPredictor):
         self.label_state = label_state
         self.label_hidden = label_hidden
         self.correction = correction
+        self.label_coupling = label_coupling
         self.radius = radius
         self.rho = rho
         self.metric = metric
@@ -231,6 +237,7 @@ class WeightNetwork(FittedPredictor):
         return starting_network(
             mean, labels, hidden=self.hidden, stages=self.n_layers, radius=self.radius, reach=reach,
             correction=self.correction, seed=self.seed, label_hidden=self.label_hidden, label_reach=single, axes=axes,
+            coupled=self.label_coupling,
         )  # fmt: skip
 
     @classmethod
@@ -266,6 +273,7 @@ class WeightNetwork(FittedPredictor):
         if self.label_state is not None:
             sizes["label_"] = [(2 * self.label_state + 1) ** axes + 1, *self.label_hidden, 1]
         shapes: dict[str, tuple[int, ...]] = {"scales": (self.n_layers,), "clocks": (self.n_layers,)}
+        shapes |= {"coupling": (labels, labels)} if self.label_coupling else {}
         for s, (kind, own) in itertools.product(range(self.n_layers), sizes.items()):
             for k, (before, after) in enumerate(itertools.pairwise(own)):
                 shapes |= {f"stage{s}_{kind}matrix{k}": (after, before), f"stage{s}_{kind}offset{k}": (after,)}
@@ -276,7 +284,7 @@ class WeightNetwork(FittedPredictor):
         own = {
             name: x
             for name, x in model.tensors.items()
-            if not name.startswith("stage") and name not in ("scales", "clocks")
+            if not name.startswith("stage") and name not in ("scales", "clocks", "coupling")
         }
         super()._set(model._replace(tensors=own))
         start = self.starting_network(np.zeros(len(self.feature_scale_)), len(self.classes_), self.axes)

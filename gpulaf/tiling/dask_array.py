@@ -14,14 +14,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..averaging.patches import closed_patches
+from ..averaging.masks import closed_patches
 from ..averaging.sources import WeightSource
 from ..backend.array import empty, filled, floating_dtype, is_device_array, namespace
 from ..backend.validation import channel_axis_of, check_spacing, image_features
 from ..fields import field_shape, from_rows
 from ..kernels.stencil import axes_of
 from ..labeling.labeler import Labeler, Labeling
-from ..labeling.likelihood import prototype_array
+from ..labeling.prototypes import prototype_array
 from ..labeling.result import labels_dtype
 from ..labeling.sample import Window, sampled_values
 from .halo import check_labeler, tile_halo

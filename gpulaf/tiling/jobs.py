@@ -19,8 +19,8 @@ from ..io.atomic import as_path
 from ..io.images import with_nodata
 from ..labeling.hints import unused_labels
 from ..labeling.labeler import Labeler
-from ..labeling.likelihood import in_units
 from ..labeling.metrics import check_metric
+from ..labeling.prototypes import in_units
 from ..labeling.table import LabelTable
 from .engine import TileTask, cluster, run_task
 from .halo import check_labeler, tile_halo

@@ -14,7 +14,7 @@ from ..backend.array import is_device_array
 from ..backend.validation import Pixels, image_features
 from ..io.failures import Unreadable
 from ..labeling.labeler import Labeler
-from ..labeling.likelihood import prototype_array
+from ..labeling.prototypes import prototype_array
 from ..labeling.sample import Window, sampled_values
 from .source import Source
 

@@ -32,7 +32,7 @@ class NetworkFlow(torch.nn.Module):
     TypeError
         If its solver is another than Taylor.
     ValueError
-        If it was fitted on volumes.
+        If it was fitted on volumes, or couples labels.
 
     Notes
     -----
@@ -58,6 +58,8 @@ class NetworkFlow(torch.nn.Module):
         network = predictor.network_
         if network.axes != 2:
             raise ValueError("the network was fitted on volumes; accepted are those of images. Call predictor.label.")
+        if network.coupling is not None:
+            raise ValueError("the network has label_coupling; accepted are those without. Call predictor.label.")
         self.solver, self.layout, self.times = predictor.solver, layout, predictor.times
         self.reach, self.label_reach, self.count = network.reach, network.label_reach, (2 * network.radius + 1) ** 2
         self.tensors = torch.nn.ParameterDict(

@@ -5,7 +5,7 @@ import pytest
 from oracles import Problem, dense_average, dense_flow, dense_solution, random_problem
 
 from gpulaf import Grid, Krylov, Taylor
-from gpulaf.averaging import normalize_weights
+from gpulaf.averaging import CoupledLabels, normalize_weights
 from gpulaf.backend.array import host_array
 from gpulaf.flows import DeepFlow, LinearFlow, certificate
 from gpulaf.flows.certificate import _contractions, _moved, _reference
@@ -180,5 +180,7 @@ def test_absurd_changes_prove_nothing_and_layers_that_make_weights_are_refused()
         def masked(self, valid):
             return self
 
+    with pytest.raises(TypeError, match="labels are coupled by a matrix"):
+        certificate(DeepFlow(CoupledLabels(problem.weights, np.eye(3)), 1.0), problem.log_likelihood)
     with pytest.raises(TypeError, match="weights are made layer by layer"):
         certificate(DeepFlow([Own()], [1.0]), problem.log_likelihood, problem.log_likelihood)

@@ -6,7 +6,7 @@ from oracles import Problem, dense_solution, random_problem, tol
 from scipy.sparse import csr_array
 
 from gpulaf import Euler, Graph, Grid, Taylor
-from gpulaf.averaging import normalize_weights
+from gpulaf.averaging import CoupledLabels, normalize_weights
 from gpulaf.backend.array import host_array
 from gpulaf.flows import DeepFlow, Tangent
 
@@ -62,6 +62,15 @@ def test_nodes_of_a_graph():
     flow = DeepFlow(graph, 2.0, solver=Taylor(tol=1e-13))
     expected = central(lambda l: flow.solve(l).v, l, x)
     np.testing.assert_allclose(Tangent(flow, l)(x), expected, rtol=0, atol=1e-8)
+
+
+def test_coupled_labels():
+    problem = random_problem(3, 4, 5)
+    C = np.array([[0.4, -0.5, 0.1], [0.3, 0.2, 0.5], [-0.6, 0.2, 0.2]])
+    flow = DeepFlow(CoupledLabels(problem.weights, C), 3.0, solver=Taylor(tol=1e-13))
+    x = direction(problem)
+    expected = central(lambda l: flow.solve(l).v, problem.log_likelihood, x)
+    np.testing.assert_allclose(Tangent(flow, problem.log_likelihood)(x), expected, rtol=0, atol=1e-8)
 
 
 class Own:

@@ -253,7 +253,7 @@ def test_a_loose_integrator_says_that_it_did_not_converge() -> None:
 @realdata
 def test_a_photograph_in_six_labels() -> None:
     from gpulaf.io.images import read_image
-    from gpulaf.labeling.likelihood import kmeans_prototypes
+    from gpulaf.labeling.prototypes import kmeans_prototypes
 
     image = read_image(DATA / "photos" / "101027.jpg")
     result = label(image, 6)

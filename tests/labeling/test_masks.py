@@ -21,7 +21,7 @@ from gpulaf.averaging import (
     spaced_weights,
 )
 from gpulaf.averaging.grid import Grid
-from gpulaf.averaging.patches import extended, mask_gradient, masked_patches
+from gpulaf.averaging.masks import extended, mask_gradient, masked_patches
 from gpulaf.backend.array import host_array
 from gpulaf.fields import field_shape
 from gpulaf.labeling import kmeans_prototypes

@@ -10,7 +10,7 @@ import pytest
 import gpulaf
 from gpulaf.backend.validation import image_features
 from gpulaf.labeling.hints import unused_labels, void_value
-from gpulaf.labeling.likelihood import in_units, kmeans_prototypes, shared_prototypes
+from gpulaf.labeling.prototypes import in_units, kmeans_prototypes, shared_prototypes
 from gpulaf.labeling.table import ROWS, LabelTable, label_pixels
 
 Y, X = np.mgrid[:48, :64]

@@ -5,8 +5,10 @@ import pytest
 from oracles import dense_flow, random_problem, relative
 from scipy.linalg import expm
 
-from gpulaf import FitResult, RiemannianGradient, Taylor, cross_entropy_loss, fit_weights
-from gpulaf.fields import to_rows
+from gpulaf import FitResult, RiemannianGradient, Taylor, cross_entropy_loss, fit_weights, refine, uniform_weights
+from gpulaf.averaging import CoupledLabels
+from gpulaf.fields import from_rows, to_rows
+from gpulaf.flows import DeepFlow
 from gpulaf.learning import Checkpoint, FitOptions, RiemannianAdam
 
 
@@ -55,18 +57,18 @@ def test_the_first_loss_and_step_are_those_of_dense_matrices():
         e[j, k] = h
         slope[j, k] = (dense_loss(start + e, problem, time) - dense_loss(start - e, problem, time)) / (2 * h)
     moved = start * np.exp(-0.1 * 3 * slope)  # (3.7) on every row, h per row of C
-    assert relative(found.label_coupling, moved / moved.sum(axis=1, keepdims=True)) < 1e-7
+    assert relative(found.weights.matrix, moved / moved.sum(axis=1, keepdims=True)) < 1e-7
 
 
 def test_both_are_learned(dtype):
     l, truth = (x.astype(d) for x, d in zip(rims(0.25, 0), (dtype, np.int32), strict=True))
     found = fit(l, truth)
     assert isinstance(found, FitResult)
-    C = found.label_coupling
+    C = found.weights.matrix
     np.testing.assert_allclose(C.sum(axis=1), 1, atol=1e-5)
     assert (C > 0).all()
     assert found.history[-1].loss < found.history[0].loss
-    assert found.weights.dtype == dtype
+    assert found.weights.weights.dtype == dtype
 
 
 def test_a_killed_fit_goes_on_bit_for_bit(tmp_path, dtype):
@@ -75,8 +77,8 @@ def test_a_killed_fit_goes_on_bit_for_bit(tmp_path, dtype):
     whole = fit(l, truth, 6)
     fit(l, truth, 3, checkpoint=Checkpoint(tmp_path / "fit", every=1))
     rest = fit(l, truth, 6, checkpoint=Checkpoint(tmp_path / "fit", every=1, resume=True))
-    np.testing.assert_array_equal(rest.label_coupling, whole.label_coupling)
-    np.testing.assert_array_equal(rest.weights, whole.weights)
+    np.testing.assert_array_equal(rest.weights.matrix, whole.weights.matrix)
+    np.testing.assert_array_equal(rest.weights.weights, whole.weights.weights)
     with pytest.raises(ValueError, match="belongs to a fit with other weights"):
         fit_weights(
             l, truth, loss=cross_entropy_loss, descent=RiemannianAdam(0.2), steps=6,
@@ -86,12 +88,40 @@ def test_a_killed_fit_goes_on_bit_for_bit(tmp_path, dtype):
 
 def test_without_it_nothing_is_learned_of_labels():
     l, truth = rims(0.25, 0, 12)
-    assert fit_weights(l, truth, steps=1).label_coupling is None
+    assert isinstance(fit_weights(l, truth, steps=1).weights, np.ndarray)
 
 
-@pytest.mark.parametrize(("time", "rank"), [([1.0, 1.0], None), (2.0, 1)])
-def test_layers_and_ranks_are_refused(time, rank):
+@pytest.mark.parametrize("own", [True, False])
+def test_layers_share_one_matrix(own):
     l, truth = rims(0.25, 0, 12)
-    options = FitOptions(label_coupling=True, rank=rank)
-    with pytest.raises(ValueError, match="accepted with label_coupling are one flow and no rank"):
-        fit_weights(l, truth, time=time, solver=Taylor(), options=options)
+    weights = uniform_weights((12, 12), dtype=l.dtype)
+    options = {"time": [1.0, 0.5], "loss": cross_entropy_loss, "descent": RiemannianGradient(0.1)}
+    found = fit_weights(
+        l, truth, weights=[weights] * 2 if own else weights, steps=1, options=FitOptions(label_coupling=True), **options
+    )
+    layers, start = found.weights if own else [found.weights], 0.9 * np.eye(3) + 0.1 / 3
+    assert [type(x) for x in layers] == [CoupledLabels] * (1 + own)
+    h, slope = 1e-5, np.zeros((3, 3))
+    for j, k in np.ndindex(3, 3):
+        for sign in (1, -1):
+            C = start / 1.01
+            C[j, k] += sign * h
+            flow = DeepFlow([CoupledLabels(weights, C)] * 2, [1.0, 0.5])
+            slope[j, k] += sign * cross_entropy_loss(flow.solve(l).v, truth).value / (2 * h)
+    flow = DeepFlow([CoupledLabels(weights, start / 1.01)] * 2, [1.0, 0.5])
+    solution = flow.solve(l)
+    gradient = flow.gradient(solution, cross_entropy_loss(solution.v, truth).derivative)
+    assert relative(sum(gradient.labels), slope) < 1e-8
+    flow = DeepFlow([CoupledLabels(weights, start)] * 2, [1.0, 0.5])
+    solution = flow.solve(l)
+    gradient = flow.gradient(solution, cross_entropy_loss(solution.v, truth).derivative)
+    moved = start * np.exp(-0.1 * 3 * sum(gradient.labels))
+    assert relative(layers[0].matrix, moved / moved.sum(axis=1, keepdims=True)) < 1e-9
+
+
+def test_what_was_learned_labels_images():
+    l, truth = rims(0.25, 0)
+    found = fit(l, truth)
+    probabilities = from_rows(np.exp(l) / np.exp(l).sum(axis=-2, keepdims=True))
+    result = refine(probabilities, weights=found.weights, time=3.0, solver=Taylor())
+    assert np.mean(result.labels != truth) == pytest.approx(found.history[-1].wrong, abs=1e-3)

@@ -129,20 +129,23 @@ def test_affinities_pixel_by_pixel(xp: Any, dtype: Any) -> None:
 
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize(
-    ("stages", "radius", "reach", "correction", "label_reach"),
-    [(1, 1, -1, True, -1), (3, 1, 1, True, -1), (2, 2, 0, True, 0), (2, 1, 2, False, -1), (2, 1, -1, False, 2)],
-)
+    ("stages", "radius", "reach", "correction", "label_reach", "coupled"),
+    [
+        (1, 1, -1, True, -1, False), (3, 1, 1, True, -1, False), (2, 2, 0, True, 0, False), (2, 1, 2, False, -1, False),
+        (2, 1, -1, False, 2, False), (3, 1, 1, True, -1, True), (2, 2, -1, False, 2, True),
+    ],
+)  # fmt: skip
 def test_the_derivative_of_one_image_against_central_differences(
-    stages: int, radius: int, reach: int, correction: bool, label_reach: int, masked: bool
+    stages: int, radius: int, reach: int, correction: bool, label_reach: int, coupled: bool, masked: bool
 ) -> None:
-    """From the stored image through all stages to every matrix, offset and scale, the state included."""
+    """From the stored image through all stages to every matrix, offset and scale, the state and C included."""
     rng, h = np.random.default_rng(3), 1e-6
     image, truth = rng.random((6, 7, 2)), rng.choice([-1, 3, 5, 9], (6, 7))
     valid = rng.random((6, 7)) > 0.3 if masked else None
     reader = Reader(1, 0.5, np.array([3, 5, 9]), rng.random((3, 2)), metric="sqeuclidean")
     objective = Objective(reader, [3 / stages] * stages, Taylor(degree=14), gpulaf.cross_entropy_loss)
     prepared = reader.with_features(reader(Item(image, truth, mask=valid)))
-    more = {"label_reach": label_reach, "label_hidden": (4,)}
+    more = {"label_reach": label_reach, "label_hidden": (4,), "coupled": coupled}
     own = network(3, 18, stages=stages, radius=radius, reach=reach, correction=correction, **more)
     vector = own.vector
     found = objective(own, prepared).derivative
@@ -150,7 +153,7 @@ def test_the_derivative_of_one_image_against_central_differences(
         step = rng.standard_normal(vector.size)
         ends = [objective(own.moved(vector + s * h * step), prepared, False).loss for s in (1, -1)]
         assert abs((ends[0] - ends[1]) / (2 * h) - found @ step) < 2e-6 * np.linalg.norm(found)
-    last = np.arange(vector.size - 2 * stages, vector.size)  # scales and times
+    last = np.arange(vector.size - 2 * stages - 9 * coupled, vector.size)  # scales, times and C
     single = np.concatenate([rng.choice(vector.size, 20, replace=False), last])
     for k in single:
         step = h * np.eye(1, vector.size, k)[0]
@@ -267,10 +270,11 @@ def test_weights_are_patches_of_every_layer(radius: int) -> None:
 
 
 @pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("state", [None, 0, 3])
-def test_tiles_equal_the_whole_image_bit_for_bit(state: int | None, masked: bool) -> None:
+@pytest.mark.parametrize(("state", "coupled"), [(None, False), (0, False), (3, False), (1, True)])
+def test_tiles_equal_the_whole_image_bit_for_bit(state: int | None, coupled: bool, masked: bool) -> None:
     da = pytest.importorskip("dask.array")
-    net = fitted(4, state=state, label_state=None if state else 2, label_hidden=(3,), time=2.0)
+    single = {"label_state": None if state else 2, "label_hidden": (3,)}
+    net = fitted(4, state=state, label_coupling=coupled, time=2.0, **single)
     image = gpulaf.scenes.voronoi_lines(150, sites=30, seed=9).image.astype(np.float32)
     mask = np.random.default_rng(0).random((150, 150)) > 0.05 if masked else None
     whole = net.label(image, mask=mask)
@@ -284,8 +288,9 @@ def test_the_halo_counts_the_state() -> None:
     assert halos[0] == halos[1] == halos[2] - 2
 
 
-def test_a_file_holds_a_network(tmp_path: Path) -> None:
-    net = fitted(3, label_state=1, label_hidden=(4, 3))
+@pytest.mark.parametrize("coupled", [False, True])
+def test_a_file_holds_a_network(tmp_path: Path, coupled: bool) -> None:
+    net = fitted(3, label_state=1, label_hidden=(4, 3), label_coupling=coupled)
     net.save(tmp_path / "n.safetensors")
     for again in (WeightNetwork.load(tmp_path / "n.safetensors"), load_predictor(tmp_path / "n.safetensors")):
         assert again.get_params()["hidden"] == [8]
@@ -296,6 +301,18 @@ def test_a_file_holds_a_network(tmp_path: Path) -> None:
     net.n_layers = 3
     with pytest.raises(ValueError, match=r"tensors of other shapes than its options say, clocks"):
         net.save(tmp_path / "n.safetensors")
+
+
+def test_coupled_labels_are_learned() -> None:
+    net = fitted(8, label_coupling=True)
+    C = net.network_.label_coupling
+    assert C is not None
+    start = np.exp(3 * np.eye(2))
+    assert abs(C - start / start.sum(axis=1)).max() > 1e-5
+    np.testing.assert_allclose(C.sum(axis=1), 1)
+    assert fitted(0).network_.label_coupling is None
+    with pytest.raises(ValueError, match="label_coupling is 1; accepted are True and False"):
+        fitted(0, label_coupling=1)
 
 
 def test_a_resumed_training_ends_in_the_same_bits(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from gpulaf import Labeler
 from gpulaf.averaging import BilateralWeights
 from gpulaf.backend.validation import image_features
 from gpulaf.labeling import kmeans_prototypes
-from gpulaf.labeling.likelihood import prototype_array
+from gpulaf.labeling.prototypes import prototype_array
 from gpulaf.tiling import Tiling, label_array, label_file, open_image, open_source, sample_prototypes
 from gpulaf.tiling.source import Source
 
