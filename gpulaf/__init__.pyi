@@ -22,6 +22,7 @@ from .integrators import Taylor as Taylor
 from .labeling import DataWarning as DataWarning
 from .labeling import Labeler as Labeler
 from .labeling import Labeling as Labeling
+from .labeling import Uncertainty as Uncertainty
 from .labeling import label as label
 from .labeling import label_seeds as label_seeds
 from .labeling import refine as refine

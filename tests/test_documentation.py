@@ -221,8 +221,11 @@ def test_tables_hold_the_results():
     assert "| ρ = 3, T = 1, radius = 1 | ρ = 3, T = 1, σ = 0.4, radius = 1 |" in pages.settings()
     one = reproduced("depth", scene="lines", T="3.0", layers="1", weights="own weights", how="learned on the image")
     assert f"| lines, learned on the image, T = 3 | {one['wrong %']:.2f} |" in pages.layers()
-    for table in (pages.patches(), pages.ranks(), pages.solvers(), pages.gradients()):
-        lines = [line for line in table.splitlines() if line.startswith("|")]
+    tables = (
+        pages.patches, pages.ranks, pages.solvers, pages.gradients, pages.flips, pages.certificates, pages.label_sets
+    )  # fmt: skip
+    for table in tables:
+        lines = [line for line in table().splitlines() if line.startswith("|")]
         assert len(lines) > 4
         assert len({line.count("|") for line in lines}) == 1
 

@@ -33,7 +33,7 @@ MEMBERS = "   :members:\n   :inherited-members: tuple, BaseException\n   :specia
 def write(folder: Path) -> None:
     """Write all generated pages; a file that would not change keeps its time."""
     pages = {**api(), "commands.rst": commands()}
-    tables = quality, settings, layers, patches, ranks, solvers, gradients
+    tables = quality, settings, layers, patches, ranks, solvers, gradients, flips, certificates, label_sets
     pages |= {f"{table.__name__}.md": table() for table in tables}
     target = folder / "generated"
     target.mkdir(exist_ok=True)
@@ -237,6 +237,51 @@ def gradients() -> str:
     )
     fit = json.loads((RESULTS / "fit.json").read_text(encoding="utf-8"))["answer"]
     return f"{said}\n\n{_table(['way', 'ms', 'error', 'MB'], lines)}\nLearning (`perf/fit.py`): {fit}\n"
+
+
+def flips() -> str:
+    """How flip probabilities order pixels beside draws of noise, and how much faster."""
+    cases: dict[tuple[Any, ...], dict[str, dict[str, Any]]] = defaultdict(dict)
+    for row in _rows(RESULTS / "uncertainty.json"):
+        cases[row["scene"], row["weights"], row["rho"]][row["method"]] = row
+    methods = list(next(iter(cases.values())))
+    lines = []
+    for (scene, weights, rho), found in cases.items():
+        ranks = [f"{found[name]['rank']:.2f}, {found[name]['rank, flipped']:.2f}" for name in methods]
+        ours = found[methods[0]]
+        mean = f"{ours['mean %']:.1f} of {ours['% of draws']:.1f}"
+        faster = f"{ours['times faster']:.0f}, {found[methods[1]]['times faster']:.0f}"
+        lines.append([f"{scene}, {weights}, ρ = {rho:g}", *ranks, mean, faster])
+    heads = ["scene, weights", *methods, "mean, %", f"times faster, {methods[0]}, {methods[1]}"]
+    return _table(heads, lines)
+
+
+def certificates() -> str:
+    """Which labels are proven, and flips by attacks."""
+    sizes, factors = (0.01, 0.02, 0.05), (1, 2, 4)
+    heads = [
+        "scene, flows", "exact, %", "ρ·radius, median", *(f"stay at ±{x}, %" for x in sizes),
+        "flips by attacks at 1, 2, 4 radii",
+    ]  # fmt: skip
+    lines = [
+        [f"{row['scene']}, ρ = {row['rho']:g}, {row['flows']}", f"{row['% exact']:.2f}", f"{row['radius 50 %']:.3f}",
+         *(f"{row[f'% stay at {x}']:.1f}" for x in sizes),
+         f"{', '.join(str(row[f'flips at {x}×']) for x in factors)} of {row['attacks']}"]
+        for row in _rows(RESULTS / "certificates.json")
+    ]  # fmt: skip
+    return _table(heads, lines)
+
+
+def label_sets() -> str:
+    """Coverage and size of conformal sets."""
+    heads = ["scene, weights", "wrong, %", "asked, %", "held, %", "worst label", "± over images", "labels", "empty, %"]
+    keys = ("% held", "% held, worst label", "± over images", "labels", "% empty")
+    lines = [
+        [f"{row['scene']}, {row['weights']}, ρ = {row['rho']:g}", f"{row['% wrong']:.2f}", f"{row['% asked']:g}",
+         *(f"{row[key]:.2f}" for key in keys)]
+        for row in _rows(RESULTS / "label_sets.json")
+    ]  # fmt: skip
+    return _table(heads, lines)
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:

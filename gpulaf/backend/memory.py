@@ -45,6 +45,8 @@ def memory_estimate(
     soft: bool = False,
     prior: bool = False,
     blocks: int = 1,
+    probes: bool = False,
+    certified: bool = False,
     wave: bool = True,
     device: str = "cpu",
 ) -> int:
@@ -81,6 +83,10 @@ def memory_estimate(
         Whether every pixel has a prior of its own.
     blocks : int
         Blocks of an image that are labeled at the same time.
+    probes : bool
+        Whether the uncertainty of the labels is found, too.
+    certified : bool
+        Whether the radius in which they hold is, in float64 and without blocks.
     wave : bool
         Whether the gradient of a Taylor series is computed in one wave, where that is faster.
     device : "cpu" or "gpu"
@@ -114,8 +120,12 @@ def memory_estimate(
     floats, size = max(labels * (3 + stages[0]) + stages[1], workspace), np.dtype(dtype).itemsize
     if masked:  # ℓ with and without a mask; of the weights those given, masked and normalized, and where each looks
         floats = max(floats, (2 if learn else 3) * labels + (6 + more) * patch + 3)
+    if probes:  # noise, ℓ with it, sums of margins and of their squares, those of a pair, which entries are labels
+        floats += 9 * labels + 3 * channels
+    if certified:  # in float64: weights, ℓ, S, a term and the sum of the series, spans of its terms
+        floats = max(floats, 3 * labels + 8 // size * (6 * labels + patch + 46))
     image = (1.5 + masked) * channels  # as given, mostly in less than a float; without invalid pixels; as features
-    halo = None if learn or device != "cpu" or len(shape) != 2 else block_halo(solver, times, radius)
+    halo = None if learn or certified or device != "cpu" or len(shape) != 2 else block_halo(solver, times, radius)
     parts = [1, 1] if halo is None else block_counts(shape, block_side(floats * size, halo))
     if halo is None or prod(parts) == 1:
         return int(prod(shape) * (floats + max(0, image - 1.5 - masked) + labels * prior) * size)

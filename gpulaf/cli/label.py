@@ -33,6 +33,7 @@ from .options import (
 )
 from .several import about, joined, label_jobs, make_folders, opened, with_shared_prototypes
 from .tiled import label_tiled, refine_tiled, refined_in_tiles, tiling_options
+from .uncertainty import check_uncertainty, uncertainty_options, with_uncertainty, write_uncertainty
 
 if TYPE_CHECKING:
     from ..io.images import Record
@@ -76,6 +77,7 @@ METRICS = (
 @series_option
 @nodata_option
 @probabilities_option
+@uncertainty_options
 @preview_option
 @labeler_options
 @tiling_options
@@ -104,6 +106,7 @@ def label(**_: Any) -> None:
     from ..labeling.hints import unused_labels
 
     options = split_preview(click.get_current_context().params)
+    check_uncertainty(options)
     described = described_labeling(options)
     options["volume"] = is_volume(options, described)
     jobs, saved = label_jobs(options, described), options["save_prototypes"]
@@ -141,6 +144,7 @@ def _label_one(options: dict[str, Any], described: Described) -> LabelTable:
     labeler = with_bits(described.labeler, record.bits)
     count = labeler.prototypes if isinstance(labeler.prototypes, int) else len(labeler.prototypes)
     named = _named(options, described.values(count), record.valid is not None)
+    labeler = with_uncertainty(labeler, options, record, axis)
     with compile_notice():
         array = device_array(record.pixels, options["device"])
         masked = {} if record.valid is None else {"mask": record.valid}
@@ -337,6 +341,8 @@ def _write(
                 options["probabilities"],
                 lambda path: write_array(path, soft_labels, volume=volume, place=floating),
             )
+        if result.uncertainty is not None:
+            write_uncertainty(results, options["uncertainty"], result, volume, place)
         if preview is not None:
             shown = drawn(options["style"], plane, colors, pixels)
             preview = results.write(preview, lambda path: write_array(path, shown))

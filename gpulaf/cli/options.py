@@ -178,17 +178,19 @@ def image_sequence(paths: Sequence[Path], device: str, channel_axis: int | None 
 
 
 def check_outputs(options: dict[str, Any], inputs: Sequence[Path]) -> None:
-    """Raise ValueError or OSError where --output, --probabilities or --preview cannot be written."""
+    """Raise ValueError or OSError where --output, --probabilities, --uncertainty or --preview cannot be written."""
     from ..io.images import check_output
 
-    output, probabilities, preview = (options[name] for name in ("output", "probabilities", "preview"))
+    output, preview = options["output"], options["preview"]
+    floating = [options["probabilities"], options.get("uncertainty")]
     volume = options["volume"]
     check_output(output, volume=volume)
-    if probabilities is not None:
-        check_output(probabilities, np.float32, volume=volume)
+    for path in floating:
+        if path is not None:
+            check_output(path, np.float32, volume=volume)
     if preview is not None:
         check_output(preview)
-    results = [path for path in (output, probabilities, preview) if path is not None]
+    results = [path for path in (output, *floating, preview) if path is not None]
     check_folders(*results)
     check_files(inputs, results)
 

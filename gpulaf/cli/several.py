@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 #: Types of files of labels: a folder of such a name is taken for a mistake.
 LABELS = (".png", ".tif", ".tiff", ".npy", ".zarr")
 #: Results that each image has one of.
-RESULTS = ("output", "probabilities", "preview")
+RESULTS = ("output", "probabilities", "uncertainty", "preview")
 
 
 def label_jobs(options: dict[str, Any], described: Described) -> list[dict[str, Any]]:

@@ -177,6 +177,8 @@ def _check_tiles(options: dict[str, Any], labeler: Labeler) -> None:
 
     if options["preview"] is not None:
         raise ValueError("--preview needs the image in memory, not in tiles. Leave it out.")
+    if options.get("uncertainty") is not None:
+        raise ValueError("--uncertainty needs the image in memory, not in tiles. Leave it out, or label a part.")
     if options["flow"] == "nonlinear":
         raise ValueError(
             "--flow nonlinear chooses its steps by the whole image, which tiles do not see. Take the linear flow, or "

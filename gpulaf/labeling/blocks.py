@@ -7,6 +7,7 @@ whole image bit for bit, and its fields stay in cache.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import pairwise
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,9 +21,11 @@ from ..backend.workers import in_order
 from ..fields import field_shape, from_rows, pixel_shape
 from ..kernels._numba import threads
 from .halo import label_halo
+from .noise import Probe
 from .prior import log_prior, of_pixels, part_of_prior
 from .result import Labeling
 from .solve import label_by, weights_of_layers
+from .uncertainty import Uncertainty
 
 if TYPE_CHECKING:
     from .labeler import Labeler
@@ -31,6 +34,8 @@ __all__ = ["Block", "Window", "blocks", "label_blocks", "label_parts"]
 
 #: Rows and columns of a part of an image, or all of it.
 Window = tuple[slice, slice] | EllipsisType
+#: Pairs of probes of noise of opposite signs, of a window.
+Probes = Callable[[Window], Iterator[tuple[Probe, Probe]]]
 #: Blocks that are labeled at the same time, at most, where weights are made from the image.
 AT_ONCE = 4
 
@@ -75,17 +80,19 @@ def label_blocks(
 
     The error is the largest one of a block, relative to its own v, and the reason that of the same block.
     """
-    labels: Any = None
-    probabilities: Any = None
+    whole: dict[str, Any] = {}
     worst: Any = None
     for block, found in zip(parts, in_order(label, parts, workers), strict=True):
         if worst is None:
             W = empty(field_shape(shape, found.probabilities.shape[-1]), found.probabilities)
-            probabilities, labels = from_rows(W), empty(shape, found.labels)
-        probabilities[block.inner] = found.probabilities[block.core]
-        labels[block.inner] = found.labels[block.core]
+            whole = {"probabilities": from_rows(W)}
+            for name in ("labels", "uncertainty", "radius"):
+                if (part := getattr(found, name)) is not None:
+                    whole[name] = empty(shape, part)
+        for name, array in whole.items():
+            array[block.inner] = getattr(found, name)[block.core]
         worst = found if worst is None or found.error > worst.error else worst
-    return worst._replace(labels=labels, probabilities=probabilities)
+    return worst._replace(**whole)
 
 
 def label_parts(
@@ -97,6 +104,7 @@ def label_parts(
     valid: Any,
     spacing: Any,
     *,
+    probes: Probes | None = None,
     soft: bool = False,
 ) -> Labeling:
     """Label an image at once, or in blocks where that takes less memory.
@@ -114,6 +122,8 @@ def label_parts(
         What weights are made from.
     valid : (H, W) array of bool, optional
     spacing : (sy, sx), optional
+    probes : callable, optional
+        Pairs of probes of noise of opposite signs, of a window, for the uncertainty.
     soft : bool
         Whether the labels are those of predictions.
 
@@ -126,6 +136,7 @@ def label_parts(
     source = labeler.weights
     made = isinstance(source, WeightSource)
     channels = 0 if features is None else features.shape[-1]
+    certified = isinstance(labeler.uncertainty, Uncertainty) and labeler.uncertainty.radius
     options = labeler.memory_options | {
         "given": 0 if made else sum(x is not None for x in labeler.layers),
         "workspace": source.workspace(channels) if made else 0,
@@ -134,17 +145,21 @@ def label_parts(
         "soft": soft,
         "prior": of_pixels(labeler.prior),
         "blocks": _at_once(labeler),
+        "probes": probes is not None,
+        "certified": certified,
     }
     check_memory(array, shape, labels, **options)
-    halo = _halo(labeler, valid) if len(shape) == 2 and is_host_array(array) else None
+    # the series of a certificate looks farther than that of the labels
+    halo = _halo(labeler, valid) if len(shape) == 2 and is_host_array(array) and not certified else None
     if halo is not None:
         height, width = shape
         side = block_side(memory_estimate((1, 1), labels, dtype=array.dtype, **options), halo)
         counts = block_counts((height, width), side)
         if max(counts) > 1:
             parts = list(blocks(counts, (height, width), halo))
-            return _label_in_blocks(labeler, parts, fields, features if made else None, valid, spacing)
-    return label_by(labeler, fields(...), features, valid=valid, spacing=spacing)
+            return _label_in_blocks(labeler, parts, fields, features if made else None, valid, spacing, probes)
+    of_all = None if probes is None else partial(probes, ...)
+    return label_by(labeler, fields(...), features, valid=valid, spacing=spacing, probes=of_all)
 
 
 def _halo(labeler: Labeler, valid: Any) -> int | None:
@@ -156,8 +171,9 @@ def _halo(labeler: Labeler, valid: Any) -> int | None:
 
 
 def _label_in_blocks(
-    labeler: Labeler, parts: Sequence[Block], fields: Callable[[Window], Any], features: Any, valid: Any, spacing: Any
-) -> Labeling:
+    labeler: Labeler, parts: Sequence[Block], fields: Callable[[Window], Any], features: Any, valid: Any, spacing: Any,
+    probes: Probes | None,
+) -> Labeling:  # fmt: skip
     """Label an image block by block, by ℓ of each of them and features that weights are made from."""
     shape = (parts[-1].inner[0].stop, parts[-1].inner[1].stop)
     layers: list[Any] = []
@@ -176,7 +192,7 @@ def _label_in_blocks(
         return label_by(
             labeler, field, None if features is None else contiguous(features[block.outer]),
             valid=None if valid is None else valid[block.outer], spacing=spacing, layers=cut or None,
-            start=part_of_prior(start, block.outer),
+            start=part_of_prior(start, block.outer), probes=None if probes is None else partial(probes, block.outer),
         )  # fmt: skip
 
     return label_blocks(labeled, parts, shape, workers=_at_once(labeler))._replace(valid=valid)

@@ -10,6 +10,7 @@ from ..integrators.nonlinear import Scheme
 from ..integrators.taylor import Taylor
 from .labeler import Labeler, Labeling
 from .metrics import Metric
+from .uncertainty import Uncertainty
 
 __all__ = ["label", "refine", "refine_logits"]
 
@@ -28,6 +29,7 @@ def label(
     metric: Metric = "euclidean",
     prior: Any = None,
     spacing: tuple[float, ...] | None = None,
+    uncertainty: Uncertainty | bool | None = None,
 ) -> Labeling:
     """Label every pixel by the linearized assignment flow (2.22), or by the nonlinear one (2.9).
 
@@ -39,7 +41,7 @@ def label(
         (D, H, W) with ``channel_axis=None``; on a graph, features (n, C) or (n,). A CuPy array runs on the GPU. What is
         masked in a masked array is no data. Tensors of torch become NumPy arrays, on a GPU CuPy arrays; axes that
         xarray names are found by their names, whatever their order.
-    prototypes, weights, rho, time, solver, range, metric, prior
+    prototypes, weights, rho, time, solver, range, metric, prior, uncertainty
         As of a :class:`gpulaf.Labeler`, which describes a labeling once for many images.
     channel_axis : int or None
         The axis of the channels; None where every axis is spatial. An array with two axes is a grey image.
@@ -80,7 +82,8 @@ def label(
     >>> gpulaf.label(scene.image, scene.prototypes, solver=gpulaf.DormandPrince()).converged
     True
     """
-    labeler = Labeler(prototypes, weights, rho, time, solver, range=range, metric=metric, prior=prior)
+    options: dict[str, Any] = {"range": range, "metric": metric, "prior": prior, "uncertainty": uncertainty}
+    labeler = Labeler(prototypes, weights, rho, time, solver, **options)
     return labeler(image, channel_axis=channel_axis, mask=mask, spacing=spacing)
 
 
@@ -98,6 +101,7 @@ def refine(
     normalize: bool = False,
     range: tuple[float, float] | None = None,
     spacing: tuple[float, ...] | None = None,
+    uncertainty: Uncertainty | bool | None = None,
 ) -> Labeling:
     """Regularize the soft predictions of any classifier.
 
@@ -124,6 +128,8 @@ def refine(
         The values of `image` that become 0 and 1; see :class:`gpulaf.Labeler`.
     spacing : (sy, sx) or (sz, sy, sx), optional
         As in :func:`label`.
+    uncertainty : Uncertainty, optional
+        As of a :class:`gpulaf.Labeler`, with the noise of the logits as its sigma.
 
     Returns
     -------
@@ -136,7 +142,7 @@ def refine(
     MemoryError
         If the image takes more memory than is free; the message says how much, and which tiles would fit.
     """
-    labeler = Labeler(None, weights, rho, time, solver, range=range)
+    labeler = Labeler(None, weights, rho, time, solver, range=range, uncertainty=uncertainty)
     options = {"image": image, "label_axis": label_axis, "channel_axis": channel_axis, "mask": mask, "spacing": spacing}
     return labeler.refine(probabilities, normalize=normalize, **options)
 
@@ -154,6 +160,7 @@ def refine_logits(
     mask: Any = None,
     range: tuple[float, float] | None = None,
     spacing: tuple[float, ...] | None = None,
+    uncertainty: Uncertainty | bool | None = None,
 ) -> Labeling:
     """Regularize logits, the scores of a network before its softmax.
 
@@ -161,7 +168,7 @@ def refine_logits(
     ----------
     logits : (H, W, J) floating array; (D, H, W, J) of a volume, (n, J) on a graph
         Finite; a constant per pixel changes nothing.
-    weights, rho, time, solver, image, label_axis, channel_axis, mask, range, spacing
+    weights, rho, time, solver, image, label_axis, channel_axis, mask, range, spacing, uncertainty
         As in :func:`refine`.
 
     Returns
@@ -173,6 +180,6 @@ def refine_logits(
     ValueError, TypeError, MemoryError
         As in :func:`refine`.
     """
-    labeler = Labeler(None, weights, rho, time, solver, range=range)
+    labeler = Labeler(None, weights, rho, time, solver, range=range, uncertainty=uncertainty)
     options = {"image": image, "label_axis": label_axis, "channel_axis": channel_axis, "mask": mask, "spacing": spacing}
     return labeler.refine_logits(logits, **options)

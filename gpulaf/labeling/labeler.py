@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +21,7 @@ from ..backend.validation import (
     label_fields,
     log_probabilities,
 )
-from ..fields import pixel_shape
+from ..fields import pixel_shape, to_rows
 from ..flows.assignment import LONGEST
 from ..integrators.base import Integrator, check_time, layer_times
 from ..integrators.nonlinear import Scheme
@@ -31,19 +30,18 @@ from .blocks import Window, label_parts
 from .hints import unused_labels, warn_of_distances, warn_of_labels, warn_of_values
 from .likelihood import distance_spread, distances, log_likelihood, tempered
 from .metrics import Metric, check_metric, value_scale
+from .noise import SignPatterns, noise_level, noisy_pairs
 from .prior import check_prior
 from .prototypes import in_units, prototype_array
 from .result import Labeling
 from .sample import sampled_pixels
 from .table import label_pixels
+from .uncertainty import Uncertainty, uncertainty_options
 
 __all__ = ["Labeler", "Labeling"]
 
-LOG = logging.getLogger(__name__)
 #: Integration time of the linearized flow where none is given.
 TIME = 3.0
-#: Blocks that are labeled at the same time, at most, where weights are made from the image.
-AT_ONCE = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +81,10 @@ class Labeler:
         W₀, where the flow starts (2.20): a positive probability of each label, of all pixels or at each of one image,
         (D, H, W, J) of a volume, (n, J) on a graph. ℓ = log W₀ − D/ρ, and W(T) = softmax(log W₀ + v). None: the
         barycenter, 1/J.
+    uncertainty : bool or Uncertainty
+        Also the probability that another noise of the same size changes the label of a pixel, by 16 runs more of a
+        linearized flow; weights that are made from the image are made in each of them. :class:`gpulaf.Uncertainty`
+        holds the options.
 
     Raises
     ------
@@ -108,6 +110,7 @@ class Labeler:
     range: tuple[float, float] | None = None
     metric: Metric = "euclidean"
     prior: Any = None
+    uncertainty: Uncertainty | bool | None = None
 
     def __post_init__(self) -> None:
         check_rho(self.rho)
@@ -136,6 +139,12 @@ class Labeler:
             raise ValueError(
                 f"there are layers and the scheme {self.solver}; accepted is one of them. The nonlinear flow has one "
                 "field of weights and one time."
+            )
+        object.__setattr__(self, "uncertainty", uncertainty_options(self.uncertainty))
+        if self.uncertainty is not None and isinstance(self.solver, Scheme):
+            raise ValueError(
+                f"uncertainty is asked for and the solver is {self.solver}; accepted are Taylor, Krylov and Euler. "
+                "Label by the linearized flow, or leave uncertainty out."
             )
         _ = self.times
 
@@ -248,13 +257,19 @@ class Labeler:
 
     def _labeled(self, pixels: Pixels, prototypes: np.ndarray, spacing: Any) -> Labeling:
         """Label by the distances to scaled prototypes."""
-        features = pixels.features
+        features, asked = pixels.features, self.uncertainty
 
-        def fields(window: Window) -> Any:
+        def fields(window: Window, noise: Any = None) -> Any:
+            given = features[window] if noise is None else features[window] + noise
             valid = None if pixels.valid is None else pixels.valid[window]
-            return log_likelihood(distances(features[window], prototypes, self.metric, valid=valid), self.rho)
+            return log_likelihood(distances(given, prototypes, self.metric, valid=valid), self.rho)
 
-        return label_parts(self, fields, features, len(prototypes), features, pixels.valid, spacing)
+        probes = None
+        if isinstance(asked, Uncertainty):
+            sigma = noise_level(pixels) if asked.sigma is None else asked.sigma
+            patterns = SignPatterns(tuple(features.shape), asked.probes // 2, asked.seed)
+            probes = noisy_pairs(fields, patterns, sigma, features)
+        return label_parts(self, fields, features, len(prototypes), features, pixels.valid, spacing, probes=probes)
 
     def refine_fields(self, fields: Any, valid: Any, pixels: Pixels | None, spacing: Any) -> Labeling:
         """Label by predictions (H, J, W) over rho, with the image where there is one."""
@@ -266,7 +281,17 @@ class Labeler:
                 "accepted are as many. Check the pair."
             )
 
-        def part(window: Window) -> Any:
-            return tempered(fields if window is ... else fields[window[0], :, window[1]], self.rho)
+        def part(window: Window, noise: Any = None) -> Any:
+            given = fields if window is ... else fields[window[0], :, window[1]]
+            return tempered(given if noise is None else given + to_rows(noise), self.rho)
 
-        return label_parts(self, part, fields, fields.shape[-2], features, valid, spacing, soft=True)
+        probes, asked = None, self.uncertainty
+        if isinstance(asked, Uncertainty):
+            if asked.sigma is None:
+                raise ValueError(
+                    "uncertainty does not say the noise of the predictions, and nothing tells it. Pass "
+                    "uncertainty=gpulaf.Uncertainty(sigma=…), the standard deviation of their logits."
+                )
+            patterns = SignPatterns((*shape, fields.shape[-2]), asked.probes // 2, asked.seed)
+            probes = noisy_pairs(part, patterns, asked.sigma, fields, soft=True)
+        return label_parts(self, part, fields, fields.shape[-2], features, valid, spacing, probes=probes, soft=True)

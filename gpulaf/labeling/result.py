@@ -37,6 +37,12 @@ class Labeling(NamedTuple):
     valid: Any = None
     #: (J, C) array on the host, in the units of the image: given, learned, or found by k-means; None without an image.
     prototypes: np.ndarray | None = None
+    #: (H, W) array: the probability that another noise of the same size changes the label, NaN where there is no data;
+    #: None where it was not asked for.
+    uncertainty: Any = None
+    #: (H, W) array: as long as no entry of ℓ = −D/ρ changes by more, the exact flow with these weights gives this
+    #: label; times ρ, a change of pixels where D is Euclidean. NaN where there is no data; None where not asked for.
+    radius: Any = None
 
     @property
     def nodata(self) -> int | None:

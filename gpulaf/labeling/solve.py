@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +17,14 @@ from ..averaging.sources import WeightSource
 from ..backend.array import filled, host_dtype, is_host_array, like, namespace
 from ..fields import pixel_shape
 from ..flows.assignment import AssignmentFlow
+from ..flows.certificate import certificate
 from ..flows.deep import DeepFlow, Stage
 from ..integrators.nonlinear import Scheme
 from .likelihood import beside
+from .noise import Probe
 from .prior import log_prior
 from .result import Labeling, rounded
+from .uncertainty import Uncertainty, flip_probability, quick
 
 if TYPE_CHECKING:
     from .labeler import Labeler
@@ -40,11 +43,12 @@ def label_by(
     spacing: tuple[float, ...] | None = None,
     layers: Sequence[Averaging | Stage | None] | None = None,
     start: Any = None,
+    probes: Callable[[], Iterator[tuple[Probe, Probe]]] | None = None,
 ) -> Labeling:
     """Label by −D/ρ (H, J, W), and where weights are made from them by features (H, W, C), at `valid` pixels.
 
     All of them are trusted; so are `layers`, in place of the weights of the labeler where these are given, and log W₀,
-    (H, J, W) or (J, 1), that is added, in place of that of its prior.
+    (H, J, W) or (J, 1), that is added, in place of that of its prior; and `probes`, which the uncertainty is found by.
     """
     if start is None:
         start = log_prior(labeler.prior, log_likelihood, valid)
@@ -73,8 +77,43 @@ def label_by(
             flow = DeepFlow(averagings[0] if shared else averagings, labeler.times, solver=labeler.solver)
             solution = flow.solve(log_likelihood, keep_basis=False)
             v, summary = solution.v, solution.summary
-    LOG.debug("error %.3g, %d products, converged: %s. %s", *summary)
-    return rounded(v if start is None else v + start, valid, *summary)
+        LOG.debug("error %.3g, %d products, converged: %s. %s", *summary)
+        result = rounded(v if start is None else v + start, valid, *summary)
+        if probes is None:
+            return result
+        radius = None
+        if isinstance(labeler.uncertainty, Uncertainty) and labeler.uncertainty.radius:
+            radius = _certified(certificate(flow, log_likelihood, v, start=start).radius, log_likelihood, valid)
+
+        solve = _solver_of_probes(labeler, averagings, features, holes, spacing, start)
+        return result._replace(uncertainty=flip_probability(solve, probes(), result.labels, valid), radius=radius)
+
+
+def _solver_of_probes(
+    labeler: Labeler, averagings: Sequence[Any], features: Any, holes: Any, spacing: Any, start: Any
+) -> Callable[[Probe], Any]:
+    """The map from a probe to log W₀ + v; weights that are made from an image are made of the noisy one."""
+    made, solver = isinstance(labeler.weights, WeightSource), quick(labeler.solver)
+
+    def solve(probe: Probe) -> Any:
+        field, weights = probe.log_likelihood, averagings
+        field = field if holes is None else filled(field, holes[..., None, :])
+        if made:
+            layers = weights_of_layers(labeler, field, features + probe.noise, holes)
+            weights = _averagings(layers, field, holes, spacing)
+        flow = DeepFlow(weights[0] if len(weights) == 1 else weights, labeler.times, solver=solver)
+        if start is None:
+            return flow.solve(field, keep_basis=False).v
+        return flow.solve(field + start, keep_basis=False).v + start
+
+    return solve
+
+
+def _certified(radius: Any, field: Any, valid: Any) -> Any:
+    """Radii in the dtype of ℓ, not larger than they were; NaN where there is no data."""
+    xp = namespace(radius)
+    radius = xp.astype(radius * (1 - 1e-6), field.dtype)
+    return radius if valid is None else filled(radius, valid, float("nan"))
 
 
 def weights_of_layers(labeler: Labeler, fields: Any, features: Any, valid: Any) -> list[Averaging | Stage | None]:

@@ -33,8 +33,8 @@ def tile_halo(labeler: Labeler, *, masked: bool = False) -> int:
     Raises
     ------
     ValueError, TypeError
-        If the solver or the weights depend on the whole image, or do not say how far they look, or the prior is one of
-        every pixel.
+        If the solver or the weights depend on the whole image, or do not say how far they look, the prior is one of
+        every pixel, or uncertainty is asked for.
 
     Examples
     --------
@@ -48,6 +48,11 @@ def tile_halo(labeler: Labeler, *, masked: bool = False) -> int:
         raise ValueError(
             f"prior has shape {np.shape(labeler.prior)}, values of every pixel; accepted in tiles is one for each "
             "label, (J,). Refine predictions that hold the prior, or label the image in memory."
+        )
+    if labeler.uncertainty is not None:
+        raise ValueError(
+            "uncertainty is asked for; accepted in tiles are labels and probabilities. Label the image in memory, or "
+            "leave uncertainty out."
         )
     return label_halo(labeler, masked=masked)
 

@@ -14,6 +14,7 @@ from gpulaf import (
     Labeler,
     LinearizedFlows,
     Taylor,
+    Uncertainty,
     fit_weights,
     label,
     refine,
@@ -100,6 +101,20 @@ def test_estimate_of_the_nonlinear_flow(scheme, time, labels, dtype):
     image, prototypes = np.random.default_rng(0).random((144, 144)).astype(dtype), np.linspace(0, 1, labels)
     peak = peak_of(lambda: label(image, prototypes, solver=scheme, time=time)) + image.nbytes
     assert 0.97 < memory_estimate((144, 144), labels, solver=scheme, times=(time,), dtype=dtype) / peak < 1.75
+
+
+@pytest.mark.parametrize("certified", [False, True])
+@pytest.mark.parametrize("block", [1.0, 1e12])
+@pytest.mark.parametrize(("labels", "dtype", "channels"), [(2, "float32", 1), (8, "float32", 3), (8, "float64", 3)])
+def test_estimate_of_uncertainty(monkeypatch, certified, block, labels, dtype, channels):
+    monkeypatch.setattr(memory, "BLOCK", block)
+    monkeypatch.setattr(memory, "HALOS", 6)
+    rng = np.random.default_rng(0)
+    image, prototypes = rng.random((144, 144, channels)).astype(dtype), rng.random((labels, channels))
+    labeler = Labeler(prototypes, uncertainty=Uncertainty(0.1, 4, radius=certified))
+    peak = peak_of(lambda: labeler(image)) + image.nbytes
+    options = labeler.memory_options | {"probes": True, "certified": certified, "channels": channels}
+    assert 0.97 < memory_estimate((144, 144), labels, dtype=dtype, **options) / peak < 1.75
 
 
 @pytest.mark.parametrize("radius", [1, 2])

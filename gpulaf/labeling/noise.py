@@ -1,0 +1,147 @@
+"""The noise of an image: how large it is, and samples of it that tell the variance of a labeling in few runs.
+
+A sample has ±σ at every value of the image. Its sign is a random one, the same in all samples, times an entry of a
+Hadamard matrix: the row is that of the sample, the column that of the place of the pixel in a lattice. Products of two
+pixels of different columns cancel in the sum over all samples, so that the variance of anything linear is exact but for
+pixels which share a column; these are as far from each other as the number of columns allows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from itertools import product
+from math import prod
+from types import EllipsisType
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.linalg
+
+from ..backend.array import host_array, like
+from ..backend.validation import Pixels
+
+__all__ = ["Probe", "SignPatterns", "noise_level", "noisy_pairs"]
+
+#: Differences of pixels that are looked at, at most.
+SAMPLE = 2**20
+#: The median of |x| of normal x over their standard deviation.
+NORMAL = 0.6745
+
+
+class Probe(NamedTuple):
+    """A window of an image with noise."""
+
+    #: ℓ, (h, J, w).
+    log_likelihood: Any
+    #: What is added to the features that weights are made of, (h, w, C); 0.0 where predictions have the noise.
+    noise: Any
+
+
+def noise_level(pixels: Pixels) -> float:
+    """Standard deviation of normal noise, from differences of neighbors; edges and thin lines do not count.
+
+    The median of |x₀₀ − x₀₁ − x₁₀ + x₁₁|/2 over 0.6745, of all channels together, in scaled image units. Noise that is
+    correlated between neighbors is taken for smaller than it is, and so is noise of which the image cuts off a part.
+
+    Parameters
+    ----------
+    pixels : Pixels
+        Of an image (H, W, C) or a volume (D, H, W, C).
+
+    Raises
+    ------
+    ValueError
+        If the image shows no noise, or the pixels have no neighbors on two axes.
+    """
+    x, valid = pixels.features, pixels.valid
+    if x.ndim < 3 or min(x.shape[-3:-1]) < 2:
+        raise ValueError(
+            f"the noise of features of shape {tuple(x.shape)} cannot be read off neighbors. Pass "
+            "uncertainty=gpulaf.Uncertainty(sigma=…)."
+        )
+    found = []
+    for row in range(0, x.shape[-3] - 1, max(1, prod(x.shape) // SAMPLE)):
+        pair = slice(row, row + 2)
+        part = host_array(x[..., pair, :, :]).astype(np.float64)
+        difference = np.diff(np.diff(part, axis=-3), axis=-2)[..., 0, :, :] / 2
+        if valid is not None:
+            known = host_array(valid[..., pair, :])
+            difference = difference[(known[..., 1:] & known[..., :-1]).all(axis=-2)]
+        found.append(np.abs(difference).ravel())
+    values = np.concatenate(found)
+    level = float(np.median(values)) / NORMAL if len(values) else 0.0
+    if not level > 0:
+        raise ValueError(
+            "the image shows no noise: most of its pixels differ from their neighbors by nothing. Say how large it is: "
+            "uncertainty=gpulaf.Uncertainty(sigma=…), in image units from 0 to 1."
+        )
+    return level
+
+
+class SignPatterns:
+    """Signs (…, C) for samples of the noise of an image.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (H, W, C), (D, H, W, C) of a volume, (n, C) on a graph.
+    count : int
+        Samples, a power of two.
+    seed : int
+        Of the signs that all samples have in common.
+    """
+
+    def __init__(self, shape: tuple[int, ...], count: int, seed: int = 0) -> None:
+        *pixels, channels = shape
+        self.base = np.random.default_rng(seed).integers(0, 2, shape, dtype=np.int8) * 2 - 1
+        grids = np.indices(pixels, dtype=np.int32, sparse=True)
+        place = sum(stride * grid for stride, grid in zip(lattice(count, len(pixels)), grids, strict=True))
+        self.columns = np.broadcast_to(place % count, pixels).astype(np.uint8)
+        self.shifts = (count // 2 - 1) * np.arange(channels)
+        self.matrix = scipy.linalg.hadamard(count, dtype=np.int8)
+
+    def __call__(self, number: int, window: tuple[slice, ...] | EllipsisType = ...) -> np.ndarray:
+        """Signs of a sample in a window of the image, int8."""
+        columns = (self.columns[window][..., None] + self.shifts) % len(self.matrix)
+        return self.base[window] * self.matrix[number][columns]
+
+
+def noisy_pairs(
+    fields: Callable[[Any, Any], Any], patterns: SignPatterns, sigma: float, array: Any, *, soft: bool = False
+) -> Callable[[Any], Iterator[tuple[Probe, Probe]]]:
+    """Pairs of ℓ at noise of opposite signs, of a window of the image.
+
+    Parameters
+    ----------
+    fields : callable
+        ℓ of a window and of noise (h, w, C) that is added there.
+    patterns : SignPatterns
+    sigma : float
+        Standard deviation of the noise.
+    array : array
+        The noise has its library and dtype.
+    soft : bool
+        It is that of predictions.
+    """
+
+    def pairs(window: Any) -> Iterator[tuple[Probe, Probe]]:
+        for number in range(len(patterns.matrix)):
+            noise = like(sigma * patterns(number, window), array)
+            one, other = (Probe(fields(window, x), 0.0 if soft else x) for x in (noise, -noise))
+            yield one, other
+
+    return pairs
+
+
+@lru_cache
+def lattice(count: int, axes: int) -> tuple[int, ...]:
+    """Strides s for the columns Σ_a s_a i_a mod `count` whose pixels of one column are farthest from each other."""
+    side = range(-6, 7)
+    steps = np.array([step for step in product(side, repeat=axes) if any(step)])
+    lengths = (steps**2).sum(axis=1)
+
+    def shortest(strides: tuple[int, ...]) -> int:
+        return int(lengths[steps @ strides % count == 0].min(initial=37))
+
+    return max(((1, *rest) for rest in product(range(1, count), repeat=axes - 1)), key=shortest)
