@@ -16,7 +16,6 @@ from types import EllipsisType
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.linalg
 
 from ..backend.array import host_array, like
 from ..backend.validation import Pixels
@@ -93,13 +92,15 @@ class SignPatterns:
     """
 
     def __init__(self, shape: tuple[int, ...], count: int, seed: int = 0) -> None:
+        from scipy.linalg import hadamard
+
         *pixels, channels = shape
         self.base = np.random.default_rng(seed).integers(0, 2, shape, dtype=np.int8) * 2 - 1
         grids = np.indices(pixels, dtype=np.int32, sparse=True)
         place = sum(stride * grid for stride, grid in zip(lattice(count, len(pixels)), grids, strict=True))
         self.columns = np.broadcast_to(place % count, pixels).astype(np.uint8)
         self.shifts = (count // 2 - 1) * np.arange(channels)
-        self.matrix = scipy.linalg.hadamard(count, dtype=np.int8)
+        self.matrix = hadamard(count, dtype=np.int8)
 
     def __call__(self, number: int, window: tuple[slice, ...] | EllipsisType = ...) -> np.ndarray:
         """Signs of a sample in a window of the image, int8."""
