@@ -150,6 +150,47 @@ def test_predictors_are_as_good_as_unseen_says():
     says("docs/unseen.md", f"a minimum cut has {cut:.2f} %, and a network with `label_state` {network:.2f}")
 
 
+def test_learning_without_truth_is_as_its_page_says():
+    rows = json.loads((RESULTS / "blind_spot.json").read_text(encoding="utf-8"))["rows"]
+
+    def wrong(part, method):
+        return mean(row["wrong %"] for row in rows if (row["part"], row["method"]) == (part, method))
+
+    def told(*sentences):
+        for sentence in sentences:
+            says("docs/without-truth.md", sentence)
+
+    lines, colors, em = "lines 0.3", "colors 0.55", "em"
+    blurred = {blur: f"{lines}, noise blurred by {blur}" for blur in ("0.5", "0.7", "1")}
+    few, many = ([wrong(lines, f"{count}, {how} truth") for how in ("without", "with")] for count in ("few", "many"))
+    itself, larger, found = (
+        wrong(lines, f"{method}, without truth{more}")
+        for method, more in (("unseen images themselves", ""), ("few", ", noise × 1.5"), ("few", ", labels found"))
+    )
+    told(
+        f"gets {measured(lines, 'bilateral'):.2f} % by bilateral",
+        f"{measured(colors, 'uniform'):.2f} % by uniform weights and {measured(colors, 'min cut, plain'):.2f} % by a",
+        f"{few[0]:.2f} % with four, {many[0]:.2f} % with sixteen larger ones, where truth brings {few[1]:.2f} and "
+        f"{many[1]:.2f}.",
+        f"themselves, {itself:.2f} % are wrong", f"the network leaves {larger:.2f} %", f"and leaves {found:.2f} %",
+    )  # fmt: skip
+    ways = "few, without truth", "few, with truth"
+    for blur, words in (("0.5", " of the lines wrong"), ("0.7", "")):
+        own, truth = (wrong(blurred[blur], way) for way in ways)
+        told(f"it leaves {own:.2f} %{words} where truth leaves {truth:.2f} %")
+    strong = [wrong(blurred["1"], way) for way in (ways[0], "pixelwise")]
+    told("by one pixel {:.2f} %, more than pixelwise labels ({:.2f} %)".format(*strong))
+    shares = [wrong(em, way) for way in ("without truth", "pixelwise", "uniform weights", "with truth")]
+    told("of micrographs {:.1f} % are wrong".format(*shares), "as many as pixelwise ({1:.1f} %) and".format(*shares))
+    told("with uniform weights ({2:.1f} %), against {3:.1f} % with truth".format(*shares))
+    warned = {(row["part"], row["warned"]) for row in rows if row["warned"]}
+    assert warned == {(part, "no") for part in (lines, colors)} | {(part, "yes") for part in (*blurred.values(), em)}
+    estimate = next(row["sigma"] for row in rows if row["method"] == "few, without truth")
+    told(f"The estimate, {estimate:.2f}, is too large")
+    labels = next(row["found"] for row in rows if row["found"]).replace("-", "−").split()
+    told(f"it finds {labels[0][:-1]} and {labels[1][:-1]} for 1 and 0")
+
+
 def test_depth_and_neighborhoods_are_as_reproduce_says():
     own, how = {"scene": "lines", "weights": "own weights"}, "predicted for unseen images"
     one, two = (

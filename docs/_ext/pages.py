@@ -33,7 +33,9 @@ MEMBERS = "   :members:\n   :inherited-members: tuple, BaseException\n   :specia
 def write(folder: Path) -> None:
     """Write all generated pages; a file that would not change keeps its time."""
     pages = {**api(), "commands.rst": commands()}
-    tables = quality, settings, layers, patches, ranks, solvers, gradients, flips, certificates, label_sets
+    tables = (
+        quality, settings, layers, patches, ranks, solvers, gradients, without_truth, flips, certificates, label_sets,
+    )  # fmt: skip
     pages |= {f"{table.__name__}.md": table() for table in tables}
     target = folder / "generated"
     target.mkdir(exist_ok=True)
@@ -237,6 +239,31 @@ def gradients() -> str:
     )
     fit = json.loads((RESULTS / "fit.json").read_text(encoding="utf-8"))["answer"]
     return f"{said}\n\n{_table(['way', 'ms', 'error', 'MB'], lines)}\nLearning (`perf/fit.py`): {fit}\n"
+
+
+#: What the rows of perf/blind_spot.py are: part, and how the methods begin that learn.
+LEARNED = {
+    "lines, four images of 80²": ("lines 0.3", "few, "),
+    "the same, `WeightPredictor`": ("lines 0.3", "few, prototypes, "),
+    "lines, sixteen images of 128²": ("lines 0.3", "many, "),
+    "lines, the unseen images themselves": ("lines 0.3", "unseen images themselves, "),
+    "cells of eight colors, sixteen images of 80²": ("colors 0.55", "many, "),
+    "lines, noise blurred by 0.5 pixels": ("lines 0.3, noise blurred by 0.5", "few, "),
+    "lines, noise blurred by 0.7 pixels": ("lines 0.3, noise blurred by 0.7", "few, "),
+    "lines, noise blurred by 1 pixel": ("lines 0.3, noise blurred by 1", "few, "),
+    "electron micrographs, grey value": ("em", ""),
+}
+
+
+def without_truth() -> str:
+    """Wrong pixels of unseen images by weights that were learned without ground truth, and with it."""
+    rows, lines = _rows(RESULTS / "blind_spot.json"), []
+    for words, (part, start) in LEARNED.items():
+        methods = "pixelwise", "uniform weights", f"{start}without truth", f"{start}with truth"
+        own = [[r for r in rows if (r["part"], r["method"]) == (part, method)] for method in methods]
+        cells = [f"{mean(r['wrong %'] for r in found):.2f} %" if found else "–" for found in own]
+        lines.append([words, *cells, own[2][0]["warned"]])
+    return _table(["learned from", "pixelwise", "uniform", "without truth", "with truth", "warned"], lines)
 
 
 def flips() -> str:

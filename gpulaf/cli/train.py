@@ -1,4 +1,4 @@
-"""gpulaf train: a predictor of weights from images with ground truth."""
+"""gpulaf train: a predictor of weights from images with ground truth, or without it."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from .options import (
     tell_notes,
     tell_void,
 )
+from .without_truth import check_truth, images_alone, label_prototypes, labels_option, report
 
 if TYPE_CHECKING:
     from ..prediction.fitted import FittedPredictor
@@ -39,7 +40,8 @@ LOOKED_AT = 16
 
 @click.command()
 @files_argument
-@files_option("--truth", "Label images, paired with IMAGES by name.", required=True)
+@files_option("--truth", "Label images, paired with IMAGES by name.")
+@labels_option
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Model file: .safetensors.")
 @files_option("--validate", "Images that are not learned from; the step that suits them best is kept.")
 @files_option("--validate-truth", "Their label images.")
@@ -128,7 +130,7 @@ LOOKED_AT = 16
 @click.option("--figure", type=click.Path(path_type=Path), help="Also draw what was learned: .png, .pdf or .svg.")
 @device_option
 def train(images: tuple[str, ...], truth: tuple[str, ...], output: Path, device: str, **options: Any) -> None:
-    """Train a predictor of weights on IMAGES with ground truth, for images without.
+    """Train a predictor of weights on IMAGES with ground truth, or without it, for others.
 
     IMAGES, --truth and the other lists of files take files, folders and globs in quotes; an image and its truth have
     the same name, or names that differ in how all of them begin or end (image_03.png and truth_03.png). Images are
@@ -137,19 +139,25 @@ def train(images: tuple[str, ...], truth: tuple[str, ...], output: Path, device:
 
     Where the truths are volumes, so are the images (TIFF, NIfTI, .npy), and the model is one of volumes. The distances
     of its voxels are those of --spacing, or what the files say.
+
+    Without --truth say the --labels. Pixels are hidden in turns, and what is learned has to tell their values from
+    those around them: that takes noise which is independent between pixels, and a warning says where it is not. Images
+    are volumes where --spacing has three numbers.
     """
     from ..io.images import write_figure
     from ..io.results import Results
     from ..io.truth import truth_axes
 
+    check_truth(truth, options)
     training, validation = _sets(images, truth, options)
     _check(output, [training, *([validation] if validation else [])], options)
     if options["unlabeled"] is None:
         _tell_void(training)
-    axes = truth_axes(training.truths[0])
+    axes = truth_axes(training.truths[0]) if truth else len(options["spacing"] or (1, 1))
+    told = {} if truth else {"prototypes": label_prototypes(options["labels"]), "noise": options["noise"]}
     predictor = _predictor(options, training.truths, axes)
     sequences: list[tuple[Any, ...]] = [
-        (image_sequence(files.images, device, options["channel_axis"], axes), files.truths, files.probabilities)
+        (image_sequence(files.images, device, options["channel_axis"], axes), files.truths or None, files.probabilities)
         for files in (training, validation)
         if files is not None
     ]
@@ -157,11 +165,11 @@ def train(images: tuple[str, ...], truth: tuple[str, ...], output: Path, device:
         predictor = _tuned(predictor, sequences[0], options["unlabeled"])
     predictor.fit(
         *sequences[0][:2], probabilities=sequences[0][2], unlabeled=options["unlabeled"],
-        validation=sequences[1] if validation else None,
+        validation=sequences[1] if validation else None, **told,
     )  # fmt: skip
     with Results() as results:
         written = results.write(output, predictor.save)
-        _report(predictor, len(training.images))
+        (_report if truth else report)(predictor, len(training.images))
         if options["figure"] is not None:
             figure = _figure(predictor, sequences[-1], options["unlabeled"], validation is not None)
             click.echo(f"figure: {results.write(options['figure'], lambda path: write_figure(path, figure))}")
@@ -170,17 +178,18 @@ def train(images: tuple[str, ...], truth: tuple[str, ...], output: Path, device:
 
 def _sets(images: tuple[str, ...], truth: tuple[str, ...], options: dict[str, Any]) -> tuple[FileSet, FileSet | None]:
     """The files to learn from, and those to validate on."""
-    training = file_set(images, truth, options["probabilities"])
+    training = file_set(images, truth, options["probabilities"]) if truth else images_alone(images)
     held = options["validate"], options["validate_truth"], options["validate_probabilities"]
     if not any(held):
         if options["patience"] is not None:
-            raise ValueError("--patience needs images to watch. Name them with --validate and --validate-truth.")
+            others = " and --validate-truth" if truth else ""
+            raise ValueError(f"--patience needs images to watch. Name them with --validate{others}.")
         return training, None
-    if not (held[0] and held[1]):
+    if truth and not (held[0] and held[1]):
         raise ValueError("validation needs images and their truth. Give both --validate and --validate-truth.")
     if bool(held[2]) != bool(options["probabilities"]):
         raise ValueError("--probabilities and --validate-probabilities go together. Give both, or neither.")
-    validation = file_set(*held)
+    validation = file_set(*held) if truth else images_alone(held[0])
     known = {path.resolve() for path in training.images}
     both = [path for path in validation.images if path.resolve() in known]
     if both:

@@ -20,7 +20,7 @@ import numpy as np
 from ..backend.array import host_array, like
 from ..backend.validation import Pixels
 
-__all__ = ["Probe", "SignPatterns", "noise_level", "noisy_pairs"]
+__all__ = ["Probe", "SignPatterns", "noise_deviation", "noise_level", "noisy_pairs"]
 
 #: Differences of pixels that are looked at, at most.
 SAMPLE = 2**20
@@ -38,10 +38,7 @@ class Probe(NamedTuple):
 
 
 def noise_level(pixels: Pixels) -> float:
-    """Standard deviation of normal noise, from differences of neighbors; edges and thin lines do not count.
-
-    The median of |x₀₀ − x₀₁ − x₁₀ + x₁₁|/2 over 0.6745, of all channels together, in scaled image units. Noise that is
-    correlated between neighbors is taken for smaller than it is, and so is noise of which the image cuts off a part.
+    """Standard deviation of the noise of an image, in scaled image units; see :func:`noise_deviation`.
 
     Parameters
     ----------
@@ -53,29 +50,49 @@ def noise_level(pixels: Pixels) -> float:
     ValueError
         If the image shows no noise, or the pixels have no neighbors on two axes.
     """
-    x, valid = pixels.features, pixels.valid
+    x = pixels.features
     if x.ndim < 3 or min(x.shape[-3:-1]) < 2:
         raise ValueError(
             f"the noise of features of shape {tuple(x.shape)} cannot be read off neighbors. Pass "
             "uncertainty=gpulaf.Uncertainty(sigma=…)."
         )
-    found = []
-    for row in range(0, x.shape[-3] - 1, max(1, prod(x.shape) // SAMPLE)):
-        pair = slice(row, row + 2)
-        part = host_array(x[..., pair, :, :]).astype(np.float64)
-        difference = np.diff(np.diff(part, axis=-3), axis=-2)[..., 0, :, :] / 2
-        if valid is not None:
-            known = host_array(valid[..., pair, :])
-            difference = difference[(known[..., 1:] & known[..., :-1]).all(axis=-2)]
-        found.append(np.abs(difference).ravel())
-    values = np.concatenate(found)
-    level = float(np.median(values)) / NORMAL if len(values) else 0.0
+    level = noise_deviation(x, pixels.valid)
     if not level > 0:
         raise ValueError(
             "the image shows no noise: most of its pixels differ from their neighbors by nothing. Say how large it is: "
             "uncertainty=gpulaf.Uncertainty(sigma=…), in image units from 0 to 1."
         )
     return level
+
+
+def noise_deviation(features: Any, valid: Any = None) -> float:
+    """Standard deviation of normal noise that is independent between pixels, from differences of neighbors.
+
+    The median of |x₀₀ − x₀₁ − x₁₀ + x₁₁|/2 over 0.6745, of all channels together: shading does not count, edges and
+    thin lines hardly do. Noise that is correlated between neighbors is taken for smaller than it is, and so is noise of
+    which the image cuts off a part.
+
+    Parameters
+    ----------
+    features : (H, W, C) floating array; (D, H, W, C) of a volume
+    valid : (H, W) array of bool, optional
+
+    Returns
+    -------
+    float
+        NaN where no four valid pixels are neighbors.
+    """
+    found = [np.empty(0)]
+    for row in range(0, features.shape[-3] - 1, max(1, prod(features.shape) // SAMPLE)):
+        pair = slice(row, row + 2)
+        part = host_array(features[..., pair, :, :]).astype(np.float64)
+        difference = np.diff(np.diff(part, axis=-3), axis=-2)[..., 0, :, :] / 2
+        if valid is not None:
+            known = host_array(valid[..., pair, :])
+            difference = difference[(known[..., 1:] & known[..., :-1]).all(axis=-2)]
+        found.append(np.abs(difference).ravel())
+    values = np.concatenate(found)
+    return float(np.median(values)) / NORMAL if len(values) else float("nan")
 
 
 class SignPatterns:

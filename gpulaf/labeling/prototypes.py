@@ -15,7 +15,9 @@ from ..backend.operands import check_floating, unit_of
 from ..backend.validation import Pixels, real_array
 from .sample import sampled_pixels
 
-__all__ = ["check_label_count", "in_units", "kmeans_prototypes", "prototype_array", "shared_prototypes"]
+__all__ = [
+    "check_label_count", "in_units", "kmeans_prototypes", "prototype_array", "shared_prototypes", "shared_sample",
+]  # fmt: skip
 
 #: Significant digits of the prototypes that k-means finds, which a text file holds.
 DIGITS = 12
@@ -102,6 +104,20 @@ def shared_prototypes(images: Iterable[Pixels], names: Sequence[str], labels: in
     ValueError
         If the images differ in channels or range, or hold fewer than J different values.
     """
+    pixels, unit = shared_sample(images, names, seed=seed)
+    return in_units(kmeans_prototypes(pixels, labels, seed=seed), unit)
+
+
+def shared_sample(
+    images: Iterable[Pixels], names: Sequence[str], *, seed: int = 0
+) -> tuple[np.ndarray, tuple[float, float]]:
+    """Sample pixels of several images, as many of each: (n, C) scaled, on the host, and their range.
+
+    Raises
+    ------
+    ValueError
+        If the images differ in channels or range.
+    """
     rng, found, kinds = np.random.default_rng(seed), list[np.ndarray](), list[tuple[Any, ...]]()
     for pixels in images:
         kinds.append((int(pixels.features.shape[-1]), *pixels.range))
@@ -114,7 +130,7 @@ def shared_prototypes(images: Iterable[Pixels], names: Sequence[str], labels: in
         features = host_array(sampled_pixels(pixels, seed=seed).features).reshape(-1, kinds[0][0])
         most = max(SAMPLE // len(names), FEWEST)
         found.append(features if len(features) <= most else features[rng.choice(len(features), most, replace=False)])
-    return in_units(kmeans_prototypes(np.concatenate(found)[None], labels, seed=seed), kinds[0][1:])
+    return np.concatenate(found), kinds[0][1:]
 
 
 def kmeans_prototypes(features: Any, labels: int, *, seed: int = 0, sample: int = SAMPLE) -> np.ndarray:

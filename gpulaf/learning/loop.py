@@ -32,7 +32,7 @@ class Row(Protocol):
 
     @property
     def wrong(self) -> float:
-        """Share of the labeled pixels that are wrong, 0 to 1."""
+        """Share of the labeled pixels that are wrong, 0 to 1, or what the trainable calls so."""
         ...
 
     @property
@@ -66,6 +66,11 @@ class Trainable(Protocol[R_co]):
     @property
     def watched(self) -> str:
         """The field of a row that patience watches: "loss", or one that is None in rows where it was not computed."""
+        ...
+
+    @property
+    def share(self) -> str:
+        """What the share `wrong` of a row is called beside the progress bar."""
         ...
 
     @property
@@ -152,7 +157,7 @@ def run(
             if not bar.disable and bar.desc != f"{kind}: ":  # the time of compilation is no time of a step
                 bar.set_description(kind, refresh=False)
                 bar.unpause()
-            bar.set_postfix_str(f"loss {row.loss:.4f}, wrong {100 * row.wrong:.2f} %")
+            bar.set_postfix_str(f"loss {row.loss:.4f}, {trainable.share} {100 * row.wrong:.2f} %")
             if callback is not None and callback(history[-1], trainable.presented()):
                 return history, f"The callback ended the {kind} after {count} steps."
             if patience is not None and count - _step_of_best(history, watched) >= patience:

@@ -76,9 +76,9 @@ def cosine_value(sums: Sequence[float], labels: int) -> float:
 
 
 def cross_entropy_loss(
-    v: Any, truth: Any, *, class_weights: Any = None, pixel_weights: Any = None, batch: int = 0
+    v: Any, truth: Any, *, class_weights: Any = None, pixel_weights: Any = None, transition: Any = None, batch: int = 0
 ) -> Loss:
-    """Mean over the labeled pixels of −log W_truth with W = softmax(v).
+    """Mean over the labeled pixels of −log W_truth with W = softmax(v), or of −log (Q W)_truth for a noisy truth.
 
     For a flow that starts at W₀, pass v + log W₀.
 
@@ -91,6 +91,9 @@ def cross_entropy_loss(
         c > 0: pixels count c_truth times in the mean; once if None.
     pixel_weights : array of the shape of the truth, optional
         Positive: how many times each pixel counts in the mean, besides its class.
+    transition : (J, J) array, optional
+        Q_jk = P(the truth says j | k is right), columns with the sum 1: the truth is noisy, and the labeling explains
+        it through Q (the forward correction of Patrini et al., CVPR 2017). The truth is right if None.
     batch : int
         How many leading axes count images: 1 for v (B, H, J, W) and truth (B, H, W), which give B losses.
 
@@ -103,7 +106,8 @@ def cross_entropy_loss(
     ------
     ValueError
         If an image has no pixel with ground truth, v and truth differ in their pixels, a label is none of −1 … J−1, or
-        the class weights are not J positive numbers, or the pixel weights not one for each pixel.
+        the class weights are not J positive numbers, the pixel weights not one for each pixel, or the transition no
+        (J, J) array of probabilities.
     TypeError
         If v holds no floating numbers, or the truth no integers.
     """
@@ -117,7 +121,12 @@ def cross_entropy_loss(
     mass = _totals(counts)
     _check_labeled(mass)
     shifted = fields - xp.max(fields, axis=-2, keepdims=True)
-    value = _totals(counts * xp.log(xp.sum(xp.exp(shifted), axis=-2, keepdims=True))) - _totals(target * shifted)
+    value = _totals(counts * _log_sum(shifted))
+    if transition is None:
+        value = value - _totals(target * shifted)
+    else:
+        explained = shifted + _log_rows(transition, labels, fields)
+        value, target = value - _totals(counts * _log_sum(explained)), counts * softmax(explained)
     derivative = (softmax(fields) * counts - target) / xp.reshape(like(mass, fields), (-1, 1, 1, 1))
     return Loss(_each(value / mass, v, batch), xp.reshape(derivative, v.shape))
 
@@ -208,6 +217,36 @@ def _pixel_weights(weights: Any, fields: Any, shape: tuple[int, ...]) -> Any:
     if not bool(xp.all((weights > 0) & (weights < float("inf")))):  # synchronize
         raise ValueError("pixel_weights hold values that are none of the positive numbers; give void pixels truth -1.")
     return like(weights, fields)
+
+
+def check_transition(transition: Any, labels: int, name: str = "transition") -> np.ndarray:
+    """Q as (J, J) float64 on the host; ValueError where its columns are no probabilities of the label that is told."""
+    values = host_array(real_array(transition, name)).astype(np.float64)
+    fits = values.shape == (labels, labels) and bool(np.isfinite(values).all() and (values >= 0).all())
+    if not fits or not (values.sum(axis=1) > 0).all() or abs(values.sum(axis=0) - 1).max() > 1e-6:
+        raise ValueError(
+            f"{name} is {np.array2string(values, threshold=9, precision=4)}; accepted is ({labels}, {labels}) of "
+            "numbers from 0, the sum of each column 1, no row 0: Q[j, k] = P(the truth says j | k is right). Divide "
+            "counts by the sums of their columns."
+        )
+    return values
+
+
+def _log_rows(transition: Any, labels: Any, fields: Any) -> Any:
+    """log Q_yk at every pixel for its label y, (B, R, J, W), −∞ where Q is 0; of label 0 where there is none."""
+    xp, count = namespace(fields), fields.shape[-2]
+    with np.errstate(divide="ignore"):
+        logs = like(np.log(check_transition(transition, count)), fields)
+    known = xp.where(labels < 0, xp.zeros_like(labels), labels)
+    rows = xp.take(logs, xp.astype(xp.reshape(known, (-1,)), xp.int64), axis=0)
+    return xp.permute_dims(xp.reshape(rows, (*labels.shape, count)), (0, 1, 3, 2))
+
+
+def _log_sum(x: Any) -> Any:
+    """log Σ e^x over the labels, (…, 1, W)."""
+    xp = namespace(x)
+    largest = xp.max(x, axis=-2, keepdims=True)
+    return largest + xp.log(xp.sum(xp.exp(x - largest), axis=-2, keepdims=True))
 
 
 def _totals(x: Any) -> np.ndarray:

@@ -9,11 +9,14 @@ from typing import Any
 from .boundary import BoundaryLoss
 from .connectivity import ConnectivityLoss
 from .loss import Loss, cosine_loss, cross_entropy_loss
+from .noisy import NoisyLabelLoss
 
 __all__ = ["loss_of_options", "loss_options"]
 
 #: What a file can name: functions, and types with options.
-LOSSES: dict[str, Any] = {x.__name__: x for x in (cosine_loss, cross_entropy_loss, BoundaryLoss, ConnectivityLoss)}
+LOSSES: dict[str, Any] = {
+    x.__name__: x for x in (cosine_loss, cross_entropy_loss, BoundaryLoss, ConnectivityLoss, NoisyLabelLoss)
+}
 
 
 def loss_options(loss: Callable[..., Loss]) -> dict[str, Any] | None:

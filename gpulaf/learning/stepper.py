@@ -53,7 +53,7 @@ class Fit(ABC):
         Those of the descent.
     """
 
-    kind, row, watched = "fit", FitStep, "loss"
+    kind, row, watched, share = "fit", FitStep, "loss", "wrong"
 
     def __init__(self, problem: FitProblem, gradient: Gradient, descent: Any, tau: float = 0.0) -> None:
         self.problem, self.gradient, self.descent, self.tau = problem, gradient, descent, tau

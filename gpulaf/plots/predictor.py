@@ -251,10 +251,11 @@ def _enlarged(colors: np.ndarray, side: int) -> np.ndarray:
 
 
 def _curves(axis: Any, predictor: TrainedPredictor) -> None:
-    """Wrong pixels over the steps, on the training and on the validation images."""
+    """Wrong pixels over the steps, on the training and on the validation images; of hidden ones without truth."""
     history = predictor.history_
     validated = [row for row in history if row.validation_loss is not None]
     steps, wrong = [row.step for row in history], [100 * row.wrong for row in history]
+    what = "wrong pixels" if predictor.transition_ is None else "hidden pixels that say another label"
     axis.plot(steps, wrong, color=COLORS[0], lw=1.6, label="training")
     values, said = wrong, f"{wrong[0]:.2f} → {wrong[-1]:.2f} % of training"
     kept = best(history, "validation_loss")
@@ -266,4 +267,4 @@ def _curves(axis: Any, predictor: TrainedPredictor) -> None:
         values, said = values + wrong, f"{wrong[0]:.2f} → {lowest:.2f} % of validation"
     axis.legend(frameon=False, fontsize=9)
     error_axis(axis, values, "training step")
-    axis.set_title(f"wrong pixels: {said}", fontsize=10)
+    axis.set_title(f"{what}: {said}", fontsize=10)

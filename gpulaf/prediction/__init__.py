@@ -5,6 +5,8 @@
   `perceptron`, `stage`, `network`: that by a network, stage by stage
 * `samples`, `dataset`, `statistics`: images with ground truth, as they are given, as fields, and what is known of all;
   `views`: parts of them; `spacing`: distances of their pixels; `prepared`: those kept in memory
+* `without_truth`: learning from images alone; `noise`: that of their pixelwise labels, `hiding`: pixels that a step
+  does not see, `independence`: a warning where neighbors share noise
 * `initialization`, `objective`, `training`: where training starts, its loss, its steps
 * `predictor`: :class:`gpulaf.WeightPredictor`; `weight_network`: :class:`gpulaf.WeightNetwork`; what both have in
   common: `fitted` (training), `trained` (use), `classification` (classes and scores), `checks`, `estimator` (parameters
@@ -24,6 +26,7 @@ from .loading import load_predictor
 from .metrics import RandScores, Scores, confusion_matrix, rand_scores, scores, segments
 from .model import Parameters, predict_weights, prediction_gradient
 from .network import Network
+from .noise import label_noise
 from .predictor import WeightPredictor
 from .training import Training, TrainingStep
 from .tuning import Trial, Tuning, tune
@@ -33,6 +36,6 @@ from .weights import PredictedWeights
 __all__ = [
     "Evaluation", "Features", "Network", "NotFittedError", "Parameters", "PredictedWeights", "RandScores", "Scores",
     "Training", "TrainingStep", "Trial", "Tuning", "WeightNetwork", "WeightPredictor", "affinity_features",
-    "confusion_matrix", "evaluate", "gaussian_features", "load_predictor", "patch_features", "predict_weights",
-    "prediction_gradient", "rand_scores", "scores", "segments", "tune",
+    "confusion_matrix", "evaluate", "gaussian_features", "label_noise", "load_predictor", "patch_features",
+    "predict_weights", "prediction_gradient", "rand_scores", "scores", "segments", "tune",
 ]  # fmt: skip

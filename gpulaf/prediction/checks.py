@@ -89,8 +89,19 @@ def check_fit(samples: Samples, held: Samples | None, training: Training, clean:
         )
 
 
-def validation_samples(validation: Sequence[Any], unlabeled: int) -> Samples:
-    """Images to choose parameters by, from (images, truths), with probabilities (or None) and masks where given."""
+def validation_samples(validation: Sequence[Any], unlabeled: int, training: Samples) -> Samples:
+    """Images to choose parameters by, from (images, truths), with probabilities (or None) and masks where given.
+
+    Their truths are None where the images of the training have none.
+    """
+    if training.truths is None:
+        images, truths, probabilities, masks = (*validation, *[None] * 4)[:4]
+        if not 1 <= len(validation) <= 4 or truths is not None or probabilities is not None:
+            raise ValueError(
+                "validation holds more than images, and the training has no truths; accepted are (images,) and "
+                "(images, None, None, masks)."
+            )
+        return Samples(images, None, None, unlabeled, "validation", masks, training.plain_axes)
     if len(validation) not in (2, 3, 4):
         raise ValueError(
             f"validation holds {len(validation)} parts; accepted are (images, truths), "

@@ -14,6 +14,7 @@ from ..backend.array import contiguous, filled, host_array, host_dtype, like, na
 from ..backend.validation import Pixels, image_features, log_probabilities
 from ..labeling.likelihood import beside, distances, log_likelihood
 from .features import check_channels, known_reach, pixel_features
+from .hiding import hidden_pixels
 from .samples import Item, channel_axis, read_item
 from .views import View
 
@@ -25,7 +26,8 @@ class Prepared(NamedTuple):
 
     #: (H, W, C) array, scaled.
     image: Any
-    #: (H, W) int32 array of labels, −1 where there is none, in the library of `image`.
+    #: (H, W) int32 array of labels, −1 where there is none, in the library of `image`; of an image without truth its
+    #: pixelwise labels.
     truth: Any
     #: ℓ, (H, J, W).
     log_likelihood: Any
@@ -46,7 +48,21 @@ class Prepared(NamedTuple):
         valid = None if self.valid is None else way(self.valid[window])
         fields = way(self.log_likelihood[(*window[:-1], slice(None), window[-1])], fields=True)
         truth = namespace(truth).asarray(truth, copy=True)
-        return Prepared(contiguous(image), truth, contiguous(fields), valid=valid)
+        found = Prepared(contiguous(image), truth, contiguous(fields), valid=valid)
+        return found if view.hidden is None else found.hiding(view.hidden, seed)
+
+    def hiding(self, side: int, seed: Sequence[int]) -> Prepared:
+        """The same, without features, with some pixels hidden, which alone have a truth.
+
+        They show the value of a neighbor, and their ℓ is 0.
+        """
+        xp, shape = namespace(self.image), tuple(self.image.shape)
+        hidden, source = hidden_pixels(host_array(self.truth) >= 0, side, (*seed, side))
+        pixels = xp.take(xp.reshape(self.image, (-1, shape[-1])), xp.asarray(source.ravel()), axis=0)
+        seen = xp.asarray(~hidden)
+        truth = xp.where(seen, xp.full_like(self.truth, -1), self.truth)
+        fields = filled(self.log_likelihood, seen[..., None, :])
+        return Prepared(xp.reshape(pixels, shape), truth, fields, valid=self.valid)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,8 +114,14 @@ class Reader:
                 None if x is None else way(x[(*window, ...)]) for x in (image, probabilities, valid)
             )
         features = self.pixels(image, valid).features
-        labels = namespace(features).asarray(label_indices(truth, self.classes))
-        return Prepared(features, labels, self.data_term(features, probabilities, valid), valid=valid)
+        data, xp = self.data_term(features, probabilities, valid), namespace(features)
+        if item.truth is None:
+            labels = xp.astype(xp.argmax(data, axis=-2), xp.int32)
+            labels = xp.where(xp.asarray(truth >= 0), labels, xp.full_like(labels, -1))
+        else:
+            labels = xp.asarray(label_indices(truth, self.classes))
+        found = Prepared(features, labels, data, valid=valid)
+        return found if view is None or view.hidden is None else found.hiding(view.hidden, seed)
 
     def check_axes(self, axes: int) -> None:
         """Raise ValueError for the truth of an image where the training is on volumes, or the other way round."""

@@ -35,16 +35,21 @@ class Item(NamedTuple):
     """One image as the caller gave it: arrays, or paths that are read when the image is worked on."""
 
     image: Any
+    #: None: it has none.
     truth: Any
     probabilities: Any = None
     #: The value of the truth that stands for no ground truth, besides −1.
     unlabeled: int = -1
     #: (H, W) array of bool, True where a pixel is valid.
     mask: Any = None
+    #: 3 of a volume without truth.
+    plain_axes: int = 2
 
     @property
     def axes(self) -> int:
-        """3 of a volume, as its truth says, 2 of an image."""
+        """3 of a volume, as its truth says where it has one, 2 of an image."""
+        if self.truth is None:
+            return self.plain_axes
         return truth_axes(self.truth) if is_path(self.truth) else int(_array(self.truth, "truth").ndim)
 
 
@@ -73,19 +78,21 @@ class Files(Sequence[Any]):
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Sequences of images, truths and, where given, probabilities and masks; items are fetched when asked for."""
+    """Sequences of images and, where given, truths, probabilities and masks; items are fetched when asked for."""
 
     images: Sequence[Any]
-    truths: Sequence[Any]
+    truths: Sequence[Any] | None
     probabilities: Sequence[Any] | None = None
     unlabeled: int = -1
     name: str = "training"
     masks: Sequence[Any] | None = None
+    #: 3 of volumes without truths.
+    plain_axes: int = 2
 
     def __post_init__(self) -> None:
         for name in ("images", "truths", "probabilities", "masks"):
             values = getattr(self, name)
-            if name in ("probabilities", "masks") and values is None:
+            if name != "images" and values is None:
                 continue
             check_sequence(values, f"{self.name} {name}")
             if len(values) == 0 or len(values) != len(self.images):
@@ -100,7 +107,7 @@ class Samples:
     @cached_property
     def axes(self) -> int:
         """3 of volumes, as the first truth says, 2 of images."""
-        return Item(None, self.truths[0]).axes
+        return Item(None, self._truth(0), plain_axes=self.plain_axes).axes
 
     def called(self, k: int) -> str:
         """How errors name an item: by its number, and its file where it has one."""
@@ -111,10 +118,13 @@ class Samples:
         soft = None if self.probabilities is None else self.probabilities[k]
         mask = None if self.masks is None else self.masks[k]
         if not isinstance(self.images, Files):
-            return Item(self.images[k], self.truths[k], soft, self.unlabeled, mask)
+            return Item(self.images[k], self._truth(k), soft, self.unlabeled, mask, self.plain_axes)
         image, valid = self.images.masked(k)
         mask = valid_pixels(mask, tuple(image.shape[: self.images.axes]), image, valid)
-        return Item(image, self.truths[k], soft, self.unlabeled, mask)
+        return Item(image, self._truth(k), soft, self.unlabeled, mask, self.plain_axes)
+
+    def _truth(self, k: int) -> Any:
+        return None if self.truths is None else self.truths[k]
 
 
 def batch_of(step: int, count: int, batch: int | None, seed: int) -> list[int]:
@@ -129,17 +139,21 @@ def batch_of(step: int, count: int, batch: int | None, seed: int) -> list[int]:
 def read_item(item: Item) -> tuple[Any, np.ndarray, Any, Any]:
     """Image, values of the truth (H, W) int64 on the host with −1 where there is none, probabilities, valid pixels.
 
-    What is valid is an (H, W) array of bool in the library of the image, None without a mask.
+    The values are 0 where there is no truth at all. What is valid is an (H, W) array of bool in the library of the
+    image, None without a mask.
     """
-    truth = _values(item.truth)
-    axes = truth.ndim
+    truth = None if item.truth is None else _values(item.truth)
+    axes = item.plain_axes if truth is None else truth.ndim
     try:
         image, own = unmasked(read_image_array(item.image, axes))
     except Unreadable as error:
-        if axes == 3:
+        if axes == 3 and truth is not None:
             raise ValueError(f"its truth is a volume of shape {truth.shape}, and {error}") from error
         raise
-    truth[truth == item.unlabeled] = -1
+    if truth is None:
+        truth = np.zeros(tuple(image.shape[:axes]), np.int64)
+    else:
+        truth[truth == item.unlabeled] = -1
     probabilities, sure = (
         (None, None) if item.probabilities is None else unmasked(read_probabilities(item.probabilities, axes))
     )

@@ -12,7 +12,7 @@ import numpy as np
 from ..backend.validation import check_range
 from ..integrators import Euler, Krylov, Taylor
 from ..io.tensors import read_tensors, write_tensors
-from ..learning.loss import cosine_loss
+from ..learning.loss import check_transition, cosine_loss
 from ..learning.loss_names import loss_of_options, loss_options
 from .checks import check_distances, check_options
 from .features import Features, feature_names, features_name
@@ -44,6 +44,8 @@ class Model(NamedTuple):
     on_probabilities: bool
     history: list[TrainingStep]
     reason: str
+    #: Q, (J, J) array, where it was learned without ground truth.
+    transition: np.ndarray | None = None
 
 
 def write_model(path: str | os.PathLike[str], estimator: str, stored: Stored, model: Model) -> None:
@@ -69,6 +71,7 @@ def write_model(path: str | os.PathLike[str], estimator: str, stored: Stored, mo
         "loss": loss_options(training.loss),
         "features": {"names": named} if named else features_name(features) if callable(features) else int(features),
         "on_probabilities": model.on_probabilities,
+        "transition": None if model.transition is None else np.asarray(model.transition).tolist(),
         "history": [list(row) for row in model.history],
         "reason": model.reason,
     }
@@ -117,7 +120,9 @@ def read_model(
         loss = cosine_loss if metadata["loss"] is None else loss_of_options(metadata["loss"])
         options["training"] = Training(**metadata["training"], loss=loss)
         history = [TrainingStep(*row) for row in metadata["history"]]
-        rest = bool(metadata["on_probabilities"]), history, str(metadata["reason"])
+        stored_noise = metadata.get("transition")
+        transition = None if stored_noise is None else check_transition(stored_noise, len(tensors["classes"]))
+        rest = bool(metadata["on_probabilities"]), history, str(metadata["reason"]), transition
     except (KeyError, TypeError, ValueError, IndexError, OverflowError, AttributeError) as error:
         raise ValueError(f"{path} has damaged metadata ({error!r}). Save the predictor again.") from None
     options["features"] = _restored(path, own or stored, features)

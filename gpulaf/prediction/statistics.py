@@ -16,7 +16,7 @@ from ..io.tensors import digest
 from .dataset import Reader
 from .samples import Item, Samples, channel_axis, read_item
 
-__all__ = ["Survey", "checked_digest", "survey"]
+__all__ = ["Collected", "Survey", "checked_digest", "collected", "survey"]
 
 
 class Survey(NamedTuple):
@@ -33,6 +33,20 @@ class Survey(NamedTuple):
     #: Mean variance of a channel of the labels' pixels around their mean value.
     variance: float
     #: The values that became 0 and 1, and the smallest and the largest that there are, so scaled.
+    range: tuple[float, float]
+    extremes: tuple[float, float]
+
+
+class Collected(NamedTuple):
+    """What all images add up to, by value of the truth."""
+
+    counts: Counter[int]
+    #: Sum of the labels' pixels.
+    sums: dict[int, Any]
+    #: Labels of the probabilities, None without any.
+    labels: int | None
+    digest: str
+    squares: float
     range: tuple[float, float]
     extremes: tuple[float, float]
 
@@ -63,23 +77,9 @@ def survey(samples: Samples, bounds: tuple[float, float] | None = None) -> Surve
     ValueError, TypeError
         With the number of the image that cannot be used, and why.
     """
-    counts: Counter[int] = Counter()
-    sums: dict[int, Any] = {}
-    parts: list[_Part] = []
-    sizes: set[tuple[int, int, int | None]] = set()
-    whole = hashlib.sha256()
-    for k in range(len(samples)):
-        with naming(samples, k):
-            part = _survey_one(samples[k], counts, sums, bounds)
-            if sizes and part.size not in sizes:
-                raise ValueError(
-                    f"it has {_sizes(part.size)}; accepted is {_sizes(*sizes)}, as in the images before. "
-                    "Train on one kind."
-                )
-        sizes.add(part.size)
-        parts.append(part)
-        whole.update(part.digest.encode())
-    values = _classes(sorted(counts), sizes.pop()[-1])
+    found = collected(samples, bounds)
+    counts, sums = found.counts, found.sums
+    values = _classes(sorted(counts), found.labels)
     if len(values) < 2:
         raise ValueError(
             f"the truths hold the labels {values}; accepted are at least two, and -1 stands for no ground truth. "
@@ -88,15 +88,29 @@ def survey(samples: Samples, bounds: tuple[float, float] | None = None) -> Surve
     everything = sum(sums.values()) / sum(counts.values())
     means = [sums[v] / counts[v] if v in counts else everything for v in values]
     number = sum(counts.values()) * len(everything)
-    variance = (
-        max(0.0, sum(part.squares for part in parts) - sum(float((x**2).sum()) / counts[v] for v, x in sums.items()))
-        / number
-    )
+    within = found.squares - sum(float((x**2).sum()) / counts[v] for v, x in sums.items())
     counted = np.array([counts[v] for v in values])
-    extremes = min(part.extremes[0] for part in parts), max(part.extremes[1] for part in parts)
     return Survey(
-        np.array(values, np.int64), counted, np.array(means), whole.hexdigest(), variance, parts[0].range, extremes
-    )
+        np.array(values, np.int64), counted, np.array(means), found.digest, max(0.0, within) / number, found.range,
+        found.extremes,
+    )  # fmt: skip
+
+
+def collected(samples: Samples, bounds: tuple[float, float] | None = None) -> Collected:
+    """Read every training image once, and add up what is known of the pixels of each value of the truth."""
+    counts: Counter[int] = Counter()
+    sums: dict[int, Any] = {}
+    parts: list[_Part] = []
+    sizes: set[tuple[int, int, int | None]] = set()
+    whole = hashlib.sha256()
+    for k in range(len(samples)):
+        with naming(samples, k):
+            part = _survey_one(samples[k], counts, sums, sizes, bounds)
+        parts.append(part)
+        whole.update(part.digest.encode())
+    extremes = min(part.extremes[0] for part in parts), max(part.extremes[1] for part in parts)
+    squares = sum(part.squares for part in parts)
+    return Collected(counts, sums, sizes.pop()[-1], whole.hexdigest(), squares, parts[0].range, extremes)
 
 
 def checked_digest(samples: Samples, reader: Reader) -> str:
@@ -132,8 +146,10 @@ def _digest(item: Item) -> str:
     return "".join(digest(x) for x in read_item(item) if x is not None)
 
 
-def _survey_one(item: Item, counts: Counter[int], sums: dict[int, Any], bounds: tuple[float, float] | None) -> _Part:
-    """Add one image to the labels' pixels and their sums."""
+def _survey_one(
+    item: Item, counts: Counter[int], sums: dict[int, Any], sizes: set[Any], bounds: tuple[float, float] | None
+) -> _Part:
+    """Add one image to the labels' pixels, their sums and the sizes, of which there is one."""
     image, truth, probabilities, valid = read_item(item)
     found = _digest(Item(image, truth, probabilities, mask=valid))
     pixels = image_features(image, channel_axis(image, truth.ndim), mask=valid, range=bounds)
@@ -144,18 +160,25 @@ def _survey_one(item: Item, counts: Counter[int], sums: dict[int, Any], bounds: 
             f"its truth holds {len(values)} different values; accepted are 256. Check that it is no photo."
         )
     if (values == -1).all():
-        raise ValueError("its truth holds no labeled pixel; accepted are values other than -1. Leave the image out.")
-    for value in values[values != -1].tolist():
-        own = features[truth == value]
-        counts[value] += len(own)
-        sums[value] = sums.get(value, 0) + own.sum(axis=0)
+        what, accepted = ("truth", "labeled pixel") if item.truth is not None else ("mask", "valid pixel")
+        raise ValueError(f"its {what} holds no {accepted}; accepted is at least one. Leave the image out.")
     labels = None
     if probabilities is not None:
         mask = None if valid is None else host_array(valid)
         labels = int(log_probabilities(probabilities, truth.ndim, mask=mask)[0].shape[-2])
+    size = truth.ndim, features.shape[-1], labels
+    if sizes and size not in sizes:
+        raise ValueError(
+            f"it has {_sizes(size)}; accepted is {_sizes(*sizes)}, as in the images before. Train on one kind."
+        )
+    sizes.add(size)
+    for value in values[values != -1].tolist():
+        own = features[truth == value]
+        counts[value] += len(own)
+        sums[value] = sums.get(value, 0) + own.sum(axis=0)
     known = features[truth != -1]
     extremes = float(known.min()), float(known.max())
-    return _Part(found, (truth.ndim, features.shape[-1], labels), float((known**2).sum()), pixels.range, extremes)
+    return _Part(found, size, float((known**2).sum()), pixels.range, extremes)
 
 
 def _classes(values: list[int], labels: int | None) -> list[int]:

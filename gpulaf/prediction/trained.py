@@ -59,6 +59,7 @@ class TrainedPredictor(PixelClassifier):
     on_probabilities_: bool
     history_: list[TrainingStep]
     reason_: str
+    transition_: np.ndarray | None
 
     @abstractmethod
     def weight_map(self) -> WeightMap:
@@ -207,7 +208,7 @@ class TrainedPredictor(PixelClassifier):
             path,
             type(self).__name__,
             self.STORED,
-            Model(tensors, options, self.on_probabilities_, self.history_, self.reason_),
+            Model(tensors, options, self.on_probabilities_, self.history_, self.reason_, self.transition_),
         )
 
     @classmethod
@@ -237,6 +238,7 @@ class TrainedPredictor(PixelClassifier):
             setattr(self, f"{name}_", value if value.ndim else float(value))
         self.n_channels_ = self.label_prototypes_.shape[1]
         self.on_probabilities_, self.history_, self.reason_ = model.on_probabilities, model.history, model.reason
+        self.transition_ = model.transition
         return self
 
     def _read(self, image: Any) -> Any:

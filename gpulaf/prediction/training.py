@@ -39,11 +39,12 @@ class TrainingStep(NamedTuple):
     step: int
     #: Mean loss over the images of the step.
     loss: float
-    #: Share of the labeled pixels that are wrong, 0 to 1, mean over the images of the step.
+    #: Share of the labeled pixels that are wrong, 0 to 1, mean over the images of the step. Without ground truth the
+    #: share of the hidden pixels whose own value says another label, which noise alone makes positive.
     wrong: float
     #: Mean loss over all validation images; None in steps without validation.
     validation_loss: float | None
-    #: Share of their labeled pixels that are wrong, mean over the images.
+    #: Share of their labeled pixels that are wrong, mean over the images; without ground truth as `wrong`.
     validation_wrong: float | None
     #: Seconds since the training began, over all its runs.
     seconds: float
@@ -70,7 +71,8 @@ class Training:
     warmup : int
         Steps over which the step size grows to its full value.
     loss : callable
-        ``loss(v, truth)``: :func:`gpulaf.cosine_loss`, :func:`gpulaf.cross_entropy_loss` or your own.
+        ``loss(v, truth)``: :func:`gpulaf.cosine_loss`, :func:`gpulaf.cross_entropy_loss` or your own. Without truths
+        it is :class:`gpulaf.learning.NoisyLabelLoss` of the hidden pixels.
     balanced : bool
         Every class counts alike, however rare: ``loss(v, truth, class_weights=…)`` with weights inverse to the number
         of pixels.
@@ -146,6 +148,8 @@ class PredictorTraining:
         What a checkpoint must agree with besides `training` and `start`, by name.
     cluster : distributed.Client, optional
         Its workers evaluate the objective.
+    hidden : int, optional
+        Side of the cells in which a step hides one pixel each; validation images hide the same ones every time.
 
     Attributes
     ----------
@@ -166,7 +170,10 @@ class PredictorTraining:
         training: Training,
         fingerprint: dict[str, str],
         cluster: Any = None,
+        hidden: int | None = None,
     ) -> None:
+        self.hidden = hidden
+        self.share = "wrong" if hidden is None else "differs"
         self.objective, self.samples, self.validation = objective, samples, validation
         self.training, self.cluster, self._start = training, cluster, start
         self.vector = self.kept = start.vector
@@ -178,7 +185,8 @@ class PredictorTraining:
         """Loss and derivative, means over the images of the step in their order, and the validation."""
         training = self.training
         batch = batch_of(count, len(self.samples), training.batch, training.seed)
-        view = View(training.crop, training.flips) if training.crop is not None or training.flips else None
+        view: View | None = View(training.crop, training.flips, self.hidden)
+        view = None if view == View() else view
         views = ((k, view, (training.seed, count, k)) for k in batch)
         loss, wrong, derivative = self._mean(self.samples, views, gradient=True)
         check_finite(loss, count)
@@ -187,7 +195,8 @@ class PredictorTraining:
         row = TrainingStep(count, loss, wrong, None, None, 0.0)
         if self.validation is None or (count % training.validate and count != training.steps):
             return row
-        whole = ((k, None, ()) for k in range(len(self.validation)))
+        held = None if self.hidden is None else View(hidden=self.hidden)
+        whole = ((k, held, (k,)) for k in range(len(self.validation)))
         loss, wrong, _ = self._mean(self.validation, whole, gradient=False)
         if loss < self.lowest:
             self.kept, self.lowest = self.vector, loss

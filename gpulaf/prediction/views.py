@@ -16,13 +16,15 @@ __all__ = ["View", "Way", "ways"]
 class View(NamedTuple):
     """What a step sees of an image: a square at a random place or all of it, turned over at random or as it is.
 
-    Of a volume it is a cube.
+    Of a volume it is a cube. Some of its pixels may be hidden (:mod:`gpulaf.prediction.hiding`).
     """
 
     #: Side in pixels; None for the whole image.
     side: int | None = None
     #: Whether it is mirrored, and transposed where that changes no distance: one way of eight for square pixels.
     flips: bool = False
+    #: Side of the cells in which one pixel each is hidden; None: all are seen.
+    hidden: int | None = None
 
     def choose(
         self, truth: np.ndarray, seed: Sequence[int], spacing: Sequence[float] | None = None

@@ -102,9 +102,9 @@ class WeightNetwork(FittedPredictor):
     classes_ : (J,) int64 array
         The value of the truth images that each label stands for.
     label_prototypes_ : (J, C) float64 array
-        Mean value of each label's pixels, in scaled image units.
+        Mean value of each label's pixels, in scaled image units; without ground truth those given or found.
     label_pixels_ : (J,) int64 array
-        How many pixels of the ground truth have each label.
+        How many pixels of the ground truth have each label; without it by pixelwise labels.
     network_ : gpulaf.prediction.Network
         The perceptron of each flow, and the logarithm of what it multiplies the log-likelihood by, float64.
     rho_ : float
@@ -119,6 +119,8 @@ class WeightNetwork(FittedPredictor):
     history_ : list of TrainingStep
     reason_ : str
         Why the training ended, in one sentence.
+    transition_ : (J, J) float64 array or None
+        How often noise makes label j of label k, where it was learned without ground truth.
 
     Examples
     --------

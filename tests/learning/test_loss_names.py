@@ -7,14 +7,14 @@ import pytest
 
 from gpulaf import cosine_loss, cross_entropy_loss
 from gpulaf.io.tensors import qualified_name
-from gpulaf.learning import BoundaryLoss, ConnectivityLoss, loss_of_options, loss_options
+from gpulaf.learning import BoundaryLoss, ConnectivityLoss, NoisyLabelLoss, loss_of_options, loss_options
 
 
 @pytest.mark.parametrize(
     "loss",
     [
         cosine_loss, cross_entropy_loss, BoundaryLoss(), BoundaryLoss(2.0, 3.5), ConnectivityLoss(),
-        ConnectivityLoss((0, 2), 0.3, 0.8, BoundaryLoss(2.0)),
+        ConnectivityLoss((0, 2), 0.3, 0.8, BoundaryLoss(2.0)), NoisyLabelLoss(((0.9, 0.25), (0.1, 0.75))),
     ],
     ids=qualified_name,
 )  # fmt: skip
