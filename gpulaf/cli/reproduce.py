@@ -16,15 +16,16 @@ from .options import result_folder, tell_notes
     "-o", "--output", type=click.Path(path_type=Path, file_okay=False), default=Path("reproduced"), show_default=True,
     help="Folder of the results.",
 )  # fmt: skip
-@click.option("--quick", is_flag=True, help="Small images and few steps: minutes instead of an hour.")
+@click.option("--quick", is_flag=True, help="Small images and few steps: minutes instead of half an hour.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the first scene.")
 def reproduce(figure: str, output: Path, quick: bool, seed: int) -> None:
     """Redo an experiment of the paper (Sect. 4): its figure, the numbers behind it, and what they say.
 
     FIGURE is one of fig1 (labelings), fig2 (training by three gradients; needs PyTorch), fig3 (low rank against exact),
-    fig4 (Krylov dimension, rank, time), fig5 (predicted weights), subspace, depth (several linearized flows),
-    neighborhoods (3×3 to 7×7 weights), space (memory of every gradient), or all, which also writes report.md. Without
-    PyTorch, all leaves fig2 out, and space its baselines.
+    fig4 (Krylov dimension, rank, time), fig5 (predicted weights), subspace, dimension (learning in subspaces), depth
+    (several linearized flows), neighborhoods (3×3 to 7×7 weights), cost (seconds and memory of a training), space
+    (memory of every gradient), or all, which also writes report.md: the paper's claims beside these results, and what
+    each experiment found. Without PyTorch, all leaves fig2 out, and space its baselines.
     """
     from ..experiments import Setting
     from ..experiments import reproduce as redo

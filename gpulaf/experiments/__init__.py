@@ -21,8 +21,10 @@ EXPERIMENTS = {
     "fig4": "Which Krylov dimension, rank and integration time does learning need?",
     "fig5": "Do weights predicted for unseen images label them?",
     "subspace": "In which subspace do the weights move?",
+    "dimension": "In how many dimensions does learning happen?",
     "depth": "Do several linearized flows label unseen images better than one?",
     "neighborhoods": "What do larger weight patches bring and cost?",
+    "cost": "How long does learning take, and how much memory does its process need?",
     "space": "How much memory does each gradient take?",
 }
 

@@ -32,10 +32,8 @@ def run(setting: Setting) -> ExperimentResult:
     history = _history(predictor)
     setting.tell("unseen images")
     rows: list[Row] = []
-    panels: dict[str, np.ndarray] = {}
-    for k, scene in enumerate(unseen):
-        found = _labelings(predictor, scene)
-        panels = panels or found
+    labeled = [_labelings(predictor, scene) for scene in unseen]
+    for k, (scene, found) in enumerate(zip(unseen, labeled, strict=True)):
         rows += [
             {
                 "seed": setting.seed + 2 * count + k,
@@ -52,10 +50,15 @@ def run(setting: Setting) -> ExperimentResult:
     size = f"{count} images of noisy lines of {setting.size}×{setting.size} pixels"
     drawings = {
         "fig5": Drawing(
-            _draw_images(scene, panels, weights),
+            _draw_images(scene, labeled[0], weights),
             f"A predictor trained on {size}, applied to one that it has not seen: labelings above; below, weight "
             "patches that were learned on its noise-free version and its truth, and those predicted from the noisy "
             "image alone, of the pixels in the box.",
+        ),
+        "fig5-scenes": Drawing(
+            _draw_scenes(unseen, labeled),
+            f"Every unseen image: with noise, labeled with uniform weights and with predicted ones, and its truth; the "
+            f"predictor was trained on {size}.",
         ),
         "fig5-training": Drawing(
             _draw_training(history, rows),
@@ -121,6 +124,18 @@ def _draw_images(scene: Scene, panels: dict[str, np.ndarray], weights: dict[str,
         patch_glyphs(axis, axes[1, 0], scene, patches)
         axis.set_title(f"weights {name}\n(red: true borders)", fontsize=10)
     _means(axes[1, 3], scene, weights)
+    return figure
+
+
+def _draw_scenes(unseen: list[Scene], labeled: list[dict[str, np.ndarray]]) -> Any:
+    """A column for each scene."""
+    figure, axes = canvas(4, len(unseen), width=2.3, height=2.5)
+    for column, scene, found in zip(axes.T, unseen, labeled, strict=True):
+        show_image(column[0], scene.image.clip(0, 1), "unseen noisy image")
+        for axis, method in zip(column[1:], METHODS[1:], strict=False):
+            wrong = 100 * np.mean(found[method] != scene.truth)
+            show_image(axis, scene.prototypes[found[method]], f"{method}\n{wrong:.2f} % wrong")
+        show_image(column[3], scene.clean, "ground truth")
     return figure
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time as clock
 from pathlib import Path
 
@@ -15,20 +16,35 @@ from .result import ExperimentResult
 def reproduce_all(folder: Path, *, quick: bool = False, seed: int = 0) -> Path:
     """Run every experiment that has its packages, with a progress bar; the path of ``report.md``.
 
-    The report says which were left out, and what they need.
+    The report begins with the paper's claims beside ours, and says which experiments were left out and what they need.
     """
+    from .paper import table
+
     lacks = {name: lack for name in EXPERIMENTS if (lack := missing(name))}
-    parts, began = [f"Left out: {lack}\n" for lack in lacks.values()], clock.perf_counter()
+    results: dict[str, ExperimentResult] = {}
+    seconds: dict[str, float] = {}
+    began = clock.perf_counter()
     with progress_bar([name for name in EXPERIMENTS if name not in lacks], unit="experiment") as bar:
         for name in bar:
             bar.set_description(name)
-            parts.append(section(name, reproduce(name, folder, Setting(quick, seed, bar.set_postfix_str))))
-    spent = clock.perf_counter() - began
+            spent = _processor_seconds()
+            results[name] = reproduce(name, folder, Setting(quick, seed, bar.set_postfix_str))
+            seconds[name] = _processor_seconds() - spent
     size = "quick" if quick else "full"
-    head = f"# Experiments\n\ngpulaf {__version__}, {size} size, seed {seed}, {spent:.0f} seconds.\n"
+    head = (
+        f"# Experiments\n\ngpulaf {__version__}, {size} size, seed {seed}, {clock.perf_counter() - began:.0f} seconds, "
+        f"{sum(seconds.values()):.0f} of processors: {', '.join(f'{name} {x:.0f}' for name, x in seconds.items())}.\n"
+    )
+    parts = [head, table(results), *(f"Left out: {lack}\n" for lack in lacks.values())]
+    parts += [section(name, result) for name, result in results.items()]
     with whole_file(folder / "report.md") as path:
-        path.write_text("\n".join([head, *parts]), encoding="utf-8")
+        path.write_text("\n".join(parts), encoding="utf-8")
     return folder / "report.md"
+
+
+def _processor_seconds() -> float:
+    """Seconds of processors that this process and those that it started and that have ended have taken."""
+    return sum(os.times()[:4])
 
 
 def section(name: str, result: ExperimentResult) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import sys
 import time
 
@@ -536,7 +537,7 @@ def test_without_pytorch_its_experiment_does_not_begin(tmp_path, monkeypatch):
 
 
 def test_without_pytorch_all_others_are_done(tmp_path, monkeypatch, capsys):
-    from gpulaf.experiments import report, result
+    from gpulaf.experiments import paper, report, result
 
     done = []
 
@@ -546,12 +547,14 @@ def test_without_pytorch_all_others_are_done(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setitem(sys.modules, "torch", None)
     monkeypatch.setattr(report, "reproduce", reproduced)
+    monkeypatch.setattr(paper, "CLAIMS", [claim for claim in paper.CLAIMS if claim.experiment == "fig2"])
     status, output, errors = run_here(capsys, "reproduce", "all", "-o", tmp_path)
     assert (status, done) == (0, [name for name in EXPERIMENTS if name != "fig2"])
     assert output == f"report: {tmp_path / 'report.md'}\n"
     assert "note: left out: fig2 needs PyTorch. Install it with: python -m pip install 'gpulaf[torch]'." in errors
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "Left out: fig2 needs PyTorch." in text
+    assert "| `fig2` was not run |" in text
     assert "fig2 is so" not in text
     assert "fig3 is so" in text
 
@@ -571,5 +574,6 @@ def test_the_report_has_every_finding_figure_and_table(tmp_path, monkeypatch):
     )
     text = report.reproduce_all(tmp_path, quick=True, seed=7).read_text(encoding="utf-8")
     assert "quick size, seed 7" in text
+    assert re.search(r"\d+ seconds, \d+ of processors: one \d+, two \d+\.", text)
     for part in ("## one: Is it so?\n\none is so.", "two is so.", "![two](a.png)", "*What a shows.*", "[t.csv](t.csv)"):
         assert part in text
