@@ -38,7 +38,7 @@ FEW = 20
 
 #: The best settings of networks on scenes: options, training, seeds.
 BEST: dict[str, tuple[dict[str, Any], dict[str, Any], int]] = {
-    "lines 0.3": ({}, {"steps": 1000}, 1),
+    "lines 0.3": ({}, {"steps": 2500}, 3),
     "lines 0.5": ({}, {"steps": 1500}, 1),
     "colors 0.55": ({"time": 12.0, "n_layers": 4, "state": None, "label_state": 4}, {"steps": 1000}, 2),
 }
@@ -80,7 +80,7 @@ JOBS: dict[str, list[Job]] = {
         Job("prototypes", "prototypes", {}, MICROGRAPHS),
         Job("network", "network", {}, NETWORK),
         Job(
-            "network, wider", "network", WIDER, NETWORK,
+            "network, wider", "network", WIDER, {"steps": 1000}, seeds=3,
             candidates=({"radius": 1}, {"radius": 2}),
         ),
     ],

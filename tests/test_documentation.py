@@ -186,7 +186,7 @@ def test_learning_without_truth_is_as_its_page_says():
     warned = {(row["part"], row["warned"]) for row in rows if row["warned"]}
     assert warned == {(part, "no") for part in (lines, colors)} | {(part, "yes") for part in (*blurred.values(), em)}
     estimate = next(row["sigma"] for row in rows if row["method"] == "few, without truth")
-    told(f"The estimate, {estimate:.2f}, is too large")
+    told(f"The estimate was too large in these runs, {estimate:.2f}")
     labels = next(row["found"] for row in rows if row["found"]).replace("-", "−").split()
     told(f"it finds {labels[0][:-1]} and {labels[1][:-1]} for 1 and 0")
 
