@@ -165,6 +165,14 @@ def test_a_fitted_network_labels_as_its_module(soft: bool) -> None:
     assert relative(np.moveaxis(found, -2, -1), expected) < 1e-4
 
 
+def test_a_network_that_couples_labels_is_refused() -> None:
+    scene = gpulaf.scenes.voronoi_lines(32, sites=6)
+    network = WeightNetwork((8,), features="patch:1", n_layers=1, label_coupling=True)
+    network.set_params(training__steps=1).fit([scene.image], [scene.truth], progress=False)
+    with pytest.raises(ValueError, match="the network has label_coupling; accepted are those without"):
+        NetworkFlow(network)
+
+
 def test_weights_of_an_image_are_learned() -> None:
     scene = gpulaf.scenes.voronoi_lines(48, sites=8, noise=0.3, seed=0)
     values = torch.tensor([0.0, 1.0])[:, None, None]
