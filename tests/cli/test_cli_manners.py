@@ -252,7 +252,7 @@ def test_the_log_of_python(here: Path, caplog: pytest.LogCaptureFixture) -> None
 
     with caplog.at_level("DEBUG", logger="gpulaf"):
         gpulaf.label(read_image("im.png"), 2)
-    assert {record.name for record in caplog.records} >= {"gpulaf.io.images", "gpulaf.labeling.labeler"}
+    assert {record.name for record in caplog.records} >= {"gpulaf.io.images", "gpulaf.labeling.solve"}
 
 
 # --- completion -----------------------------------------------------------------------------------------------------
