@@ -58,6 +58,9 @@ def label_jobs(options: dict[str, Any], described: Described) -> list[dict[str, 
                 f"--{name} is {path}, and the images of a folder or a list are labeled; accepted is a folder, in which "
                 f"each has a file of its own. Take --{name} {path.with_suffix('')}, or name one image."
             )
+        given = [Path(x) for x in names if Path(x).is_dir()]
+        if path.is_dir() and any(path.samefile(x) for x in given):
+            raise ValueError(f"--{name} is {path}, the folder of the images; accepted is another one for the results.")
         check_folders(path / "labels" if path.is_dir() else path)
     jobs = []
     for path in paths:

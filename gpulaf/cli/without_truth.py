@@ -19,12 +19,16 @@ WITH_TRUTH = {
 }  # fmt: skip
 
 
+#: Labels that can be found.
+MOST = 256
+
+
 def labels_option(command: Any) -> Any:
     """Add --labels and --noise."""
     command = click.option(
         "--noise", type=float, metavar="SIGMA",
-        help="Without --truth: standard deviation of the noise in the units of the image.  [default: from differences "
-        "of neighboring pixels]",
+        help="Without --truth: standard deviation of the noise in image units, 0 to 1.  [default: from differences of "
+        "neighboring pixels]",
     )(command)  # fmt: skip
     return click.option(
         "--labels", metavar="N|FILE",
@@ -60,11 +64,10 @@ def images_alone(names: Sequence[str]) -> FileSet:
 def label_prototypes(labels: str) -> Any:
     """A number of labels or a table of them."""
     from ..io.prototypes import read_prototypes
-    from ..labeling.prototypes import check_label_count
 
     found = read_prototypes(labels)
-    if isinstance(found, int):
-        check_label_count(found)
+    if isinstance(found, int) and not 2 <= found <= MOST:
+        raise ValueError(f"--labels is {labels}; accepted are 2 to {MOST} labels, or a file with a row for each.")
     return found
 
 

@@ -90,13 +90,25 @@ def certificate(flow: DeepFlow, log_likelihood: Any, v: Any = None, *, start: An
 
     Raises
     ------
+    ValueError
+        If shapes do not fit, or values are not finite.
     TypeError
         If a layer makes its weights from the state where it starts, or couples labels: how they change, and what a
         matrix does to spans, is not bounded here.
     """
+    if not isinstance(flow, DeepFlow):
+        raise TypeError(f"flow is a {type(flow).__name__}; accepted is a DeepFlow, as DeepFlow(weights, time).")
+    xp = namespace(log_likelihood)
     if v is None:
         v = flow.solve(log_likelihood, keep_basis=False).v
-    xp = namespace(log_likelihood)
+    shape = tuple(log_likelihood.shape)
+    if tuple(v.shape) != shape:
+        raise ValueError(f"v has shape {tuple(v.shape)}; accepted is {shape}, that of log_likelihood.")
+    if start is not None and tuple(start.shape) not in (shape, (shape[-2], 1)):
+        raise ValueError(f"start has shape {tuple(start.shape)}; accepted are {shape} and {(shape[-2], 1)}.")
+    for name, x in (("log_likelihood", log_likelihood), ("v", v), ("start", start)):
+        if x is not None and not bool(xp.all(xp.isfinite(x))):  # synchronize
+            raise ValueError(f"{name} holds values that are not finite; accepted are numbers. Leave their pixels out.")
     v, field = (xp.astype(x, xp.float64) for x in (v, log_likelihood))
     layers, exact, rest = _reference(flow, field)
     error = _span(v - exact)[..., 0, :] + rest

@@ -20,6 +20,7 @@ import numpy as np
 
 from ..backend.array import filled, host_array, like
 from ..backend.numbers import check_number
+from ..backend.validation import unmasked
 from .result import Labeling
 
 __all__ = ["LabelSets", "calibrated_sets"]
@@ -51,6 +52,8 @@ class LabelSets:
         ValueError
             If the labeling has another number of labels.
         """
+        if not isinstance(labeling, Labeling):
+            raise TypeError(f"labeling is a {type(labeling).__name__}; accepted is what gpulaf.label gives.")
         W = labeling.probabilities
         if W.shape[-1] != len(self.thresholds):
             raise ValueError(
@@ -68,8 +71,8 @@ def calibrated_sets(labelings: Iterable[Labeling], truths: Iterable[Any], covera
     ----------
     labelings : iterable of Labeling
         Of images that nothing was learned on, labeled as others will be; taken one at a time.
-    truths : iterable of (H, W) integer arrays
-        Ground truth: 0 … J−1, other numbers where there is none.
+    truths : iterable of (H, W) arrays of integers or bool
+        Ground truth: 0 … J−1, −1 where there is none, as what is masked in a masked array.
     coverage : float
         c, from 0.5 to 0.9999.
 
@@ -80,20 +83,31 @@ def calibrated_sets(labelings: Iterable[Labeling], truths: Iterable[Any], covera
     Raises
     ------
     ValueError, TypeError
-        If the numbers of labelings and truths, or the shapes of two of them, differ, or no pixel has a truth.
+        If the numbers of labelings and truths, or the shapes of two of them, differ, a truth holds other numbers, or no
+        pixel has one.
     """
     check_number(coverage, "coverage", 0.5, 0.9999, "0.9 is usual.")
     found: list[list[np.ndarray]] = []
     for labeling, truth in zip_longest(labelings, truths):
         if labeling is None or truth is None:
             raise ValueError("there are more labelings than truths, or fewer; accepted are as many. Check the pairs.")
-        scores, truth = host_array(labeling.probabilities), host_array(truth)
-        if truth.shape != scores.shape[:-1] or truth.dtype.kind not in "ui":
+        if not isinstance(labeling, Labeling):
+            raise TypeError(f"labelings hold a {type(labeling).__name__}; accepted is a list of results of label.")
+        scores, (truth, own) = host_array(labeling.probabilities), unmasked(truth)
+        truth = host_array(truth)
+        if truth.shape != scores.shape[:-1] or truth.dtype.kind not in "uib":
             raise ValueError(
                 f"the truth has shape {truth.shape} and dtype {truth.dtype}; accepted are integers "
                 f"{scores.shape[:-1]}, as the labels. Check the pair."
             )
         known = np.ones(truth.shape, bool) if labeling.valid is None else host_array(labeling.valid)
+        known = (known if own is None else known & own) & (truth != -1)
+        wild = truth[known & ((truth < 0) | (truth >= scores.shape[-1]))]
+        if wild.size:
+            raise ValueError(
+                f"the truth holds {wild[0]}; accepted are 0 to {scores.shape[-1] - 1}, the labels, and -1 where there "
+                "is none. Map its values to labels first."
+            )
         found = found or [[] for _ in range(scores.shape[-1])]
         if len(found) != scores.shape[-1]:
             raise ValueError(
@@ -103,7 +117,7 @@ def calibrated_sets(labelings: Iterable[Labeling], truths: Iterable[Any], covera
             own.append(scores[known & (truth == j), j])
     counts = np.array([sum(map(len, own)) for own in found])
     if not counts.sum():
-        raise ValueError("no pixel has a truth from 0 to J − 1. Pass the indices of the labels.")
+        raise ValueError("there is no labeling with a pixel of known truth. Pass some, as two lists.")
     thresholds = [_threshold(np.concatenate(own), float(coverage)) for own in found]
     return LabelSets(np.array(thresholds), counts, float(coverage))
 

@@ -30,7 +30,7 @@ from .blocks import Window, label_parts
 from .hints import unused_labels, warn_of_distances, warn_of_labels, warn_of_values
 from .likelihood import distance_spread, distances, log_likelihood, tempered
 from .metrics import Metric, check_metric, value_scale
-from .noise import SignPatterns, noise_level, noisy_pairs
+from .noise import SignPatterns, check_sigma, noise_level, noisy_pairs
 from .prior import check_prior
 from .prototypes import in_units, prototype_array
 from .result import Labeling
@@ -267,6 +267,7 @@ class Labeler:
         probes = None
         if isinstance(asked, Uncertainty):
             sigma = noise_level(pixels) if asked.sigma is None else asked.sigma
+            check_sigma(sigma, pixels.range, "sigma")
             patterns = SignPatterns(tuple(features.shape), asked.probes // 2, asked.seed)
             probes = noisy_pairs(fields, patterns, sigma, features)
         return label_parts(self, fields, features, len(prototypes), features, pixels.valid, spacing, probes=probes)

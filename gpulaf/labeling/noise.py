@@ -20,7 +20,7 @@ import numpy as np
 from ..backend.array import host_array, like
 from ..backend.validation import Pixels
 
-__all__ = ["Probe", "SignPatterns", "noise_deviation", "noise_level", "noisy_pairs"]
+__all__ = ["Probe", "SignPatterns", "check_sigma", "noise_deviation", "noise_level", "noisy_pairs"]
 
 #: Differences of pixels that are looked at, at most.
 SAMPLE = 2**20
@@ -63,6 +63,16 @@ def noise_level(pixels: Pixels) -> float:
             "uncertainty=gpulaf.Uncertainty(sigma=…), in image units from 0 to 1."
         )
     return level
+
+
+def check_sigma(sigma: float, bounds: tuple[float, float], name: str) -> None:
+    """Raise ValueError for a standard deviation in the units of an image, whose `bounds` are scaled to 0 and 1."""
+    low, high = bounds
+    if bounds != (0, 1) and sigma > 1:
+        raise ValueError(
+            f"{name} is {sigma:g}; accepted beside images of the range {low:g} to {high:g} are numbers up to 1, as it "
+            f"is scaled like them. {sigma:g} of {high - low:g} are {sigma / (high - low):.3g}."
+        )
 
 
 def noise_deviation(features: Any, valid: Any = None) -> float:

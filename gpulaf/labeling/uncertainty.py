@@ -5,9 +5,10 @@ rival the mean of the margin, by the mean of the pair, and its variance, by half
 
     mean = Σ (m₊ + m₋)/2P,   variance = Σ ((m₊ − m₋)/2)²/P,   flip probability = max over rivals of Φ(−mean/√variance)
 
-For small noise the variance is that of J Σ_ℓ Jᵀ with J = ∂v/∂ℓ (:class:`gpulaf.flows.Tangent`) and the mean is the
-margin itself. For noise as large as images have, J at x is not what the noise sees: the pairs take the slope over the
-whole of it, and the mean says where the margin goes.
+Here m is LARGE·asinh(margin/LARGE): after long times margins grow exponentially, and under noise they are rather log-
+normal than normal. For small noise the variance is that of J Σ_ℓ Jᵀ with J = ∂v/∂ℓ (:class:`gpulaf.flows.Tangent`) and
+the mean is the margin itself. For noise as large as images have, J at x is not what the noise sees: the pairs take the
+slope over the whole of it, and the mean says where the margin goes.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from .noise import Probe
 
 __all__ = ["Uncertainty", "flip_probability", "quick", "uncertainty_options"]
 
+#: Margins far below count as they are, larger ones by their logarithm.
+LARGE = 10.0
 #: Accepted error of the series of a probe, whose place is the middle of many.
 TOLERANCE = 1e-2
 
@@ -44,7 +47,8 @@ class Uncertainty:
     seed : int
         Of their signs.
     radius : bool
-        Also the certified radius of :func:`gpulaf.flows.certificate`, which takes as long as tens of runs.
+        Also the certified radius of :func:`gpulaf.flows.certificate`, which takes as long as 8 to 18 labelings, and some
+        20 fields of one label in float64.
     """
 
     sigma: float | None = None
@@ -109,6 +113,7 @@ def flip_probability(
             numbers = xp.asarray(np.arange(plus.shape[-2])[:, None])
             own = numbers == xp.astype(labels, numbers.dtype)[..., None, :]
         plus, minus = (xp.sum(xp.where(own, v, 0.0), axis=-2, keepdims=True) - v for v in (plus, minus))
+        plus, minus = (LARGE * xp.asinh(m / LARGE) for m in (plus, minus))
         half = (plus - minus) * 0.5
         mean = plus - half if mean is None else mean + (plus - half)
         square = half * half if square is None else square + half * half

@@ -89,6 +89,8 @@ class FitOptions:
         check_number(self.tau, "tau", 0, usual="0.01 to 0.5 is usual.")
         check_patience(self.patience)
         check_checkpoint(self.checkpoint)
+        if not isinstance(self.label_coupling, bool):
+            raise TypeError(f"label_coupling is {self.label_coupling!r}; accepted are True and False.")
         if not (self.callback is None or callable(self.callback)):
             raise TypeError(f"callback is {self.callback!r}; accepted are functions of a FitStep and weights, or None.")
 

@@ -23,6 +23,9 @@ from ..simplex import softmax
 
 __all__ = ["Loss", "cosine_loss", "cross_entropy_loss", "weight_regularizer", "wrong_share"]
 
+#: By how much the columns of two labels have to differ in Q, as a share: noise that makes them alike teaches nothing.
+LEAST_APART = 0.01
+
 
 class Loss(NamedTuple):
     """A value and its derivative."""
@@ -223,11 +226,19 @@ def check_transition(transition: Any, labels: int, name: str = "transition") -> 
     """Q as (J, J) float64 on the host; ValueError where its columns are no probabilities of the label that is told."""
     values = host_array(real_array(transition, name)).astype(np.float64)
     fits = values.shape == (labels, labels) and bool(np.isfinite(values).all() and (values >= 0).all())
+    told = np.round(values, 4).tolist() if values.size <= 16 else f"a matrix {values.shape}"
     if not fits or not (values.sum(axis=1) > 0).all() or abs(values.sum(axis=0) - 1).max() > 1e-6:
         raise ValueError(
-            f"{name} is {np.array2string(values, threshold=9, precision=4)}; accepted is ({labels}, {labels}) of "
+            f"{name} is {told}; accepted is ({labels}, {labels}) of "
             "numbers from 0, the sum of each column 1, no row 0: Q[j, k] = P(the truth says j | k is right). Divide "
             "counts by the sums of their columns."
+        )
+    apart = abs(values[:, :, None] - values[:, None, :]).sum(axis=0) / 2 + np.eye(labels)
+    if labels > 1 and apart.min() < LEAST_APART:
+        j, k = sorted(map(int, np.unravel_index(apart.argmin(), apart.shape)))
+        raise ValueError(
+            f"{name} makes the labels {j} and {k} alike: their columns differ by {apart.min():.2g}; accepted is "
+            f"{LEAST_APART} at least, as nothing else tells them apart. Check prototypes and noise."
         )
     return values
 

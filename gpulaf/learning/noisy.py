@@ -37,6 +37,8 @@ class NoisyLabelLoss:
     transition: tuple[tuple[float, ...], ...]
 
     def __post_init__(self) -> None:
+        if np.ndim(self.transition) != 2:
+            raise TypeError(f"transition is {self.transition!r}; accepted is (J, J), as [[0.9, 0.1], [0.1, 0.9]].")
         values = check_transition(self.transition, len(self.transition))
         object.__setattr__(self, "transition", tuple(map(tuple, values.tolist())))
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
+from warnings import warn
 
 import numpy as np
 
 from ..backend.array import host_array, namespace
 from ..backend.memory import check_memory
 from ..backend.progress import progress_bar
+from ..backend.validation import calling_level
 from ..fields import pixel_shape
+from ..labeling.hints import DataWarning
 from ..labeling.likelihood import tempered
 from ..labeling.solve import label_by
 from .dataset import label_indices
@@ -113,6 +116,8 @@ def evaluate(
     """
     from ..kernels._numba import compiling
 
+    if truths is None:
+        raise TypeError("truths is None; accepted is a sequence with the ground truth of every image.")
     samples = Samples(images, truths, probabilities, -1 if unlabeled is None else int(unlabeled), "evaluated", masks)
     count = len(predictor.reader.classes)
     confusion = {method: np.zeros((count, count), np.int64) for method in METHODS}
@@ -127,4 +132,24 @@ def evaluate(
                     confusion[method] += found
                     wrong[method].append(scores(found).wrong)
             bar.set_description("evaluating", refresh=False)
+    if predictor.transition_ is not None:
+        _warn_of_exchanged_labels(predictor.classes_, confusion[METHODS[-1]])
     return Evaluation(predictor.classes_, confusion, wrong)
+
+
+def _warn_of_exchanged_labels(classes: np.ndarray, confusion: np.ndarray) -> None:
+    """Warn where labels that were found without truth fit it much better in another order."""
+    from scipy.optimize import linear_sum_assignment
+
+    total, right = confusion.sum(), np.trace(confusion)
+    rows, columns = linear_sum_assignment(confusion, maximize=True)
+    matched = confusion[rows, columns].sum()
+    if total - matched < (total - right) / 2:
+        pairs = ", ".join(f"{classes[k]} for {classes[j]}" for j, k in zip(rows, columns, strict=True) if j != k)
+        warn(
+            f"the model, which saw no truth, numbers its labels in another order: {pairs}. So matched "
+            f"{100 * (1 - matched / total):.3g} % of the pixels are wrong, not {100 * (1 - right / total):.3g} %. "
+            "Give prototypes in the order of the truth, as --labels FILE.",
+            DataWarning,
+            stacklevel=calling_level(),
+        )

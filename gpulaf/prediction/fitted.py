@@ -85,7 +85,7 @@ class FittedPredictor(TrainedPredictor):
             Without truths: the labels, one row for each in the units of the images, or how many are to be found (those
             of k-means, corrected for the noise; the most frequent at its end is the first).
         noise : float or (J, J) array, optional
-            Without truths: standard deviation of the noise in the units of the images, by default from the differences
+            Without truths: standard deviation of the noise in scaled image units, 0 to 1, by default from differences
             of neighbors; or Q_jk = P(pixelwise label j | label k), columns with the sum 1.
         probabilities : sequence of (H, W, J) arrays, or of paths, optional
             Soft predictions of a classifier, which then are the data term.

@@ -124,7 +124,14 @@ class Samples:
         return Item(image, self._truth(k), soft, self.unlabeled, mask, self.plain_axes)
 
     def _truth(self, k: int) -> Any:
-        return None if self.truths is None else self.truths[k]
+        if self.truths is None:
+            return None
+        truth = self.truths[k]
+        if truth is None:
+            raise ValueError(
+                f"{self.called(k)} has no truth, it is None; accepted is one for every image. Leave the image out."
+            )
+        return truth
 
 
 def batch_of(step: int, count: int, batch: int | None, seed: int) -> list[int]:
@@ -209,6 +216,12 @@ def check_sequence(values: Any, name: str) -> None:
         raise TypeError(
             f"{name} are a {type(values).__name__}; accepted is a sequence of arrays or of paths. "
             "Put a single one into a list."
+        )
+    shape = tuple(getattr(values, "shape", (0,) * 4))
+    if len(shape) < 3 or (len(shape) == 3 and shape[-1] <= 4):
+        raise TypeError(
+            f"{name} are one array of shape {shape}; accepted is a sequence of arrays or of paths. Put a single one "
+            "into a list."
         )
 
 

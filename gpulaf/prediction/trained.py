@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from abc import abstractmethod
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, ClassVar, Self
 from warnings import warn
 
@@ -169,19 +170,23 @@ class TrainedPredictor(PixelClassifier):
         bound.keep().flow(self.starting_times, self.solver).solve(data, keep_basis=False)
         return [stage.weights for stage in bound.layers]
 
-    def label(self, image: Any, *, mask: Any = None) -> Labeling:
+    def label(self, image: Any, *, mask: Any = None, uncertainty: Any = None) -> Labeling:
         """Label an image, an array or a path, with predicted weights; label j stands for ``classes_[j]``.
 
-        So is a volume by a predictor that was trained on volumes. Pixels where `mask`, (H, W) of bool, is False are no
-        data, as in :func:`gpulaf.label`.
+        So is a volume by a predictor that was trained on volumes. `mask` and `uncertainty` are as in
+        :func:`gpulaf.label`.
         """
         self._check_use(soft=False)
         image = self._read(image)
         check_channels(image, self.n_channels_, self.axes)
-        return self.labeler()(image, channel_axis=channel_axis(image, self.axes), mask=mask)
+        labeler = replace(self.labeler(), uncertainty=uncertainty)
+        return labeler(image, channel_axis=channel_axis(image, self.axes), mask=mask)
 
-    def refine(self, image: Any, probabilities: Any, *, mask: Any = None) -> Labeling:
-        """Refine (H, W, J) probabilities with the weights predicted from an image, arrays or paths."""
+    def refine(self, image: Any, probabilities: Any, *, mask: Any = None, uncertainty: Any = None) -> Labeling:
+        """Refine (H, W, J) probabilities with the weights predicted from an image, arrays or paths.
+
+        `mask` and `uncertainty` are as in :func:`gpulaf.refine`.
+        """
         self._check_use(soft=True)
         axes, labels = self.axes, len(self.classes_)
         image, probabilities = self._read(image), read_probabilities(probabilities, axes)
@@ -190,7 +195,8 @@ class TrainedPredictor(PixelClassifier):
             accepted = f"({'D, ' * (axes == 3)}H, W, {labels})"
             raise ValueError(f"probabilities have shape {tuple(probabilities.shape)}; accepted is {accepted}.")
         channels = channel_axis(image, axes)
-        return self.labeler().refine(probabilities, image=image, mask=mask, label_axis=axes, channel_axis=channels)
+        labeler = replace(self.labeler(), uncertainty=uncertainty)
+        return labeler.refine(probabilities, image=image, mask=mask, label_axis=axes, channel_axis=channels)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write what was learned and how to one safetensors file, whole or not at all.

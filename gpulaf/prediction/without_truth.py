@@ -17,7 +17,7 @@ from ..backend.numbers import check_number
 from ..backend.validation import Pixels, image_features
 from ..io.prototypes import PrototypeTable
 from ..labeling.likelihood import distances
-from ..labeling.noise import noise_deviation
+from ..labeling.noise import check_sigma, noise_deviation
 from ..labeling.prototypes import check_label_count, kmeans_prototypes, prototype_array, shared_sample
 from ..learning.loss import check_transition, cosine_loss, cross_entropy_loss
 from .noise import label_noise, mixture_means
@@ -46,7 +46,7 @@ def survey_without_truth(
     prototypes : int, (J, C) array or gpulaf.io.PrototypeTable
         A number: a mixture of normal distributions over all images, from where k-means ends.
     noise : float or (J, J) array, optional
-        Standard deviation in the units of the images, or Q itself; by the differences of neighbors if None.
+        Standard deviation in scaled image units, 0 to 1, or Q itself; by the differences of neighbors if None.
     metric : str
     bounds : (low, high), optional
         The values of images that become 0 and 1.
@@ -59,19 +59,19 @@ def survey_without_truth(
         the noise makes label j of label k, columns with the sum 1.
     """
     found = collected(samples, bounds)
-    low, high = found.range
     matrix = noise is not None and np.ndim(noise) > 0
     if noise is None or matrix:
         variances = [noise_deviation(*_on_host(samples, k, bounds)) ** 2 for k in range(len(samples))]
         variance = float(np.nanmean(variances)) if np.isfinite(variances).any() else 0.0
         if not variance > 0 and not matrix:
             raise ValueError(
-                "neighboring pixels of the images do not differ, so that there is no noise to tell; accepted is the "
-                "standard deviation of the noise. Pass noise."
+                "no two by two pixels of the images show noise that could be told; accepted is its standard deviation. "
+                "Pass noise."
             )
     else:
-        sigma = check_number(noise, "noise", usual="It is a standard deviation in the units of the images.")
-        variance = (sigma / (high - low)) ** 2
+        sigma = check_number(noise, "noise", usual="It is a standard deviation in image units scaled from 0 to 1.")
+        check_sigma(sigma, found.range, "noise")
+        variance = sigma**2
     values, prototypes = _prototypes(samples, prototypes, bounds, found.range, variance, seed)
     if matrix:
         transition = check_transition(noise, len(prototypes), "noise")

@@ -14,6 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..averaging.base import Averaging
+from ..averaging.coupled import CoupledLabels
+from ..averaging.grid import Grid
 from ..averaging.masks import closed_patches
 from ..averaging.sources import WeightSource
 from ..backend.array import empty, filled, floating_dtype, is_device_array, namespace
@@ -30,6 +33,8 @@ __all__ = ["Cuts", "LabelArrays", "dask_array", "label_array", "label_tiles", "r
 
 #: Whether a tile ends inside the image above, below, on the left and on the right; of a volume first before and behind.
 Cuts = Sequence[bool]
+#: From the patches of a tile, (h, N, w), to its weights.
+Wrap = Callable[[Any], Any]
 
 
 class LabelArrays(NamedTuple):
@@ -60,7 +65,7 @@ def label_array(
     labeler : Labeler
         With Taylor or Euler as its solver. A number of prototypes is found at once, in the sample of pixels that
         :func:`gpulaf.label` takes. A WeightSource gets each tile with its halo; weights of the whole image, (H, N, W)
-        arrays or Dask arrays, are cut.
+        arrays or Dask arrays, are cut, as those of a Grid and of CoupledLabels.
     channel_axis : int or None
         The axis of the channels, as in :func:`gpulaf.label`; None of a grey image, or of a volume without channels.
     mask : (H, W) array or Dask array of bool, optional
@@ -161,7 +166,7 @@ def refine_array(
 
 
 def _label(
-    cuts: Cuts, mask: Any, tile: Any, *patches: Any, labeler: Labeler, given: Sequence[bool], spacing: Any
+    cuts: Cuts, mask: Any, tile: Any, *patches: Any, labeler: Labeler, given: Sequence[Wrap | None], spacing: Any
 ) -> Labeling:
     """Label a tile (h, w, C); `patches` are its weights, (h, N, w) each."""
     labeler = _with_patches(labeler, given, patches, cuts)
@@ -169,7 +174,7 @@ def _label(
 
 
 def _refine(
-    cuts: Cuts, mask: Any, tile: Any, *others: Any, labeler: Labeler, given: Sequence[bool], spacing: Any
+    cuts: Cuts, mask: Any, tile: Any, *others: Any, labeler: Labeler, given: Sequence[Wrap | None], spacing: Any
 ) -> Labeling:
     """Refine a tile (h, w, J); `others` are its weights, (h, N, w) each, or the image that they are made from."""
     image = others[0] if isinstance(labeler.weights, WeightSource) else None
@@ -177,19 +182,25 @@ def _refine(
     return refine(tile, image=image, label_axis=axes, channel_axis=axes, mask=mask, spacing=spacing)
 
 
-def _without_arrays(labeler: Labeler) -> tuple[Labeler, list[bool]]:
-    """The labeler without weights of the whole image, to travel with every tile; of which layers those are."""
+def _without_arrays(labeler: Labeler) -> tuple[Labeler, list[Wrap | None]]:
+    """The labeler without weights of the whole image, to travel with every tile; what makes those of a tile in each
+    layer, None where it has none."""
     if labeler.weights is None or isinstance(labeler.weights, WeightSource):
         return labeler, []
-    return replace(labeler, weights=None, time=labeler.times), [x is not None for x in labeler.layers]
+    return replace(labeler, weights=None, time=labeler.times), [None if x is None else _wrap(x) for x in labeler.layers]
 
 
-def _with_patches(labeler: Labeler, given: Sequence[bool], patches: Sequence[Any], cuts: Cuts) -> Labeler:
+def _wrap(weights: Any) -> Wrap:
+    """What makes weights of the same kind of patches."""
+    return partial(CoupledLabels, matrix=weights.matrix) if isinstance(weights, CoupledLabels) else Grid
+
+
+def _with_patches(labeler: Labeler, given: Sequence[Wrap | None], patches: Sequence[Any], cuts: Cuts) -> Labeler:
     """The labeler with the weights of a tile in those layers that have some."""
     if not given:
         return labeler
     cut = (closed_patches(x, cuts) for x in patches)
-    weights = [next(cut) if has else None for has in given]
+    weights = [None if wrap is None else wrap(next(cut)) for wrap in given]
     return replace(labeler, weights=weights if len(weights) > 1 else weights[0])
 
 
@@ -197,7 +208,7 @@ def _patches(labeler: Labeler, image: Any) -> list[Any]:
     """Weights that are given for the whole image, (H, N, W) Dask arrays; none for others."""
     if isinstance(labeler.weights, WeightSource):
         return []
-    return [_patch_array(x, image) for x in labeler.layers if x is not None]
+    return [_patch_array(x.weights if isinstance(x, Averaging) else x, image) for x in labeler.layers if x is not None]
 
 
 def _patch_array(weights: Any, image: Any) -> Any:

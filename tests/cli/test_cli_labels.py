@@ -258,7 +258,11 @@ def test_results_of_several_images_that_cannot_be(folder: Path, capsys: Any) -> 
     (folder / "more").mkdir()
     write_array("more/one.png", photo(CLASSES))
     assert "both go to l/one.png" in refused(capsys, folder, *common, "more", "-o", "l")
-    assert refused(capsys, folder, *common, "-o", "images").startswith("gpulaf: images/one.bmp.png is also an input")
+    said = refused(capsys, folder, *common, "-o", "images")
+    assert said.startswith("gpulaf: --output is images, the folder of the images")
+    said = refused(capsys, folder, "label", "images", "--prototypes", 2, "-o", "out", "--uncertainty", "images")
+    assert said.startswith("gpulaf: --uncertainty is images, the folder of the images; accepted is another one")
+    assert not (folder / "out").exists()
 
 
 def test_probabilities_and_previews_have_folders_too(folder: Path, capsys: Any) -> None:

@@ -44,10 +44,10 @@ def train(folder: Path, *options: Any) -> Any:
 
 def test_train_writes_what_fit_learns(folder: Path) -> None:
     """The whole way: a model from images and a table of labels, what it says, evaluate and label with it."""
-    output = train(folder, "--labels", "labels.csv", "--noise", 20, "--validate", "image_3.png", *QUICK)
+    output = train(folder, "--labels", "labels.csv", "--noise", 0.08, "--validate", "image_3.png", *QUICK)
     expected = WeightPredictor(8, training=Training(steps=3))
     table = read_prototypes(str(folder / "labels.csv"))
-    expected.fit(PIXELS[:3], prototypes=table, noise=20, validation=(PIXELS[3:],), progress=False)
+    expected.fit(PIXELS[:3], prototypes=table, noise=0.08, validation=(PIXELS[3:],), progress=False)
     found = load_predictor(folder / "new.safetensors")
     np.testing.assert_array_equal(found.tangents_, expected.tangents_)
     np.testing.assert_array_equal(found.transition_, expected.transition_)
@@ -114,8 +114,8 @@ def test_noise_that_neighbors_share_is_told(folder: Path) -> None:
     ("options", "said"),
     [
         ("", "Give --truth, or --labels to learn without it"),
-        ("--noise 3", "Give --truth, or --labels"),
-        ("--labels 1", "prototypes is 1; accepted are 2 to 65536 labels"),
+        ("--noise 0.3", "Give --truth, or --labels"),
+        ("--labels 1", "--labels is 1; accepted are 2 to 256 labels"),
         ("--labels nothing", "prototypes are 'nothing'"),
         ("--labels nothing.csv", "nothing.csv does not exist"),
         ("--labels 2 --truth truth_3.png", "--labels is for images without ground truth"),

@@ -180,6 +180,15 @@ def test_absurd_changes_prove_nothing_and_layers_that_make_weights_are_refused()
         def masked(self, valid):
             return self
 
+    flow, ell = DeepFlow(problem.weights, 1.0), problem.log_likelihood
+    with pytest.raises(TypeError, match="flow is a ndarray; accepted is a DeepFlow"):
+        certificate(problem.weights, ell)
+    with pytest.raises(ValueError, match=r"v has shape \(2, 2\); accepted is"):
+        certificate(flow, ell, np.zeros((2, 2)))
+    with pytest.raises(ValueError, match=r"start has shape \(2,\); accepted are"):
+        certificate(flow, ell, start=np.zeros(2))
+    with pytest.raises(ValueError, match="log_likelihood holds values that are not finite"):
+        certificate(flow, ell * np.nan, ell)
     with pytest.raises(TypeError, match="labels are coupled by a matrix"):
         certificate(DeepFlow(CoupledLabels(problem.weights, np.eye(3)), 1.0), problem.log_likelihood)
     with pytest.raises(TypeError, match="weights are made layer by layer"):

@@ -71,6 +71,18 @@ def test_pixels_without_data_or_truth_do_not_count(xp: Any) -> None:
     assert host_array(found)[valid].any()
 
 
+def test_masked_truths_and_those_of_bool() -> None:
+    rng = np.random.default_rng(0)
+    W, truth = labeling(rng.dirichlet([1, 1], (20, 20))), rng.integers(0, 2, (20, 20))
+    known = rng.random((20, 20)) < 0.6
+    expected = calibrated_sets([W], [np.where(known, truth, -1)], 0.8)
+    masked = calibrated_sets([W], [np.ma.masked_array(truth, ~known)], 0.8)
+    np.testing.assert_array_equal(masked.thresholds, expected.thresholds)
+    np.testing.assert_array_equal(masked.counts, expected.counts)
+    plain = calibrated_sets([W], [truth == 1], 0.8)
+    np.testing.assert_array_equal(plain.thresholds, calibrated_sets([W], [truth], 0.8).thresholds)
+
+
 def test_what_is_refused() -> None:
     W = labeling(np.full((2, 3, 2), 0.5))
     truth = np.zeros((2, 3), int)
@@ -80,8 +92,15 @@ def test_what_is_refused() -> None:
         calibrated_sets([W, W], [truth])
     with pytest.raises(ValueError, match=r"shape \(3, 2\)"):
         calibrated_sets([W], [truth.T])
-    with pytest.raises(ValueError, match="no pixel has a truth"):
-        calibrated_sets([W], [truth - 1])
+    for labelings, truths in (([W], [truth - 1]), ([], [])):
+        with pytest.raises(ValueError, match="there is no labeling with a pixel of known truth"):
+            calibrated_sets(labelings, truths)
+    with pytest.raises(ValueError, match="the truth holds 255; accepted are 0 to 1"):
+        calibrated_sets([W], [255 * (truth + 1)])
+    with pytest.raises(TypeError, match="labelings hold a ndarray; accepted is a list of results of label"):
+        calibrated_sets([W.labels], [truth])
+    with pytest.raises(TypeError, match="labeling is a ndarray; accepted is what"):
+        calibrated_sets([W], [truth])(W.probabilities)
     with pytest.raises(ValueError, match="2 and 3 labels"):
         calibrated_sets([W, labeling(np.full((2, 3, 3), 0.5))], [truth, truth])
     with pytest.raises(ValueError, match="has 3 labels and the sets 2"):

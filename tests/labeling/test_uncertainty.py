@@ -112,12 +112,31 @@ def test_a_run_is_the_labeling_of_the_noisy_image(weights: Any) -> None:
     mean = variance = 0.0
     for k in range(4):
         signs = sigma * patterns(k)
-        plus, minus = margins(IMAGE + signs), margins(IMAGE - signs)
+        plus, minus = (10 * np.arcsinh(margins(image) / 10) for image in (IMAGE + signs, IMAGE - signs))
         mean, variance = mean + (plus + minus) / 8, variance + ((plus - minus) / 2) ** 2 / 4
     expected = probabilities(np.moveaxis(mean, -1, -2), np.moveaxis(variance, -1, -2))
     found = label(IMAGE, PROTOTYPES, **options, uncertainty=Uncertainty(sigma, 8)).uncertainty
     assert np.ptp(expected) > 0.05
     np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore::gpulaf.DataWarning")
+@pytest.mark.parametrize("time", [20.0, 40.0])
+def test_after_long_times_flips_are_as_rare_as_draws_say(time: float) -> None:
+    """Margins grow exponentially, and their standard deviation with them."""
+    scene, rng = gpulaf.scenes.voronoi_lines(48, sites=8, noise=0.3, seed=3), np.random.default_rng(0)
+    labeler = Labeler(scene.prototypes, time=time)
+    labels, flips = labeler(scene.image).labels, 0.0
+    for _ in range(60):
+        flips += np.mean(labeler(scene.image + 0.3 * rng.standard_normal(scene.image.shape)).labels != labels) / 60
+    found = label(scene.image, scene.prototypes, time=time, uncertainty=Uncertainty(0.3)).uncertainty
+    assert abs(found.mean() - flips) < 0.004
+
+
+def test_noise_in_the_units_of_the_image_is_refused() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (8, 8), dtype=np.uint8)
+    with pytest.raises(ValueError, match=r"sigma is 20; accepted .* range 0 to 255 .* 20 of 255 are 0\.0784"):
+        label(image, [50, 200], uncertainty=Uncertainty(20))
 
 
 def test_normal_tail() -> None:

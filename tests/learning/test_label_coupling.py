@@ -86,6 +86,11 @@ def test_a_killed_fit_goes_on_bit_for_bit(tmp_path, dtype):
         )  # fmt: skip
 
 
+def test_what_is_no_bool_is_refused():
+    with pytest.raises(TypeError, match="label_coupling is 'x'; accepted are True and False"):
+        FitOptions(label_coupling="x")
+
+
 def test_without_it_nothing_is_learned_of_labels():
     l, truth = rims(0.25, 0, 12)
     assert isinstance(fit_weights(l, truth, steps=1).weights, np.ndarray)

@@ -6,6 +6,7 @@ import copy
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -231,3 +232,25 @@ def test_tags_of_scikit_learn(sklearn: Any) -> None:
     tags = get_tags(WeightPredictor())
     assert tags.target_tags.required
     assert not tags.input_tags.two_d_array
+
+
+@pytest.mark.parametrize("kind", [WeightPredictor, gpulaf.WeightNetwork])
+def test_an_image_without_its_truth_is_named(kind: Any) -> None:
+    predictor = kind(training=Training(steps=1))
+    with pytest.raises(ValueError, match="training image 1 has no truth, it is None; accepted is one for every image"):
+        predictor.fit(IMAGES[:3], [TRUTHS[0], None, TRUTHS[2]], progress=False)
+    predictor.fit(IMAGES[:2], TRUTHS[:2], progress=False)
+    with pytest.raises(ValueError, match="validation image 0 has no truth"):
+        predictor.fit(IMAGES[:2], TRUTHS[:2], validation=(IMAGES[2:3], [None]), progress=False)
+    with pytest.raises(ValueError, match="evaluated image 0 has no truth"):
+        gpulaf.evaluate(predictor, IMAGES[2:3], [None], progress=False)
+    with pytest.raises(TypeError, match="truths is None; accepted is a sequence"):
+        gpulaf.evaluate(predictor, IMAGES[2:3], None, progress=False)
+
+
+def test_predictors_say_how_sure_labels_are() -> None:
+    predictor = fitted()
+    found = predictor.label(IMAGES[2], uncertainty=gpulaf.Uncertainty(0.3, 8))
+    expected = replace(predictor.labeler(), uncertainty=gpulaf.Uncertainty(0.3, 8))(IMAGES[2])
+    np.testing.assert_array_equal(found.uncertainty, expected.uncertainty)
+    assert predictor.label(IMAGES[2]).uncertainty is None

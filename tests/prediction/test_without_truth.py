@@ -261,7 +261,7 @@ def test_a_killed_training_resumes_bit_for_bit(tmp_path: Path, kind: type) -> No
     assert [row[:5] for row in whole.history_] == [row[:5] for row in resumed.history_]
     with pytest.raises(ValueError, match="other noise"):
         blind(kind=kind, training=training(resume=True), noise=0.2, **held)
-    even = np.full((2, 2), 0.5)
+    even = np.array([[0.7, 0.3], [0.3, 0.7]])
     blind(kind=kind, training=replace(training(), checkpoint=Checkpoint(tmp_path / "d", every=1)), noise=even)
     again = replace(training(), checkpoint=Checkpoint(tmp_path / "d", resume=True))
     with pytest.raises(ValueError, match="other prototypes"):
@@ -329,7 +329,7 @@ def test_masks_volumes_and_units() -> None:
     cube = np.kron(rng.integers(0, 2, (2, 3, 3)), np.ones((4, 4, 4)))
     volumes = [(1000 * (cube + 0.3 * rng.standard_normal(cube.shape))).astype(np.float32) for _ in range(2)]
     own = WeightPredictor(8, spacing=(2, 1, 1), range=(-1000, 2000), training=Training(steps=2))
-    own.fit(volumes, prototypes=[[0], [1000]], noise=300, progress=False)
+    own.fit(volumes, prototypes=[[0], [1000]], noise=0.1, progress=False)
     assert own.label(volumes[0]).labels.shape == cube.shape
     np.testing.assert_allclose(own.label_prototypes_, (GREY + 1) / 3)
     np.testing.assert_allclose(own.transition_, label_noise(GREY, 0.3), atol=1e-9)
@@ -383,12 +383,13 @@ SOFT = [np.full((32, 32, 2), 0.5)] * 4
         ({"prototypes": 1}, "prototypes is 1; accepted"),
         ({"prototypes": [[0.0, 1.0]]}, r"prototypes have shape \(1, 2\); accepted"),
         ({"noise": 0}, "noise is 0"), ({"noise": float("nan")}, "noise is nan"),
-        ({"noise": np.eye(3)}, r"noise is [\s\S]*accepted is \(2, 2\)"),
+        ({"noise": np.eye(3)}, r"noise is .*accepted is \(2, 2\)"),
         ({"noise": [0.3, 0.3]}, r"noise is [\s\S]*accepted is \(2, 2\)"),
         ({"probabilities": SOFT[:3]}, "probabilities goes with truths.* not independent between pixels"),
         ({"clean": IMAGES[:3]}, "clean goes with truths"), ({"unlabeled": 3}, "unlabeled goes with truths"),
         ({"validation": (IMAGES[3:], TRUTHS[3:])}, "validation holds more than images"),
         ({"validation": ()}, "validation holds more than images"),
+        ({"prototypes": [[0.5], [0.5]]}, "transition makes the labels 0 and 1 alike"),
         ({"training": Training(balanced=True, loss=gpulaf.cross_entropy_loss)}, "balanced is True"),
         ({"training": Training(loss=gpulaf.learning.BoundaryLoss())}, "loss is BoundaryLoss.*Leave loss out"),
         ({"training": Training(patience=2)}, "patience is 2"),
@@ -403,12 +404,27 @@ def test_options_that_are_refused(options: dict[str, Any], message: str) -> None
 def test_what_else_is_refused() -> None:
     with pytest.raises(ValueError, match="prototypes and noise are of images without truths"):
         WeightPredictor(8).fit(IMAGES[:1], TRUTHS[:1], prototypes=GREY)
-    with pytest.raises(ValueError, match=r"do not differ.* Pass noise\."):
+    with pytest.raises(ValueError, match=r"no two by two pixels of the images show noise.* Pass noise\."):
         WeightPredictor(8).fit([np.zeros((8, 8))], prototypes=GREY)
     with pytest.raises(ValueError, match="training image 1: its mask holds no valid pixel"):
         blind(2, masks=[None, np.zeros((32, 32), bool)])
     with pytest.raises(TypeError, match="noise is 'much'; accepted are positive numbers"):
         blind(noise="much")
+    bytes_ = [(255 * x.clip(0, 1)).astype(np.uint8) for x in IMAGES[:2]]
+    with pytest.raises(ValueError, match=r"noise is 20; accepted .* range 0 to 255 .* 20 of 255 are 0\.0784"):
+        WeightPredictor(8).fit(bytes_, prototypes=[[0], [255]], noise=20)
+    for images, held in ((IMAGES[0], None), (IMAGES[:2], IMAGES[3:4])):
+        with pytest.raises(TypeError, match=r"are one array of shape \(32, 32.*Put a single one into a list"):
+            WeightPredictor(8).fit(images, prototypes=GREY, validation=held)
+
+
+def test_a_model_that_numbers_labels_in_another_order_is_told() -> None:
+    own = blind(prototypes=GREY[::-1])
+    with pytest.warns(DataWarning, match=r"numbers its labels in another order: 1 for 0, 0 for 1\. So matched"):
+        gpulaf.evaluate(own, IMAGES[3:], TRUTHS[3:], progress=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        gpulaf.evaluate(blind(), IMAGES[3:], TRUTHS[3:], progress=False)
     with pytest.raises(ValueError, match="training image 1: it has 3 channels; accepted is 2 channels"):
         WeightPredictor(8, spacing=(1, 1)).fit([np.zeros((8, 8, 2)), np.ones((8, 8, 3))], prototypes=GREY)
 
@@ -431,7 +447,7 @@ def warned(images: list[np.ndarray], prototypes: Any) -> str:
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always")
         own = WeightPredictor(2, rho=0.2, training=Training(steps=0))
-        even = np.full((len(prototypes),) * 2, 1 / len(prototypes))  # spares drawing it
+        even = 0.5 * np.eye(len(prototypes)) + 0.5 / len(prototypes)  # spares drawing it
         own.fit(images, prototypes=prototypes, noise=even, progress=False)
     return " ".join(str(w.message) for w in found if issubclass(w.category, DataWarning))
 

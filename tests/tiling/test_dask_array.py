@@ -220,6 +220,21 @@ def test_predicted_weights_of_layers(shared: bool) -> None:
     same_bits(result, predictor.label(scene.image))
 
 
+@pytest.mark.parametrize("coupled", [False, True])
+def test_weights_in_a_grid_and_with_coupled_labels(coupled: bool) -> None:
+    rng = np.random.default_rng(0)
+    image, prototypes = rng.random((50, 70)), [0.2, 0.5, 0.9]
+    weights = gpulaf.averaging.normalize_weights(rng.random((50, 9, 70)))
+    matrix = rng.dirichlet(np.ones(3), 3)
+    own = gpulaf.averaging.CoupledLabels(weights, matrix) if coupled else gpulaf.Grid(weights)
+    for layers, time in ((own, 3.0), ([own, None, weights], [1.0, 1.0, 0.5])):
+        labeler = Labeler(prototypes, layers, time=time)
+        same_bits(label_array(da.from_array(image, chunks=30), labeler), labeler(image))
+        soft = rng.dirichlet(np.ones(3), (50, 70))
+        labeler = replace(labeler, rho=1.0)
+        same_bits(refine_array(da.from_array(soft, chunks=(30, 30, 3)), labeler), labeler.refine(soft))
+
+
 @pytest.mark.parametrize("kind", ["uniform", "bilateral", "shared", "each", "made"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_layers(kind: str, dtype: Any) -> None:
