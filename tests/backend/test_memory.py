@@ -185,7 +185,8 @@ def test_estimate_of_blocks_at_a_time(monkeypatch, threads):
     image, labeler = np.random.default_rng(0).random((1400, 1400), np.float32), Labeler([0.2, 0.8], OnThreads())
     peak = peak_of(lambda: labeler(image)) + image.nbytes
     options = {"workspace": labeler.weights.workspace(1), "blocks": threads} | labeler.memory_options
-    assert 0.97 < memory_estimate((1400, 1400), 2, **options) / peak < 1.75
+    most = 1.75 if threads == 1 else 1.75 * threads  # how many blocks meet is the system's choice
+    assert 0.97 < memory_estimate((1400, 1400), 2, **options) / peak < most
 
 
 @pytest.mark.parametrize(("labels", "dtype"), [(2, "float32"), (8, "float64")])
