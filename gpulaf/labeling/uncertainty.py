@@ -47,8 +47,8 @@ class Uncertainty:
     seed : int
         Of their signs.
     radius : bool
-        Also the certified radius of :func:`gpulaf.flows.certificate`, which takes as long as 8 to 18 labelings, and some
-        20 fields of one label in float64.
+        Also the certified radius of :func:`gpulaf.flows.certificate`, which takes as long as 8 to 18 labelings, and
+        some 20 fields of one label in float64.
     """
 
     sigma: float | None = None
