@@ -39,7 +39,7 @@ FEW = 20
 #: The best settings of networks on scenes: options, training, seeds.
 BEST: dict[str, tuple[dict[str, Any], dict[str, Any], int]] = {
     "lines 0.3": ({}, {"steps": 2500}, 2),
-    "lines 0.5": ({}, {"steps": 1500}, 1),
+    "lines 0.5": ({}, {"steps": 2500}, 2),
     "colors 0.55": ({"time": 12.0, "n_layers": 4, "state": None, "label_state": 4}, {"steps": 1000}, 2),
 }
 #: Trees of the classifier of single pixels: of scenes from 4000 pixels each.
